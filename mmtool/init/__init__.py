@@ -1,0 +1,1 @@
+"""The order of things: start_kernel() as a list of named steps."""

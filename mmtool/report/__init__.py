@@ -1,0 +1,1 @@
+"""What people and scripts read: typed rows and documents, rendered in every format."""

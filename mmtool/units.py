@@ -1,0 +1,41 @@
+"""Sizes and addresses: the kernel's way of reading them, and the two ways people read them."""
+
+from __future__ import annotations
+
+import re
+
+_MEMPARSE = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEe]?)")
+_SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
+U64_MAX = 2**64 - 1
+
+
+def memparse(text: str, at: int = 0) -> tuple[int, int]:
+    """Read a number with an optional suffix K, M, G, T, P or E at `text[at:]`.
+
+    Models memparse() of lib/cmdline.c: base 0 (0x.. hex, 0.. octal, else decimal), arithmetic modulo
+    2**64, and no number at all reads as 0 without consuming anything. Returns the value (bytes) and
+    the index of the first character that was not read.
+    """
+    m = _MEMPARSE.match(text, at)
+    if m is None:
+        return 0, at
+    digits, suffix = m.groups()
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    return (int(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+
+
+def parse_size(text: str) -> int:
+    """A whole size or address as memparse reads it; ValueError when anything is left over."""
+    value, end = memparse(text)
+    if end == 0 or end != len(text):
+        raise ValueError(f"{text!r} is not a size or an address (4096, 0x1000, 64K, 1G)")
+    return value
+
+
+def human(size: int) -> str:
+    """Bytes as people say them: exact in the largest unit that keeps at most two decimals ("512 MiB", "639 KiB")."""
+    for shift, unit in ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            value = size / (1 << shift)
+            return f"{value:.2f}".rstrip("0").rstrip(".") + f" {unit}"
+    return f"{size} B"
