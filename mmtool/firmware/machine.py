@@ -37,7 +37,7 @@ class E820Entry:
 
 @dataclass(frozen=True, slots=True)
 class EfiRegion:
-    """One descriptor of the EFI memory map: bytes [start, end); `type` in the log's words, attributes as its letters."""
+    """One descriptor of the EFI memory map: bytes [start, end); type and attributes in the log's words and letters."""
 
     number: int
     type: str
@@ -48,7 +48,7 @@ class EfiRegion:
 
 @dataclass(frozen=True, slots=True)
 class AcpiTable:
-    """An ACPI table's place: bytes [start, end); `reserved` when the log says that the kernel keeps it from memblock."""
+    """An ACPI table's place: bytes [start, end); `reserved` when the log says that the kernel keeps it."""
 
     signature: str
     start: int
@@ -116,7 +116,8 @@ class Machine:
     """What one machine said. Absent things are empty or None; nothing is guessed here."""
 
     source: str
-    """Which kind of map the ranges came from: "BIOS-e820", "BIOS-88", "Xen", "efi", "sysfs memmap", "iomem", "table"."""
+    """Which kind of map the ranges came from: "BIOS-e820", "BIOS-88", "BIOS-e801", "Xen", "efi", "sysfs memmap",
+    "iomem", "table"; "none" when there was no map (and none was asked for)."""
     e820: tuple[E820Entry, ...]
     """The firmware's map, in the firmware's order, overlaps and all."""
     origin: str = "-"
