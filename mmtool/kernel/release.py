@@ -33,15 +33,136 @@ def _until(major: int, minor: int) -> Any:
     return field(default=False, metadata={"until": (major, minor, 0)})
 
 
+def _between(since: tuple[int, int], until: tuple[int, int], fixed: tuple[Version, ...] = ()) -> Any:
+    """A fact from `since` on and before `until`, but not in stable series from the patch levels `fixed` on."""
+    return field(default=False, metadata={"between": ((*since, 0), (*until, 0)), "fixed": fixed})
+
+
 @dataclass(frozen=True)
 class Release:
     """What differs between kernel releases, one field a difference."""
 
     version: Version
 
+    # arch/x86/kernel/e820.c
+    e820_prints_gaps: bool = _since(7, 0)
+    """The map is printed with its gaps and in new words: "System RAM", "device reserved"."""
+    e820_gap_search_ascends: bool = _since(7, 0)
+    """The search for the PCI gap goes upwards from address 0; before, downwards from 4 GiB to the first entry."""
+    e820_end_counts_acpi: bool = _since(6, 10)
+    """ACPI tables count as RAM when the last page frame is looked for."""
+    e820_log_prefix: bool = _until(4, 14)
+    """"e820: " stands before the last_pfn and PCI gap lines."""
+
+    # arch/x86/kernel/setup.c
+    reserves_first_mib: bool = _since(5, 13)
+    """All of the first MiB is reserved once the real-mode trampoline has its place; before, the first 64 KiB only."""
+    crashkernel_reserves_first_mib: bool = _since(5, 5)
+    """crashkernel= reserves the first MiB (x86/kdump: Always reserve the low 1M)."""
+    reserves_early: bool = _since(5, 13)
+    """Low memory, initrd and BIOS regions are reserved before the map is set up (early_reserve_memory())."""
+    zones_after_setup_arch: bool = _since(7, 0)
+    """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
+
+    # mm/numa_memblks.c, arch/x86/mm/numa.c
+    numa_clips_to_dram: bool = _since(6, 12)
+    """Node blocks are clipped to memblock's first and last byte; before, to 0 and max_pfn."""
+    numa_coverage_by_memblock: bool = _since(6, 8)
+    """Memory without a node is counted from memblock (memblock_validate_numa_coverage())."""
+    numa_lets_offline_nodes_be: bool = _since(5, 18)
+    """Every possible node gets a pgdat; before, only those online (mm: handle uninitialized numa nodes gracefully)."""
+
+    # mm/mm_init.c, mm/page_alloc.c: zones
+    says_initializing_memoryless: bool = _until(6, 10)
+    """"Initializing node N as memoryless" is printed for a possible node that is not online."""
+    memmap_charged_to_zones: bool = _until(6, 10)
+    """Until memblock hands over, a zone counts its pages without memmap and DMA reserve; later, all present ones."""
+    prints_zone_sizes: bool = _until(5, 14)
+    """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
+    counts_unavailable: bool = _since(5, 13)
+    """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges"."""
+    zonelist_load_counts_up: bool = _since(5, 17)
+    """A node's load is how often it came first of its distance; before, the number of nodes left to place."""
+    zonelist_prints_fallback: bool = _since(5, 17)
+    """"Fallback order for Node N" is printed."""
+    zonelist_skips_memoryless: bool = _since(6, 13)
+    """A node without memory is not in its own fallback order."""
+
     # mm/memblock.c
-    memblock_merges_around_change: bool = _since(6, 11)
-    """memblock_merge_regions() looks only at the indices that changed, not at the whole list."""
+    memblock_merges_around_change: bool = _since(6, 3)
+    """memblock_merge_regions() looks only at the indices that changed, not at the whole list.
+    "memblock: Avoid useless checks in memblock_merge_regions()"."""
+    memblock_empty_list_has_a_region: bool = _until(6, 10)
+    """An empty list counts one region of size 0. Until "memblock: remove empty dummy entry"."""
+    memblock_add_skips_counting: bool = _since(6, 0)
+    """memblock_add_range() does not count first when there is room for the worst case, so it warns once only.
+    "memblock: avoid some repeat when add new range"."""
+    memblock_add_fills_last_slot: bool = _since(6, 3)
+    """The worst case may fill the list to the last place.
+    "memblock: Make a boundary tighter in memblock_add_range()"."""
+    memblock_add_without_flags_never_warns: bool = _since(6, 16)
+    """Adding a range without flags over one with flags is nothing to warn of."""
+    memblock_overlap_caps_size: bool = _since(5, 10)
+    """memblock_overlaps_region() does not wrap round; 5.16 brought it, and 5.10 has it from stable.
+    "memblock: ensure there is no overflow in memblock_overlaps_region()"."""
+    memblock_growing_too_early_panics: bool = _since(6, 8)
+    """A full list panics while growing is not allowed, where the range was refused before.
+    "memblock: report failures when memblock_can_resize is not set"."""
+    memblock_any_invalid_node_means_any: bool = _since(6, 10)
+    """Any invalid node id means any node; before only -1 does, and MAX_NUMNODES with a warning.
+    "memblock: use numa_valid_node() helper to check for invalid node ID"."""
+    memblock_add_node_takes_flags: bool = _since(5, 16)
+    """"memblock: allow to specify flags with memblock_add_node()", with MEMBLOCK_DRIVER_MANAGED, and
+    memblock_free() becomes memblock_phys_free()."""
+    memblock_mirror_wants_kernelcore: bool = _since(6, 0)
+    """memblock_mark_mirror() does nothing without kernelcore=mirror.
+    "memblock: Disable mirror feature if kernelcore is not specified"."""
+    memblock_reservations_keep_their_request: bool = _since(6, 16)
+    """Reservations carry the node that was asked for (-1 if none), and allocations MEMBLOCK_RSRV_KERN; before
+    all have MAX_NUMNODES and no flags. "memblock: add MEMBLOCK_RSRV_KERN flag"."""
+    memblock_has_rsrv_noinit: bool = _since(6, 7)
+    """memblock_reserved_mark_noinit(). "memblock: introduce MEMBLOCK_RSRV_NOINIT flag"."""
+    memblock_has_kho_scratch: bool = _since(6, 16)
+    """Scratch memory of a kexec handover, and allocations from nothing else.
+    "memblock: introduce memmap_init_kho_scratch()" and its series."""
+    memblock_has_alloc_hugetlb: bool = _since(7, 2)
+    """memblock_alloc_hugetlb() and MEMBLOCK_RSRV_HUGETLB."""
+    memblock_has_numa_coverage: bool = _since(6, 8)
+    """memblock_validate_numa_coverage(). "x86/numa: Introduce numa_fill_memblks()" is its neighbour."""
+    memblock_has_estimated_free: bool = _since(6, 11)
+    """memblock_estimated_nr_free_pages()."""
+    memblock_cap_wants_memory: bool = _since(5, 13)
+    """memblock_cap_memory_range() does nothing while there is no memory. "memblock: check memory total_size"."""
+    memblock_bottom_up_starts_above_kernel: bool = _until(5, 10)
+    """A bottom-up search begins behind the kernel image, and goes on top-down when it fails; removed in 5.11 and
+    5.10 stable. "mm/memblock: do not start bottom-up allocations with kernel_end"."""
+    memblock_alloc_range_nid_falls_back: bool = _since(5, 1)
+    """memblock_alloc_range_nid() tries other nodes and unmirrored memory itself, and a wanted minimum address is
+    given up last. "memblock: refactor internal allocation functions"."""
+    memblock_free_all_sets_nodes: bool = _since(6, 5)
+    """The hand-over copies the nodes of memory onto the reservations. "mm: pass nid to reserve_bootmem_region()"."""
+    memblock_free_all_takes_end_for_size: bool = _between((6, 5), (6, 15), fixed=((6, 6, 88), (6, 12, 25)))
+    """... but with each region's end for its size, and without a second try when the list grew.
+    Until "mm/memblock: pass size instead of end to memblock_set_node()"."""
+    memblock_free_all_gives_highmem: bool = _since(6, 15)
+    """The hand-over includes high memory. "arch, mm: streamline HIGHMEM freeing"."""
+
+    # mm/page_alloc.c, mm/mm_init.c: hand-over
+    merge_needs_fallback_types: bool = _since(5, 18)
+    """Whole pageblocks of different types merge only if both types have fallbacks; before, only Isolate stayed
+    apart, and CMA merged with the others (1dd214b8f21c)."""
+    merge_sets_buddy_type: bool = _since(6, 10)
+    """A merge across pageblocks gives the buddy's pageblocks the type of the block that was freed."""
+    free_splits_at_pageblocks: bool = _since(6, 12)
+    """A block larger than a pageblock is freed pageblock by pageblock, each under its own type (e98337d11bbd)."""
+    defer_init_counts_every_zone: bool = _until(6, 11)
+    """The count of early pages of the deferred zone starts anew when memory of any other zone lies between."""
+    reserved_pageblocks_movable: bool = _since(6, 13)
+    """Deferred pageblocks whose first page is reserved become Movable at the hand-over; before, they stay Unmovable."""
+    memblock_frees_highmem: bool = _since(6, 15)
+    """memblock_free_all() frees high memory as well; before, arch/x86 did, page by page (6faea3422e3b)."""
+    deferred_grow_by_sections: bool = _since(6, 18)
+    """deferred_grow_zone() stops at a section's end; before, at the next free page."""
 
 
 @lru_cache(maxsize=64)
@@ -53,4 +174,8 @@ def release_facts(version: Version) -> Release:
             known[f.name] = version >= f.metadata["since"]
         elif "until" in f.metadata:
             known[f.name] = version < f.metadata["until"]
+        elif "between" in f.metadata:
+            since, until = f.metadata["between"]
+            repaired = any(version[:2] == fix[:2] and version >= fix for fix in f.metadata["fixed"])
+            known[f.name] = since <= version < until and not repaired
     return Release(version, **known)

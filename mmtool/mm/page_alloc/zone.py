@@ -1,0 +1,83 @@
+"""`Zone` and `Pgdat`: a zone's pages, free lists and counters, and the node that holds zones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mmtool.kernel.release import Release
+from mmtool.mm.page_alloc.free_area import FreeArea
+from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
+
+
+@dataclass(eq=False)
+class Zone:
+    """struct zone, as far as the buddy allocator needs it. Pfns and counts of pages."""
+
+    name: str
+    """"DMA", "DMA32", "Normal", "HighMem", "Movable", as /proc/zoneinfo prints it."""
+    nid: int
+    zone_start_pfn: int
+    spanned_pages: int
+    present_pages: int
+    facts: Release
+    pageblocks: PageblockTypes
+    """The machine's pageblock types, shared by all zones."""
+    top_order: int = 10
+    """The largest block's order: MAX_ORDER - 1 before 6.4, MAX_PAGE_ORDER from 6.8 on."""
+    zone_idx: int = 0
+    managed_pages: int = 0
+    nr_free_pages: int = 0
+    """NR_FREE_PAGES: pages on the free lists but for those of type Isolate."""
+    nr_free_cma_pages: int = 0
+    nr_free_highatomic: int = 0
+    """Pages on the HighAtomic lists; the kernel counts them from 6.12 on."""
+    free_area: FreeArea = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.free_area = FreeArea(self.top_order)
+
+    @property
+    def pageblock_order(self) -> int:
+        return self.pageblocks.order
+
+    @property
+    def zone_end_pfn(self) -> int:
+        """One past the last pfn of the span."""
+        return self.zone_start_pfn + self.spanned_pages
+
+    @property
+    def populated(self) -> bool:
+        return self.present_pages > 0
+
+    @property
+    def nr_free(self) -> list[int]:
+        """Free blocks by order, as /proc/buddyinfo prints them."""
+        return self.free_area.nr_free
+
+    def spans(self, pfn: int) -> bool:
+        return self.zone_start_pfn <= pfn < self.zone_end_pfn
+
+    def free_lists(self) -> Iterator[tuple[int, MigrateType, list[tuple[int, int]]]]:
+        """Every list that holds a block: (order, type, runs (pfn, number of blocks) from head to tail)."""
+        for order, migratetype in self.free_area.lists():
+            yield order, migratetype, list(self.free_area.runs(order, migratetype))
+
+
+@dataclass(eq=False)
+class Pgdat:
+    """struct pglist_data, as far as the hand-over needs it: a node, its span in pfns and its zones, lowest first."""
+
+    nid: int
+    node_start_pfn: int
+    node_spanned_pages: int
+    zones: list[Zone] = field(default_factory=list)
+    first_deferred_pfn: int | None = None
+    """From here on the node's struct pages are set up late; None when none are (ULONG_MAX in the kernel)."""
+
+    @property
+    def node_end_pfn(self) -> int:
+        return self.node_start_pfn + self.node_spanned_pages
+
+    def populated_zones(self) -> list[Zone]:
+        return [zone for zone in self.zones if zone.populated]
