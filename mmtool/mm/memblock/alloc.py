@@ -38,7 +38,7 @@ class MemblockAlloc(MemblockLists):
         if self.release.memblock_any_invalid_node_means_any:
             particular = self.valid_node(nid)
         else:
-            nid = self._asked_node(nid)
+            nid = self._asked_node(nid, "memblock_alloc_range_nid")
             particular = nid != NUMA_NO_NODE
         return (nid, NUMA_NO_NODE) if particular and not exact_nid else (nid,)
 

@@ -23,12 +23,14 @@ from mmtool.mm.memblock.regions import (
 )
 
 NUMA_NO_NODE = -1
-MEMBLOCK_ALLOC_ANYWHERE = 2**64 - 1
+MEMBLOCK_ALLOC_ANYWHERE = (1 << 64) - 1
 MEMBLOCK_ALLOC_ACCESSIBLE = 0
 MEMBLOCK_ALLOC_NOLEAKTRACE = 1
 
 INIT_MEMBLOCK_REGIONS = 128
 INIT_PHYSMEM_REGIONS = 4
+
+_FORWARD, _REVERSE = "__next_mem_range", "__next_mem_range_rev"
 
 
 class MemblockLists:
@@ -63,7 +65,7 @@ class MemblockLists:
         self.numa = numa
         self.max_numnodes = 1 if not numa else 64 if max_numnodes is None else max_numnodes
         self.page_size = page_size
-        self.phys_addr_max = 2**phys_addr_bits - 1
+        self.phys_addr_max: int = (1 << phys_addr_bits) - 1
         self.region_size = region_size
         self.smp_cache_bytes = smp_cache_bytes
         self.low_address_limit = low_address_limit
@@ -90,6 +92,7 @@ class MemblockLists:
         """How often the kernel would have said WARN_ON()."""
         self.ledger = Ledger()
         self._can_resize = False
+        self._warned_of_node: set[str] = set()
         self._grown: dict[str, tuple[int, int]] = {}
 
     def _list(self, name: str, capacity: int) -> MemblockType:
@@ -204,12 +207,16 @@ class MemblockLists:
         """Is `nid` a node's number? numa_valid_node() of include/linux/numa.h."""
         return 0 <= nid < self.max_numnodes
 
-    def _asked_node(self, nid: int) -> int:
-        """The node to look on, NUMA_NO_NODE for any. Before 6.10 only -1 says any, and MAX_NUMNODES with a warning."""
+    def _asked_node(self, nid: int, function: str) -> int:
+        """The node to look on, NUMA_NO_NODE for any.
+
+        Before 6.10 only -1 says any, and MAX_NUMNODES too, with one warning in each `function` that takes it.
+        """
         if self.release.memblock_any_invalid_node_means_any:
             return nid if self.valid_node(nid) else NUMA_NO_NODE
         if nid == self.max_numnodes:
-            self._warn()
+            self.warns += function not in self._warned_of_node
+            self._warned_of_node.add(function)
             return NUMA_NO_NODE
         return nid
 
@@ -228,13 +235,13 @@ class MemblockLists:
 
     def for_each_free_mem_range(self, nid: int = NUMA_NO_NODE, flags: int = MEMBLOCK_NONE) -> Iterator[FreeRange]:
         """Free ranges (start, end, nid) of node `nid` in ascending order: for_each_free_mem_range()."""
-        return free_ranges(self.memory, self.reserved, self._skipped(self._asked_node(nid), flags))
+        return free_ranges(self.memory, self.reserved, self._skipped(self._asked_node(nid, _FORWARD), flags))
 
     def for_each_free_mem_range_reverse(
         self, nid: int = NUMA_NO_NODE, flags: int = MEMBLOCK_NONE
     ) -> Iterator[FreeRange]:
         """The same in descending order: for_each_free_mem_range_reverse()."""
-        return free_ranges_reverse(self.memory, self.reserved, self._skipped(self._asked_node(nid), flags))
+        return free_ranges_reverse(self.memory, self.reserved, self._skipped(self._asked_node(nid, _REVERSE), flags))
 
     def for_each_mem_range(self) -> Iterator[tuple[int, int]]:
         """Memory [start, end), ascending, without NOMAP regions: for_each_mem_range()."""
@@ -291,7 +298,7 @@ class MemblockLists:
             end = self.current_limit
         start = max(start, self.page_size)
         end = max(start, end)
-        skipped = self._skipped(self._asked_node(nid), flags)
+        skipped = self._skipped(self._asked_node(nid, _FORWARD if self.bottom_up else _REVERSE), flags)
         if not self.bottom_up:
             return self._find_top_down(start, end, size, align, skipped)
         if not self.release.memblock_bottom_up_starts_above_kernel:
