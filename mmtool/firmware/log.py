@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
-from mmtool.firmware.e820 import parse_entry
+from mmtool.firmware.e820 import UNKNOWN_TYPE, parse_entry
+from mmtool.firmware.efi import parse_region, parse_tables
 from mmtool.firmware.lines import kernel_lines
 from mmtool.firmware.machine import (
     AcpiTable,
@@ -23,165 +24,238 @@ from mmtool.firmware.machine import (
     MemoryAffinity,
     Srat,
 )
-from mmtool.firmware.notes import NOTE_PREFIXES, find_note
+from mmtool.firmware.notes import BARE, NOTE_PREFIXES, find_note
 
 Line = tuple[int, str]
 
-MAPS = ("BIOS-e820", "BIOS-88", "BIOS-e801", "Xen")
+MAPS = ("BIOS-e820", "BIOS-e801", "BIOS-88", "Xen")
 """Who may have given a kernel its map, as the log names it in front of every entry."""
+
+NO_MAP = (
+    "no memory map in it: looked for 'BIOS-e820: [mem ...]' lines of a kernel log, /sys/firmware/memmap, /proc/iomem "
+    "and a table; give a log from the start of a boot (dmesg, journalctl -k -b) or `grep -r . /sys/firmware/memmap`"
+)
+ONLY_MADE = (
+    "its log has lost the firmware's map (BIOS-e820 lines) and keeps only the one that the kernel made of it "
+    "(user:, modified: or setup_data: lines); give a log from the start of a boot or `grep -r . /sys/firmware/memmap`"
+)
 
 
 @dataclass
 class _Boot:
     """What was read of one boot so far."""
 
-    source: str
+    origin: str
     version_line: str | None = None
-    first_cmdline: str | None = None
+    cmdline: str | None = None
     late_cmdline: str | None = None
+    map_heads: int = 0
     maps: dict[str, list[E820Entry]] = field(default_factory=dict)
-    closed: set[str] = field(default_factory=set)
-    last_map: str | None = None
     initrd: tuple[int, int] | None = None
+    kernel_base: int | None = None
     efi: list[EfiRegion] = field(default_factory=list)
+    efi_done: bool = False
     tables: dict[tuple[str, int], AcpiTable] = field(default_factory=dict)
     dynamic_table: bool = False
     affinities: list[MemoryAffinity | CpuAffinity] = field(default_factory=list)
     cpus: int | None = None
     notes: list[LogNote] = field(default_factory=list)
-    arch_votes: list[str] = field(default_factory=list)
+    signs: dict[str, Line] = field(default_factory=dict)
     warnings: list[tuple[int, str]] = field(default_factory=list)
 
+    def note(self, kind: str, values: tuple[int, ...], number: int, text: str) -> None:
+        self.notes.append(LogNote(kind, values, number, text))
 
-def read_log(text: str, source: str, *, need_map: bool = True) -> Machine:
+
+def read_log(text: str, origin: str, *, need_map: bool = True) -> Machine:
     """The Machine that a kernel log speaks of; of several boots in one file, the first that prints a map.
 
-    `text` may carry any console's or daemon's prefixes and may begin in the middle of a boot. Without
-    `need_map` a log without a map is taken too (the map comes from elsewhere, such as a device tree).
-    Raises InputError.
+    `text` may carry any console's or daemon's prefixes and may begin in the middle of a boot. A log with the
+    EFI map alone (arm64) has no `e820`. Without `need_map` one that has no map at all is taken too. Raises
+    InputError, with `origin` as the file's name.
     """
     boots = _boots(kernel_lines(text))
-    chosen = next((b for b in boots if any(_is_map_line(words) for _, words in b)), None)
-    if chosen is None:
-        chosen = next((b for b in boots if any(words.startswith("efi: mem") for _, words in b)), None)
+    chosen = _first(boots, _MAP_HEADS) or _first(boots, ("efi: mem00: ", "efi:   0x"))
     if chosen is None:
         if need_map:
-            raise InputError(source, None, NO_MAP)
-        chosen = boots[0] if boots else []
-    boot = _Boot(source)
+            raise InputError(origin, None, ONLY_MADE if _first(boots, _MADE_HEADS) else NO_MAP)
+        chosen = next((b for b in boots if b), [])
+    boot = _Boot(origin)
+    if len(boots) > 1:
+        others = f"the log holds {len(boots)} boots; the one from line {chosen[0][0]} on is read"
+        boot.warnings.append((chosen[0][0], others))
     for number, words in chosen:
         stripped = words.lstrip()
         m = _HEAD.match(stripped)
         if m is not None:
-            _HANDLERS[m[0]](boot, number, stripped)
+            _HANDLERS[m[0]](boot, number, stripped, m[0])
     return _machine(boot)
 
 
-NO_MAP = (
-    "no memory map in it: no 'BIOS-e820: [mem ...]' line of a kernel log, no entry of /sys/firmware/memmap, no table; "
-    "give a log from the start of the boot (dmesg, journalctl -k -b), or `grep -r . /sys/firmware/memmap`"
-)
+def _first(boots: list[list[Line]], heads: tuple[str, ...]) -> list[Line] | None:
+    """The first boot with a line that begins with one of `heads`."""
+    return next((b for b in boots if any(words.lstrip().startswith(heads) for _, words in b)), None)
 
 
 def _boots(lines: list[Line]) -> list[list[Line]]:
-    """The log cut where a kernel begins to speak."""
-    starts = [i for i, (_, words) in enumerate(lines) if words.lstrip().startswith("Linux version ")]
+    """The log cut where a kernel begins to speak; what its decompressor said before goes with it."""
+    starts: list[int] = []
+    for i, (_, words) in enumerate(lines):
+        if words.startswith("Linux version ") or words.lstrip().startswith("Linux version "):
+            floor = starts[-1] if starts else -1
+            while i - 1 > floor and lines[i - 1][1].lstrip().startswith(_BEFORE_VERSION):
+                i -= 1
+            starts.append(i)
     if not starts or starts[0] != 0:
+        # a log that begins in the middle of a boot: a head worth a boot only if the kernel speaks in it
         starts.insert(0, 0)
-    return [lines[a:b] for a, b in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    cuts = [lines[a:b] for a, b in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    return [cut for cut in cuts if any(_HEAD.match(words.lstrip()) for _, words in cut)]
 
 
-def _is_map_line(words: str) -> bool:
-    return words.lstrip().startswith(_MAP_HEADS)
+_BEFORE_VERSION = (
+    "Booting Linux on physical CPU", "early console in ", "Probing EDD", "input_data: ", "input_len: ", "output: 0x",
+    "output_len: ", "kernel_total_size: ", "needed_size: ", "trampoline_32bit: ", "booted via ", "Physical KASLR ",
+    "KASLR ", "Decompressing Linux", "Parsing ELF", "Booting the kernel", "done.",
+)  # fmt: skip
 
 
 def _machine(boot: _Boot) -> Machine:
-    kind, entries = _the_map(boot)
-    version = boot.version_line
+    kind = next((who for who in MAPS if who in boot.maps), "efi" if boot.efi else "none")
+    arch = _arch(boot)
+    if arch == "i386":
+        _note_pae(boot)
+    words = (boot.version_line or "").split()
     return Machine(
         source=kind,
-        e820=tuple(entries),
-        origin=boot.source,
-        arch=_arch(boot),
-        release=version.split()[2] if version and len(version.split()) > 2 else None,
-        version_line=version,
-        cmdline=boot.first_cmdline if boot.first_cmdline is not None else boot.late_cmdline,
+        e820=tuple(boot.maps.get(kind, ())),
+        origin=boot.origin,
+        arch=arch,
+        release=words[2] if len(words) > 2 else None,
+        version_line=boot.version_line,
+        cmdline=boot.cmdline if boot.cmdline is not None else boot.late_cmdline,
         initrd=boot.initrd,
         efi=tuple(boot.efi),
         acpi=tuple(boot.tables.values()),
         srat=Srat(tuple(boot.affinities)) if boot.affinities else None,
         cpus=boot.cpus,
         notes=tuple(boot.notes),
+        kernel_base=boot.kernel_base,
         warnings=tuple(boot.warnings),
     )
 
 
-def _the_map(boot: _Boot) -> tuple[str, list[E820Entry]]:
-    for kind in MAPS:
-        if kind in boot.maps:
-            return kind, boot.maps[kind]
-    return ("efi" if boot.efi else "none"), []
+# ---- which architecture, which page tables ---------------------------------------------------------
+
+SIGNS: tuple[tuple[str, str, str], ...] = (
+    # arm and RISC-V say so in their first lines
+    ("arm64", "Booting Linux on physical CPU ", r"0x[0-9a-f]{10} \["),
+    ("arm", "Booting Linux on physical CPU ", r"0x[0-9a-f]{1,8}$"),
+    ("arm64", "CPU features: ", r"detected: "),
+    ("riscv", "SBI specification ", r"v"),
+    # only a 64-bit kernel prints the command line before the map, and only it has 1 GiB pages of its own
+    ("x86_64", "Using GB pages for direct mapping", r""),
+    ("x86_64", "mapped APIC to ", r"\s*[0-9a-f]{16}\b"),
+    ("x86_64", "Base memory trampoline at ", r"\[[0-9a-f]{16}\]"),
+    # a 32-bit kernel has a lowmem, and pointers of eight digits
+    ("i386", "initial memory mapped: ", r""),
+    ("i386", "mapped APIC to ", r"\s*[0-9a-f]{8}\b"),
+    ("i386", "Base memory trampoline at ", r"\[[0-9a-f]{8}\]"),
+    ("i386", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
+    ("i386", "Checking if this processor honours the WP bit", r""),
+    ("i386", "mapped IOAPIC to ", r"[0-9a-f]{8} \([0-9a-f]{8}\)"),
+    ("i386", "Use a HIGHMEM", r""),
+    ("pae", "NX (Execute Disable) protection: ", r""),
+    ("pae", "Kernel/User page tables isolation: ", r""),
+    ("non_pae", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
+    ("non_pae", "Use a HIGHMEM64G", r""),
+)
+"""(what it is a sign of, how the line begins, what follows)."""
 
 
 def _arch(boot: _Boot) -> str | None:
-    return boot.arch_votes[0] if boot.arch_votes else None
+    """The architecture that the log's own words tell, surest signs first; None when none does."""
+    for sure in ("arm64", "arm", "riscv"):
+        if sure in boot.signs:
+            return sure
+    version = boot.version_line or ""
+    release = version.split()[2] if len(version.split()) > 2 else ""
+    if boot.cmdline is not None or "x86_64" in boot.signs or re.search(r"amd64|x86[_-]64", release):
+        return "x86_64"
+    if re.search(r"\bi[3-6]86\b|[-.][3-6]86\b|pae\b", release) or "i386" in boot.signs:
+        return "i386"
+    if re.search(r"\((?:[^()]*\()?x86_64-", version):
+        return "x86_64"
+    # the 64-bit kernel's second line is its command line: where it is not, the kernel was the other one
+    return "i386" if version and boot.maps else None
+
+
+def _note_pae(boot: _Boot) -> None:
+    """Note whether a 32-bit kernel was built with PAE, where a line of it tells."""
+    for kind in ("non_pae", "pae"):
+        if kind in boot.signs:
+            number, words = boot.signs[kind]
+            boot.note(kind, (), number, words)
+            return
+    if "pae" in (boot.version_line or "").split(" (")[0].lower():
+        boot.note("pae", (), 0, boot.version_line or "")
 
 
 # ---- one function a kind of line -------------------------------------------------------------------
 
 
-def _map_entry(boot: _Boot, number: int, words: str) -> None:
-    kind, _, body = words.partition(":")
-    entries = boot.maps.setdefault(kind, [])
-    entry = parse_entry(body.strip(), boot.source, number)
+def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
+    who, _, body = words.partition(":")
+    if boot.map_heads > 1:
+        return  # a console that came up late has the first lines again
+    entries = boot.maps.setdefault(who, [])
+    entry = parse_entry(body.strip(), boot.origin, number)
     if entry is not None:
         entries.append(entry)
+        if entry.type == UNKNOWN_TYPE:
+            boot.warnings.append((number, "the kernel had no number for this entry's type"))
 
 
-def _version(boot: _Boot, number: int, words: str) -> None:
-    if boot.version_line is None:
-        boot.version_line = words
+def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
+    if boot.maps or not boot.map_heads:
+        boot.map_heads += 1
 
 
-def _first_cmdline(boot: _Boot, number: int, words: str) -> None:
-    if boot.first_cmdline is None:
-        boot.first_cmdline = words.partition(":")[2].strip()
-        boot.arch_votes.append("x86_64")
+def _version(boot: _Boot, number: int, words: str, head: str) -> None:
+    boot.version_line = boot.version_line or words
 
 
-def _late_cmdline(boot: _Boot, number: int, words: str) -> None:
+def _cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
+    if boot.cmdline is None:
+        boot.cmdline = words[len(head):].strip()
+
+
+def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
+    """"Kernel command line: ", since 6.19 in several lines of which all but the last end in a backslash."""
+    text = words[len(head):].strip()
     if boot.late_cmdline is None:
-        boot.late_cmdline = words.partition(":")[2].strip()
+        boot.late_cmdline = text
+    elif boot.late_cmdline.endswith(" \\"):
+        boot.late_cmdline = boot.late_cmdline[:-1] + text
+
+
+def _ramdisk(boot: _Boot, number: int, words: str, head: str) -> None:
+    m = _MEM.search(words)
+    if boot.initrd is None and m:
+        boot.initrd = (int(m[1], 16), int(m[2], 16) + 1)
 
 
 _MEM = re.compile(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
 
 
-def _mem(words: str) -> tuple[int, int] | None:
-    """The half-open range of the first "[mem 0x..-0x..]" in the line."""
-    m = _MEM.search(words)
-    return (int(m[1], 16), int(m[2], 16) + 1) if m else None
+def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
+    """"output: 0x0000000002000000" of the decompressor: the physical place that it unpacks the kernel to."""
+    if boot.kernel_base is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head):]):
+        boot.kernel_base = int(words[len(head):], 16)
 
 
-def _ramdisk(boot: _Boot, number: int, words: str) -> None:
-    found = _mem(words)
-    if boot.initrd is None and found:
-        boot.initrd = found
-
-
-_TABLE = re.compile(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,6})\b", re.IGNORECASE)
-_TABLE_KEPT = re.compile(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
-_SRAT_MEMORY = re.compile(
-    r"(?:ACPI: )?SRAT: Node (\d+) PXM (\d+) (?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|([0-9a-f]+)-([0-9a-f]+)\b)(.*)",
-    re.IGNORECASE,
-)
-_SRAT_CPU = re.compile(r"(?:ACPI: )?SRAT: PXM (\d+) -> (?:APIC|X2APIC|MPIDR) (0x[0-9a-f]+|\d+)", re.IGNORECASE)
-
-
-def _acpi(boot: _Boot, number: int, words: str) -> None:
-    if words.startswith("ACPI: SRAT:"):
-        _srat(boot, number, words)
-    elif m := _TABLE.match(words):
+def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
+    if m := _TABLE.match(words):
         start, size = int(m[2], 16), int(m[3], 16)
         if not boot.dynamic_table and start < 1 << 52:
             boot.tables.setdefault((m[1], start), AcpiTable(m[1], start, start + size, False))
@@ -190,84 +264,94 @@ def _acpi(boot: _Boot, number: int, words: str) -> None:
         start, end = int(m[2], 16), int(m[3], 16) + 1
         boot.tables[m[1], start] = AcpiTable(m[1], start, end, True)
     elif words.startswith("ACPI: Dynamic OEM Table Load"):
-        # the table that is named next was made by another one: its address is virtual
+        # the table that is named next was made by another one, and its address is virtual
         boot.dynamic_table = True
     else:
-        _note(boot, number, words)
+        _note(boot, number, words, head)
 
 
-def _srat(boot: _Boot, number: int, words: str) -> None:
-    if m := _SRAT_MEMORY.match(words):
+_TABLE = re.compile(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
+_TABLE_KEPT = re.compile(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
+
+
+def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
+    if m := _SRAT_MEMORY.match(words, len(head)):
         start = int(m[3] or m[5], 16)
         end = int(m[4], 16) + 1 if m[4] else int(m[6], 16)
-        boot.affinities.append(
-            MemoryAffinity(int(m[2]), start, end, hotplug="hotplug" in m[7], nonvolatile="non-volatile" in m[7])
-        )
-        boot.notes.append(LogNote("srat_node", (int(m[1]), int(m[2])), number, words))
-    elif m := _SRAT_CPU.match(words):
+        hotplug, nonvolatile = "hotplug" in m[7], "non-volatile" in m[7]
+        boot.affinities.append(MemoryAffinity(int(m[2]), start, end, hotplug=hotplug, nonvolatile=nonvolatile))
+        boot.note("srat_node", (int(m[1]), int(m[2])), number, words)
+    elif m := _SRAT_CPU.match(words, len(head)):
         boot.affinities.append(CpuAffinity(int(m[1]), int(m[2], 0)))
+        boot.note("srat_node", (int(m[3]), int(m[1])), number, words)
 
 
-_EFI_REGION = re.compile(
-    r"(?:efi: )?mem(\d+): \[([^|\]]*)\|?([^\]]*)\] range=\[0x([0-9a-f]+)-0x([0-9a-f]+)([\])])", re.IGNORECASE
+# "Node 0 PXM 0 [mem 0x00000000-0x0009ffff] hotplug"; before 3.5 "Node 0 PXM 0 0-a0000", whose end is exclusive
+_SRAT_MEMORY = re.compile(
+    r"Node (\d+) PXM (\d+) (?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|([0-9a-f]+)-([0-9a-f]+)\b)(.*)", re.IGNORECASE
 )
-_EFI_OLD = re.compile(
-    r"(?:efi: )?mem(\d+): type=(\d+), attr=(0x[0-9a-f]+), range=\[0x([0-9a-f]+)-0x([0-9a-f]+)([\])])", re.IGNORECASE
-)
-
-EFI_TYPES = (
-    "Reserved", "Loader Code", "Loader Data", "Boot Code", "Boot Data", "Runtime Code", "Runtime Data", "Conventional",
-    "Unusable", "ACPI Reclaim", "ACPI Mem NVS", "MMIO", "MMIO Port", "PAL Code", "Persistent",
-)  # fmt: skip
-EFI_ATTRIBUTES = {
-    0: "UC", 1: "WC", 2: "WT", 3: "WB", 4: "UCE", 12: "WP", 13: "RP", 14: "XP", 15: "NV", 16: "MR", 17: "RO", 18: "SP",
-    19: "CC", 63: "RUN",
-}  # fmt: skip
+_SRAT_CPU = re.compile(r"PXM (\d+) -> (?:X2?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
 
 
-def _efi(boot: _Boot, number: int, words: str) -> None:
-    if m := _EFI_REGION.match(words):
-        attributes = tuple(a for a in (part.strip() for part in m[3].split("|")) if a)
-        boot.efi.append(EfiRegion(int(m[1]), m[2].strip(), attributes, int(m[4], 16), int(m[5], 16) + (m[6] == "]")))
-    elif m := _EFI_OLD.match(words):
-        bits = int(m[3], 16)
-        kind = EFI_TYPES[int(m[2])] if int(m[2]) < len(EFI_TYPES) else f"type {m[2]}"
-        attributes = tuple(name for bit, name in sorted(EFI_ATTRIBUTES.items(), reverse=True) if bits >> bit & 1)
-        boot.efi.append(EfiRegion(int(m[1]), kind, attributes, int(m[4], 16), int(m[5], 16) + (m[6] == "]")))
-    else:
-        _note(boot, number, words)
+def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
+    if region := parse_region(words[len(head):].lstrip(), len(boot.efi)):
+        # some releases print the map once more after they changed it
+        boot.efi_done = boot.efi_done or (bool(boot.efi) and region.number <= boot.efi[-1].number)
+        if not boot.efi_done and region.end > region.start:
+            boot.efi.append(region)
+        return
+    for name, address in parse_tables(words[len(head):]):
+        boot.note("efi_table", (address,), number, name)
+    _note(boot, number, words, head)
 
 
-_CPUS = re.compile(r".*?Allowing (\d+) (?:present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
+def _cpus(boot: _Boot, number: int, words: str, head: str) -> None:
+    if boot.cpus is None and (m := _CPUS.match(words, len(head))):
+        present, hotplug = int(m[1]), int(m[3])
+        # "4 CPUs, 2 hotplug CPUs" counts the hotplug ones in, "4 present CPUs plus 2 hotplug CPUs" does not
+        boot.cpus = present + hotplug if m[2] else present
 
 
-def _cpus(boot: _Boot, number: int, words: str) -> None:
-    if boot.cpus is None and (m := _CPUS.match(words)):
-        present, hotplug = int(m[1]), int(m[2])
-        # "Allowing 4 CPUs, 2 hotplug CPUs" counts the hotplug ones in; "4 present CPUs plus 2" does not
-        boot.cpus = present + hotplug if "present" in m[0] else present
+_CPUS = re.compile(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
-def _note(boot: _Boot, number: int, words: str) -> None:
-    for note in find_note(words, number):
+def _note(boot: _Boot, number: int, words: str, head: str) -> None:
+    for sign, prefix, pattern in SIGNS:
+        if sign not in boot.signs and words.startswith(prefix) and re.match(pattern, words[len(prefix):]):
+            boot.signs[sign] = (number, words)
+    if note := find_note(words, number, head):
         boot.notes.append(note)
 
 
-_HANDLERS: dict[str, Callable[[_Boot, int, str], None]] = {
-    **dict.fromkeys((f"{who}: " for who in MAPS if who != "Xen"), _map_entry),
+Handler = Callable[[_Boot, int, str, str], None]
+
+_HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys((prefix for _, prefix, _ in SIGNS), _note),
+    **dict.fromkeys(NOTE_PREFIXES, _note),
+    "": _note,
+    "BIOS-e820: ": _map_entry,
+    "BIOS-e801: ": _map_entry,
+    "BIOS-88: ": _map_entry,
     "Xen: [mem ": _map_entry,
+    "Xen: 0": _map_entry,
+    "BIOS-provided physical RAM map": _map_head,
+    "e820: BIOS-provided physical RAM map": _map_head,
     "Linux version ": _version,
-    "Command line: ": _first_cmdline,
+    "Command line: ": _cmdline,
     "Kernel command line: ": _late_cmdline,
     "RAMDISK: ": _ramdisk,
+    "output: 0x": _decompressed,
     "ACPI: ": _acpi,
+    "ACPI: SRAT: ": _srat,
     "SRAT: ": _srat,
     "efi: ": _efi,
     "smpboot: Allowing ": _cpus,
     "SMP: Allowing ": _cpus,
     "CPU topo: Allowing ": _cpus,
-    "Allowing ": _cpus,
 }
-_HANDLERS.update({prefix: _note for prefix in NOTE_PREFIXES if prefix not in _HANDLERS})
-_MAP_HEADS = tuple(f"{who}: [mem" for who in MAPS) + tuple(f"{who}: 0" for who in MAPS)
-_HEAD = re.compile("|".join(re.escape(head) for head in sorted(_HANDLERS, key=len, reverse=True)))
+"""What is done with a line, by how it begins."""
+
+_HEADS = sorted(filter(None, _HANDLERS), key=len, reverse=True)
+_HEAD = re.compile("|".join([*map(re.escape, _HEADS), BARE]))
+_MAP_HEADS = ("BIOS-e820: ", "BIOS-e801: ", "BIOS-88: ", "Xen: [mem ", "Xen: 0")
+_MADE_HEADS = ("user: [mem", "modified: [mem", "reserve setup_data: [mem", "modified physical RAM map")

@@ -1,60 +1,184 @@
-"""Lines of a kernel log in which firmware, hardware or the boot loader shows through: the table of them.
+"""Lines of a kernel log in which firmware, hardware, boot loader or the kernel's build shows through: their table.
 
-A row of NOTES is (kind, how the line begins, the pattern behind that, how its groups become the values of the
-LogNote). Ranges come out half-open, in bytes.
+A row of NOTES is (kind, how the line begins, the pattern behind that, what turns its groups into the values
+of the LogNote). Addresses and sizes are bytes, ranges half-open. Lines with what a kernel worked out from
+these are no notes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mmtool.firmware.machine import LogNote
 
 Values = tuple[int, ...]
 Groups = tuple[str | None, ...]
+Convert = Callable[[Groups], Values]
+
+MTRR_TYPES = {
+    "uncachable": 0, "write-combining": 1, "write-through": 4, "write-protect": 5, "write-back": 6,
+    "uc": 0, "wc": 1, "wt": 4, "wp": 5, "wb": 6,
+}  # fmt: skip
+"""A memory type of the MTRRs in the log's words, as its number in the register; -1 stands for any other word."""
+
+_UNIT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
-def hexadecimal(groups: Groups) -> Values:
-    return tuple(int(g, 16) for g in groups if g is not None)
+def nothing(groups: Groups) -> Values:
+    return ()
 
 
 def decimal(groups: Groups) -> Values:
     return tuple(int(g) for g in groups if g is not None)
 
 
+def half_open(groups: Groups) -> Values:
+    """Two or more hex numbers as they are: a range that the log ends exclusively, or an address."""
+    return tuple(int(g, 16) for g in groups if g is not None)
+
+
 def inclusive(groups: Groups) -> Values:
-    """First and last byte in hex; half-open in the note."""
-    start, last = hexadecimal(groups)
+    """First and last byte in hex."""
+    start, last = half_open(groups)
     return start, last + 1
 
 
-def numbered_range(groups: Groups) -> Values:
-    """A decimal number, then first and last byte in hex: (start, end, number)."""
-    number, start, last = groups
-    return int(start or "0", 16), int(last or "0", 16) + 1, int(number or "0")
+def numbered(groups: Groups) -> Values:
+    """A decimal number, first and last byte in hex: (start, end, number)."""
+    number, *ends = groups
+    return *inclusive(tuple(ends)), *decimal((number,))
+
+
+def switch(groups: Groups) -> Values:
+    """A group that is there or not: 1 or 0."""
+    return tuple(int(g is not None) for g in groups)
+
+
+def mtrr_type(word: str | None) -> int:
+    return MTRR_TYPES.get((word or "").lower(), -1)
+
+
+def default_type(groups: Groups) -> Values:
+    return (mtrr_type(groups[0]),)
+
+
+def fixed_range(groups: Groups) -> Values:
+    """First and last byte in hex and a type: (start, end, type)."""
+    return *inclusive(groups[:2]), mtrr_type(groups[2])
+
+
+def variable_range(groups: Groups) -> Values:
+    """Register number, base and mask in hex, type: (register, base, mask, type)."""
+    return *decimal(groups[:1]), *half_open(groups[1:3]), mtrr_type(groups[3])
+
+
+def sized(groups: Groups) -> Values:
+    """Numbers, each followed by the group of its unit (K, M, G, T or nothing), as bytes."""
+    pairs = zip(groups[::2], groups[1::2], strict=True)
+    return tuple(int(n or "0") << _UNIT[(unit or "").upper()] for n, unit in pairs)
+
+
+def register(groups: Groups) -> Values:
+    """Register number, base and size with units, type: (register, base, size, type)."""
+    return *decimal(groups[:1]), *sized(groups[1:5]), mtrr_type(groups[5])
+
+
+def cleanup(groups: Groups) -> Values:
+    """A way to lay out the registers anew: (granularity, chunk, registers, RAM lost, 0)."""
+    return *sized(groups), 0
+
+
+def bad_cleanup(groups: Groups) -> Values:
+    """One that covers what is no RAM: the same with 1 at the end."""
+    return *sized(groups), 1
 
 
 _R = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
+_GRAN = r"(\d+)([KMGT])\s+chunk_size: (\d+)([KMGT])\s+num_reg: (\d+)()\s+lose cover RAM: (-?\d+)([KMGT])"
+_MEM = rf"\[mem {_R}\b[^\]]*\]"
 
-NOTES: tuple[tuple[str, str, str, Callable[[Groups], Values]], ...] = (
-    ("setup_data", "e820: update ", rf"\[mem {_R}\] (?:usable ==> usable|System RAM ==> System RAM)", inclusive),
-    ("efi_remove_mmio", "efi: ", rf"Remove mem(\d+): MMIO range=\[{_R}\]", numbered_range),
-    ("efi_keep_mmio", "efi: ", rf"Not removing mem(\d+): MMIO range=\[{_R}\]", numbered_range),
-    ("esrt", "esrt: ", r"Reserving ESRT space from 0x([0-9a-f]+) to 0x([0-9a-f]+)", hexadecimal),
-)
+NOTES: tuple[tuple[str, str, str, Convert], ...] = (
+    # from the boot loader
+    ("setup_data", "e820: update ", rf"{_MEM} (?:usable ==> usable|System RAM ==> System RAM)", inclusive),
+    ("secure_boot", "Secure boot ", r"(enabled)?(?:disabled)?$", switch),
+    ("secure_boot", "secureboot: Secure boot ", r"(enabled)?(?:disabled)?$", switch),
+    ("acpi_initrd", "ACPI: ", r"\S{4} ACPI table found in initrd \[[^\]]*\]\[0x([0-9a-f]+)\]", half_open),
+    ("kaslr_off", "KASLR disabled", r"", nothing),
+    # from the firmware
+    ("efi_version", "efi: ", r"EFI v(\d+)\.(\d+)", decimal),
+    ("efi_remove_mmio", "efi: ", rf"Remove mem(\d+): MMIO range=\[{_R}\]", numbered),
+    ("efi_keep_mmio", "efi: ", rf"Not removing mem(\d+): MMIO range=\[{_R}\]", numbered),
+    ("efi_invalid_regions", "efi: ", r"Removing (\d+) invalid memory map entries", decimal),
+    ("efi_apple", "efi: ", r"Apple Mac detected, using EFI v(\d+)\.(\d+) runtime services only", decimal),
+    ("esrt", "esrt: ", r"Reserving ESRT space from 0x([0-9a-f]+) to 0x([0-9a-f]+)", half_open),
+    ("smbios", "SMBIOS ", r"(\d+)\.(\d+)(?:\.\d+)? present", decimal),
+    ("dmi", "DMI: ", r"(?!Memory slots)", nothing),
+    ("memory_slots", "DMI: ", r"Memory slots populated: (\d+)/(\d+)", decimal),
+    ("mptable", "found SMP MP-table at ", _MEM, inclusive),
+    ("mptable_config", "mpc: ", r"([0-9a-f]+)-([0-9a-f]+)\b", half_open),
+    ("gart_no_aperture", "AGP: ", r"Your BIOS doesn't leave an aperture memory hole", nothing),
+    ("gart_no_aperture", "Your BIOS doesn't leave an aperture memory hole", r"", nothing),
+    ("tboot", "tboot: ", r"", nothing),
+    # from the processors and the chipset
+    ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
+    ("mtrr_fixed_on", "MTRR fixed ranges ", r"(enabled)?(?:disabled)?", switch),
+    ("mtrr_variable_on", "MTRR variable ranges ", r"(enabled)?(?:disabled)?", switch),
+    ("mtrr_fixed", "", r"([0-9A-F]{5})-([0-9A-F]{5}) ([a-z-]+)$", fixed_range),
+    ("mtrr_var", "", r"(\d+) base ([0-9A-F]+) mask ([0-9A-F]+) ([a-z-]+)", variable_range),
+    ("mtrr_var_off", "", r"(\d+) disabled$", decimal),
+    ("mtrr_tom2", "TOM2: ", r"([0-9a-f]+) aka ", half_open),
+    ("mtrr_map", "MTRR map: ", r"(\d+) entries \((\d+) fixed \+ (\d+) variable; max (\d+)\), built from (\d+)",
+     decimal),
+    ("mtrr_original", "original variable MTRRs", r"$", nothing),
+    ("mtrr_new", "New variable MTRRs", r"$", nothing),
+    ("mtrr_reg", "reg ", r"(\d+), base: (\d+)([KMGT]?)B, range: (\d+)([KMGT]?)B, type (\S+)", register),
+    ("mtrr_covered", "total RAM covered: ", r"(\d+)(M)", sized),
+    ("mtrr_gran", "gran_size: ", _GRAN, cleanup),
+    ("mtrr_gran", "*BAD*gran_size: ", _GRAN, bad_cleanup),
+    ("mtrr_cleanup", "Found optimal setting for mtrr clean up", r"", nothing),
+    ("mtrr_cleanup_failed", "mtrr_cleanup: can not find optimal value", r"", nothing),
+    ("mtrr_blank", "CPU MTRRs all blank", r"", nothing),
+    ("mtrr_trim", "WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing ", r"(\d+)(M)B of RAM", sized),
+    ("mtrr_update", "update e820 for mtrr", r"", nothing),
+    ("pat_no_mtrr", "x86/PAT: ", r"MTRRs disabled", nothing),
+    ("igfx_stolen", "Reserving Intel graphics ", rf"(?:stolen )?memory at (?:{_MEM}|{_R})", inclusive),
+    ("snb_gfx", "reserving inaccessible SNB gfx pages", r"", nothing),
+    ("nx", "NX (Execute Disable) protection: ", r"(active)?", switch),
+    ("nx", "Notice: NX (Execute Disable) protection ", r"missing in CPU", lambda groups: (0,)),
+    ("gb_pages", "Using GB pages for direct mapping", r"", nothing),
+    ("x2apic", "x2apic", r"(?:: enabled by BIOS| enabled)", nothing),
+    ("phys_bits_reduced", "x86/mktme: ", r"BIOS enabled: x86_phys_bits reduced by (\d+)", decimal),
+    ("tme", "x86/tme: ", r"(?:(enabled)|not enabled) by BIOS", switch),
+    ("memory_encryption", "Memory Encryption Features active: ", r"", nothing),
+    ("memory_encryption", "AMD Memory Encryption Features active: ", r"", nothing),
+    ("memory_encryption", "AMD Secure Encrypted Virtualization", r"", nothing),
+    ("tdx", "tdx: ", r"Guest (?:detected|initialized)", nothing),
+    ("hypervisor", "Hypervisor detected: ", r"", nothing),
+    ("xen", "Xen version: ", r"(\d+)\.(\d+)", decimal),
+    ("paravirt", "Booting paravirtualized kernel ", r"(?!on bare hardware)", nothing),
+    # from the kernel's build
+    ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
+    ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),
+    ("corruption_check", "Scanning ", r"(\d+) areas for low memory corruption", decimal),
+    ("page_isolation", "Kernel/User page tables isolation: ", r"(enabled)?", switch),
+    ("no_highmem", "Use a HIGHMEM enabled kernel", r"", nothing),
+    ("no_highmem64g", "Use a HIGHMEM64G enabled kernel", r"", nothing),
+    ("non_pae", "Notice: NX (Execute Disable) protection cannot be enabled: non-PAE kernel", r"", nothing),
+)  # fmt: skip
 
-_ROWS: dict[str, list[tuple[str, re.Pattern[str], Callable[[Groups], Values]]]] = {}
+_ROWS: dict[str, list[tuple[str, re.Pattern[str], Convert]]] = {}
 for _kind, _prefix, _pattern, _convert in NOTES:
     _ROWS.setdefault(_prefix, []).append((_kind, re.compile(_pattern, re.IGNORECASE), _convert))
 
-NOTE_PREFIXES = tuple(_ROWS)
+NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
+BARE = r"(?=[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled)"
+"""How a line begins that belongs to rows without a beginning of their own."""
 
 
-def find_note(words: str, line: int) -> Iterator[LogNote]:
-    """The notes of one line (at most a few)."""
-    for prefix, rows in _ROWS.items():
-        if words.startswith(prefix):
-            for kind, pattern, convert in rows:
-                if m := pattern.match(words, len(prefix)):
-                    yield LogNote(kind, convert(m.groups()), line, words)
+def find_note(words: str, line: int, prefix: str) -> LogNote | None:
+    """The note that is in a line of the log which begins with `prefix`, one of NOTE_PREFIXES or ""."""
+    for kind, pattern, convert in _ROWS.get(prefix, ()):
+        if m := pattern.match(words, len(prefix)):
+            return LogNote(kind, convert(m.groups()), line, words)
+    return None

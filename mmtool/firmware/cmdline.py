@@ -1,0 +1,101 @@
+"""The kernel's command line, taken apart as the kernel does it.
+
+Models next_arg() of lib/cmdline.c and parse_args() of kernel/params.c: words end at white space outside of
+double quotes, which cannot be escaped; a word's first "=" parts name and value; "--" ends the kernel's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SPACE = " \t\n\v\f\r"
+
+Option = tuple[str, str | None]
+
+
+def same_name(name: str) -> str:
+    """A parameter's name with "-" and "_" made one, as the kernel compares names (parameq())."""
+    return name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Cmdline:
+    """A command line's options in order, repeated and unknown ones too.
+
+    `options` are (name, value) as written, value None where there is no "=". `init_args` are the words
+    after "--", which go to init.
+    """
+
+    options: tuple[Option, ...] = ()
+    init_args: tuple[str, ...] = ()
+
+    def all(self, name: str) -> tuple[str | None, ...]:
+        """The values of every option of that name ("-" and "_" are one), in order."""
+        wanted = same_name(name)
+        return tuple(value for key, value in self.options if same_name(key) == wanted)
+
+    def get(self, name: str) -> str | None:
+        """The value of the last option of that name; None when there is none, or it has no value."""
+        values = self.all(name)
+        return values[-1] if values else None
+
+    def has(self, name: str) -> bool:
+        """Is there an option of that name, with or without a value?"""
+        return bool(self.all(name))
+
+
+def parse_cmdline(text: str) -> Cmdline:
+    """Take a command line apart; every text is one."""
+    options: list[Option] = []
+    at = _skip_spaces(text, 0)
+    while at < len(text):
+        name, value, at = next_arg(text, at)
+        if name == "--" and value is None:
+            return Cmdline(tuple(options), _words(text, at))
+        options.append((name, value))
+    return Cmdline(tuple(options))
+
+
+def _words(text: str, at: int) -> tuple[str, ...]:
+    words = []
+    while at < len(text):
+        name, value, at = next_arg(text, at)
+        words.append(name if value is None else f"{name}={value}")
+    return tuple(words)
+
+
+def next_arg(text: str, at: int) -> tuple[str, str | None, int]:
+    """The parameter at `text[at:]`: its name, its value or None, and where the next one begins.
+
+    A word that begins with a quote is quoted whole; a value that begins with one loses it, and the one
+    at its end. An "=" at the very beginning parts nothing.
+    """
+    quoted = text[at : at + 1] == '"'
+    start = at + 1 if quoted else at
+    in_quote, equals, end = quoted, start, start
+    while end < len(text) and (in_quote or text[end] not in _SPACE):
+        if text[end] == "=" and equals == start:
+            equals = end
+        elif text[end] == '"':
+            in_quote = not in_quote
+        end += 1
+    word_end = end
+    value: str | None = None
+    if equals > start:
+        value_start = equals + 1
+        if text[value_start : value_start + 1] == '"' and value_start < end:
+            value_start += 1
+            if text[end - 1] == '"':
+                word_end = end - 1
+    if quoted and end > start and text[end - 1] == '"':
+        word_end = end - 1
+    if equals > start:
+        value = text[value_start : max(word_end, value_start)]
+    name = text[start : equals if equals > start else word_end]
+    return name, value, _skip_spaces(text, end)
+
+
+def _skip_spaces(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _SPACE:
+        at += 1
+    return at
