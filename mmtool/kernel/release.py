@@ -64,6 +64,14 @@ class Release:
     zones_after_setup_arch: bool = _since(7, 0)
     """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
 
+    # arch/x86/include/asm: the layout of i386
+    tss_has_second_bitmap: bool = _since(5, 5)
+    """struct tss_struct has a bitmap of all ports beside the task's own (x86/ioperm)."""
+    doublefault_stack_in_entry_area: bool = _since(5, 5)
+    """The double fault stack of i386 lies in the CPU entry area, with guard pages below both stacks."""
+    kmap_local_in_fixmap: bool = _since(5, 11)
+    """kmap_local() takes KM_MAX_IDX slots a CPU; before, kmap_atomic() took KM_TYPE_NR."""
+
     # mm/numa_memblks.c, arch/x86/mm/numa.c
     numa_clips_to_dram: bool = _since(6, 12)
     """Node blocks are clipped to memblock's first and last byte; before, to 0 and max_pfn."""
@@ -79,6 +87,8 @@ class Release:
     """Until memblock hands over, a zone counts its pages without memmap and DMA reserve; later, all present ones."""
     prints_zone_sizes: bool = _until(5, 14)
     """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
+    pcp_batch_up_to_mib: bool = _since(4, 20)
+    """A per-CPU list's batch is cut from at most 1 MiB; before, from 512 KiB."""
     counts_unavailable: bool = _since(5, 13)
     """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges"."""
     zonelist_load_counts_up: bool = _since(5, 17)
@@ -101,7 +111,8 @@ class Release:
     """The worst case may fill the list to the last place.
     "memblock: Make a boundary tighter in memblock_add_range()"."""
     memblock_add_without_flags_never_warns: bool = _since(6, 16)
-    """Adding a range without flags over one with flags is nothing to warn of."""
+    """Adding a range without flags over one with flags is nothing to warn of.
+    "memblock: add MEMBLOCK_RSRV_KERN flag"."""
     memblock_overlap_caps_size: bool = _since(5, 10)
     """memblock_overlaps_region() does not wrap round; 5.16 brought it, and 5.10 has it from stable.
     "memblock: ensure there is no overflow in memblock_overlaps_region()"."""
@@ -124,13 +135,15 @@ class Release:
     """memblock_reserved_mark_noinit(). "memblock: introduce MEMBLOCK_RSRV_NOINIT flag"."""
     memblock_has_kho_scratch: bool = _since(6, 16)
     """Scratch memory of a kexec handover, and allocations from nothing else.
-    "memblock: introduce memmap_init_kho_scratch()" and its series."""
+    "memblock: Add support for scratch memory"."""
     memblock_has_alloc_hugetlb: bool = _since(7, 2)
-    """memblock_alloc_hugetlb() and MEMBLOCK_RSRV_HUGETLB."""
+    """memblock_alloc_hugetlb() and MEMBLOCK_RSRV_HUGETLB; in 7.3, not in 6.18."""
+    memblock_has_reserved_mark_kern: bool = _since(7, 1)
+    """memblock_reserved_mark_kern(); in 7.3, not in 6.18."""
     memblock_has_numa_coverage: bool = _since(6, 8)
-    """memblock_validate_numa_coverage(). "x86/numa: Introduce numa_fill_memblks()" is its neighbour."""
+    """memblock_validate_numa_coverage(). "mm/memblock: introduce a new helper memblock_validate_numa_coverage()"."""
     memblock_has_estimated_free: bool = _since(6, 11)
-    """memblock_estimated_nr_free_pages()."""
+    """memblock_estimated_nr_free_pages(). "mm/memblock: introduce a new helper memblock_estimated_nr_free_pages()"."""
     memblock_cap_wants_memory: bool = _since(5, 13)
     """memblock_cap_memory_range() does nothing while there is no memory. "memblock: check memory total_size"."""
     memblock_bottom_up_starts_above_kernel: bool = _until(5, 10)

@@ -113,7 +113,9 @@ class MemblockLists:
     # What there is, and what is taken.
 
     def add_node(self, base: int, size: int, nid: int, flags: int = MEMBLOCK_NONE) -> int:
-        """Register memory of node `nid`: memblock_add_node(). Before 5.16 it takes no flags."""
+        """Register memory of node `nid`: memblock_add_node(). Before 5.16 it has no flags, and they are ignored."""
+        if not self.release.memblock_add_node_takes_flags:
+            flags = MEMBLOCK_NONE
         return self.memory.add_range(base, size, nid, flags)
 
     def add(self, base: int, size: int) -> int:
@@ -190,7 +192,7 @@ class MemblockLists:
         return self.reserved.setclr_flag(base, size, True, MEMBLOCK_RSRV_NOINIT)
 
     def reserved_mark_kern(self, base: int, size: int) -> int:
-        """Count a reservation as the kernel's: memblock_reserved_mark_kern()."""
+        """Count a reservation as the kernel's: memblock_reserved_mark_kern() (7.1 on)."""
         return self.reserved.setclr_flag(base, size, True, MEMBLOCK_RSRV_KERN)
 
     def mark_kho_scratch(self, base: int, size: int) -> int:

@@ -19,6 +19,10 @@ MAX_NUMNODES = 16
 """Nodes of the machine that scripts run on, when it has NUMA."""
 
 
+MAX_CHUNKS = 1 << 22
+"""How many chunks the result of memblock_free_all may list: those of 16 TiB."""
+
+
 class ScriptError(ValueError):
     """An operation that does not exist, or arguments that it does not take; the message says which."""
 
@@ -41,7 +45,12 @@ class Machine:
         self.max_low_pfn = 0
 
     def free_all(self) -> list[list[int]]:
-        return [[pfn, order] for pfn, order in self.memblock.free_all(self.max_low_pfn)]
+        """The chunks handed over, one by one; ScriptError when no reader could want so many."""
+        freed = self.memblock.free_all(self.max_low_pfn)
+        count = sum(n for _, _, n in freed.runs())
+        if count > MAX_CHUNKS:
+            raise ScriptError(f"memblock_free_all would list {count} chunks, more than {MAX_CHUNKS}")
+        return [[pfn, order] for pfn, order in freed]
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ OPERATIONS: dict[str, Operation] = {
     "memblock_mark_kho_scratch": _plain("base size", "mark_kho_scratch", _KHO),
     "memblock_clear_kho_scratch": _plain("base size", "clear_kho_scratch", _KHO),
     "memblock_reserved_mark_noinit": _plain("base size", "reserved_mark_noinit", "memblock_has_rsrv_noinit"),
-    "memblock_reserved_mark_kern": _plain("base size", "reserved_mark_kern", "memblock_has_alloc_hugetlb"),
+    "memblock_reserved_mark_kern": _plain("base size", "reserved_mark_kern", "memblock_has_reserved_mark_kern"),
     "memblock_set_bottom_up": _switch("bool", "bottom_up"),
     "memblock_set_current_limit": _switch("limit", "current_limit"),
     "memblock_get_current_limit": Operation((), lambda m: m.memblock.current_limit),
@@ -215,6 +224,8 @@ def run_script(release: Release, numa: bool, script: Sequence[object], *, states
             raise ScriptError(f"operation {index}: {error}") from None
         try:
             done.results.append(call())
+        except ScriptError as error:
+            raise ScriptError(f"operation {index}: {error}") from None
         except MemblockPanic:
             done.outcome = "panic"
             return done

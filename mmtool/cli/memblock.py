@@ -1,0 +1,46 @@
+"""mmtool memblock: the boot-time allocator by itself."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def memblock() -> None:
+    """The boot-time allocator (memblock) by itself."""
+
+
+@memblock.command("run")
+@click.argument("file", metavar="FILE|-")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def run(context: click.Context, file: str, output: str) -> None:
+    """Run scripts of memblock operations, one JSON object a line (plain or gzip).
+
+    Compares with the results that the records hold and says how many agree; exit status 1 if one does
+    not. With -o json prints what each script did instead, one line a record.
+    """
+    from mmtool.errors import InputError
+    from mmtool.kernel.release import release_facts
+    from mmtool.mm.memblock.script import ScriptError, run_script
+    from mmtool.observed.memblock_records import compare, read_records
+    from mmtool.report.memblock import comparison_lines, run_json
+
+    comparisons = []
+    for record in read_records(file):
+        try:
+            done = run_script(
+                release_facts(record.version), record.numa, record.script, states=record.states_after is not None
+            )
+        except ScriptError as error:
+            raise InputError(file, record.line, str(error)) from None
+        if output == "json":
+            click.echo(run_json(record.id, done, states=record.states_after is not None))
+        else:
+            comparisons.append(compare(record, done))
+    if output == "json":
+        return
+    for line in comparison_lines(comparisons):
+        click.echo(line)
+    if any(c.difference for c in comparisons):
+        context.exit(1)
