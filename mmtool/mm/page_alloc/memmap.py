@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -102,7 +103,10 @@ def memmap_init(
 
 
 class _DeferInit:
-    """How far the early part of a node's last zone goes: a section of pages, then up to a section's start (defer_init)."""
+    """How far the early part of a node's last zone goes: one section of pages, then on to a section's start.
+
+    Models defer_init() and its static counters.
+    """
 
     def __init__(self, pages_per_section: int, facts: Release) -> None:
         self.section, self.facts = pages_per_section, facts
@@ -141,10 +145,13 @@ def memmap_init_reserved_pages(
     reserved regions flagged RSRV_NOINIT. The pages keep the nodes of the memory that they lie in.
     """
     nomap = [region for region in memory if region.flags & MEMBLOCK_NOMAP]
+    late = [(start, end, node_of(region, pgdats).first_deferred_pfn) for start, end, region in mem_pfn_ranges(memory)]
+    ends = [end for _, end, _ in late]
     for region in (*nomap, *(r for r in reserved if not r.flags & MEMBLOCK_RSRV_NOINIT)):
         start, end = _pfn_down(region.base), _pfn_up(region.base + region.size)
-        for first, last, owner in mem_pfn_ranges(memory):
-            deferred_pfn = node_of(owner, pgdats).first_deferred_pfn
+        for first, last, deferred_pfn in late[bisect_right(ends, start) :]:
+            if first >= end:
+                break
             if deferred_pfn is not None:
                 pageblocks.set_heads(max(start, first, deferred_pfn), min(end, last), MigrateType.MOVABLE)
 

@@ -1,0 +1,1 @@
+"""What a running kernel reports about its memory: read to compare with, or to start from."""
