@@ -72,7 +72,23 @@ class Release:
     kmap_local_in_fixmap: bool = _since(5, 11)
     """kmap_local() takes KM_MAX_IDX slots a CPU; before, kmap_atomic() took KM_TYPE_NR."""
 
+    # arch/x86: what processors and builds bring
+    five_levels_always: bool = _since(6, 17)
+    """Five levels of page tables are no option any more (x86/mm/64: Always enable 5-level paging)."""
+    has_zone_device: bool = _since(4, 3)
+    """There is a zone type for device memory."""
+    highmem64g_removed: bool = _since(6, 15)
+    """i386 knows no more than 4 GiB (x86/cpu: Remove CONFIG_HIGHMEM64G)."""
+    setup_data_only_in_memblock: bool = _since(7, 0)
+    """setup_data is reserved in memblock alone; the E820 map is left as it is."""
+    i386_forgets_high_memory: bool = _since(6, 15)
+    """i386 removes memory above max_pfn from memblock."""
+
     # mm/numa_memblks.c, arch/x86/mm/numa.c
+    numa_unassigned_is_no_node: bool = _since(6, 10)
+    """Memory without a node has nid -1 while NUMA is set up; before, MAX_NUMNODES."""
+    srat_prints_cpus: bool = _until(6, 12)
+    """"SRAT: PXM P -> APIC A -> Node N" is printed for every CPU entry, not compiled out."""
     numa_clips_to_dram: bool = _since(6, 12)
     """Node blocks are clipped to memblock's first and last byte; before, to 0 and max_pfn."""
     numa_coverage_by_memblock: bool = _since(6, 8)

@@ -1,0 +1,172 @@
+"""Nodes of an x86 machine: arch/x86/mm/numa.c, arch/x86/mm/srat.c and drivers/acpi/numa/srat.c."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmtool.firmware.machine import CpuAffinity, MemoryAffinity, Slit
+from mmtool.init.boot import Boot
+from mmtool.mm.memblock import NUMA_NO_NODE
+from mmtool.mm.numa_emulation import Emulation, transform_distance
+from mmtool.mm.numa_memblks import (
+    LOCAL_DISTANCE,
+    NumaError,
+    NumaInfo,
+    cleanup_meminfo,
+    covers_memory,
+    register_meminfo,
+)
+
+PAGE_SHIFT = 12
+DMA32_END = 1 << 32
+
+
+def initmem_init(boot: Boot) -> None:
+    """x86_numa_init(): the SRAT's nodes if they make sense, else one node for everything."""
+    if not boot.kernel.enabled("NUMA"):
+        mb = boot.memblock
+        mb.set_node(0, 2**64 - 1, mb.memory, 0)
+        boot.possible_nodes = boot.online_nodes = {0}
+        return
+    options = boot.cmdline.all("numa")
+    off = any(v and v.startswith("off") for v in options)
+    noacpi = any(v and v.startswith("noacpi") for v in options) or boot.cmdline.get("acpi") == "off"
+    usable = boot.machine.srat is not None and boot.kernel.enabled("ACPI_NUMA") and not noacpi
+    if not off and usable and _numa_init(boot, acpi_numa_init):
+        return
+    _numa_init(boot, lambda b: _dummy_numa_init(b, off))
+
+
+def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
+    """numa_init(): try one source of nodes; False when the kernel rejects it."""
+    mb = boot.memblock
+    boot.numa = NumaInfo()
+    no_node = NUMA_NO_NODE if boot.kernel.release.numa_unassigned_is_no_node else mb.max_numnodes
+    mb.set_node(0, 2**64 - 1, mb.memory, no_node)
+    mb.set_node(0, 2**64 - 1, mb.reserved, no_node)
+    mb.clear_hotplug(0, 2**64 - 1)
+    try:
+        find(boot)
+        mb.bottom_up = False
+        cleanup_meminfo(boot.numa.meminfo, mb, boot.kernel, boot.max_pfn, boot.log)
+    except NumaError:
+        return False
+    _numa_emulation(boot)
+    register_meminfo(boot.numa, mb)
+    if not covers_memory(mb, boot.log):
+        return False
+    with_memory = {b.nid for b in boot.numa.meminfo}
+    boot.possible_nodes = boot.numa.nodes_parsed | with_memory
+    boot.online_nodes = set(with_memory)
+    return True
+
+
+def _dummy_numa_init(boot: Boot, off: bool) -> None:
+    """dummy_numa_init(): node 0 has everything up to max_pfn."""
+    end = boot.max_pfn << PAGE_SHIFT
+    boot.log.info("NUMA turned off" if off else "No NUMA configuration found")
+    boot.log.info(f"Faking a node at [mem {0:#018x}-{end - 1:#018x}]")
+    boot.numa.nodes_parsed.add(0)
+    boot.numa.add_memblk(0, 0, end, boot.log)
+
+
+def acpi_numa_init(boot: Boot) -> None:
+    """acpi_numa_init(): nodes out of the SRAT, first those of CPUs, then those of memory; distances out of the SLIT.
+
+    Nodes are numbered in the order in which their proximity domains turn up. NumaError without a memory entry.
+    """
+    srat = boot.machine.srat
+    assert srat is not None
+    nodes: dict[int, int] = {}
+    for cpu in srat.cpus:
+        if cpu.enabled:
+            _cpu_affinity(boot, cpu, nodes)
+    parsed = 0
+    for mem in srat.memory:
+        if mem.enabled:
+            _memory_affinity(boot, mem, nodes)
+            parsed += 1
+    if boot.machine.slit is not None:
+        _parse_slit(boot, boot.machine.slit, nodes)
+    if not parsed:
+        raise NumaError("no memory affinity")
+
+
+def _cpu_affinity(boot: Boot, cpu: CpuAffinity, nodes: dict[int, int]) -> None:
+    node = nodes.setdefault(cpu.pxm, len(nodes))
+    boot.numa.cpu_nodes[cpu.apic_id] = node
+    boot.numa.nodes_parsed.add(node)
+    if boot.kernel.release.srat_prints_cpus:
+        width = 4 if cpu.apic_id > 0xFF else 2
+        boot.log.info(f"SRAT: PXM {cpu.pxm} -> APIC 0x{cpu.apic_id:0{width}x} -> Node {node}")
+
+
+def _memory_affinity(boot: Boot, mem: MemoryAffinity, nodes: dict[int, int]) -> None:
+    node = nodes.setdefault(mem.pxm, len(nodes))
+    hotplug = mem.hotplug and boot.kernel.enabled("MEMORY_HOTPLUG")
+    boot.numa.add_memblk(node, mem.start, mem.end, boot.log)
+    boot.numa.nodes_parsed.add(node)
+    words = (" hotplug" if hotplug else "") + (" non-volatile" if mem.nonvolatile else "")
+    boot.log.info(f"ACPI: SRAT: Node {node} PXM {mem.pxm} [mem {mem.start:#010x}-{mem.end - 1:#010x}]{words}")
+    if hotplug:
+        boot.memblock.mark_hotplug(mem.start, mem.end - mem.start)
+
+
+def _parse_slit(boot: Boot, slit: Slit, nodes: dict[int, int]) -> None:
+    """acpi_parse_slit(): not used unless every node is nearer to itself than to any other."""
+    table = slit.distances
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            if (value != LOCAL_DISTANCE) if i == j else value <= LOCAL_DISTANCE:
+                boot.log.info("ACPI: SLIT table looks invalid. Not used.")
+                return
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            if i in nodes and j in nodes:
+                boot.numa.set_distance(nodes[i], nodes[j], value, boot.log)
+
+
+def _numa_emulation(boot: Boot) -> None:
+    """numa_emulation(): replace the nodes by faked ones when numa=fake= asks for it and the build can."""
+    wishes = [v[5:] for v in boot.cmdline.all("numa") if v and v.startswith("fake=")]
+    if not wishes or not boot.kernel.enabled("NUMA_EMU"):
+        return
+    text, _, distances = wishes[-1].partition(":")
+    info = boot.numa
+    emulation = Emulation(
+        info, lambda a, b: _hole_bytes(boot, a, b), boot.max_pfn << PAGE_SHIFT, DMA32_END,
+        boot.kernel.max_numnodes, boot.log,
+    )  # fmt: skip
+    if not emulation.run(text):
+        return
+    fake = [replace(b) for b in emulation.fake]
+    try:
+        cleanup_meminfo(fake, boot.memblock, boot.kernel, boot.max_pfn, boot.log)
+    except NumaError:
+        boot.log.warn("NUMA: Warning: constructed meminfo invalid, disabling emulation")
+        return
+    info.meminfo = fake
+    info.nodes_parsed = {b.nid for b in fake}
+    info.emulated = emulation.to_physical
+    explicit = [int(d, 0) for d in distances.split(",") if d]
+    transform_distance(info, info.distance, explicit, boot.log)
+
+
+def _hole_bytes(boot: Boot, start: int, end: int) -> int:
+    """mem_hole_size(): bytes of whole pages in [start, end) that are no memory."""
+    first, last = -(-start >> PAGE_SHIFT), end >> PAGE_SHIFT
+    if first >= last:
+        return 0
+    mb = boot.memblock
+    pages = sum(
+        max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes)
+    )
+    return (last - first - pages) << PAGE_SHIFT
+
+
+def init_cpu_to_node(boot: Boot) -> None:
+    """init_cpu_to_node(): a node with CPUs but no memory comes online as well."""
+    nodes = list(boot.numa.cpu_nodes.values())
+    if boot.numa.emulated is None:
+        boot.online_nodes |= set(nodes[: boot.cpus]) & boot.possible_nodes

@@ -1,0 +1,72 @@
+"""The command line: one module a command, each imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from mmtool import __version__
+from mmtool.errors import InputError, UsageError
+
+# Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
+COMMANDS = {
+    "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
+    "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+    "memblock": "Run or replay operations of memblock, the allocator of early boot.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they run or show their own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"mmtool.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="mmtool")
+def cli() -> None:
+    """What Linux does with a machine's memory, told away from the machine.
+
+    Give it what the firmware said (a kernel log, /sys/firmware/memmap) and it prints what the kernel would.
+    """
+
+
+def main() -> None:
+    """Entry point: exit status 0 done, 1 the answer is no, 2 wrong usage, 3 unusable input."""
+    try:
+        cli(prog_name="mmtool", standalone_mode=False)
+        sys.stdout.flush()
+    except InputError as e:
+        _fail(str(e), 3)
+    except UsageError as e:
+        _fail(str(e), 2)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"mmtool: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,52 @@
+"""Which kernel a machine's log speaks of: its release, its very build or the nearest profile."""
+
+from __future__ import annotations
+
+from mmtool.errors import UsageError
+from mmtool.firmware.machine import Machine
+from mmtool.kernel.build import build_options
+from mmtool.kernel.kernel import Kernel
+from mmtool.kernel.profile import Profile, load_profile, profile_name, read_profile
+from mmtool.kernel.release import parse_version, release_facts
+
+DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
+GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386"}
+
+
+def kernel_for(machine: Machine, name: str | None = None, profile_file: str | None = None) -> Kernel:
+    """The kernel to boot `machine` with.
+
+    `name` is a release or a profile's name and goes before what the log says; `profile_file` is a profile of the
+    user's and gives the build. Without either, the log's "Linux version" line decides, else the default profile.
+    A build that no profile was made from gets the generic one of its architecture, with what its log shows of it
+    (`kernel.build`). UsageError when `name` is neither.
+    """
+    release = machine.release
+    profile: Profile | None = None
+    if name is not None and parse_version(name) is None:
+        profile = load_profile(name)
+        release = profile.release
+    elif name is not None:
+        release = name
+    if profile_file is not None:
+        profile = read_profile(profile_file)
+        release = name or release or profile.release
+    if profile is None:
+        profile = _profile(release, machine)
+    return _kernel(release or profile.release, profile)
+
+
+def _profile(release: str | None, machine: Machine) -> Profile:
+    exact = profile_name(release) if release is not None else None
+    if exact is not None:
+        return load_profile(exact)
+    if release is None and machine.arch in (None, "x86_64"):
+        return load_profile(DEFAULT_PROFILE)
+    return load_profile(GENERIC[machine.arch or "x86_64"]).nearest(build_options(machine))
+
+
+def _kernel(name: str, profile: Profile) -> Kernel:
+    version = parse_version(name)
+    if version is None:
+        raise UsageError(f"{name!r} is neither a kernel release (6.1, 6.12.3) nor a profile")
+    return Kernel(name, release_facts(version), profile)

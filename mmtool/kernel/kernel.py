@@ -1,0 +1,66 @@
+"""`Kernel`: which kernel boots - a release's facts and a build's profile in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmtool.kernel.profile import Profile
+from mmtool.kernel.release import Release
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to boot: `name` as uname -r has it, the release's facts, the build's profile."""
+
+    name: str
+    release: Release
+    profile: Profile
+
+    @property
+    def arch(self) -> str:
+        return self.profile.arch
+
+    @property
+    def is_64bit(self) -> bool:
+        return self.profile.arch in ("x86_64", "arm64")
+
+    def enabled(self, option: str) -> bool:
+        """Is CONFIG_<option> set in this build?"""
+        return self.profile.enabled(option)
+
+    def number(self, option: str, default: int) -> int:
+        """The value of a numeric CONFIG_<option>."""
+        value = self.profile.config.get(option, default)
+        return int(value) if not isinstance(value, str) else int(value, 0)
+
+    @property
+    def max_numnodes(self) -> int:
+        """MAX_NUMNODES: node ids lie below it."""
+        return 1 << self.number("NODES_SHIFT", 0) if self.enabled("NUMA") else 1
+
+    @property
+    def section_size_bits(self) -> int:
+        """SECTION_SIZE_BITS (arch/x86/include/asm/sparsemem.h): log2 of a memory section's bytes."""
+        if self.is_64bit:
+            return 27
+        return 29 if self.enabled("X86_PAE") else 26
+
+    @property
+    def max_page_order(self) -> int:
+        """MAX_PAGE_ORDER: the largest order of a free block."""
+        return 10
+
+    @property
+    def pageblock_order(self) -> int:
+        """pageblock_order: the huge page's order, bounded by the largest block; that bound without huge pages."""
+        if not self.enabled("HUGETLB_PAGE"):
+            return self.max_page_order
+        huge = 9 if self.is_64bit or self.enabled("X86_PAE") else 10
+        return min(huge, self.max_page_order)
+
+    @property
+    def migrate_types(self) -> int:
+        """MIGRATE_TYPES: unmovable, movable, reclaimable, highatomic, and CMA and isolate where they are built in."""
+        isolation = any(self.enabled(o) for o in ("MEMORY_HOTREMOVE", "CMA", "HUGETLB_PAGE", "CONTIG_ALLOC"))
+        return 4 + self.enabled("CMA") + isolation
+

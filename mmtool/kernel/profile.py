@@ -1,0 +1,103 @@
+"""`Profile`: what only a build knows - its configuration and the sizes that its compiler settled.
+
+A profile is a YAML file: `name`, `arch`, `release`, `config` (CONFIG_ options without the prefix: true, false,
+a number or a word) and `sizes` (bytes). Those of this package lie in profiles/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mmtool.errors import InputError, UsageError
+
+Option = bool | int | str
+
+# Debian's names: 6.1.0-50-cloud-amd64, 6.12.117+deb12-cloud-amd64, 6.1.0-50-686-pae.
+_DEBIAN = re.compile(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One build of a kernel.
+
+    `config` maps CONFIG_ names (without the prefix) to their values, `sizes` names of the kernel's objects to bytes.
+    `exact` says that the kernel at hand is this very build or one of the same configuration; otherwise
+    sizes are estimates.
+    """
+
+    name: str
+    arch: str
+    release: str
+    config: Mapping[str, Option] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    exact: bool = True
+
+    def enabled(self, option: str) -> bool:
+        """Is CONFIG_<option> set?"""
+        return bool(self.config.get(option, False))
+
+    def nearest(self, changes: Mapping[str, Option]) -> Profile:
+        """This profile as a stand-in for a build like it whose configuration differs by `changes`."""
+        return replace(self, config={**self.config, **changes}, exact=False)
+
+
+def available() -> list[str]:
+    """Names of the profiles that come with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in files("mmtool.kernel.profiles").iterdir() if p.name.endswith(".yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile that comes with the package; UsageError with the list of names when there is none such."""
+    path = files("mmtool.kernel.profiles") / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(f"no profile named {name!r}; there are: {', '.join(available())}")
+    return _parse(path.read_text(), f"{name}.yaml")
+
+
+def read_profile(path: str) -> Profile:
+    """A profile file of the user's; InputError with the line when it is not one."""
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "is not text"
+        raise InputError(path, None, f"{reason}; give a YAML profile") from None
+    return _parse(text, path)
+
+
+def _parse(text: str, source: str) -> Profile:
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        document = yaml.load(text, Loader=loader)
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else None
+        raise InputError(source, line, f"not YAML: {e.problem}") from None
+    except yaml.YAMLError as e:
+        raise InputError(source, None, f"not YAML: {' '.join(str(e).split())}") from None
+    if not isinstance(document, dict):
+        raise InputError(source, None, "a profile is a mapping with name, arch, release, config and sizes")
+    for key in ("name", "arch", "release"):
+        if not isinstance(document.get(key), str):
+            raise InputError(source, None, f"a profile needs {key!r}, as text")
+    config, sizes = document.get("config") or {}, document.get("sizes") or {}
+    if not isinstance(config, dict) or not isinstance(sizes, dict):
+        raise InputError(source, None, "'config' and 'sizes' are mappings")
+    bad = [k for k, v in sizes.items() if not isinstance(v, int) or v < 0]
+    if bad:
+        raise InputError(source, None, f"sizes: {bad[0]!r} is not a number of bytes")
+    return Profile(document["name"], document["arch"], document["release"], config, sizes)
+
+
+def profile_name(release: str) -> str | None:
+    """The package's profile for a kernel of this release name, if there is one for its very configuration."""
+    m = _DEBIAN.match(release)
+    if m is None:
+        return None
+    name = f"debian-{m[1]}-{m[2]}"
+    return name if (files("mmtool.kernel.profiles") / f"{name}.yaml").is_file() else None

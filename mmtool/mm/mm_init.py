@@ -1,0 +1,364 @@
+"""From memory ranges to zones: mm/mm_init.c (mm/page_alloc.c before 6.4).
+
+Everything is in page frame numbers and counts of pages; ranges are half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmtool.init.log import KernelLog
+from mmtool.kernel.kernel import Kernel
+from mmtool.kernel.release import Release
+from mmtool.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
+from mmtool.mm.page_alloc.migratetype import PageblockTypes
+from mmtool.mm.page_alloc.zone import Pgdat, Zone
+from mmtool.units import memparse
+
+PAGE_SHIFT = 12
+FOUR_GIB_PFN = 1 << (32 - PAGE_SHIFT)
+MOVABLE, DEVICE = "Movable", "Device"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneRange:
+    """The pfns that a zone type may hold: arch_zone_{lowest,highest}_possible_pfn[]. Movable has none of its own."""
+
+    name: str
+    start_pfn: int
+    end_pfn: int
+
+    @property
+    def empty(self) -> bool:
+        return self.start_pfn == self.end_pfn
+
+
+@dataclass(frozen=True, slots=True)
+class MovableWish:
+    """kernelcore= and movablecore= (pages or percent), kernelcore=mirror and movable_node, as the command line has them."""
+
+    kernelcore: int = 0
+    kernelcore_percent: int = 0
+    movablecore: int = 0
+    movablecore_percent: int = 0
+    mirror: bool = False
+    movable_node: bool = False
+
+
+def parse_core(value: str) -> tuple[int, int]:
+    """cmdline_parse_core(): a size in pages, or a percentage: (pages, percent), one of them 0."""
+    number, at = memparse(value)
+    if value[at : at + 1] == "%":
+        return 0, number
+    return number >> PAGE_SHIFT, 0
+
+
+def zone_ranges(max_zone_pfns: Sequence[tuple[str, int]], start_of_dram: int) -> list[ZoneRange]:
+    """Where each zone type lies: from the end of the one below (bytes `start_of_dram` for the first) to its limit.
+
+    Models the head of free_area_init(). `max_zone_pfns` is the architecture's limit for each zone type, lowest
+    first, 0 for one that it does not use; Movable is in its place with any limit and gets an empty range.
+    """
+    start = start_of_dram >> PAGE_SHIFT
+    out = []
+    for name, limit in max_zone_pfns:
+        if name == MOVABLE:
+            out.append(ZoneRange(name, 0, 0))
+            continue
+        end = max(limit, start)
+        out.append(ZoneRange(name, start, end))
+        start = end
+    return out
+
+
+def node_spans(mb: Memblock) -> dict[int, tuple[int, int]]:
+    """get_pfn_range_for_nid() of every node with memory: first and one past the last pfn."""
+    spans: dict[int, tuple[int, int]] = {}
+    for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
+        low, high = spans.get(nid, (start, end))
+        spans[nid] = (min(low, start), max(high, end))
+    return spans
+
+
+def movable_zone(ranges: Sequence[ZoneRange]) -> ZoneRange:
+    """find_usable_zone_for_movable(): the highest zone type that is not empty; Movable is cut out of it."""
+    return next(r for r in reversed(ranges) if r.name != MOVABLE and not r.empty)
+
+
+def find_zone_movable_pfns(
+    mb: Memblock, ranges: Sequence[ZoneRange], wish: MovableWish, max_order_pages: int, log: KernelLog
+) -> dict[int, int]:
+    """Where the Movable zone begins on each node: {nid: pfn}, without nodes that have none.
+
+    Models find_zone_movable_pfns_for_nodes(): hot-pluggable memory with movable_node, unmirrored memory
+    above 4 GiB with kernelcore=mirror, else what kernelcore= leaves, spread evenly over the nodes.
+    """
+    if wish.movable_node:
+        starts = _lowest_region_starts(mb, MEMBLOCK_HOTPLUG, True)
+    elif wish.mirror:
+        if not any(r.flags & MEMBLOCK_MIRROR for r in mb.memory.regions):
+            log.warn("The system has no mirror memory, ignore kernelcore=mirror.")
+            return {}
+        starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False)
+        low = {nid for nid, pfn in starts.items() if pfn < FOUR_GIB_PFN}
+        if low:
+            log.warn("This configuration results in unmirrored kernel memory.")
+            starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False, FOUR_GIB_PFN)
+    else:
+        needed = _required_kernelcore(mb, wish, max_order_pages)
+        if needed is None:
+            return {}
+        starts = _spread_kernelcore(mb, movable_zone(ranges).start_pfn, needed)
+    spans = node_spans(mb)
+    rounded = {nid: -(-pfn // max_order_pages) * max_order_pages for nid, pfn in starts.items()}
+    return {nid: pfn for nid, pfn in rounded.items() if pfn and pfn < spans.get(nid, (0, 0))[1]}
+
+
+def _lowest_region_starts(mb: Memblock, flag: int, wanted: bool, at_least: int = 0) -> dict[int, int]:
+    """Per node, the first pfn of the lowest memory region with (or without) a flag."""
+    starts: dict[int, int] = {}
+    for r in mb.memory.regions:
+        pfn = -(-r.base // (1 << PAGE_SHIFT))
+        if bool(r.flags & flag) == wanted and pfn >= at_least:
+            starts[r.nid] = min(pfn, starts.get(r.nid, pfn))
+    return starts
+
+
+def _required_kernelcore(mb: Memblock, wish: MovableWish, max_order_pages: int) -> int | None:
+    """Pages that must stay usable for any allocation, from both options; None when there is no Movable zone."""
+    total = sum(end - start for start, end, _ in mb.for_each_mem_pfn_range(mb.max_numnodes))
+    core = total * 100 * wish.kernelcore_percent // 10000 if wish.kernelcore_percent else wish.kernelcore
+    movable = total * 100 * wish.movablecore_percent // 10000 if wish.movablecore_percent else wish.movablecore
+    if movable:
+        movable = min(-(-movable // max_order_pages) * max_order_pages, total)
+        core = max(core, total - movable)
+    return core if 0 < core < total else None
+
+
+def _spread_kernelcore(mb: Memblock, usable_start: int, required: int) -> dict[int, int]:
+    """Spread `required` pages evenly over the nodes, pass by pass: where each node's Movable zone may begin.
+
+    What lies below `usable_start` can never be Movable and counts first. A node that has too little passes
+    the rest on to the others, until less than a page a node is left.
+    """
+    ranges: dict[int, list[tuple[int, int]]] = {}
+    for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
+        ranges.setdefault(nid, []).append((start, end))
+    movable = dict.fromkeys(sorted(ranges), 0)
+    usable_nodes = len(ranges)
+    while True:
+        per_node = required // usable_nodes
+        for nid in movable:
+            if required < per_node:
+                per_node = required // usable_nodes
+            remaining = per_node
+            for start, end in ranges[nid]:
+                start = max(start, movable[nid])
+                if start >= end:
+                    continue
+                if start < usable_start:
+                    low = min(end, usable_start) - start
+                    remaining -= min(low, remaining)
+                    required -= min(low, required)
+                    if end <= usable_start:
+                        movable[nid] = end
+                        continue
+                    start = usable_start
+                size = min(end - start, remaining)
+                movable[nid] = start + size
+                required -= min(required, size)
+                remaining -= size
+                if not remaining:
+                    break
+        usable_nodes -= 1
+        if not usable_nodes or required <= usable_nodes:
+            return movable
+
+
+def log_zone_ranges(mb: Memblock, ranges: Sequence[ZoneRange], movable: dict[int, int], log: KernelLog) -> None:
+    """The lines of free_area_init(): zone ranges, starts of the Movable zones, early node ranges."""
+    log.info("Zone ranges:")
+    for r in ranges:
+        if r.name == MOVABLE:
+            continue
+        span = f"[mem {r.start_pfn << PAGE_SHIFT:#018x}-{(r.end_pfn << PAGE_SHIFT) - 1:#018x}]"
+        log.info(f"  {r.name:<8} {'empty' if r.empty else span}")
+    log.info("Movable zone start for each node")
+    for nid, pfn in sorted(movable.items()):
+        log.info(f"  Node {nid}: {pfn << PAGE_SHIFT:#018x}")
+    log.info("Early memory node ranges")
+    for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
+        log.info(f"  node {nid:3d}: [mem {start << PAGE_SHIFT:#018x}-{(end << PAGE_SHIFT) - 1:#018x}]")
+
+
+class NodeZones:
+    """calculate_node_totalpages() for one machine: cuts each node into zones."""
+
+    def __init__(
+        self, mb: Memblock, kernel: Kernel, ranges: Sequence[ZoneRange], movable: dict[int, int], mirror: bool
+    ) -> None:
+        self.mb, self.kernel, self.ranges, self.movable = mb, kernel, ranges, movable
+        self.mirror = mirror
+        self.pageblocks = PageblockTypes(kernel.pageblock_order)
+        self.spans = node_spans(mb)
+        self.memory = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
+
+    def node(self, nid: int) -> Pgdat:
+        """One node with all its zones, those without pages included, lowest type first."""
+        start, end = self.spans.get(nid, (0, 0))
+        zones = []
+        for index, r in enumerate(self.ranges):
+            low, high = self._zone_span(nid, r, start, end) if end else (0, 0)
+            spanned = high - low
+            present = spanned - self._absent(nid, r, low, high) if spanned else 0
+            zones.append(
+                Zone(
+                    r.name, nid, low if spanned else 0, spanned, present, self.kernel.release, self.pageblocks,
+                    self.kernel.max_page_order, index, present,
+                )
+            )  # fmt: skip
+        return Pgdat(nid, start, sum(z.spanned_pages for z in zones), zones)
+
+    def _zone_span(self, nid: int, r: ZoneRange, node_start: int, node_end: int) -> tuple[int, int]:
+        """zone_spanned_pages_in_node(): what of the node lies in a zone, Movable cut out of the others."""
+        low = min(max(node_start, r.start_pfn), r.end_pfn)
+        high = min(max(node_end, r.start_pfn), r.end_pfn)
+        cut = self.movable.get(nid)
+        if cut:
+            if r.name == MOVABLE:
+                low, high = cut, min(node_end, movable_zone(self.ranges).end_pfn)
+            elif not self.mirror and low < cut < high:
+                high = cut
+            elif low >= cut:
+                low = high
+        if high < node_start or low > node_end:
+            return 0, 0
+        return max(low, node_start), min(high, node_end)
+
+    def _absent(self, nid: int, r: ZoneRange, low: int, high: int) -> int:
+        """zone_absent_pages_in_node(): pages of the span that are no memory, or another zone's under mirror."""
+        absent = high - low
+        for start, end, owner in self.memory:
+            if owner == nid:
+                absent -= max(0, min(end, high) - max(start, low))
+        if self.mirror and nid in self.movable and r.name in (MOVABLE, "Normal"):
+            for region in self.mb.memory.regions:
+                start, end = -(-region.base >> PAGE_SHIFT), region.end >> PAGE_SHIFT
+                if bool(region.flags & MEMBLOCK_MIRROR) == (r.name == MOVABLE):
+                    absent += max(0, min(end, high) - max(start, low))
+        return absent
+
+
+def calc_memmap_pages(spanned: int, present: int, kernel: Kernel) -> int:
+    """calc_memmap_size(): pages that a zone's struct pages take, by a rule of thumb."""
+    pages = spanned
+    if spanned > present + (present >> 4) and kernel.enabled("SPARSEMEM"):
+        pages = present
+    return -(-pages * kernel.profile.sizes["struct_page"] >> PAGE_SHIFT)
+
+
+def free_area_init_core(node: Pgdat, kernel: Kernel, dma_reserve: int, log: KernelLog) -> None:
+    """free_area_init_core(): what each zone counts as its own until memblock hands its memory over.
+
+    Until 6.9 that is what is present without the memory map and, in the first zone, what memblock had taken
+    (`dma_reserve` pages); from then on all that is present.
+    """
+    facts = kernel.release
+    if not facts.memmap_charged_to_zones:
+        return
+    for zone in node.zones:
+        freesize = zone.present_pages
+        memmap = calc_memmap_pages(zone.spanned_pages, freesize, kernel)
+        if zone.name != "HighMem":
+            if freesize >= memmap:
+                freesize -= memmap
+                if memmap and facts.prints_zone_sizes:
+                    log.debug(f"  {zone.name} zone: {memmap} pages used for memmap")
+            else:
+                log.warn(f"  {zone.name} zone: {memmap} pages exceeds freesize {freesize}")
+        if zone.zone_idx == 0 and freesize > dma_reserve:
+            freesize -= dma_reserve
+            if facts.prints_zone_sizes:
+                log.debug(f"  {zone.name} zone: {dma_reserve} pages reserved")
+        zone.managed_pages = freesize
+        if zone.populated and facts.prints_zone_sizes:
+            log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{zone_batchsize(freesize, facts)}")
+
+
+def zone_batchsize(managed: int, facts: Release) -> int:
+    """zone_batchsize(): how many pages the per-CPU lists move at once, for a zone of `managed` pages.
+
+    A thousandth of the zone, at most 1 MiB (512 KiB before 4.20), a quarter of that, then one less than a power of two.
+    """
+    most = (1 << 20 if facts.pcp_batch_up_to_mib else 512 << 10) >> PAGE_SHIFT
+    batch = max(min(managed // 1024, most) // 4, 1)
+    rounded = batch + batch // 2
+    return (1 << (rounded.bit_length() - 1)) - 1
+
+
+def log_node(node: Pgdat, log: KernelLog) -> None:
+    """The line with which free_area_init_node() begins a node."""
+    start, end = node.node_start_pfn << PAGE_SHIFT, node.node_end_pfn << PAGE_SHIFT
+    log.info(f"Initmem setup node {node.nid} [mem {start:#018x}-{max(end - 1, 0):#018x}]")
+
+
+def memmap_init_holes(mb: Memblock, nodes: dict[int, Pgdat], kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
+    """Struct pages of holes go to the zone above them: "On node N, zone Z: P pages in unavailable ranges".
+
+    Models the walk of memmap_init() (from 5.13 on; earlier ones in the releases' stable branches). With
+    SPARSEMEM only pages of a section that holds memory have a struct page, and the hole after the last
+    memory reaches to its section's end; with FLATMEM all pages below pfn `flat_end` have one.
+    """
+    section = 1 << (kernel.section_size_bits - PAGE_SHIFT)
+    ranges = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
+    valid = _ValidPfns(ranges, section, kernel.pageblock_order, flat_end)
+    hole = 0
+    last_zone: Zone | None = None
+    for start, end, nid in ranges:
+        for zone in nodes[nid].zones:
+            if not zone.populated:
+                continue
+            low = min(max(start, zone.zone_start_pfn), zone.zone_end_pfn)
+            high = min(max(end, zone.zone_start_pfn), zone.zone_end_pfn)
+            if low < high:
+                if hole < low:
+                    _say_unavailable(valid.count(hole, low), zone.nid, zone.name, log)
+                hole = high
+            last_zone = zone
+    if last_zone is not None and flat_end is None:
+        last_end = -(-ranges[-1][1] // section) * section
+        if hole < last_end:
+            _say_unavailable(valid.count(hole, last_end), ranges[-1][2], last_zone.name, log)
+
+
+def _say_unavailable(pages: int, nid: int, zone: str, log: KernelLog) -> None:
+    if pages:
+        log.info(f"On node {nid}, zone {zone}: {pages} pages in unavailable ranges")
+
+
+class _ValidPfns:
+    """Which pages have a struct page: pfn_valid() of the pageblock that they lie in."""
+
+    def __init__(
+        self, ranges: Sequence[tuple[int, int, int]], section: int, pageblock_order: int, flat_end: int | None
+    ) -> None:
+        self.block = 1 << pageblock_order
+        if flat_end is not None:
+            self.sections = [(0, flat_end)]
+            return
+        self.sections = []
+        for start, end, _ in ranges:
+            low, high = start // section * section, -(-end // section) * section
+            if self.sections and low <= self.sections[-1][1]:
+                self.sections[-1] = (self.sections[-1][0], max(high, self.sections[-1][1]))
+            else:
+                self.sections.append((low, high))
+
+    def count(self, start: int, end: int) -> int:
+        """Pages of [start, end) whose pageblock begins where there is a struct page."""
+        total = 0
+        for low, high in self.sections:
+            high = -(-high // self.block) * self.block
+            total += max(0, min(end, high) - max(start, low))
+        return total
