@@ -209,6 +209,11 @@ class MemblockLists:
         """Is `nid` a node's number? numa_valid_node() of include/linux/numa.h."""
         return 0 <= nid < self.max_numnodes
 
+    @property
+    def no_node(self) -> int:
+        """What a caller of this release passes to set_node() for "no node": -1, before 6.10 MAX_NUMNODES."""
+        return NUMA_NO_NODE if self.release.memblock_any_invalid_node_means_any else self.max_numnodes
+
     def _asked_node(self, nid: int, function: str) -> int:
         """The node to look on, NUMA_NO_NODE for any.
 

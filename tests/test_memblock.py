@@ -1,0 +1,332 @@
+"""memblock: what differs between releases, who owns what, what changed, and the kernel's own dump."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmtool.kernel.release import release_facts
+from mmtool.mm.memblock import (
+    MEMBLOCK_KHO_SCRATCH,
+    MEMBLOCK_MIRROR,
+    MEMBLOCK_RSRV_KERN,
+    NUMA_NO_NODE,
+    Memblock,
+    MemblockPanic,
+)
+from mmtool.report.memblock import dump_lines
+
+MiB = 1 << 20
+GiB = 1 << 30
+
+
+def memblock(major, minor, *, patch=0, numa=True, max_numnodes=16, **options):
+    return Memblock(release_facts((major, minor, patch)), numa=numa, max_numnodes=max_numnodes, **options)
+
+
+def regions(type_):
+    return [(r.base, r.size, r.flags, r.nid) for r in type_.regions]
+
+
+# Differences between releases.
+
+
+@pytest.mark.parametrize(("version", "nid", "flags"), [((6, 1), 16, 0), ((6, 12), 16, 0), ((6, 16), 0, 0x20)])
+def test_an_allocation_keeps_its_request_from_6_16_on(version, nid, flags):
+    mb = memblock(*version)
+    mb.add_node(0, GiB, 0)
+    assert mb.alloc_node(MiB, 4096, 0) == GiB - MiB
+    assert regions(mb.reserved) == [(GiB - MiB, MiB, flags, nid)]
+
+
+@pytest.mark.parametrize(("version", "count"), [((6, 9), 1), ((6, 10), 0)])
+def test_an_empty_list_has_a_region_up_to_6_9(version, count):
+    mb = memblock(*version)
+    assert mb.memory.cnt == count
+    mb.add(0, MiB)
+    mb.remove(0, MiB)
+    assert mb.memory.cnt == count
+
+
+def test_neighbours_left_by_a_cap_are_merged_by_the_next_addition_only_in_old_releases():
+    left = {}
+    for version in ((6, 2), (6, 3)):
+        mb = memblock(*version)
+        mb.add(0, 16 * MiB)
+        mb.mark_nomap(0, 16 * MiB)
+        mb.cap_memory_range(4 * MiB, 4 * MiB)
+        assert mb.memory.cnt == 3
+        mb.add(32 * MiB, MiB)
+        left[version] = mb.memory.cnt
+    assert left == {(6, 2): 2, (6, 3): 4}
+
+
+@pytest.mark.parametrize("version", [(5, 10), (6, 7), (6, 8), (7, 3)])
+def test_growing_before_it_is_allowed(version):
+    mb = memblock(*version)
+    mb.add_node(0, GiB, 0)
+    for i in range(128):
+        assert mb.reserve(2 * i * MiB, MiB) == 0
+    if version < (6, 8):
+        assert mb.reserve(900 * MiB, MiB) == -12
+        assert mb.reserved.cnt == 128
+    else:
+        with pytest.raises(MemblockPanic, match="memblock: cannot resize reserved array"):
+            mb.reserve(900 * MiB, MiB)
+
+
+def test_growing_reserves_the_new_array_and_frees_the_old_one():
+    mb = memblock(6, 1)
+    mb.add_node(0, GiB, 0)
+    mb.allow_resize()
+    for i in range(300):
+        mb.reserve(i * 2 * MiB + 4096, 4096)
+    assert mb.reserved.max == 512
+    assert mb.owners(GiB - MiB, MiB) == ["memblock.reserved array"]
+    assert mb.reserved_size() == 300 * 4096 + 512 * 24
+
+
+@pytest.mark.parametrize(("version", "marked"), [((5, 19), True), ((6, 0), False)])
+def test_mirrored_memory_wants_kernelcore_mirror_from_6_0_on(version, marked):
+    mb = memblock(*version)
+    mb.add_node(0, GiB, 0)
+    mb.mark_mirror(0, MiB)
+    assert (mb.memory.regions[0].flags == MEMBLOCK_MIRROR) is marked
+    mb.mirrored_kernelcore = True
+    mb.mark_mirror(0, MiB)
+    assert mb.memory.regions[0].flags == MEMBLOCK_MIRROR
+
+
+def test_old_bottom_up_search_begins_behind_the_kernel_and_then_goes_top_down():
+    old, new = memblock(5, 9), memblock(5, 10)
+    for mb in (old, new):
+        mb.add_node(0, GiB, 0)
+        mb.bottom_up = True
+        mb.kernel_end = 16 * MiB
+    assert old.alloc(MiB, 4096) == 16 * MiB
+    assert new.alloc(MiB, 4096) == 4096
+    assert old.phys_alloc_range(MiB, 4096, 0, 8 * MiB) == 7 * MiB
+
+
+def test_up_to_5_0_the_minimum_is_given_up_before_the_mirror():
+    found = {}
+    for version in ((5, 0), (5, 1)):
+        mb = memblock(*version)
+        mb.add_node(0, GiB, 0)
+        mb.mark_mirror(0, 64 * MiB)
+        found[version] = mb.alloc_from(MiB, MiB, 512 * MiB)
+    assert found == {(5, 0): 63 * MiB, (5, 1): GiB - MiB}
+
+
+@pytest.mark.parametrize(
+    ("version", "nids"),
+    [((6, 4, 0), [16, 16]), ((6, 5, 0), [0, 1]), ((6, 12, 100), [0, 1]), ((6, 15, 0), [0, 1])],
+)
+def test_the_hand_over_gives_reservations_their_nodes(version, nids):
+    mb = memblock(version[0], version[1], patch=version[2])
+    mb.add_node(0, 64 * MiB, 0)
+    mb.add_node(64 * MiB, 64 * MiB, 1)
+    mb.reserve(63 * MiB, 2 * MiB)
+    freed = mb.free_all(128 * MiB >> 12)
+    assert [r.nid for r in mb.reserved.regions] == nids[: mb.reserved.cnt]
+    assert freed.pages == 126 * MiB >> 12
+
+
+def test_up_to_6_14_the_last_node_reaches_too_far():
+    nids = {}
+    for version in ((6, 14, 0), (6, 12, 100), (6, 15, 0)):
+        mb = memblock(version[0], version[1], patch=version[2])
+        mb.add_node(16 * MiB, 16 * MiB, 3)
+        mb.reserve(40 * MiB, MiB)
+        mb.free_all(0)
+        nids[version] = mb.reserved.regions[0].nid
+    assert nids == {(6, 14, 0): 3, (6, 12, 100): 16, (6, 15, 0): 16}
+
+
+@pytest.mark.parametrize(("version", "pages"), [((6, 14), 256), ((6, 15), 512)])
+def test_high_memory_is_handed_over_with_the_rest_from_6_15_on(version, pages):
+    mb = memblock(*version, numa=False, phys_addr_bits=32)
+    mb.add(0, 2 * MiB)
+    assert mb.free_all(256, highmem=True).pages == pages
+
+
+def test_before_5_16_memory_of_a_node_has_no_flags():
+    mb = memblock(5, 10)
+    mb.add_node(0, MiB, 0, 1)
+    assert regions(mb.memory) == [(0, MiB, 0, 0)]
+
+
+def test_huge_pages_stay_out_of_handover_scratch():
+    mb = memblock(7, 3)
+    mb.add_node(0, GiB, 0)
+    mb.kho_scratch = ((GiB - 4 * MiB, MiB),)
+    assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 2 * MiB
+    assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 6 * MiB
+    assert mb.reserved_hugetlb_size(GiB, NUMA_NO_NODE) == 4 * MiB
+
+
+def test_a_narrow_address_space_wraps_at_its_own_end():
+    mb = memblock(6, 1, numa=False, phys_addr_bits=32)
+    mb.add(0, 2**32)
+    assert mb.phys_mem_size() == 2**32 - 1
+    assert mb.current_limit == 2**32 - 1
+
+
+# What the program adds to the kernel's lists.
+
+
+def test_owners_in_address_order_with_freed_ranges_cut_out():
+    mb = memblock(6, 1)
+    mb.add_node(0, GiB, 0)
+    mb.reserve(8 * MiB, 4 * MiB, owner="initrd")
+    mb.reserve(2 * MiB, 6 * MiB, owner="kernel")
+    mb.reserve(0, MiB)
+    address = mb.alloc(MiB, 4096, owner="log buffer")
+    assert mb.reserved.cnt == 3
+    assert mb.owners(0, 16 * MiB) == ["kernel", "initrd"]
+    assert mb.owners(address, 1) == ["log buffer"]
+    mb.phys_free(7 * MiB, 2 * MiB)
+    assert mb.owners(7 * MiB, 2 * MiB) == []
+    assert mb.owners(6 * MiB, MiB) == ["kernel"]
+    mb.enforce_memory_limit(512 * MiB)
+    assert mb.owners(address, MiB) == []
+
+
+def test_changes_since_a_snapshot():
+    mb = memblock(6, 1)
+    mb.add_node(0, GiB, 0)
+    before = mb.snapshot()
+    assert mb.changes_since(before) == []
+    mb.set_node(0, MiB, mb.memory, 1)
+    mb.mark_nomap(4 * MiB, MiB)
+    assert mb.changes_since(before) == []
+    mb.remove(512 * MiB, 512 * MiB)
+    mb.add(2 * GiB, GiB)
+    mb.reserve(MiB, MiB)
+    assert mb.changes_since(before) == [
+        ("memory", "remove", 512 * MiB, GiB),
+        ("memory", "add", 2 * GiB, 3 * GiB),
+        ("reserved", "add", MiB, 2 * MiB),
+    ]
+
+
+def test_handing_over_a_huge_machine_costs_no_more_than_its_ranges():
+    mb = memblock(7, 3)
+    mb.add_node(0, 1 << 50, 0)
+    mb.reserve(0, 4096)
+    freed = mb.free_all(1 << 38)
+    assert freed.pages == (1 << 38) - 1
+    assert len(list(freed.runs())) == 11
+    assert next(iter(freed)) == (1, 0)
+
+
+# The kernel's own dump; the texts are lines of real boots.
+
+DUMPS = {
+    "i386 6.1 without PAE": (
+        {"version": (6, 1), "numa": False, "phys_addr_bits": 32},
+        """\
+MEMBLOCK configuration:
+ memory size = 0x3ff7ec00 reserved size = 0x0109e000
+ memory.cnt  = 0x2
+ memory[0x0]\t[0x00001000-0x0009efff], 0x0009e000 bytes flags: 0x0
+ memory[0x1]\t[0x00100000-0x3ffdffff], 0x3fee0000 bytes flags: 0x0
+ reserved.cnt  = 0x4
+ reserved[0x0]\t[0x00000000-0x0000ffff], 0x00010000 bytes flags: 0x0
+ reserved[0x1]\t[0x0009f000-0x000fffff], 0x00061000 bytes flags: 0x0
+ reserved[0x2]\t[0x09000000-0x09f15fff], 0x00f16000 bytes flags: 0x0
+ reserved[0x3]\t[0x3fec9000-0x3ffdffff], 0x00117000 bytes flags: 0x0
+""",
+    ),
+    "x86-64 7.3": (
+        {"version": (7, 3), "numa": True},
+        """\
+MEMBLOCK configuration:
+ memory size = 0x00000000fff7ec00 reserved size = 0x000000000338e000
+ memory.cnt  = 0x3
+ memory[0x0]\t[0x0000000000001000-0x000000000009efff], 0x000000000009e000 bytes flags: 0x40
+ memory[0x1]\t[0x0000000000100000-0x00000000bffdffff], 0x00000000bfee0000 bytes flags: 0x0
+ memory[0x2]\t[0x0000000100000000-0x000000013fffffff], 0x0000000040000000 bytes flags: 0x0
+ reserved.cnt  = 0x4
+ reserved[0x0]\t[0x0000000000000000-0x000000000000ffff], 0x0000000000010000 bytes flags: 0x0
+ reserved[0x1]\t[0x000000000009f000-0x00000000000fffff], 0x0000000000061000 bytes flags: 0x0
+ reserved[0x2]\t[0x000000004b000000-0x000000004e210fff], 0x0000000003211000 bytes flags: 0x20
+ reserved[0x3]\t[0x00000000bfed4000-0x00000000bffdffff], 0x000000000010c000 bytes flags: 0x20
+""",
+    ),
+    "arm64 6.12": (
+        {"version": (6, 12), "numa": True},
+        """\
+MEMBLOCK configuration:
+ memory size = 0x0000000040000000 reserved size = 0x000000000765649c
+ memory.cnt  = 0x1
+ memory[0x0]\t[0x0000000040000000-0x000000007fffffff], 0x0000000040000000 bytes on node 0 flags: 0x0
+ reserved.cnt  = 0x8
+ reserved[0x0]\t[0x0000000040200000-0x000000004243ffff], 0x0000000002240000 bytes on node 0 flags: 0x0
+ reserved[0x1]\t[0x0000000048000000-0x00000000480fefff], 0x00000000000ff000 bytes on node 0 flags: 0x0
+ reserved[0x2]\t[0x0000000048200000-0x00000000482fffff], 0x0000000000100000 bytes on node 0 flags: 0x0
+ reserved[0x3]\t[0x000000007ac00000-0x000000007fbfffff], 0x0000000005000000 bytes flags: 0x0
+ reserved[0x4]\t[0x000000007fde8000-0x000000007fde9fff], 0x0000000000002000 bytes flags: 0x0
+ reserved[0x5]\t[0x000000007fdeab40-0x000000007fdff47f], 0x0000000000014940 bytes flags: 0x0
+ reserved[0x6]\t[0x000000007fdff4a0-0x000000007fe09ffb], 0x000000000000ab5c bytes on node 0 flags: 0x0
+ reserved[0x7]\t[0x000000007fe0a000-0x000000007fffffff], 0x00000000001f6000 bytes on node 0 flags: 0x0
+""",
+    ),
+}
+
+
+def boot_to(name, mb):
+    """Bring a memblock to the state of one of DUMPS by the means a boot has."""
+    if name == "i386 6.1 without PAE":
+        mb.add(0, 0x9FC00)
+        mb.add(0x100000, 0x3FEE0000)
+        mb.remove(0, 0x1000)
+        mb.trim_memory(0x1000)
+        mb.reserve(0, 0x10000)
+        mb.reserve(0x9F000, 0x61000)
+        mb.reserve(0x9000000, 0xF16000)
+        mb.reserve(0x3FEC9000, 0x117000)
+    elif name == "x86-64 7.3":
+        mb.add(0, 0x9FC00)
+        mb.add(0x100000, 0xBFEE0000)
+        mb.add(0x100000000, 0x40000000)
+        mb.remove(0, 0x1000)
+        mb.trim_memory(0x1000)
+        mb.mark_kho_scratch(0, MiB)
+        mb.reserve(0, 0x10000)
+        mb.reserve(0x9F000, 0x61000)
+        mb.reserve_kern(0x4B000000, 0x3211000)
+        mb.alloc_try_nid(0x10C000, 4096, 0, 3 * GiB, NUMA_NO_NODE)
+        assert mb.memory.regions[0].flags == MEMBLOCK_KHO_SCRATCH
+        assert mb.reserved.regions[-1].flags == MEMBLOCK_RSRV_KERN
+    else:
+        mb.add_node(0x40000000, 0x40000000, 0)
+        mb.reserve(0x40200000, 0x2240000)
+        mb.reserve(0x48000000, 0xFF000)
+        mb.reserve(0x48200000, 0x100000)
+        mb.reserve(0x7FDFF4A0, 0xAB5C)
+        mb.reserve(0x7FE0A000, 0x1F6000)
+        mb.set_node(0, 2**64 - 1, mb.reserved, 0)
+        mb.reserve(0x7AC00000, 0x5000000)
+        mb.reserve(0x7FDE8000, 0x2000)
+        mb.reserve(0x7FDEAB40, 0x14940)
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_dump_is_the_kernels_own_text(name):
+    options, text = DUMPS[name]
+    options = dict(options)
+    mb = memblock(*options.pop("version"), **options)
+    boot_to(name, mb)
+    assert dump_lines(mb) == text.splitlines()
+
+
+def test_dump_of_empty_lists():
+    assert dump_lines(memblock(6, 12)) == [
+        "MEMBLOCK configuration:",
+        " memory size = 0x0000000000000000 reserved size = 0x0000000000000000",
+        " memory.cnt  = 0x0",
+        " reserved.cnt  = 0x0",
+    ]
+    empty = " memory[0x0]\t[0x0000000000000000-0xffffffffffffffff], 0x0000000000000000 bytes on node 0 flags: 0x0"
+    assert dump_lines(memblock(6, 1))[3] == empty
+    assert dump_lines(memblock(6, 1), physmem=True)[-2] == " physmem.cnt  = 0x1"
