@@ -7,6 +7,7 @@ becomes exclusive here. An empty entry, which a kernel prints with an end one be
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -42,9 +43,10 @@ _MODERN = re.compile(r"\[(mem|gap) (?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)\]\s*(.*
 # "0000000000000000 - 000000000009f400 (usable)", until 3.4; the end is exclusive
 _OLD = re.compile(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
 # a bare table, "0x0-0x9fbff usable" or "00000000-0009fbff : System RAM"
-_BARE = re.compile(r"(?:0x)?([0-9a-f]+)\s*-\s*(?:0x)?([0-9a-f]+)\s*(?:[:,]\s*|\s)(.+)", re.IGNORECASE)
+_BARE = re.compile(r"(?:0x)?([0-9a-f]+) ?- ?(?:0x)?([0-9a-f]+)(?: ?[:,] ?| +)([a-z(].*)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
 def type_number(words: str) -> int | None:
     """The number of an E820 type that a kernel names so; None when no kernel does."""
     name = " ".join(words.split()).lower()
@@ -62,7 +64,7 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
     """
     if m := _MODERN.fullmatch(text):
         kind, start, last, words = m.groups()
-        if kind in ("gap", "GAP"):
+        if kind.lower() == "gap":
             return None
         return make_entry(int(start, 16), int(last, 16) + 1, words, source, line)
     if m := _OLD.fullmatch(text):
@@ -71,9 +73,29 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
     raise InputError(source, line, f"the map's line ends in mid-entry: {text[:60]!r}; {hint}")
 
 
-def parse_bare(text: str, source: str, line: int) -> E820Entry | None:
-    """One line of a bare table, which may also be printed as kernels print it; ends are inclusive unless it is in the
-    style before 3.5. None for a gap. Raises InputError."""
+def is_bare_line(line: str) -> bool:
+    """Does the line look like one of a table of ranges, with nothing in front that names whose map it is?"""
+    text = line.strip()
+    return bool(_MODERN.fullmatch(text) or _OLD.fullmatch(text) or _BARE.fullmatch(text))
+
+
+def parse_table(text: str, source: str) -> tuple[E820Entry, ...]:
+    """A bare table of ranges, one a line; "#" starts a comment. Raises InputError.
+
+    Ends are inclusive ("0x0-0x9fbff usable", "[mem 0x0-0x9fbff] usable", "0-9fbff : System RAM") but for the
+    style of kernels before 3.5 ("0000000000000000 - 000000000009f400 (usable)").
+    """
+    entries = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.partition("#")[0].strip()
+        if words and (entry := _bare(words, source, number)) is not None:
+            entries.append(entry)
+    if not entries:
+        raise InputError(source, None, "no entry in the table; an entry reads like '0x0-0x9fbff usable'")
+    return tuple(entries)
+
+
+def _bare(text: str, source: str, line: int) -> E820Entry | None:
     if text[:1] == "[" or _OLD.fullmatch(text):
         return parse_entry(text, source, line)
     if m := _BARE.fullmatch(text):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-# [    0.000000], [  +0.000001], [    0.000000 <    0.000000>], [ 0.000000]; printk puts one space behind it
-_STAMP = r"\[\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?\]"
+# [    0.000000], [  +0.000001], [    0.000000 <    0.000000>], [    0.000000@0]; printk puts one space behind it
+_STAMP = r"\[\s*\+?\d+\.\d+(?:@\d+|\s*<\s*\+?\d+\.\d+>)?\]"
 _CLOCK = r"\d\d:\d\d:\d\d"
 
 _PREFIX = re.compile(
@@ -20,12 +20,13 @@ _PREFIX = re.compile(
     | <\d{{1,3}}>                                                   # level
     | \w+[ ]*:\w+[ ]*:[ ](?=\[)                                     # dmesg -x: "kern  :info  : ["
     | \[[^\[\]]{{3,12}}[ ]+\d+[ ]{_CLOCK}[ ]\d{{4}}\][ ]?           # dmesg -T: [Thu Feb  1 10:00:00 2024]
+    | \[[A-Z][a-z]{{2}}[ ]*\d+[ ]\d\d:\d\d\][ ]?                     # dmesg -H: [Feb13 10:00]
     | (?:\w{{2,5}}\.?[ ]+\d\d?[ ]|\d{{4}}-\d\d-\d\d[T ])?{_CLOCK}[^\s\[]*  # syslog's and the journal's clock
       (?:[ ][^\s\[]+)?[ ](?:kernel(?:\[\d+\])?:|[A-Z]+:)\s?
     | \d{{4}}-\d\d-\d\dT{_CLOCK}[,.]\d+\S*[ ]                       # dmesg --time-format iso
     | (?:[\w.-]+[ ])?kernel(?:\[\d+\])?:[ ]                         # the journal's: host and program
-    | >[ ]?                                                         # mail quoting
-    | [ \t]+(?=\[[\s+]*\d+\.\d|<\d+>|\[\s*[TC]\d+\]|>)
+    | [>|][ ]?                                                      # mail quoting
+    | [ \t]+(?=\[[\s+]*\d+\.\d|<\d+>|\[\s*[TC]\d+\])
     )+""",
     re.VERBOSE,
 )
@@ -56,10 +57,9 @@ def kernel_lines(text: str) -> list[tuple[int, str]]:
         m = _PREFIX.match(line)
         words = line[m.end():] if m else line
         # printk pads the seconds to five places, so a stamp from the boot holds this
-        if "[ " in words:
-            while inner := _INNER.search(words):
-                if inner.start():
-                    out.append((number, words[: inner.start()].rstrip()))
-                words = plain(words[inner.start():])
-        out.append((number, words.rstrip()))
+        if "[ " in words and (cuts := [inner.start() for inner in _INNER.finditer(words)]):
+            pieces = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+            out.extend((number, piece) for piece in map(plain, pieces) if piece)
+        else:
+            out.append((number, words.rstrip()))
     return out

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
-from mmtool.firmware.e820 import UNKNOWN_TYPE, parse_entry
+from mmtool.firmware.e820 import parse_entry
 from mmtool.firmware.efi import parse_region, parse_tables
 from mmtool.firmware.lines import kernel_lines
 from mmtool.firmware.machine import (
@@ -101,7 +101,7 @@ def _boots(lines: list[Line]) -> list[list[Line]]:
     """The log cut where a kernel begins to speak; what its decompressor said before goes with it."""
     starts: list[int] = []
     for i, (_, words) in enumerate(lines):
-        if words.startswith("Linux version ") or words.lstrip().startswith("Linux version "):
+        if "Linux version " in words and words.lstrip().startswith("Linux version "):
             floor = starts[-1] if starts else -1
             while i - 1 > floor and lines[i - 1][1].lstrip().startswith(_BEFORE_VERSION):
                 i -= 1
@@ -212,8 +212,6 @@ def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
     entry = parse_entry(body.strip(), boot.origin, number)
     if entry is not None:
         entries.append(entry)
-        if entry.type == UNKNOWN_TYPE:
-            boot.warnings.append((number, "the kernel had no number for this entry's type"))
 
 
 def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -228,6 +226,16 @@ def _version(boot: _Boot, number: int, words: str, head: str) -> None:
 def _cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
     if boot.cmdline is None:
         boot.cmdline = words[len(head):].strip()
+        _warn_of_cut(boot, number, words)
+
+
+def _warn_of_cut(boot: _Boot, number: int, words: str) -> None:
+    if len(words) >= _LONGEST:
+        boot.warnings.append((number, "the command line is as long as printk's longest line: its end may be missing"))
+
+
+_LONGEST = 940
+"""Characters from which on a line may have been cut: printk's limit is 960 to 1000, the prefix included."""
 
 
 def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -235,6 +243,8 @@ def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
     text = words[len(head):].strip()
     if boot.late_cmdline is None:
         boot.late_cmdline = text
+        if boot.cmdline is None:
+            _warn_of_cut(boot, number, words)
     elif boot.late_cmdline.endswith(" \\"):
         boot.late_cmdline = boot.late_cmdline[:-1] + text
 

@@ -102,8 +102,11 @@ class Slit:
 
 @dataclass(frozen=True, slots=True)
 class LogNote:
-    """A line of the log in which firmware, hardware or boot loader shows through: `kind` is a name of
-    `firmware.log.NOTES`, `values` its numbers in order, `line` where it stands, `order` its place among notes."""
+    """A line of the log in which firmware, hardware or boot loader shows through.
+
+    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "srat_node", "pae"), `values` its numbers in order,
+    `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's name).
+    """
 
     kind: str
     values: tuple[int, ...]
@@ -123,7 +126,7 @@ class Machine:
     origin: str = "-"
     """The file, as the user named it."""
     arch: str | None = None
-    """"x86_64" or "i386" when the input tells."""
+    """"x86_64", "i386", "arm64", "arm" or "riscv" when the input tells."""
     release: str | None = None
     """"6.1.0-50-cloud-amd64", from the "Linux version" line."""
     version_line: str | None = None

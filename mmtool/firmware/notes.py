@@ -113,14 +113,17 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("efi_apple", "efi: ", r"Apple Mac detected, using EFI v(\d+)\.(\d+) runtime services only", decimal),
     ("esrt", "esrt: ", r"Reserving ESRT space from 0x([0-9a-f]+) to 0x([0-9a-f]+)", half_open),
     ("smbios", "SMBIOS ", r"(\d+)\.(\d+)(?:\.\d+)? present", decimal),
-    ("dmi", "DMI: ", r"(?!Memory slots)", nothing),
+    ("smbios", "DMI: ", r"SMBIOS (\d+)\.(\d+)(?:\.\d+)? present", decimal),  # since 6.16
     ("memory_slots", "DMI: ", r"Memory slots populated: (\d+)/(\d+)", decimal),
+    ("dmi", "DMI: ", r"", nothing),
     ("mptable", "found SMP MP-table at ", _MEM, inclusive),
     ("mptable_config", "mpc: ", r"([0-9a-f]+)-([0-9a-f]+)\b", half_open),
     ("gart_no_aperture", "AGP: ", r"Your BIOS doesn't leave an aperture memory hole", nothing),
     ("gart_no_aperture", "Your BIOS doesn't leave an aperture memory hole", r"", nothing),
     ("tboot", "tboot: ", r"", nothing),
     # from the processors and the chipset
+    ("cpu", "smpboot: CPU0: ",
+     r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
     ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
     ("mtrr_fixed_on", "MTRR fixed ranges ", r"(enabled)?(?:disabled)?", switch),
     ("mtrr_variable_on", "MTRR variable ranges ", r"(enabled)?(?:disabled)?", switch),

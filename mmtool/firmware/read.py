@@ -2,26 +2,161 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, Protocol
 
 from mmtool.errors import InputError
+from mmtool.firmware.e820 import UNKNOWN_TYPE, is_bare_line, parse_table
+from mmtool.firmware.iomem import is_iomem_line, parse_iomem
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import read_log
-from mmtool.firmware.machine import Machine
+from mmtool.firmware.machine import E820Entry, Machine, Slit, Srat
+from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
+from mmtool.firmware.slit import parse_slit
+from mmtool.firmware.srat import parse_srat
+
+Kind = Literal["log", "memmap", "iomem", "table"]
+
+_LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
+_LARGEST = 1 << 28
+"""Bytes beyond which a file is not unpacked."""
+
+_FOREIGN = {
+    b"\xd0\x0d\xfe\xed": "is a device-tree blob; give it with --dtb",
+    b"SRAT": "is an ACPI table; give it with --srat, next to a map",
+    b"SLIT": "is an ACPI table; give it with --slit, next to a map",
+    b"\x7fELF": "is a program, not a log",
+}
 
 
-def read_machine(path: str, *, need_map: bool = True) -> Machine:
-    """The Machine that the file at `path` ("-": standard input) describes. Raises InputError."""
+def read_machine(
+    path: str, *, kind: Kind | None = None, srat: str | None = None, slit: str | None = None, need_map: bool = True
+) -> Machine:
+    """The Machine that the file at `path` describes; "-" is standard input.
+
+    A kernel log, /sys/firmware/memmap (the folder, a tar of it, or what grep prints of it), /proc/iomem or a bare
+    table, each plain or compressed; which it is, is recognised, or said by `kind`. `srat` and `slit` name binary
+    ACPI tables, which count before what the log says. Without `need_map` a log need not hold a map. Raises
+    InputError, one line that says what to do.
+    """
+    machine = _read(path, kind, need_map)
+    if srat is not None:
+        machine = replace(machine, srat=read_srat(srat))
+    if slit is not None:
+        machine = replace(machine, slit=read_slit(slit))
+    return machine
+
+
+def read_srat(path: str) -> Srat:
+    """The SRAT in a copy of /sys/firmware/acpi/tables/SRAT. Raises InputError."""
+    return parse_srat(read_bytes(path), path)
+
+
+def read_slit(path: str) -> Slit:
+    """The SLIT in a copy of /sys/firmware/acpi/tables/SLIT. Raises InputError."""
+    return parse_slit(read_bytes(path), path)
+
+
+def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
+    if path != "-" and Path(path).is_dir():
+        if (Path(path) / "dmesg.txt").exists():
+            raise InputError(path, None, "is a capture, not a copy of /sys/firmware/memmap; give it with --capture")
+        return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
     data = read_bytes(path)
-    return read_log(decode(data), path, need_map=need_map)
+    if not data.strip():
+        raise InputError(path, None, "empty file; give a kernel log (dmesg) or `grep -r . /sys/firmware/memmap`")
+    if hint := _FOREIGN.get(data[:4]):
+        raise InputError(path, None, hint)
+    if data[257:262] == b"ustar":
+        return _plain_map("sysfs memmap", read_memmap_tar(data, path), path)
+    text = decode(data)
+    kind = kind or recognise(text)
+    if kind == "memmap":
+        return _plain_map("sysfs memmap", parse_memmap_text(text, path), path)
+    if kind == "iomem":
+        entries, kernel_base = parse_iomem(text, path)
+        return replace(_plain_map("iomem", entries, path), kernel_base=kernel_base)
+    if kind == "table":
+        return _plain_map("table", parse_table(text, path), path)
+    return read_log(text, path, need_map=need_map)
+
+
+def _plain_map(source: str, entries: tuple[E820Entry, ...], path: str) -> Machine:
+    """A machine of which nothing but the map is known."""
+    nameless = [e for e in entries if e.type == UNKNOWN_TYPE]
+    warnings = tuple((0, f"the type of [{e.start:#x}-{e.end - 1:#x}] has no number here") for e in nameless)
+    return Machine(source, entries, origin=path, warnings=warnings)
+
+
+def recognise(text: str) -> Kind:
+    """What kind of file a text is: a log when nothing speaks for another."""
+    if _LOG.search(text):
+        return "log"
+    for line in text.split("\n"):
+        if is_memmap_line(line):
+            return "memmap"
+        if is_iomem_line(line):
+            return "iomem"
+        if is_bare_line(line):
+            return "table"
+    return "log"
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of a file, or of standard input for "-". Raises InputError with the reason."""
-    if path == "-":
-        return sys.stdin.buffer.read()
+    """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
     try:
-        return Path(path).read_bytes()
-    except OSError as e:
-        raise InputError(path, None, f"cannot be read: {e.strerror}") from e
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except PermissionError as e:
+        raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
+    except (OSError, ValueError) as e:
+        raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
+    return unpack(data, path)
+
+
+class _Unpacker(Protocol):
+    """What the decompressors of zlib, lzma and bz2 have in common."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+def unpack(data: bytes, source: str) -> bytes:
+    """What gzip, xz or bzip2 packed; other data as it is. Raises InputError."""
+    if data[:2] == b"\x1f\x8b":
+        import zlib
+
+        return _unpack(lambda: zlib.decompressobj(wbits=31), zlib.error, data, source)
+    if data[:6] == b"\xfd7zXZ\0":
+        import lzma
+
+        return _unpack(lzma.LZMADecompressor, lzma.LZMAError, data, source)
+    if data[:3] == b"BZh":
+        import bz2
+
+        return _unpack(bz2.BZ2Decompressor, OSError, data, source)
+    return data
+
+
+def _unpack(new: Callable[[], _Unpacker], error: type[Exception], data: bytes, source: str) -> bytes:
+    """Every packed part of the data, one after the other (appending to a compressed log makes several)."""
+    magic, parts, size = data[:2], [], 0
+    while data[:2] == magic:
+        unpacker = new()
+        try:
+            parts.append(unpacker.decompress(data, _LARGEST - size + 1))
+        except (error, EOFError, ValueError) as e:
+            raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
+        size += len(parts[-1])
+        if size > _LARGEST:
+            raise InputError(source, None, "unpacks to more than 256 MiB, which no log is; give the part with the boot")
+        if not unpacker.eof:
+            raise InputError(source, None, "the compressed file ends too early; copy it again")
+        data = unpacker.unused_data
+    return b"".join(parts)
