@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from mmtool.firmware.machine import Machine
 from mmtool.kernel.profile import Option
-from mmtool.kernel.release import parse_version
+from mmtool.kernel.release import Version, parse_version
+
+
+# The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20-generic 5.13.14)".
+_STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
+
+
+def stable_version(release: str, version_line: str) -> Version | None:
+    """The mainline or stable release that a kernel was made from, for its facts: what its maker says, else its name.
+
+    `release` is as uname -r has it ("5.10.0-32-cloud-amd64"), `version_line` the "Linux version" line or "".
+    None when the name does not begin with a version.
+    """
+    named = parse_version(release)
+    said = _STABLE.search(version_line)
+    if said is None or named is None:
+        return named
+    stable = parse_version(said[1] or said[2])
+    return stable if stable is not None and stable[:2] == named[:2] else named
 
 
 def build_options(machine: Machine) -> dict[str, Option]:

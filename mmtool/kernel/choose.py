@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
-from mmtool.kernel.build import build_options
+from mmtool.kernel.build import build_options, stable_version
 from mmtool.kernel.kernel import Kernel
 from mmtool.kernel.profile import Profile, load_profile, profile_name, read_profile
 from mmtool.kernel.release import parse_version, release_facts
@@ -33,7 +33,12 @@ def kernel_for(machine: Machine, name: str | None = None, profile_file: str | No
         release = name or release or profile.release
     if profile is None:
         profile = _profile(release, machine)
-    return _kernel(release or profile.release, profile)
+    kernel_name = release or profile.release
+    says = machine.version_line or "" if kernel_name == machine.release else ""
+    version = stable_version(kernel_name, says)
+    if version is None:
+        raise UsageError(f"{kernel_name!r} is neither a kernel release (6.1, 6.12.3) nor a profile")
+    return Kernel(kernel_name, release_facts(version), profile)
 
 
 def _profile(release: str | None, machine: Machine) -> Profile:
@@ -43,10 +48,3 @@ def _profile(release: str | None, machine: Machine) -> Profile:
     if release is None and machine.arch in (None, "x86_64"):
         return load_profile(DEFAULT_PROFILE)
     return load_profile(GENERIC[machine.arch or "x86_64"]).nearest(build_options(machine))
-
-
-def _kernel(name: str, profile: Profile) -> Kernel:
-    version = parse_version(name)
-    if version is None:
-        raise UsageError(f"{name!r} is neither a kernel release (6.1, 6.12.3) nor a profile")
-    return Kernel(name, release_facts(version), profile)

@@ -23,9 +23,9 @@ def parse_version(text: str) -> Version | None:
     return (int(m[1]), int(m[2]), int(m[3] or 0)) if m else None
 
 
-def _since(major: int, minor: int) -> Any:
-    """A fact that holds from release major.minor on."""
-    return field(default=False, metadata={"since": (major, minor, 0)})
+def _since(major: int, minor: int, *, stable: tuple[Version, ...] = ()) -> Any:
+    """A fact that holds from release major.minor on, and in the stable branches that took it over, from `stable` on."""
+    return field(default=False, metadata={"since": (major, minor, 0), "stable": stable})
 
 
 def _until(major: int, minor: int) -> Any:
@@ -105,14 +105,18 @@ class Release:
     """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
     pcp_batch_up_to_mib: bool = _since(4, 20)
     """A per-CPU list's batch is cut from at most 1 MiB; before, from 512 KiB."""
-    counts_unavailable: bool = _since(5, 13)
-    """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges"."""
+    counts_unavailable: bool = _since(5, 14, stable=((5, 10, 50), (5, 13, 5)))
+    """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges" (mm/page_alloc: fix
+    memory map initialization for descending nodes)."""
+    counts_unavailable_by_zone: bool = _since(5, 12, stable=((5, 11, 7),))
+    """Holes get struct pages zone by zone: "  Z zone: P pages in unavailable ranges" (mm/page_alloc.c: refactor
+    initialization of struct page for holes in memory layout); `counts_unavailable` goes before it."""
     zonelist_load_counts_up: bool = _since(5, 17)
     """A node's load is how often it came first of its distance; before, the number of nodes left to place."""
     zonelist_prints_fallback: bool = _since(5, 17)
     """"Fallback order for Node N" is printed."""
-    zonelist_skips_memoryless: bool = _since(6, 13)
-    """A node without memory is not in its own fallback order."""
+    zonelist_skips_memoryless: bool = _since(6, 7)
+    """A node without memory is not in its own fallback order (mm: page_alloc: skip memoryless nodes entirely)."""
 
     # mm/memblock.c
     memblock_merges_around_change: bool = _since(6, 3)
@@ -170,9 +174,9 @@ class Release:
     given up last. "memblock: refactor internal allocation functions"."""
     memblock_free_all_sets_nodes: bool = _since(6, 5)
     """The hand-over copies the nodes of memory onto the reservations. "mm: pass nid to reserve_bootmem_region()"."""
-    memblock_free_all_takes_end_for_size: bool = _between((6, 5), (6, 15), fixed=((6, 6, 88), (6, 12, 25)))
-    """... but with each region's end for its size, and without a second try when the list grew.
-    Until "mm/memblock: pass size instead of end to memblock_set_node()"."""
+    memblock_free_all_takes_size: bool = _since(6, 15, stable=((6, 6, 88), (6, 12, 25)))
+    """... from each region's size; before, its end is taken for its size, and a list that grew is not done again.
+    "mm/memblock: pass size instead of end to memblock_set_node()"."""
     memblock_free_all_gives_highmem: bool = _since(6, 15)
     """The hand-over includes high memory. "arch, mm: streamline HIGHMEM freeing"."""
 
@@ -194,17 +198,22 @@ class Release:
     """deferred_grow_zone() stops at a section's end; before, at the next free page."""
 
 
+def _in_series(version: Version, patch_levels: tuple[Version, ...]) -> bool:
+    """Is `version` of the series of one of `patch_levels`, at that patch level or later?"""
+    return any(version[:2] == p[:2] and version >= p for p in patch_levels)
+
+
 @lru_cache(maxsize=64)
 def release_facts(version: Version) -> Release:
     """The facts of a kernel release (major, minor, patch)."""
     known: dict[str, bool] = {}
     for f in fields(Release):
-        if "since" in f.metadata:
-            known[f.name] = version >= f.metadata["since"]
-        elif "until" in f.metadata:
-            known[f.name] = version < f.metadata["until"]
-        elif "between" in f.metadata:
-            since, until = f.metadata["between"]
-            repaired = any(version[:2] == fix[:2] and version >= fix for fix in f.metadata["fixed"])
-            known[f.name] = since <= version < until and not repaired
+        m = f.metadata
+        if "since" in m:
+            known[f.name] = version >= m["since"] or _in_series(version, m["stable"])
+        elif "until" in m:
+            known[f.name] = version < m["until"]
+        elif "between" in m:
+            first, after = m["between"]
+            known[f.name] = first <= version < after and not _in_series(version, m["fixed"])
     return Release(version, **known)

@@ -258,7 +258,9 @@ def calc_memmap_pages(spanned: int, present: int, kernel: Kernel) -> int:
     return -(-pages * kernel.profile.sizes["struct_page"] >> PAGE_SHIFT)
 
 
-def free_area_init_core(node: Pgdat, kernel: Kernel, dma_reserve: int, log: KernelLog) -> None:
+def free_area_init_core(
+    node: Pgdat, mb: Memblock, kernel: Kernel, dma_reserve: int, flat_end: int | None, log: KernelLog
+) -> None:
     """free_area_init_core(): what each zone counts as its own until memblock hands its memory over.
 
     Until 6.9 that is what is present without the memory map and, in the first zone, what memblock had taken
@@ -282,8 +284,12 @@ def free_area_init_core(node: Pgdat, kernel: Kernel, dma_reserve: int, log: Kern
             if facts.prints_zone_sizes:
                 log.debug(f"  {zone.name} zone: {dma_reserve} pages reserved")
         zone.managed_pages = freesize
-        if zone.populated and facts.prints_zone_sizes:
+        if not zone.populated:
+            continue
+        if facts.prints_zone_sizes:
             log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{zone_batchsize(freesize, facts)}")
+        if facts.counts_unavailable_by_zone and not facts.counts_unavailable:
+            memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
 
 
 def zone_batchsize(managed: int, facts: Release) -> int:
@@ -330,6 +336,31 @@ def memmap_init_holes(mb: Memblock, nodes: dict[int, Pgdat], kernel: Kernel, fla
         last_end = -(-ranges[-1][1] // section) * section
         if hole < last_end:
             _say_unavailable(valid.count(hole, last_end), ranges[-1][2], last_zone.name, log)
+
+
+def memmap_init_zone_holes(mb: Memblock, zone: Zone, kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
+    """The holes of one zone, in 5.12 and its time: "  Z zone: P pages in unavailable ranges".
+
+    Models memmap_init() of mm/page_alloc.c as it was then: holes below each range of the zone, and on to the end
+    of its last section even where the next zone begins in it. The hole before the zone's first range begins
+    where the node's previous zone ended.
+    """
+    section = 1 << (kernel.section_size_bits - PAGE_SHIFT)
+    everything = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
+    valid = _ValidPfns(everything, section, kernel.pageblock_order, flat_end)
+    below = [end for start, end, _ in everything if start < zone.zone_start_pfn]
+    hole = min(max(below, default=0), zone.zone_start_pfn)
+    pages, end = 0, 0
+    for start, end, nid in everything:
+        low, high = max(start, zone.zone_start_pfn), min(end, zone.zone_end_pfn)
+        if nid != zone.nid or low >= high:
+            continue
+        pages += valid.count(hole, low) if hole < low else 0
+        hole = high
+    if flat_end is None:
+        pages += valid.count(hole, -(-hole // section) * section)
+    if pages:
+        log.info(f"  {zone.name} zone: {pages} pages in unavailable ranges")
 
 
 def _say_unavailable(pages: int, nid: int, zone: str, log: KernelLog) -> None:

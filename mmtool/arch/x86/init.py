@@ -82,9 +82,9 @@ def zone_sizes_init(boot: Boot) -> None:
     log_zone_ranges(mb, boot.zone_ranges, movable, log)
     cutter = NodeZones(mb, kernel, boot.zone_ranges, movable, wish.mirror)
     present = boot.possible_nodes if kernel.release.numa_lets_offline_nodes_be else boot.online_nodes
-    for nid in sorted(present):
-        boot.nodes[nid] = _init_node(boot, cutter, nid)
     flat_end = None if kernel.enabled("SPARSEMEM") else max(boot.max_pfn, boot.max_low_pfn)
+    for nid in sorted(present):
+        boot.nodes[nid] = _init_node(boot, cutter, nid, flat_end)
     memmap_init(
         mb.memory.regions, boot.nodes, cutter.pageblocks, kernel.release,
         deferred=kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"),
@@ -95,7 +95,7 @@ def zone_sizes_init(boot: Boot) -> None:
         memmap_init_holes(mb, boot.nodes, kernel, flat_end, log)
 
 
-def _init_node(boot: Boot, cutter: NodeZones, nid: int) -> Pgdat:
+def _init_node(boot: Boot, cutter: NodeZones, nid: int, flat_end: int | None) -> Pgdat:
     """free_area_init_node(): one node's zones and the kernel's lines about it."""
     node = cutter.node(nid)
     log, facts = boot.log, boot.kernel.release
@@ -107,8 +107,24 @@ def _init_node(boot: Boot, cutter: NodeZones, nid: int) -> Pgdat:
         log.info(f"Initmem setup node {nid} as memoryless")
     if facts.prints_zone_sizes:
         log.debug(f"On node {nid} totalpages: {sum(z.present_pages for z in node.zones)}")
-    free_area_init_core(node, boot.kernel, boot.dma_reserve, log)
+    free_area_init_core(node, boot.memblock, boot.kernel, boot.dma_reserve, flat_end, log)
     return node
+
+
+def init_cpu_to_node(boot: Boot) -> None:
+    """init_cpu_to_node(): a node with CPUs but no memory comes online as well; before 5.18 it gets its zones only now."""
+    if boot.numa.emulated is not None:
+        return
+    nodes = set(list(boot.numa.cpu_nodes.values())[: boot.cpus]) & boot.possible_nodes
+    for nid in sorted(nodes - boot.online_nodes):
+        boot.online_nodes.add(nid)
+        if boot.kernel.release.numa_lets_offline_nodes_be:
+            continue
+        node = Pgdat(nid, 0, 0)
+        log_node(node, boot.log)
+        if boot.kernel.release.prints_zone_sizes:
+            boot.log.debug(f"On node {nid} totalpages: 0")
+        boot.nodes[nid] = node
 
 
 def zonelists(boot: Boot) -> None:

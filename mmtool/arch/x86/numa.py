@@ -163,10 +163,3 @@ def _hole_bytes(boot: Boot, start: int, end: int) -> int:
         max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes)
     )
     return (last - first - pages) << PAGE_SHIFT
-
-
-def init_cpu_to_node(boot: Boot) -> None:
-    """init_cpu_to_node(): a node with CPUs but no memory comes online as well."""
-    nodes = list(boot.numa.cpu_nodes.values())
-    if boot.numa.emulated is None:
-        boot.online_nodes |= set(nodes[: boot.cpus]) & boot.possible_nodes

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from mmtool.arch.x86 import init_32, numa
 from mmtool.arch.x86.e820 import BIOS_BEGIN, BIOS_END, parse_memmap_opt, parse_memopt
-from mmtool.arch.x86.init import mem_init, memblock_find_dma_reserve, zone_sizes_init, zonelists
+from mmtool.arch.x86.init import init_cpu_to_node, mem_init, memblock_find_dma_reserve, zone_sizes_init, zonelists
 from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
 from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
@@ -21,7 +21,6 @@ PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SZ_64K, SZ_1M = 64 << 10, 1 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
-BOOT_SERVICES_DATA = "Boot Data"
 
 Step = tuple[str, Callable[[Boot], None]]
 
@@ -51,13 +50,14 @@ def steps(kernel: Kernel) -> list[Step]:
         ("e820__memblock_setup", e820_memblock_setup),
         *(bios if not facts.reserves_early else []),
         ("efi_esrt_init", efi_esrt_init),
+        ("efi_reserve_boot_services", efi_reserve_boot_services),
         ("reserve_real_mode", reserve_real_mode),
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
         ("early_quirks", early_quirks),
-        ("init_cpu_to_node", numa.init_cpu_to_node),
+        ("init_cpu_to_node", init_cpu_to_node),
         ("e820__setup_pci_gap", e820_setup_pci_gap),
         *(zones if facts.zones_after_setup_arch else []),
         ("build_all_zonelists", zonelists),
@@ -226,6 +226,16 @@ def efi_esrt_init(boot: Boot) -> None:
         boot.e820.range_update(first, last - first, E820Type.RAM, E820Type.RESERVED)
         boot.e820.update_table()
         boot.memblock.reserve(start, end - start, owner="ESRT")
+
+
+def efi_reserve_boot_services(boot: Boot) -> None:
+    """efi_reserve_boot_services(): the firmware may still call its boot services; their memory is freed later."""
+    if boot.cmdline.has("noefi"):
+        return
+    for region in boot.machine.efi:
+        size = region.end - region.start
+        if region.type.startswith(("Boot Code", "Boot Data")) and not boot.memblock.is_region_reserved(region.start, size):
+            boot.memblock.reserve(region.start, size, owner=f"EFI boot services {region.type[5:].strip().lower()}")
 
 
 def _in_boot_services_data(boot: Boot, start: int, end: int) -> bool:
