@@ -235,7 +235,7 @@ class Memblock(MemblockAlloc):
         Begun again when the list grew on the way, since the new array may lie below; up to 6.14 it was not,
         and each region's end was taken for its size, so that the last node reached too far.
         """
-        once = self.release.memblock_free_all_takes_end_for_size
+        once = not self.release.memblock_free_all_takes_size
         while True:
             room = self.reserved.max
             for m in self.memory.regions:
