@@ -214,7 +214,8 @@ def _free_largest(zone: Zone, start: int, end: int) -> None:
     Only a block of pageblocks of different types takes the long way, where releases differ.
     """
     order, size = zone.top_order, 1 << zone.top_order
-    for first, last, migratetype in zone.pageblocks.spans(start, end):
+    # All spans at once: freeing a block of two types may change the types of its pageblocks.
+    for first, last, migratetype in list(zone.pageblocks.spans(start, end)):
         first, whole = max(start, first), last >> order << order
         if first < whole:
             zone.free_area.add_run_to_tail(first, (whole - first) >> order, order, migratetype)
