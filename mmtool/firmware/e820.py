@@ -119,6 +119,6 @@ def make_entry(start: int, end: int, words: str, source: str, where: int | str) 
 def check_range(start: int, end: int, source: str, where: int | str) -> None:
     """InputError unless [start, end) is a range of 64-bit addresses; an empty one is."""
     if start > U64_MAX or end > U64_MAX + 1:
-        raise InputError(source, where, f"address {max(start, end):#x} does not fit in 64 bits")
+        raise InputError(source, where, f"address {max(start, end - 1):#x} does not fit in 64 bits")
     if end < start:
         raise InputError(source, where, f"the range ends ({end - 1:#x}) before it starts ({start:#x})")

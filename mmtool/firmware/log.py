@@ -165,10 +165,11 @@ SIGNS: tuple[tuple[str, str, str], ...] = (
     ("i386", "Checking if this processor honours the WP bit", r""),
     ("i386", "mapped IOAPIC to ", r"[0-9a-f]{8} \([0-9a-f]{8}\)"),
     ("i386", "Use a HIGHMEM", r""),
+    # no-execute and page-table isolation need the three levels of PAE
     ("pae", "NX (Execute Disable) protection: ", r""),
     ("pae", "Kernel/User page tables isolation: ", r""),
     ("non_pae", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
-    ("non_pae", "Use a HIGHMEM64G", r""),
+    ("non_pae", "Warning: only 4GB will be used", r""),
 )
 """(what it is a sign of, how the line begins, what follows)."""
 
@@ -300,7 +301,7 @@ def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
 _SRAT_MEMORY = re.compile(
     r"Node (\d+) PXM (\d+) (?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|([0-9a-f]+)-([0-9a-f]+)\b)(.*)", re.IGNORECASE
 )
-_SRAT_CPU = re.compile(r"PXM (\d+) -> (?:X2?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
+_SRAT_CPU = re.compile(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
 
 
 def _efi(boot: _Boot, number: int, words: str, head: str) -> None:

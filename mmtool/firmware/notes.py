@@ -44,6 +44,11 @@ def inclusive(groups: Groups) -> Values:
     return start, last + 1
 
 
+def first_range(groups: Groups) -> Values:
+    """First and last byte in hex, then words of no account."""
+    return inclusive(groups[:2])
+
+
 def numbered(groups: Groups) -> Values:
     """A decimal number, first and last byte in hex: (start, end, number)."""
     number, *ends = groups
@@ -53,6 +58,10 @@ def numbered(groups: Groups) -> Values:
 def switch(groups: Groups) -> Values:
     """A group that is there or not: 1 or 0."""
     return tuple(int(g is not None) for g in groups)
+
+
+def off(groups: Groups) -> Values:
+    return (0,)
 
 
 def mtrr_type(word: str | None) -> int:
@@ -100,7 +109,7 @@ _MEM = rf"\[mem {_R}\b[^\]]*\]"
 
 NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     # from the boot loader
-    ("setup_data", "e820: update ", rf"{_MEM} (?:usable ==> usable|System RAM ==> System RAM)", inclusive),
+    ("setup_data", "e820: update ", rf"{_MEM}\s+(usable|System RAM) ==>\s+\3$", first_range),
     ("secure_boot", "Secure boot ", r"(enabled)?(?:disabled)?$", switch),
     ("secure_boot", "secureboot: Secure boot ", r"(enabled)?(?:disabled)?$", switch),
     ("acpi_initrd", "ACPI: ", r"\S{4} ACPI table found in initrd \[[^\]]*\]\[0x([0-9a-f]+)\]", half_open),
@@ -148,7 +157,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("igfx_stolen", "Reserving Intel graphics ", rf"(?:stolen )?memory at (?:{_MEM}|{_R})", inclusive),
     ("snb_gfx", "reserving inaccessible SNB gfx pages", r"", nothing),
     ("nx", "NX (Execute Disable) protection: ", r"(active)?", switch),
-    ("nx", "Notice: NX (Execute Disable) protection ", r"missing in CPU", lambda groups: (0,)),
+    ("nx", "Notice: NX (Execute Disable) protection ", r"(?:missing in CPU|cannot be enabled)", off),
     ("gb_pages", "Using GB pages for direct mapping", r"", nothing),
     ("x2apic", "x2apic", r"(?:: enabled by BIOS| enabled)", nothing),
     ("phys_bits_reduced", "x86/mktme: ", r"BIOS enabled: x86_phys_bits reduced by (\d+)", decimal),
@@ -165,9 +174,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),
     ("corruption_check", "Scanning ", r"(\d+) areas for low memory corruption", decimal),
     ("page_isolation", "Kernel/User page tables isolation: ", r"(enabled)?", switch),
-    ("no_highmem", "Use a HIGHMEM enabled kernel", r"", nothing),
-    ("no_highmem64g", "Use a HIGHMEM64G enabled kernel", r"", nothing),
-    ("non_pae", "Notice: NX (Execute Disable) protection cannot be enabled: non-PAE kernel", r"", nothing),
+    ("no_highmem", "Warning only ", r"\d+MB will be used", nothing),
 )  # fmt: skip
 
 _ROWS: dict[str, list[tuple[str, re.Pattern[str], Convert]]] = {}
