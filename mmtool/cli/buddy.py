@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmtool.cli.options import output_option
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-deferred", is_flag=True, help="A kernel without CONFIG_DEFERRED_STRUCT_PAGE_INIT.")
 @click.option("--late", is_flag=True, help="The lists after page_alloc_init_late, nothing allocated in between.")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml", "csv"]), default="table", show_default=True)
+@output_option("table", "json", "yaml", "csv")
 def buddy(source: str, release: str, movable: tuple[str, ...], no_deferred: bool, late: bool, output: str) -> None:
     """Hand memblock's free memory to the buddy allocator and print the free lists.
 

@@ -35,7 +35,7 @@ class FreeArea:
         self.top_order = top_order
         self.nr_free = [0] * (top_order + 1)
         """Free blocks of each order (free_area.nr_free), all types together."""
-        self._lists = [[_sentinel(order, t) for t in MigrateType] for order in range(top_order + 1)]
+        self._lists = [_Lists(order) for order in range(top_order + 1)]
         self._single: dict[int, _Run] = {}
         """Runs of one block, by pfn; a pfn heads one free block at most, whatever its order."""
         self._long_pfns: list[list[int]] = [[] for _ in range(top_order + 1)]
@@ -107,7 +107,7 @@ class FreeArea:
     def lists(self) -> Iterator[tuple[int, MigrateType]]:
         """The lists that hold a block, by order and type."""
         for order, by_type in enumerate(self._lists):
-            for migratetype in MigrateType:
+            for migratetype in sorted(by_type):
                 if by_type[migratetype].next.count:
                     yield order, migratetype
 
@@ -213,11 +213,19 @@ class FreeArea:
         return block
 
 
-def _sentinel(order: int, migratetype: MigrateType) -> _Run:
-    """An empty list: the list_head, a node without blocks that is linked to itself."""
-    head = _Run(-1, 0, order, migratetype)
-    head.prev = head.next = head
-    return head
+class _Lists(dict[MigrateType, _Run]):
+    """The lists of one order by type. A list is its list_head: a node without blocks, linked to itself when empty.
+
+    Made when first asked for: most of a zone's lists never hold a block.
+    """
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+
+    def __missing__(self, migratetype: MigrateType) -> _Run:
+        head = _Run(-1, 0, self.order, migratetype)
+        head.prev = head.next = self[migratetype] = head
+        return head
 
 
 def _link(run: _Run, after: _Run) -> None:

@@ -66,36 +66,37 @@ def page_alloc_init_late(memory: Sequence[Region], reserved: Sequence[Region], p
     Upwards within a node, as one CPU a node does it; with more CPUs a node the kernel's threads
     interleave, and only the content of the lists is certain, not their order.
     """
-    return sum(
-        deferred_init_memmap(memory, reserved, pgdats, pgdat, pgdat.first_deferred_pfn, None)
-        for pgdat in pgdats.values()
-        if pgdat.first_deferred_pfn is not None
-    )
-
-
-def deferred_init_memmap(
-    memory: Sequence[Region],
-    reserved: Sequence[Region],
-    pgdats: dict[int, Pgdat],
-    pgdat: Pgdat,
-    start_pfn: int,
-    end_pfn: int | None,
-) -> int:
-    """Free the deferred pages of [start_pfn, end_pfn) (None: to the end of the node's last zone); their number.
-
-    Pageblocks whose first page is freed become Movable. Ends the node's deferral when it goes to the end.
-    """
-    zone = pgdat.populated_zones()[-1]
-    stop = zone.zone_end_pfn if end_pfn is None else min(end_pfn, zone.zone_end_pfn)
     pages = 0
-    for start, end, region in free_pfn_ranges(memory, reserved):
-        start, end = max(start, start_pfn, zone.zone_start_pfn), min(end, stop)
-        if start < end and node_of(region, pgdats) is pgdat:
-            zone.pageblocks.set_heads(start, end, MigrateType.MOVABLE)
-            _free_in_zone(zone, start, end)
-            pages += end - start
-    pgdat.first_deferred_pfn = None if stop == zone.zone_end_pfn else stop
+    for zone, start, end in list(_deferred_ranges(memory, reserved, pgdats)):
+        pages += _free_deferred(zone, start, end)
+    for pgdat in pgdats.values():
+        pgdat.first_deferred_pfn = None
     return pages
+
+
+def _deferred_ranges(
+    memory: Sequence[Region], reserved: Sequence[Region], pgdats: dict[int, Pgdat]
+) -> Iterator[tuple[Zone, int, int]]:
+    """What is free of the nodes' deferred parts, upwards: (the node's last zone, start pfn, end pfn)."""
+    late = {
+        nid: (pgdat.populated_zones()[-1], pgdat.first_deferred_pfn)
+        for nid, pgdat in pgdats.items()
+        if pgdat.first_deferred_pfn is not None
+    }
+    for start, end, region in free_pfn_ranges(memory, reserved) if late else ():
+        nid = node_of(region, pgdats).nid
+        if nid in late:
+            zone, first = late[nid]
+            start, end = max(start, first, zone.zone_start_pfn), min(end, zone.zone_end_pfn)
+            if start < end:
+                yield zone, start, end
+
+
+def _free_deferred(zone: Zone, start: int, end: int) -> int:
+    """Free [start, end) late: pageblocks whose first page is freed become Movable (deferred_free_pages)."""
+    zone.pageblocks.set_heads(start, end, MigrateType.MOVABLE)
+    _free_in_zone(zone, start, end)
+    return end - start
 
 
 def deferred_grow_zone(
@@ -114,41 +115,31 @@ def deferred_grow_zone(
     6.18 on to the next section. Returns whether it is worth trying again.
     """
     pgdat = pgdats[zone.nid]
-    first = pgdat.first_deferred_pfn
-    if zone.zone_end_pfn != pgdat.node_end_pfn or first is None:
+    if zone.zone_end_pfn != pgdat.node_end_pfn or pgdat.first_deferred_pfn is None:
         return False
     needed = -(-(1 << order) // pages_per_section) * pages_per_section
-    stop = _grow_until(memory, reserved, pgdats, zone, needed, pages_per_section)
-    pages = deferred_init_memmap(memory, reserved, pgdats, pgdat, first, stop)
+    ranges = [(start, end) for owner, start, end in _deferred_ranges(memory, reserved, pgdats) if owner is zone]
+    stop = _grow_until(ranges, zone, needed, pages_per_section)
+    pages = sum(_free_deferred(zone, start, min(end, stop)) for start, end in ranges if start < stop)
+    pgdat.first_deferred_pfn = stop if stop < zone.zone_end_pfn else None
     # Before 6.18 a zone without any deferred page left is tried once more.
-    return pages > 0 or (not zone.facts.deferred_grow_by_sections and stop is None)
+    return pages > 0 or not zone.facts.deferred_grow_by_sections
 
 
-def _grow_until(
-    memory: Sequence[Region],
-    reserved: Sequence[Region],
-    pgdats: dict[int, Pgdat],
-    zone: Zone,
-    needed: int,
-    section: int,
-) -> int | None:
-    """The pfn at which deferred_grow_zone() stops, None when it takes all that is left."""
-    pgdat = pgdats[zone.nid]
-    pages, current, first = 0, -1, pgdat.first_deferred_pfn or 0
-    for start, end, region in free_pfn_ranges(memory, reserved):
-        start, end = max(start, first), min(end, zone.zone_end_pfn)
-        if node_of(region, pgdats) is not pgdat:
-            continue
+def _grow_until(ranges: Sequence[tuple[int, int]], zone: Zone, needed: int, section: int) -> int:
+    """The pfn at which deferred_grow_zone() stops, the zone's end when it takes all that is left."""
+    pages, current = 0, -1
+    for start, end in ranges:
         while start < end:
             if start // section != current and pages >= needed:
-                by_section = zone.facts.deferred_grow_by_sections
-                return (current + 1) * section if by_section else start
+                return (current + 1) * section if zone.facts.deferred_grow_by_sections else start
             current = start // section
             last = min(end, (current + 1) * section)
             pages += last - start
             start = last
-    at_boundary = zone.facts.deferred_grow_by_sections and pages >= needed
-    return (current + 1) * section if at_boundary and (current + 1) * section < zone.zone_end_pfn else None
+    if zone.facts.deferred_grow_by_sections and pages >= needed:
+        return min((current + 1) * section, zone.zone_end_pfn)
+    return zone.zone_end_pfn
 
 
 def _free_pages_memory(pgdat: Pgdat, start: int, end: int, skip: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mmtool.kernel.release import Release
 from mmtool.mm.page_alloc.free_area import FreeArea
@@ -32,10 +33,11 @@ class Zone:
     nr_free_cma_pages: int = 0
     nr_free_highatomic: int = 0
     """Pages on the HighAtomic lists; the kernel counts them from 6.12 on."""
-    free_area: FreeArea = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self.free_area = FreeArea(self.top_order)
+    @cached_property
+    def free_area(self) -> FreeArea:
+        """The free lists; made when first asked for, since most zones of a machine with many nodes are empty."""
+        return FreeArea(self.top_order)
 
     @property
     def pageblock_order(self) -> int:
