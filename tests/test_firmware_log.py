@@ -309,6 +309,12 @@ def test_a_log_without_a_map_serves_where_the_map_comes_from_elsewhere() -> None
     assert read_log("", "log", need_map=False).source == "none"
 
 
+@pytest.mark.parametrize("line", ["BIOS-e820: [gap 0x0-0xfff]", "efi: mem00: [", "efi:   0x"])
+def test_a_map_without_entries_is_none(line: str) -> None:
+    with pytest.raises(InputError, match=r"^log:2: the map that begins here has no entry; give the log whole$"):
+        read("nothing\nLinux version 6.1.0 (a)\n" + line)
+
+
 def test_the_decompressor_says_where_the_kernel_is() -> None:
     before = "early console in extract_kernel\ninput_data: 0x3a2c2c4\noutput: 0x0000000002000000\n"
     assert read(before + "Linux version 6.1.0 (a)\n" + MAP).kernel_base == 0x2000000
@@ -357,6 +363,10 @@ def test_the_decompressor_says_where_the_kernel_is() -> None:
 )
 def test_notes(line: str, note: tuple[str, tuple[int, ...]] | None) -> None:
     assert note_lines(line) == ([] if note is None else [note])
+
+
+def test_a_line_longer_than_a_kernels_is_passed_over() -> None:
+    assert note_lines("efi: EFI v2." + "7" * 5000, "efi: EFI v2.7") == [("efi_version", (2, 7))]
 
 
 def test_notes_stand_in_the_logs_order_with_their_lines() -> None:

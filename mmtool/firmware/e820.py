@@ -39,7 +39,8 @@ TYPES: dict[str, int] = {
 _NUMBERED = re.compile(r"(?:persistent (?:ram )?\()?type (\d+)\)?")
 
 # "[mem 0x0000000000000000-0x000000000009fbff] usable" and, since 7.0, "[gap ...]"
-_MODERN = re.compile(r"\[(mem|gap) (?:0x)?([0-9a-f]+)-(?:0x)?([0-9a-f]+)\]\s*(.*)", re.IGNORECASE)
+_MODERN = re.compile(r"\s*\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*)")
+_GAP = re.compile(r"\s*\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
 # "0000000000000000 - 000000000009f400 (usable)", until 3.4; the end is exclusive
 _OLD = re.compile(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
 # a bare table, "0x0-0x9fbff usable" or "00000000-0009fbff : System RAM"
@@ -62,11 +63,10 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
 
     Takes "[mem 0x..-0x..] usable" (inclusive) and "0.. - 0.. (usable)" (exclusive). Raises InputError.
     """
-    if m := _MODERN.fullmatch(text):
-        kind, start, last, words = m.groups()
-        if kind.lower() == "gap":
-            return None
-        return make_entry(int(start, 16), int(last, 16) + 1, words, source, line)
+    if m := _MODERN.match(text):
+        return make_entry(int(m[1], 16), int(m[2], 16) + 1, m[3], source, line)
+    if _GAP.match(text):
+        return None
     if m := _OLD.fullmatch(text):
         return make_entry(int(m[1], 16), int(m[2], 16), m[3], source, line)
     hint = "give the log whole, or leave the line out"
@@ -76,7 +76,7 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
 def is_bare_line(line: str) -> bool:
     """Does the line look like one of a table of ranges, with nothing in front that names whose map it is?"""
     text = line.strip()
-    return bool(_MODERN.fullmatch(text) or _OLD.fullmatch(text) or _BARE.fullmatch(text))
+    return bool(_MODERN.match(text) or _GAP.match(text) or _OLD.fullmatch(text) or _BARE.fullmatch(text))
 
 
 def parse_table(text: str, source: str) -> tuple[E820Entry, ...]:
@@ -112,7 +112,8 @@ def make_entry(start: int, end: int, words: str, source: str, where: int | str) 
             raise InputError(source, where, "the entry has no type (usable, reserved, ACPI data, ...)")
         hint = "known are usable, reserved, ACPI data, type N, ..."
         raise InputError(source, where, f"unknown type of memory: {words[:40]!r}; {hint}")
-    check_range(start, end, source, where)
+    if not start <= end <= U64_MAX + 1:
+        check_range(start, end, source, where)
     return E820Entry(start, end, kind)
 
 

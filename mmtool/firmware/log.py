@@ -41,6 +41,10 @@ ONLY_MADE = (
 )
 
 
+_LONGEST_LINE = 4096
+"""Characters beyond which a line is not a kernel's: printk cuts at 1024."""
+
+
 @dataclass
 class _Boot:
     """What was read of one boot so far."""
@@ -86,10 +90,13 @@ def read_log(text: str, origin: str, *, need_map: bool = True) -> Machine:
         boot.warnings.append((chosen[0][0], others))
     for number, words in chosen:
         stripped = words.lstrip()
-        m = _HEAD.match(stripped)
-        if m is not None:
-            _HANDLERS[m[0]](boot, number, stripped, m[0])
-    return _machine(boot)
+        head = _head(stripped)
+        if head is not None and len(stripped) <= _LONGEST_LINE:
+            _HANDLERS[head](boot, number, stripped, head)
+    machine = _machine(boot)
+    if need_map and not (machine.e820 or machine.efi):
+        raise InputError(origin, chosen[0][0], "the map that begins here has no entry; give the log whole")
+    return machine
 
 
 def _first(boots: list[list[Line]], heads: tuple[str, ...]) -> list[Line] | None:
@@ -107,10 +114,10 @@ def _boots(lines: list[Line]) -> list[list[Line]]:
                 i -= 1
             starts.append(i)
     if not starts or starts[0] != 0:
-        # a log that begins in the middle of a boot: a head worth a boot only if the kernel speaks in it
+        # what stands before the first kernel's first word is a boot of its own if a kernel speaks there too
         starts.insert(0, 0)
     cuts = [lines[a:b] for a, b in zip(starts, [*starts[1:], len(lines)], strict=True)]
-    return [cut for cut in cuts if any(_HEAD.match(words.lstrip()) for _, words in cut)]
+    return [cut for cut in cuts if any(_head(words.lstrip()) is not None for _, words in cut)]
 
 
 _BEFORE_VERSION = (
@@ -206,13 +213,14 @@ def _note_pae(boot: _Boot) -> None:
 
 
 def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
-    who, _, body = words.partition(":")
     if boot.map_heads > 1:
         return  # a console that came up late has the first lines again
-    entries = boot.maps.setdefault(who, [])
-    entry = parse_entry(body.strip(), boot.origin, number)
+    who, _, body = words.partition(": ")
+    if who not in boot.maps:
+        boot.maps[who] = []
+    entry = parse_entry(body, boot.origin, number)
     if entry is not None:
-        entries.append(entry)
+        boot.maps[who].append(entry)
 
 
 def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -261,7 +269,7 @@ _MEM = re.compile(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
 
 def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
     """"output: 0x0000000002000000" of the decompressor: the physical place that it unpacks the kernel to."""
-    if boot.kernel_base is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head):]):
+    if boot.version_line is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head):]):
         boot.kernel_base = int(words[len(head):], 16)
 
 
@@ -363,6 +371,21 @@ _HANDLERS: dict[str, Handler] = {
 """What is done with a line, by how it begins."""
 
 _HEADS = sorted(filter(None, _HANDLERS), key=len, reverse=True)
-_HEAD = re.compile("|".join([*map(re.escape, _HEADS), BARE]))
+_BY_START = {
+    start: re.compile("|".join(re.escape(head) for head in _HEADS if head[:2] == start))
+    for start in {head[:2] for head in _HEADS}
+}
+"""The heads by their first two letters, which tell most lines apart."""
+
+
+def _head(words: str) -> str | None:
+    """The longest key of _HANDLERS that the line begins with; "" for a line of a table, None for any other."""
+    heads = _BY_START.get(words[:2])
+    m = heads.match(words) if heads is not None else None
+    if m is not None:
+        return m[0]
+    return "" if words[:1] in "0123456789ABCDEF" and BARE.match(words) else None
+
+
 _MAP_HEADS = ("BIOS-e820: ", "BIOS-e801: ", "BIOS-88: ", "Xen: [mem ", "Xen: 0")
 _MADE_HEADS = ("user: [mem", "modified: [mem", "reserve setup_data: [mem", "modified physical RAM map")

@@ -19,8 +19,8 @@ Value = tuple[int, str, str, int | str]
 """Number of the entry, name of its file, what the file holds, and where that stands (for messages)."""
 
 FIELDS = ("start", "end", "type")
-_LINE = re.compile(r"(?:.*?/)?(\d+)/(start|end|type):\s*(.*?)\s*$")
-_PATH = re.compile(r"(?:.*/)?(\d+)/(start|end|type)$")
+_LINE = re.compile(r"(?:.*?/)?(\d{1,9})/(start|end|type):\s*(.*?)\s*$")
+_PATH = re.compile(r"(?:.*/)?(\d{1,9})/(start|end|type)$")
 _SMALL = 4096
 """Bytes of a file beyond which it is no file of sysfs."""
 
@@ -49,7 +49,7 @@ def read_memmap_tree(path: Path, source: str) -> tuple[E820Entry, ...]:
     values: list[Value] = []
     try:
         for entry in sorted(path.iterdir()):
-            if entry.name.isdecimal() and entry.is_dir():
+            if re.fullmatch(r"\d{1,9}", entry.name) and entry.is_dir():
                 for name in FIELDS:
                     file = entry / name
                     if file.is_file():

@@ -3,6 +3,10 @@
 A row of NOTES is (kind, how the line begins, the pattern behind that, what turns its groups into the values
 of the LogNote). Addresses and sizes are bytes, ranges half-open. Lines with what a kernel worked out from
 these are no notes.
+
+Beside the table, `log` notes "efi_table" (address; the text is the table's name), "srat_node" (node, domain) of
+every SRAT line, because the order of processors that gave the numbers out may be missing from the log, and of
+32-bit kernels "pae" or "non_pae" ().
 """
 
 from __future__ import annotations
@@ -170,6 +174,9 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("xen", "Xen version: ", r"(\d+)\.(\d+)", decimal),
     ("paravirt", "Booting paravirtualized kernel ", r"(?!on bare hardware)", nothing),
     # from the kernel's build
+    ("memory_block_size", "x86/mm: Memory block size: ", r"(\d+)(M)B", sized),
+    ("devtmpfs", "devtmpfs: initialized", r"", nothing),
+    ("pcpu_alloc", "pcpu-alloc: ", r"s\d+ ", nothing),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
     ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),
     ("corruption_check", "Scanning ", r"(\d+) areas for low memory corruption", decimal),
@@ -182,7 +189,7 @@ for _kind, _prefix, _pattern, _convert in NOTES:
     _ROWS.setdefault(_prefix, []).append((_kind, re.compile(_pattern, re.IGNORECASE), _convert))
 
 NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
-BARE = r"(?=[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled)"
+BARE = re.compile(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
 """How a line begins that belongs to rows without a beginning of their own."""
 
 
