@@ -135,7 +135,7 @@ class Naive:
             self.free_one_page(zone, head, piece, self.type_of(head), True)
 
     def memblock_free_all(self, ranges: list[tuple[int, int]], reserved: list[Region], limit: int | None) -> None:
-        if limit is not None and not self.facts.memblock_frees_highmem:
+        if limit is not None and not self.facts.memblock_free_all_gives_highmem:
             for start, end in ranges:
                 for pfn in range(start, end):
                     zone = self.zone_of[pfn]
@@ -150,7 +150,7 @@ class Naive:
                     if late and pfn % (1 << BLOCK) == 0 and region.flags != NOINIT:
                         self.types[pfn >> BLOCK] = MigrateType.MOVABLE
         for start, end in ranges:
-            if limit is not None and not self.facts.memblock_frees_highmem:
+            if limit is not None and not self.facts.memblock_free_all_gives_highmem:
                 end = min(end, limit)
             pfn = start
             while pfn < end:
@@ -272,7 +272,7 @@ def compare(naive: Naive, pgdats: dict[int, Pgdat]) -> None:
             assert zone.nr_free == [sum(len(reference.on(o, t)) for t in MigrateType) for o in range(TOP + 1)]
             counted = {t: sum(len(b) << o for (o, k), b in reference.content().items() if k == t) for t in MigrateType}
             assert zone.nr_free_pages == sum(counted.values()) - counted[MigrateType.ISOLATE]
-            # Where CMA merges with other types, pages change lists that the counter does not see leave: so in the kernel.
+            # Where CMA merges with other types, pages change lists and the counter does not see it: so in the kernel.
             if naive.facts.merge_needs_fallback_types:
                 assert zone.nr_free_cma_pages == counted[MigrateType.CMA]
     pageblocks = next(iter(pgdats.values())).zones[0].pageblocks
@@ -331,7 +331,7 @@ def test_no_page_is_lost_or_free_twice_and_merging_is_maximal(case: Case) -> Non
             seen |= pages
     limit = case.limit
     wanted = {pfn for start, end in naive_ranges(case.memory, case.reserved) for pfn in range(start, end)}
-    if limit is not None and not case.facts.memblock_frees_highmem:
+    if limit is not None and not case.facts.memblock_free_all_gives_highmem:
         high = {z.zone_start_pfn for p in pgdats.values() for z in p.zones if z.populated and z.zone_start_pfn >= limit}
         wanted = {pfn for pfn in wanted if pfn < limit or high}
     assert seen == wanted

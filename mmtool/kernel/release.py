@@ -51,14 +51,16 @@ class Release:
     """The search for the PCI gap goes upwards from address 0; before, downwards from 4 GiB to the first entry."""
     e820_end_counts_acpi: bool = _since(6, 10)
     """ACPI tables count as RAM when the last page frame is looked for."""
-    e820_log_prefix: bool = _until(4, 14)
-    """"e820: " stands before the last_pfn and PCI gap lines."""
+    e820_log_prefix: bool = _until(4, 15)
+    """"e820: " stands before the lines that announce a map, and before the last_pfn and PCI gap lines."""
 
     # arch/x86/kernel/setup.c
     reserves_first_mib: bool = _since(5, 13)
     """All of the first MiB is reserved once the real-mode trampoline has its place; before, the first 64 KiB only."""
     crashkernel_reserves_first_mib: bool = _since(5, 5)
     """crashkernel= reserves the first MiB (x86/kdump: Always reserve the low 1M)."""
+    trims_reserve_low: bool = _until(3, 10)
+    """X86_RESERVE_LOW leaves the E820 map, not just page 0."""
     reserves_early: bool = _since(5, 13)
     """Low memory, initrd and BIOS regions are reserved before the map is set up (early_reserve_memory())."""
     zones_after_setup_arch: bool = _since(7, 0)
@@ -93,6 +95,8 @@ class Release:
     """Node blocks are clipped to memblock's first and last byte; before, to 0 and max_pfn."""
     numa_coverage_by_memblock: bool = _since(6, 8)
     """Memory without a node is counted from memblock (memblock_validate_numa_coverage())."""
+    numa_prints_initmem: bool = _until(3, 17)
+    """"Initmem setup node N" is printed when the node gets its NODE_DATA, not when its zones are set up."""
     numa_lets_offline_nodes_be: bool = _since(5, 18)
     """Every possible node gets a pgdat; before, only those online (mm: handle uninitialized numa nodes gracefully)."""
 
@@ -105,6 +109,8 @@ class Release:
     """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
     pcp_batch_up_to_mib: bool = _since(4, 20)
     """A per-CPU list's batch is cut from at most 1 MiB; before, from 512 KiB."""
+    prints_wide_ranges: bool = _since(4, 0)
+    """Zone and node ranges are printed with 16 digits; before, with 8 (mm: extend printed address width)."""
     counts_unavailable: bool = _since(5, 14, stable=((5, 10, 50), (5, 13, 5)))
     """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges" (mm/page_alloc: fix
     memory map initialization for descending nodes)."""
@@ -192,8 +198,6 @@ class Release:
     """The count of early pages of the deferred zone starts anew when memory of any other zone lies between."""
     reserved_pageblocks_movable: bool = _since(6, 13)
     """Deferred pageblocks whose first page is reserved become Movable at the hand-over; before, they stay Unmovable."""
-    memblock_frees_highmem: bool = _since(6, 15)
-    """memblock_free_all() frees high memory as well; before, arch/x86 did, page by page (6faea3422e3b)."""
     deferred_grow_by_sections: bool = _since(6, 18)
     """deferred_grow_zone() stops at a section's end; before, at the next free page."""
 

@@ -44,7 +44,7 @@ def memblock_free_all(
     if not zones:
         return total
     facts, limit = zones[0].facts, max_low_pfn
-    if highmem and facts.memblock_frees_highmem:
+    if highmem and facts.memblock_free_all_gives_highmem:
         limit = None
     elif highmem and limit is not None:
         total += _set_highmem_pages_init(memory, reserved, pgdats, limit)
