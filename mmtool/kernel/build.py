@@ -12,6 +12,11 @@ from mmtool.kernel.release import Version, parse_version
 # The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20-generic 5.13.14)".
 _STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
 
+FOR_ANYBODY = 128
+"""CPUs from which on a build is meant for machines at large. Who configures for a machine of his own also leaves out
+the zone for device memory, which distributions ask for: of 389 logs with the count, 60 of 72 below and 28 of 317 above
+are without that zone."""
+
 
 def stable_version(release: str, version_line: str) -> Version | None:
     """The mainline or stable release that a kernel was made from, for its facts: what its maker says, else its name.
@@ -20,11 +25,8 @@ def stable_version(release: str, version_line: str) -> Version | None:
     None when the name does not begin with a version.
     """
     named = parse_version(release)
-    said = _STABLE.search(version_line)
-    if said is None or named is None:
-        return named
-    stable = parse_version(said[1] or said[2])
-    return stable if stable is not None and stable[:2] == named[:2] else named
+    said = (parse_version(m[1] or m[2]) for m in _STABLE.finditer(version_line))
+    return next((v for v in said if v and named and v[:2] == named[:2]), named)
 
 
 def build_options(machine: Machine) -> dict[str, Option]:
@@ -48,13 +50,9 @@ def build_options(machine: Machine) -> dict[str, Option]:
             options["X86_PAE"] = True
         if kinds & {"no_highmem", "no_highmem64g"}:
             options["HIGHMEM"] = False
-    elif _without_device_zone(version_line, machine.release or ""):
+    elif "devtmpfs" in kinds and "memory_block_size" not in kinds:
+        # Kernels with memory hotplug say their block size just before they start devtmpfs.
+        options |= {"MEMORY_HOTPLUG": False, "ZONE_DEVICE": False}
+    elif "memory_block_size" not in kinds and int(options.get("NR_CPUS", FOR_ANYBODY)) < FOR_ANYBODY:
         options["ZONE_DEVICE"] = False
     return options
-
-
-def _without_device_zone(version_line: str, release: str) -> bool:
-    """CONFIG_ZONE_DEVICE is off unless asked for: distributions ask for it, those who configure for themselves seldom do."""
-    version = parse_version(release)
-    by_hand = "Gentoo" in version_line and "-dist" not in release
-    return by_hand or (version is not None and version < (4, 4, 0))

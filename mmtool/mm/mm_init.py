@@ -176,20 +176,26 @@ def _spread_kernelcore(mb: Memblock, usable_start: int, required: int) -> dict[i
             return movable
 
 
+def mem_range(start_pfn: int, end_pfn: int, facts: Release) -> str:
+    """Pages as the kernel prints a range of memory, its last byte included."""
+    width = 18 if facts.prints_wide_ranges else 10
+    return f"[mem {start_pfn << PAGE_SHIFT:#0{width}x}-{max((end_pfn << PAGE_SHIFT) - 1, 0):#0{width}x}]"
+
+
 def log_zone_ranges(mb: Memblock, ranges: Sequence[ZoneRange], movable: dict[int, int], log: KernelLog) -> None:
     """The lines of free_area_init(): zone ranges, starts of the Movable zones, early node ranges."""
+    facts = mb.release
     log.info("Zone ranges:")
     for r in ranges:
         if r.name == MOVABLE:
             continue
-        span = f"[mem {r.start_pfn << PAGE_SHIFT:#018x}-{(r.end_pfn << PAGE_SHIFT) - 1:#018x}]"
-        log.info(f"  {r.name:<8} {'empty' if r.empty else span}")
+        log.info(f"  {r.name:<8} {'empty' if r.empty else mem_range(r.start_pfn, r.end_pfn, facts)}")
     log.info("Movable zone start for each node")
     for nid, pfn in sorted(movable.items()):
         log.info(f"  Node {nid}: {pfn << PAGE_SHIFT:#018x}")
     log.info("Early memory node ranges")
     for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
-        log.info(f"  node {nid:3d}: [mem {start << PAGE_SHIFT:#018x}-{(end << PAGE_SHIFT) - 1:#018x}]")
+        log.info(f"  node {nid:3d}: {mem_range(start, end, facts)}")
 
 
 class NodeZones:
@@ -303,10 +309,9 @@ def zone_batchsize(managed: int, facts: Release) -> int:
     return (1 << (rounded.bit_length() - 1)) - 1
 
 
-def log_node(node: Pgdat, log: KernelLog) -> None:
+def log_node(node: Pgdat, facts: Release, log: KernelLog) -> None:
     """The line with which free_area_init_node() begins a node."""
-    start, end = node.node_start_pfn << PAGE_SHIFT, node.node_end_pfn << PAGE_SHIFT
-    log.info(f"Initmem setup node {node.nid} [mem {start:#018x}-{max(end - 1, 0):#018x}]")
+    log.info(f"Initmem setup node {node.nid} {mem_range(node.node_start_pfn, node.node_end_pfn, facts)}")
 
 
 def memmap_init_holes(mb: Memblock, nodes: dict[int, Pgdat], kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
@@ -342,15 +347,13 @@ def memmap_init_zone_holes(mb: Memblock, zone: Zone, kernel: Kernel, flat_end: i
     """The holes of one zone, in 5.12 and its time: "  Z zone: P pages in unavailable ranges".
 
     Models memmap_init() of mm/page_alloc.c as it was then: holes below each range of the zone, and on to the end
-    of its last section even where the next zone begins in it. The hole before the zone's first range begins
-    where the node's previous zone ended.
+    of its last section even where the next zone begins in it. Below the first zone the hole begins at pfn 0.
     """
     section = 1 << (kernel.section_size_bits - PAGE_SHIFT)
     everything = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
     valid = _ValidPfns(everything, section, kernel.pageblock_order, flat_end)
-    below = [end for start, end, _ in everything if start < zone.zone_start_pfn]
-    hole = min(max(below, default=0), zone.zone_start_pfn)
-    pages, end = 0, 0
+    hole = zone.zone_start_pfn if any(start < zone.zone_start_pfn for start, _, _ in everything) else 0
+    pages = 0
     for start, end, nid in everything:
         low, high = max(start, zone.zone_start_pfn), min(end, zone.zone_end_pfn)
         if nid != zone.nid or low >= high:

@@ -198,6 +198,10 @@ class E820Table:
             self.log.info(f"{who}: [mem {e.start:#018x}-{e.end - 1:#018x}] {wide}{name}")
             previous = e.end
 
+    def announce(self, what: str) -> None:
+        """The line before a map: "BIOS-provided physical RAM map:" and the like."""
+        self.log.info(("e820: " if self.release.e820_log_prefix else "") + what)
+
     def end_pfn(self, limit_pfn: int, max_arch_pfn: int) -> int:
         """e820_end_pfn(): one past the last page frame of RAM below `limit_pfn`; prints the last_pfn line.
 
@@ -214,8 +218,7 @@ class E820Table:
                 break
             last = max(last, end_pfn)
         last = min(last, max_arch_pfn)
-        prefix = "e820: " if self.release.e820_log_prefix else ""
-        self.log.info(f"{prefix}last_pfn = {last:#x} max_arch_pfn = {max_arch_pfn:#x}")
+        self.announce(f"last_pfn = {last:#x} max_arch_pfn = {max_arch_pfn:#x}")
         return last
 
     def setup_pci_gap(self, max_pfn: int, is_64bit: bool) -> int:
@@ -229,9 +232,8 @@ class E820Table:
                 self.log.err("e820: PCI devices with unassigned 32-bit BARs may not work!")
         else:
             start, size = found
-        prefix = "e820: " if self.release.e820_log_prefix else ""
         word = "gap" if self.release.e820_prints_gaps else "mem"
-        self.log.info(f"{prefix}[{word} {start:#010x}-{start + size - 1:#010x}] available for PCI devices")
+        self.announce(f"[{word} {start:#010x}-{start + size - 1:#010x}] available for PCI devices")
         return start
 
     def _lowest_gap(self) -> tuple[int, int] | None:

@@ -99,8 +99,10 @@ def _init_node(boot: Boot, cutter: NodeZones, nid: int, flat_end: int | None) ->
     """free_area_init_node(): one node's zones and the kernel's lines about it."""
     node = cutter.node(nid)
     log, facts = boot.log, boot.kernel.release
-    if node.node_spanned_pages or not facts.numa_lets_offline_nodes_be:
-        log_node(node, log)
+    if facts.numa_prints_initmem:
+        pass
+    elif node.node_spanned_pages or not facts.numa_lets_offline_nodes_be:
+        log_node(node, facts, log)
     else:
         if facts.says_initializing_memoryless and nid not in boot.online_nodes:
             log.info(f"Initializing node {nid} as memoryless")
@@ -121,7 +123,7 @@ def init_cpu_to_node(boot: Boot) -> None:
         if boot.kernel.release.numa_lets_offline_nodes_be:
             continue
         node = Pgdat(nid, 0, 0)
-        log_node(node, boot.log)
+        log_node(node, boot.kernel.release, boot.log)
         if boot.kernel.release.prints_zone_sizes:
             boot.log.debug(f"On node {nid} totalpages: 0")
         boot.nodes[nid] = node

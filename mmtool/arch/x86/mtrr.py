@@ -80,6 +80,6 @@ def mtrr_trim_uncached_memory(boot: Boot) -> bool:
     boot.log.warn(f"WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing {lost >> 20}MB of RAM.")
     boot.log.info("update e820 for mtrr")
     if boot.e820.update_table():
-        boot.log.info("modified physical RAM map:")
+        boot.e820.announce("modified physical RAM map:")
         boot.e820.print_table("modified")
     return True

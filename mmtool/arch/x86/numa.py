@@ -59,7 +59,18 @@ def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
     with_memory = {b.nid for b in boot.numa.meminfo}
     boot.possible_nodes = boot.numa.nodes_parsed | with_memory
     boot.online_nodes = set(with_memory)
+    if boot.kernel.release.numa_prints_initmem:
+        for nid in sorted(with_memory):
+            _log_initmem(boot, nid)
     return True
+
+
+def _log_initmem(boot: Boot, nid: int) -> None:
+    """setup_node_data() of before 3.17: the span of a node's blocks, its start rounded up to the largest zone alignment."""
+    align = 1 << (boot.kernel.max_page_order + PAGE_SHIFT)
+    blocks = [b for b in boot.numa.meminfo if b.nid == nid]
+    start = -(-min(b.start for b in blocks) // align) * align
+    boot.log.info(f"Initmem setup node {nid} [mem {start:#010x}-{max(b.end for b in blocks) - 1:#010x}]")
 
 
 def _dummy_numa_init(boot: Boot, off: bool) -> None:

@@ -22,6 +22,8 @@ SZ_64K, SZ_1M = 64 << 10, 1 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
+SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
+
 Step = tuple[str, Callable[[Boot], None]]
 
 
@@ -38,6 +40,7 @@ def steps(kernel: Kernel) -> list[Step]:
     return [
         *early,
         *(bios if facts.reserves_early else []),
+        ("trim_snb_memory", trim_snb_memory),
         ("e820__memory_setup", e820_memory_setup),
         ("parse_early_param", parse_early_param),
         ("e820__reserve_setup_data", e820_reserve_setup_data),
@@ -88,11 +91,21 @@ def early_reserve_initrd(boot: Boot) -> None:
 def reserve_bios_regions(boot: Boot) -> None:
     """reserve_bios_regions(): from the extended BIOS data area, at the latest 636 KiB, to 1 MiB.
 
-    Where the EBDA begins is not in the map; the end of low RAM stands for it, as firmware ends that there.
+    Where the EBDA begins is not in the map; the end of low RAM stands for it, as a BIOS (not EFI) ends that there.
     """
-    low_ends = [e.end for e in boot.machine.e820 if e.type == E820Type.RAM and e.start < BIOS_BEGIN]
-    start = min([BIOS_START_MAX, *(e for e in low_ends if BIOS_START_MIN <= e)])
+    start = BIOS_START_MAX
+    if not boot.notes("efi_version"):
+        low_end = max((e.end for e in boot.machine.e820 if e.type == E820Type.RAM and e.start < BIOS_BEGIN), default=0)
+        start = min(start, low_end) if low_end >= BIOS_START_MIN else start
     boot.memblock.reserve(start, BIOS_END - start, owner="BIOS data and ROM")
+
+
+def trim_snb_memory(boot: Boot) -> None:
+    """trim_snb_memory(): Sandy Bridge graphics cannot reach the first MiB and five pages above, says the log."""
+    if boot.notes("snb_gfx"):
+        boot.memblock.reserve(0, SZ_1M, owner="Sandy Bridge graphics")
+        for page in SNB_BAD_PAGES:
+            boot.memblock.reserve(page, PAGE_SIZE, owner="Sandy Bridge graphics")
 
 
 def e820_memory_setup(boot: Boot) -> None:
@@ -100,7 +113,7 @@ def e820_memory_setup(boot: Boot) -> None:
     boot.e820.append(boot.machine.e820)
     boot.e820.update_table()
     boot.e820_firmware = boot.e820.snapshot()
-    boot.log.info("BIOS-provided physical RAM map:")
+    boot.e820.announce("BIOS-provided physical RAM map:")
     boot.e820.print_table("Xen" if boot.machine.source == "Xen" else "BIOS-e820")
 
 
@@ -126,7 +139,7 @@ def e820_reserve_setup_data(boot: Boot) -> None:
         start, end = note.values[:2]
         boot.e820.range_update(start, end - start, E820Type.RAM, E820Type.RESERVED_KERN)
     boot.e820.update_table()
-    boot.log.info("extended physical RAM map:")
+    boot.e820.announce("extended physical RAM map:")
     boot.e820.print_table("reserve setup_data")
 
 
@@ -134,7 +147,7 @@ def e820_finish_early_params(boot: Boot) -> None:
     """e820__finish_early_params(): a map that the user changed is sanitised and printed."""
     if boot.user_defined_map:
         boot.e820.update_table()
-        boot.log.info("user-defined physical RAM map:")
+        boot.e820.announce("user-defined physical RAM map:")
         boot.e820.print_table("user")
 
 
@@ -168,7 +181,8 @@ def efi_e820_type(region: EfiRegion) -> E820Type:
 
 def trim_bios_range(boot: Boot) -> None:
     """trim_bios_range(): page 0 and the ISA hole belong to the BIOS, whatever its map says."""
-    boot.e820.range_update(0, PAGE_SIZE, E820Type.RAM, E820Type.RESERVED)
+    low = boot.kernel.number("X86_RESERVE_LOW", 64) << 10 if boot.kernel.release.trims_reserve_low else PAGE_SIZE
+    boot.e820.range_update(0, low, E820Type.RAM, E820Type.RESERVED)
     boot.e820.range_remove(BIOS_BEGIN, BIOS_END - BIOS_BEGIN, E820Type.RAM)
     boot.e820.update_table()
 
