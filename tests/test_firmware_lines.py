@@ -74,6 +74,7 @@ def test_two_messages_on_a_line() -> None:
 
 def test_decode() -> None:
     assert decode(b"\xef\xbb\xbfa\xff\n") == "a\ufffd\n"
+    assert decode(b"\x1b[32m[    0.000000] \x1b[0m\x1b[33mBIOS-e820\x1b[0m: x") == "[    0.000000] BIOS-e820: x"
     assert decode("aä\n".encode("utf-16")) == "aä\n"
 
 

@@ -39,8 +39,8 @@ TYPES: dict[str, int] = {
 _NUMBERED = re.compile(r"(?:persistent (?:ram )?\()?type (\d+)\)?")
 
 # "[mem 0x0000000000000000-0x000000000009fbff] usable" and, since 7.0, "[gap ...]"
-_MODERN = re.compile(r"\s*\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*)")
-_GAP = re.compile(r"\s*\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
+_MODERN = re.compile(r"\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*)")
+_GAP = re.compile(r"\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
 # "0000000000000000 - 000000000009f400 (usable)", until 3.4; the end is exclusive
 _OLD = re.compile(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
 # a bare table, "0x0-0x9fbff usable" or "00000000-0009fbff : System RAM"

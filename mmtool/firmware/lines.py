@@ -26,18 +26,22 @@ _PREFIX = re.compile(
     | \d{{4}}-\d\d-\d\dT{_CLOCK}[,.]\d+\S*[ ]                       # dmesg --time-format iso
     | (?:[\w.-]+[ ])?kernel(?:\[\d+\])?:[ ]                         # the journal's: host and program
     | [>|][ ]?                                                      # mail quoting
-    | [ \t]+(?=\[[\s+]*\d+\.\d|<\d+>|\[\s*[TC]\d+\])
+    | [ \t\r]+(?=\[[\s+]*\d+\.\d|<\d+>|\[\s*[TC]\d+\])
     )+""",
     re.VERBOSE,
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]")
 _INNER = re.compile(rf"(?:<\d{{1,3}}>)?{_STAMP}")
 
 
 def decode(data: bytes) -> str:
-    """The text of a log file: UTF-8, or UTF-16 when it begins with a byte order mark; noise becomes U+FFFD."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    return data.decode("utf-8-sig", errors="replace")
+    """The text of a log file: UTF-8, or UTF-16 when it begins with a byte order mark; noise becomes U+FFFD.
+
+    A terminal's colours go.
+    """
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
 def plain(line: str) -> str:

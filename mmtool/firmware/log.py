@@ -25,6 +25,7 @@ from mmtool.firmware.machine import (
     Srat,
 )
 from mmtool.firmware.notes import BARE, NOTE_PREFIXES, find_note
+from mmtool.firmware.signs import SIGN_PREFIXES, architecture, find_signs, page_tables
 
 Line = tuple[int, str]
 
@@ -39,7 +40,6 @@ ONLY_MADE = (
     "its log has lost the firmware's map (BIOS-e820 lines) and keeps only the one that the kernel made of it "
     "(user:, modified: or setup_data: lines); give a log from the start of a boot or `grep -r . /sys/firmware/memmap`"
 )
-
 
 _LONGEST_LINE = 4096
 """Characters beyond which a line is not a kernel's: printk cuts at 1024."""
@@ -129,9 +129,10 @@ _BEFORE_VERSION = (
 
 def _machine(boot: _Boot) -> Machine:
     kind = next((who for who in MAPS if who in boot.maps), "efi" if boot.efi else "none")
-    arch = _arch(boot)
-    if arch == "i386":
-        _note_pae(boot)
+    early = boot.cmdline is not None
+    arch = architecture(boot.signs, boot.version_line or "", early_cmdline=early, has_map=bool(boot.maps))
+    if arch == "i386" and (pae := page_tables(boot.signs, boot.version_line or "")):
+        boot.notes.append(pae)
     words = (boot.version_line or "").split()
     return Machine(
         source=kind,
@@ -152,73 +153,16 @@ def _machine(boot: _Boot) -> Machine:
     )
 
 
-# ---- which architecture, which page tables ---------------------------------------------------------
-
-SIGNS: tuple[tuple[str, str, str], ...] = (
-    # arm and RISC-V say so in their first lines
-    ("arm64", "Booting Linux on physical CPU ", r"0x[0-9a-f]{10} \["),
-    ("arm", "Booting Linux on physical CPU ", r"0x[0-9a-f]{1,8}$"),
-    ("arm64", "CPU features: ", r"detected: "),
-    ("riscv", "SBI specification ", r"v"),
-    # only a 64-bit kernel prints the command line before the map, and only it has 1 GiB pages of its own
-    ("x86_64", "Using GB pages for direct mapping", r""),
-    ("x86_64", "mapped APIC to ", r"\s*[0-9a-f]{16}\b"),
-    ("x86_64", "Base memory trampoline at ", r"\[[0-9a-f]{16}\]"),
-    # a 32-bit kernel has a lowmem, and pointers of eight digits
-    ("i386", "initial memory mapped: ", r""),
-    ("i386", "mapped APIC to ", r"\s*[0-9a-f]{8}\b"),
-    ("i386", "Base memory trampoline at ", r"\[[0-9a-f]{8}\]"),
-    ("i386", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
-    ("i386", "Checking if this processor honours the WP bit", r""),
-    ("i386", "mapped IOAPIC to ", r"[0-9a-f]{8} \([0-9a-f]{8}\)"),
-    ("i386", "Use a HIGHMEM", r""),
-    # no-execute and page-table isolation need the three levels of PAE
-    ("pae", "NX (Execute Disable) protection: ", r""),
-    ("pae", "Kernel/User page tables isolation: ", r""),
-    ("non_pae", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
-    ("non_pae", "Warning: only 4GB will be used", r""),
-)
-"""(what it is a sign of, how the line begins, what follows)."""
-
-
-def _arch(boot: _Boot) -> str | None:
-    """The architecture that the log's own words tell, surest signs first; None when none does."""
-    for sure in ("arm64", "arm", "riscv"):
-        if sure in boot.signs:
-            return sure
-    version = boot.version_line or ""
-    release = version.split()[2] if len(version.split()) > 2 else ""
-    if boot.cmdline is not None or "x86_64" in boot.signs or re.search(r"amd64|x86[_-]64", release):
-        return "x86_64"
-    if re.search(r"\bi[3-6]86\b|[-.][3-6]86\b|pae\b", release) or "i386" in boot.signs:
-        return "i386"
-    if re.search(r"\((?:[^()]*\()?x86_64-", version):
-        return "x86_64"
-    # the 64-bit kernel's second line is its command line: where it is not, the kernel was the other one
-    return "i386" if version and boot.maps else None
-
-
-def _note_pae(boot: _Boot) -> None:
-    """Note whether a 32-bit kernel was built with PAE, where a line of it tells."""
-    for kind in ("non_pae", "pae"):
-        if kind in boot.signs:
-            number, words = boot.signs[kind]
-            boot.note(kind, (), number, words)
-            return
-    if "pae" in (boot.version_line or "").split(" (")[0].lower():
-        boot.note("pae", (), 0, boot.version_line or "")
-
-
 # ---- one function a kind of line -------------------------------------------------------------------
 
 
 def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
     if boot.map_heads > 1:
         return  # a console that came up late has the first lines again
-    who, _, body = words.partition(": ")
+    who, _, body = words.partition(":")
     if who not in boot.maps:
         boot.maps[who] = []
-    entry = parse_entry(body, boot.origin, number)
+    entry = parse_entry(body.lstrip(), boot.origin, number)
     if entry is not None:
         boot.maps[who].append(entry)
 
@@ -335,9 +279,8 @@ _CPUS = re.compile(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
 def _note(boot: _Boot, number: int, words: str, head: str) -> None:
-    for sign, prefix, pattern in SIGNS:
-        if sign not in boot.signs and words.startswith(prefix) and re.match(pattern, words[len(prefix):]):
-            boot.signs[sign] = (number, words)
+    for sign in find_signs(words, head):
+        boot.signs.setdefault(sign, (number, words))
     if note := find_note(words, number, head):
         boot.notes.append(note)
 
@@ -345,12 +288,12 @@ def _note(boot: _Boot, number: int, words: str, head: str) -> None:
 Handler = Callable[[_Boot, int, str, str], None]
 
 _HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys((prefix for _, prefix, _ in SIGNS), _note),
+    **dict.fromkeys(SIGN_PREFIXES, _note),
     **dict.fromkeys(NOTE_PREFIXES, _note),
     "": _note,
-    "BIOS-e820: ": _map_entry,
-    "BIOS-e801: ": _map_entry,
-    "BIOS-88: ": _map_entry,
+    "BIOS-e820:": _map_entry,
+    "BIOS-e801:": _map_entry,
+    "BIOS-88:": _map_entry,
     "Xen: [mem ": _map_entry,
     "Xen: 0": _map_entry,
     "BIOS-provided physical RAM map": _map_head,
@@ -387,5 +330,5 @@ def _head(words: str) -> str | None:
     return "" if words[:1] in "0123456789ABCDEF" and BARE.match(words) else None
 
 
-_MAP_HEADS = ("BIOS-e820: ", "BIOS-e801: ", "BIOS-88: ", "Xen: [mem ", "Xen: 0")
+_MAP_HEADS = ("BIOS-e820:", "BIOS-e801:", "BIOS-88:", "Xen: [mem ", "Xen: 0")
 _MADE_HEADS = ("user: [mem", "modified: [mem", "reserve setup_data: [mem", "modified physical RAM map")

@@ -1,0 +1,80 @@
+"""Which architecture a kernel log comes from, and which page tables a 32-bit x86 kernel was built with.
+
+The log says neither in so many words, but many a line is printed by one kind of kernel only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mmtool.firmware.machine import LogNote
+
+SIGNS: tuple[tuple[str, str, str], ...] = (
+    # arm and RISC-V say so in their first lines
+    ("arm64", "Booting Linux on physical CPU ", r"0x[0-9a-f]{10} \["),
+    ("arm", "Booting Linux on physical CPU ", r"0x[0-9a-f]{1,8}$"),
+    ("arm64", "CPU features: ", r"detected: "),
+    ("riscv", "SBI specification ", r"v"),
+    # only a 64-bit kernel maps memory with pages of 1 GiB, and its pointers have 16 digits
+    ("x86_64", "Using GB pages for direct mapping", r""),
+    ("x86_64", "mapped APIC to ", r"\s*[0-9a-f]{16}\b"),
+    ("x86_64", "Base memory trampoline at ", r"\[[0-9a-f]{16}\]"),
+    # only a 32-bit kernel has memory that is not mapped, and its pointers have 8 digits
+    ("i386", "initial memory mapped: ", r""),
+    ("i386", "mapped APIC to ", r"\s*[0-9a-f]{8}\b"),
+    ("i386", "Base memory trampoline at ", r"\[[0-9a-f]{8}\]"),
+    ("i386", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
+    ("i386", "Checking if this processor honours the WP bit", r""),
+    ("i386", "mapped IOAPIC to ", r"[0-9a-f]{8} \([0-9a-f]{8}\)"),
+    ("i386", "Use a HIGHMEM", r""),
+    # no-execute and page-table isolation need the three levels of PAE
+    ("pae", "NX (Execute Disable) protection: ", r""),
+    ("pae", "Kernel/User page tables isolation: ", r""),
+    ("non_pae", "Notice: NX (Execute Disable) protection ", r"cannot be enabled: non-PAE"),
+    ("non_pae", "Warning: only 4GB will be used", r""),
+)
+"""(what it is a sign of, how the line begins, what follows)."""
+
+SIGN_PREFIXES = tuple(prefix for _, prefix, _ in SIGNS)
+
+
+def find_signs(words: str, prefix: str) -> Iterator[str]:
+    """What a line that begins with `prefix` is a sign of."""
+    for sign, begins, follows in SIGNS:
+        if begins == prefix and re.match(follows, words[len(prefix) :]):
+            yield sign
+
+
+def architecture(
+    signs: dict[str, tuple[int, str]], version_line: str, *, early_cmdline: bool, has_map: bool
+) -> str | None:
+    """The architecture, by the surest sign first; None when nothing tells.
+
+    `version_line` is the "Linux version" line or "". A 64-bit x86 kernel's next line is "Command line: "
+    (`early_cmdline`); where a log has the one line and the map, but not the other, the kernel had 32 bits.
+    """
+    for sure in ("arm64", "arm", "riscv"):
+        if sure in signs:
+            return sure
+    release = _release(version_line)
+    if early_cmdline or "x86_64" in signs or re.search(r"amd64|x86[_-]64", release):
+        return "x86_64"
+    if "i386" in signs or re.search(r"\bi[3-6]86\b|[-.][3-6]86\b|pae\b", release):
+        return "i386"
+    if re.search(r"\bx86_64-", version_line):
+        return "x86_64"
+    return "i386" if version_line and has_map else None
+
+
+def page_tables(signs: dict[str, tuple[int, str]], version_line: str) -> LogNote | None:
+    """The note "pae" or "non_pae" of a 32-bit x86 kernel; None when nothing tells."""
+    for kind in ("non_pae", "pae"):
+        if kind in signs:
+            return LogNote(kind, (), *signs[kind])
+    return LogNote("pae", (), 0, version_line) if "pae" in _release(version_line).lower() else None
+
+
+def _release(version_line: str) -> str:
+    words = version_line.split()
+    return words[2] if len(words) > 2 else ""
