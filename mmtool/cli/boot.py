@@ -10,6 +10,7 @@ from mmtool.cli.options import RANGE, SIZE, output_option
 from mmtool.errors import UsageError
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
+"""In the order of the table; `steps` is long and comes only when it is asked for."""
 
 
 @click.command()
@@ -46,7 +47,7 @@ def boot(
     from mmtool.kernel.choose import kernel_for
     from mmtool.report.boot import render
 
-    sections = _sections(only)
+    sections = _sections(only, output)
     machine = read_machine(e820 or "/sys/firmware/memmap", srat=srat, slit=slit)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
@@ -55,9 +56,9 @@ def boot(
     render(booted, output, sections)
 
 
-def _sections(only: str | None) -> tuple[str, ...]:
+def _sections(only: str | None, output: str) -> tuple[str, ...]:
     if only is None:
-        return SECTIONS
+        return SECTIONS if output in ("json", "yaml") else tuple(s for s in SECTIONS if s != "steps")
     wanted = tuple(s.strip() for s in only.split(","))
     unknown = [s for s in wanted if s not in SECTIONS]
     if unknown:

@@ -32,6 +32,7 @@ class Boot:
 
     machine: Machine
     kernel: Kernel
+    cmdline_text: str
     cmdline: Cmdline
     log: KernelLog
     memblock: Memblock

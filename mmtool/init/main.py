@@ -25,8 +25,9 @@ def start_kernel(
     log = KernelLog()
     facts = kernel.release
     numa = kernel.enabled("NUMA")
+    text = cmdline if cmdline is not None else machine.cmdline or ""
     boot = Boot(
-        machine, kernel, parse_cmdline(cmdline if cmdline is not None else machine.cmdline or ""), log,
+        machine, kernel, text, parse_cmdline(text), log,
         Memblock(facts, numa=numa, max_numnodes=kernel.max_numnodes),
         E820Table(facts, log, E820_MAX_ENTRIES_ZEROPAGE + 3 * kernel.max_numnodes),
         cpus=cpus or machine.cpus or 1,

@@ -1,11 +1,45 @@
-"""What `mmtool boot` prints: the kernel's log, a document, tables."""
+"""What `mmtool boot` prints: the kernel's own log, a document for scripts, tables for people."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+from mmtool.arch.x86.e820 import type_name
+from mmtool.arch.x86.pgtable import vmalloc_layout
+from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.init.log import Level
+from mmtool.kernel.release import Release
+from mmtool.mm.memblock import MemblockRegion
+from mmtool.mm.page_alloc.zone import Zone
+from mmtool.report.buddy import free_lists
+from mmtool.report.table import Kind, Table, columns, csv_table, text_tables
+
+PAGE_SHIFT = 12
+MEMBLOCK_FLAGS = {
+    0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",
+    0x40: "kho_scratch", 0x80: "hugetlb",
+}  # fmt: skip
+
+
+def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
+    """Print a boot to standard output; `sections` are those asked for, in their order."""
+    if output == "dmesg":
+        sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
+    elif output == "json":
+        import json
+
+        sys.stdout.write(json.dumps(document(boot, sections)) + "\n")
+    elif output == "yaml":
+        import yaml
+
+        yaml.safe_dump(document(boot, sections), sys.stdout, sort_keys=False, default_flow_style=None)
+    elif output == "csv":
+        chosen = sections[0] if len(sections) == 1 else "zones"
+        sys.stdout.write(csv_table(TABLES[chosen](boot)))
+    else:
+        sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
 
 
 def shows_debug(boot: Boot) -> bool:
@@ -23,6 +57,225 @@ def dmesg_lines(boot: Boot) -> list[str]:
     return [line.text for line in boot.log.lines if line.level <= least]
 
 
-def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
-    if output == "dmesg":
-        sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
+def heading(boot: Boot) -> str:
+    """One line: which kernel was booted, and how sure its sizes are."""
+    profile = boot.kernel.profile
+    sure = f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
+    return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
+
+
+def _hex_range(start: int, end: int) -> dict[str, str]:
+    return {"start": f"{start:#x}", "end": f"{end - 1:#x}"}
+
+
+def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
+    """The mmtool.boot/1 document: addresses as hex strings, counts as numbers. Always with arch, kernel and command line."""
+    kernel = boot.kernel
+    doc: dict[str, Any] = {
+        "schema": "mmtool.boot/1",
+        "arch": kernel.arch,
+        "cmdline": boot.cmdline_text,
+        "kernel": {
+            "release": kernel.name,
+            "profile": kernel.profile.name,
+            "exact_profile": kernel.profile.exact,
+            "page_size": 1 << PAGE_SHIFT,
+        },
+    }
+    builders = {
+        "firmware": _firmware, "memblock": _memblock, "steps": _steps, "nodes": _nodes, "vmalloc": _vmalloc,
+    }  # fmt: skip
+    wanted = set(sections)
+    if wanted & {"nodes", "zones", "zonelists", "buddy", "watermarks"}:
+        wanted.add("nodes")
+    for name, build in builders.items():
+        if name in wanted:
+            doc[name] = build(boot)
+    if "zonelists" in wanted and boot.zonelists is not None:
+        lists = boot.zonelists
+        doc["totals"] = {"totalpages": lists.total_pages, "mobility_grouping": lists.mobility_grouping}
+    return doc
+
+
+def _firmware(boot: Boot) -> dict[str, Any]:
+    release = boot.kernel.release
+    return {
+        "source": boot.machine.source,
+        "map": [{**_hex_range(e.start, e.end), "type": type_name(e.type, release)} for e in boot.e820_firmware],
+        "edited": [
+            {**_hex_range(e.start, e.end), "type": type_name(e.type, release)}
+            for e in boot.e820.snapshot()
+            if e.end > e.start
+        ],
+    }
+
+
+def _flags(flags: int) -> list[str]:
+    return [name for bit, name in MEMBLOCK_FLAGS.items() if flags & bit]
+
+
+def _region(boot: Boot, r: MemblockRegion) -> dict[str, Any]:
+    nid = r.nid if boot.memblock.valid_node(r.nid) else None
+    return {"base": f"{r.base:#x}", "size": f"{r.size:#x}", "nid": nid, "flags": _flags(r.flags)}
+
+
+def _memblock(boot: Boot) -> dict[str, Any]:
+    mb = boot.memblock
+    return {
+        "memory": [_region(boot, r) for r in mb.memory.regions if r.size],
+        "reserved": [
+            {**_region(boot, r), "owners": mb.owners(r.base, r.size)} for r in mb.reserved.regions if r.size
+        ],
+    }
+
+
+def _steps(boot: Boot) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": s.name,
+            "does": [{"list": which, "does": what, **_hex_range(a, b)} for which, what, a, b in s.memblock],
+            "log": [line.text for line in boot.log.lines[s.log_start : s.log_end]],
+        }
+        for s in boot.steps
+    ]
+
+
+def _zone(zone: Zone) -> dict[str, Any]:
+    return {
+        "name": zone.name, "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages,
+        "present": zone.present_pages, "managed": zone.managed_pages, "free": free_lists(zone),
+    }  # fmt: skip
+
+
+def _nodes(boot: Boot) -> list[dict[str, Any]]:
+    lists = boot.zonelists
+    out = []
+    for nid, node in sorted(boot.nodes.items()):
+        out.append(
+            {
+                "nid": nid,
+                "online": nid in boot.online_nodes,
+                "distance": [boot.numa.node_distance(nid, other) for other in sorted(boot.nodes)],
+                "zones": [_zone(z) for z in node.populated_zones()],
+                "fallback": [list(entry) for entry in lists.fallback[nid]] if lists else [],
+                "thisnode": [list(entry) for entry in lists.thisnode[nid]] if lists else [],
+            }
+        )
+    return out
+
+
+def _layout(boot: Boot) -> dict[str, tuple[int, int]]:
+    return vmalloc_layout(boot.kernel, boot.max_low_pfn, 5 if has_la57(boot) else 4)
+
+
+def _vmalloc(boot: Boot) -> dict[str, Any]:
+    layout = _layout(boot)
+    start, end = layout["vmalloc"]
+    areas = [{"name": name, **_hex_range(a, b)} for name, (a, b) in layout.items()]
+    return {**_hex_range(start, end), "areas": areas}
+
+
+def _firmware_table(boot: Boot) -> Table:
+    release: Release = boot.kernel.release
+    title = f"Firmware map ({boot.machine.source}, {len(boot.machine.e820)} entries)"
+    t = Table("firmware", title, columns(("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE), "type"))
+    t.rows = [(e.start, e.end - 1, e.end - e.start, type_name(e.type, release)) for e in boot.e820_firmware]
+    return t
+
+
+def _memblock_table(boot: Boot) -> Table:
+    mb = boot.memblock
+    t = Table(
+        "memblock", "memblock: memory, and what is reserved of it when the page allocator takes over",
+        columns("list", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE), "node", "flags", "for"),
+    )  # fmt: skip
+    for name, regions in (("memory", mb.memory.regions), ("reserved", mb.reserved.regions)):
+        for r in regions:
+            if r.size:
+                nid = str(r.nid) if mb.valid_node(r.nid) else None
+                owners = ", ".join(mb.owners(r.base, r.size)) if name == "reserved" else ""
+                t.rows.append((name, r.base, r.end - 1, r.size, nid, " ".join(_flags(r.flags)), owners))
+    return t
+
+
+def _nodes_table(boot: Boot) -> Table:
+    t = Table(
+        "nodes", "Nodes",
+        columns("node", "state", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("present", Kind.PAGES), "distances"),
+    )  # fmt: skip
+    for nid, node in sorted(boot.nodes.items()):
+        present = sum(z.present_pages for z in node.zones)
+        start, end = node.node_start_pfn << PAGE_SHIFT, node.node_end_pfn << PAGE_SHIFT
+        distances = " ".join(str(boot.numa.node_distance(nid, n)) for n in sorted(boot.nodes))
+        state = "online" if nid in boot.online_nodes else "possible"
+        span = (start, end - 1) if present else (None, None)
+        t.rows.append((str(nid), state, *span, present, distances))
+    return t
+
+
+def _zones_table(boot: Boot) -> Table:
+    t = Table(
+        "zones", "Zones",
+        columns(
+            "node", "zone", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS),
+            ("spanned", Kind.PAGES), ("present", Kind.PAGES), ("managed", Kind.PAGES),
+        ),
+    )  # fmt: skip
+    for nid, node in sorted(boot.nodes.items()):
+        for z in node.populated_zones():
+            start, end = z.zone_start_pfn << PAGE_SHIFT, z.zone_end_pfn << PAGE_SHIFT
+            t.rows.append((str(nid), z.name, start, end - 1, z.spanned_pages, z.present_pages, z.managed_pages))
+    return t
+
+
+def _zonelists_table(boot: Boot) -> Table:
+    t = Table("zonelists", "Zonelists: where an allocation of each node looks, in this order", columns("node", "zones"))
+    if boot.zonelists is not None:
+        for nid, zones in sorted(boot.zonelists.fallback.items()):
+            t.rows.append((str(nid), ", ".join(f"{n}/{z}" for n, z in zones)))
+    return t
+
+
+def _buddy_table(boot: Boot) -> Table:
+    orders = boot.kernel.max_page_order + 1
+    t = Table(
+        "buddy", "Free blocks by order, after memory was handed over",
+        columns("node", "zone", "type", *((str(o), Kind.COUNT) for o in range(orders))),
+    )  # fmt: skip
+    for nid, node in sorted(boot.nodes.items()):
+        for z in node.populated_zones():
+            by_type: dict[str, list[int]] = {}
+            for order, migratetype, runs in z.free_lists():
+                row = by_type.setdefault(migratetype.label, [0] * orders)
+                row[order] += sum(count for _, count in runs)
+            t.rows += [(str(nid), z.name, label, *row) for label, row in by_type.items()]
+    return t
+
+
+def _vmalloc_table(boot: Boot) -> Table:
+    t = Table(
+        "vmalloc", "Kernel address space (without KASLR's shifts)",
+        columns("area", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE)),
+    )  # fmt: skip
+    t.rows = [(name, a, b - 1, b - a) for name, (a, b) in _layout(boot).items()]
+    return t
+
+
+def _steps_table(boot: Boot) -> Table:
+    t = Table(
+        "steps", "Steps of the boot, and what each did to memblock",
+        columns("step", "does", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE)),
+    )  # fmt: skip
+    words = {"add": {"memory": "adds memory", "reserved": "reserves"}, "remove": {"memory": "removes memory", "reserved": "frees"}}
+    for s in boot.steps:
+        if not s.memblock:
+            t.rows.append((s.name, "", None, None, None))
+        for i, (which, what, a, b) in enumerate(s.memblock):
+            t.rows.append((s.name if i == 0 else "", words[what][which], a, b - 1, b - a))
+    return t
+
+
+TABLES = {
+    "firmware": _firmware_table, "memblock": _memblock_table, "nodes": _nodes_table, "zones": _zones_table,
+    "zonelists": _zonelists_table, "buddy": _buddy_table, "vmalloc": _vmalloc_table, "steps": _steps_table,
+}  # fmt: skip

@@ -1,0 +1,87 @@
+"""Typed columns once, every format from them: a table for people, CSV, and how a value looks in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from mmtool.units import human
+
+
+class Kind(Enum):
+    """What a column's values are, and so how they look."""
+
+    TEXT = "text"
+    COUNT = "count"
+    ADDRESS = "address"
+    """Bytes from 0; hex everywhere."""
+    SIZE = "size"
+    """Bytes; a table shows them as people say them and exact, CSV as the number."""
+    PAGES = "pages"
+    """Pages of 4 KiB; a table adds what that is in bytes."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title and what it holds."""
+
+    title: str
+    kind: Kind = Kind.TEXT
+
+
+@dataclass
+class Table:
+    """Rows under typed columns. None is a value that is absent."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+def cell(value: Any, kind: Kind, *, exact: bool) -> Any:
+    """One value for a reader: `exact` gives what a script wants, otherwise what a person does."""
+    if value is None:
+        return ""
+    if kind is Kind.ADDRESS:
+        return f"{value:#x}"
+    if exact or kind in (Kind.TEXT, Kind.COUNT):
+        return value
+    size = value << 12 if kind is Kind.PAGES else value
+    return f"{value} ({human(size)})" if size >= 1024 else f"{value}"
+
+
+def text_tables(tables: Iterable[Table]) -> str:
+    """Tables for people, one below the other, each under its title."""
+    from tabulate import tabulate
+
+    parts = []
+    for t in tables:
+        rows = [[cell(v, c.kind, exact=False) for v, c in zip(row, t.columns, strict=True)] for row in t.rows]
+        align = ["left" if c.kind is Kind.TEXT else "right" for c in t.columns]
+        body = tabulate(rows, [c.title for c in t.columns], colalign=align, disable_numparse=True) if rows else "(none)"
+        parts.append(f"{t.title}\n{body}")
+    return "\n\n".join(parts) + "\n"
+
+
+def csv_table(table: Table) -> str:
+    """One table as CSV with a header line."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([c.title for c in table.columns])
+    for row in table.rows:
+        writer.writerow([cell(v, c.kind, exact=True) for v, c in zip(row, table.columns, strict=True)])
+    return out.getvalue()
+
+
+def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
+    """Columns from titles (text) and (title, kind) pairs."""
+    return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
+
+
+__all__: Sequence[str] = ["Column", "Kind", "Table", "cell", "columns", "csv_table", "text_tables"]
