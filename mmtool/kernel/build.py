@@ -44,11 +44,9 @@ def build_options(machine: Machine) -> dict[str, Option]:
     if " SMP" not in version_line and version_line:
         options["NR_CPUS"] = 1
     if machine.arch == "i386":
-        if "non_pae" in kinds:
-            options["X86_PAE"] = False
-        elif any(n.kind == "nx" and n.values == (1,) for n in machine.notes):
-            options["X86_PAE"] = True
-        if kinds & {"no_highmem", "no_highmem64g"}:
+        if kinds & {"pae", "non_pae"}:
+            options["X86_PAE"] = "pae" in kinds
+        if "no_highmem" in kinds:
             options["HIGHMEM"] = False
     elif "devtmpfs" in kinds and "memory_block_size" not in kinds:
         # Kernels with memory hotplug say their block size just before they start devtmpfs.

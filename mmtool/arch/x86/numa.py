@@ -89,7 +89,8 @@ def acpi_numa_init(boot: Boot) -> None:
     """
     srat = boot.machine.srat
     assert srat is not None
-    nodes: dict[int, int] = {}
+    # Kernels that do not print the CPUs' entries hide the order; then the numbers in the log's other lines stand for it.
+    nodes = {pxm: nid for nid, pxm in (n.values[:2] for n in boot.notes("srat_node"))} if not srat.cpus else {}
     for cpu in srat.cpus:
         if cpu.enabled:
             _cpu_affinity(boot, cpu, nodes)
