@@ -1,0 +1,53 @@
+"""The model against real kernels: given what a machine said, it must print what the kernel then printed, exactly.
+
+MMTOOL_CAPTURES names a folder of further captures, to be compared as well. What may differ is in tolerances.py.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.captures import CLAIMED, Capture, answer_of, captures, mmtool_boot, sort_lines
+from tolerances import TOLERANCES, tolerance_for
+
+CAPTURES = captures()
+each_capture = pytest.mark.parametrize("capture", CAPTURES, ids=lambda c: f"{c.path.parent.parent.name}/{c.name}")
+
+
+@each_capture
+@pytest.mark.parametrize("fact", CLAIMED)
+def test_predicted_exactly(capture: Capture, fact: str) -> None:
+    want = capture.observed(fact)
+    if want is None:
+        pytest.skip(f"{capture.name} does not show {fact}")
+    got = capture.predicted(fact)
+    if tolerance := tolerance_for(capture.name, fact):
+        assert got != want, f"predicted after all; this tolerance can go: {tolerance}"
+    else:
+        assert got == want
+
+
+@each_capture
+def test_sysfs_shows_the_same_firmware_map(capture: Capture) -> None:
+    document = mmtool_boot(
+        "--e820", str(capture.memmap), "--kernel", capture.release, "--only", "firmware", "-o", "json"
+    )
+    assert json.loads(document)["firmware"]["map"] == capture.document["firmware"]["map"]
+
+
+def test_every_fact_is_shown_by_some_fixture() -> None:
+    assert {fact for fact in CLAIMED if any(c.observed(fact) for c in CAPTURES)} == set(CLAIMED)
+
+
+def test_tolerances_name_claimed_facts() -> None:
+    assert all(t.fact in CLAIMED and t.reason for t in TOLERANCES)
+
+
+def test_no_answer_is_left_in_the_input() -> None:
+    for capture in CAPTURES:
+        inputs, answers = sort_lines(capture.input_log)
+        assert not answers and inputs == capture.input_log
+        assert "BIOS-e820: " in inputs
+    assert answer_of("e820: update [mem 0x10000-0x1ffff] usable ==> usable") is None
+    assert answer_of("e820: update [mem 0x00000000-0x00000fff] System RAM ==> device reserved") == "e820"
