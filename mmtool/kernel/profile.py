@@ -1,7 +1,7 @@
 """`Profile`: what only a build knows - its configuration and the sizes that its compiler settled.
 
 A profile is a YAML file: `name`, `arch`, `release`, `config` (CONFIG_ options without the prefix: true, false,
-a number or a word) and `sizes` (bytes). Those of this package lie in profiles/.
+a number or a word), `sizes` (bytes) and `image` (bytes from _text). Those of this package lie in profiles/.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _DEBIAN = re.compile(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64
 class Profile:
     """One build of a kernel.
 
-    `config` maps CONFIG_ names (without the prefix) to their values, `sizes` names of the kernel's objects to bytes.
+    `config` maps CONFIG_ names (without the prefix) to their values, `sizes` names of the kernel's objects to bytes,
+    `image` the linker script's marks (etext, init_begin, bss_start, end, ...) to bytes from _text.
     `exact` says that the kernel at hand is this very build or one of the same configuration; otherwise
     sizes are estimates.
     """
@@ -35,6 +36,7 @@ class Profile:
     release: str
     config: Mapping[str, Option] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    image: Mapping[str, int] = field(default_factory=dict)
     exact: bool = True
 
     def enabled(self, option: str) -> bool:
@@ -85,13 +87,15 @@ def _parse(text: str, source: str) -> Profile:
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
-    config, sizes = document.get("config") or {}, document.get("sizes") or {}
-    if not isinstance(config, dict) or not isinstance(sizes, dict):
-        raise InputError(source, None, "'config' and 'sizes' are mappings")
-    bad = [k for k, v in sizes.items() if not isinstance(v, int) or v < 0]
-    if bad:
-        raise InputError(source, None, f"sizes: {bad[0]!r} is not a number of bytes")
-    return Profile(document["name"], document["arch"], document["release"], config, sizes)
+    config, sizes, image = (document.get(key) or {} for key in ("config", "sizes", "image"))
+    for key, numbers in (("config", config), ("sizes", sizes), ("image", image)):
+        if not isinstance(numbers, dict):
+            raise InputError(source, None, f"{key!r} is a mapping")
+    for key, numbers in (("sizes", sizes), ("image", image)):
+        bad = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int) or v < 0]
+        if bad:
+            raise InputError(source, None, f"{key}: {bad[0]!r} is not a number of bytes")
+    return Profile(document["name"], document["arch"], document["release"], config, sizes, image)
 
 
 def profile_name(release: str) -> str | None:
