@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_buddy_freelists import ULONG_MAX, recorded_lists, recordings
 
 from mmtool.cli.buddy import buddy
 from mmtool.errors import InputError, UsageError
@@ -61,6 +62,25 @@ def test_every_form_of_the_input_gives_the_same_answer(tmp_path: Path) -> None:
     assert json.loads(result.stdout) == want
 
 
+@pytest.mark.parametrize("path", recordings(), ids=lambda path: path.name.removesuffix(".json.gz"))
+def test_a_recording_needs_no_option(path: Path) -> None:
+    """The command line and the kernel of a recording count: what the command prints is what the kernel had."""
+    after = json.loads(gzip.decompress(path.read_bytes()))["stages"]["after_free_all"]
+    document = json.loads(CliRunner().invoke(buddy, ["--memblock", str(path), "-o", "json"]).stdout)
+    recorded = {(n["node_id"], z["name"]): z for n in after["nodes"] for z in n["zones"] if not z.get("empty")}
+    printed = {(n["nid"], z["name"]): z for n in document["nodes"] for z in n["zones"]}
+    assert printed.keys() == recorded.keys()
+    for key, zone in recorded.items():
+        lists = {
+            (e["order"], e["type"]): [pfn + (i << e["order"]) for pfn, count in e["runs"] for i in range(count)]
+            for e in printed[key]["free"]
+        }
+        assert lists == recorded_lists(zone, after["migratetypes"])
+        assert printed[key]["managed"] == zone["managed"]
+    deferred = [node["first_deferred_pfn"] or ULONG_MAX for node in document["nodes"]]
+    assert deferred == [node["first_deferred_pfn"] for node in after["nodes"]]
+
+
 def test_hex_addresses_and_flag_names_as_other_commands_print_them() -> None:
     memory = [{"base": "0x100000", "size": "0x3f00000", "flags": ["hotplug"], "nid": 0}]
     memory.append({"base": "0x4000000", "size": "0x1000000", "flags": ["nomap"], "nid": 0})
@@ -77,7 +97,7 @@ def test_options_change_what_is_asked() -> None:
     assert whole["first_deferred_pfn"] is late["first_deferred_pfn"] is None
     managed = [sum(zone["managed"] for zone in each["zones"]) for each in (node, late, whole)]
     assert managed[0] < managed[1] == managed[2]
-    movable = answer(recording, "--movable-start", "0=0x10000")["nodes"][0]
+    movable = answer(recording, "--cmdline", "movablecore=256M")["nodes"][0]
     assert [zone["name"] for zone in movable["zones"]] == ["DMA", "DMA32", "Movable"]
 
 
@@ -140,7 +160,11 @@ BAD = {
     "nid is a word": ({"memory": [region(nid="0")], "reserved": []}, "memory[0].nid"),
     "memblock is null": ({"memblock": None}, "memblock"),
     "stage without memblock": ({"stages": {"before_free_all": {}}}, "stages.before_free_all.memory"),
-    "stages is a list": ({"stages": [1]}, "stages.before_free_all"),
+    "stages is a list": ({"stages": [1]}, "stages"),
+    "stages are empty": ({"stages": {}}, "stages.before_free_all"),
+    "command line is a list": ({"memory": [region()], "reserved": [], "cmdline": []}, "cmdline"),
+    "kernel is text": ({"memory": [region()], "reserved": [], "kernel": "6.1"}, "kernel"),
+    "release is a number": ({"memory": [region()], "reserved": [], "kernel": {"release": 6.1}}, "kernel.release"),
 }
 
 
@@ -160,9 +184,26 @@ def test_a_missing_file_is_bad_input() -> None:
     assert result.exception.message == "No such file or directory"
 
 
-@pytest.mark.parametrize("arguments", [("--kernel", "new"), ("--movable-start", "0"), ("--movable-start", "a=1")])
-def test_options_that_make_no_sense_are_wrong_usage(arguments: tuple[str, ...]) -> None:
-    assert isinstance(run(SMALL, *arguments).exception, UsageError)
+def test_a_kernel_that_does_not_exist_is_wrong_usage() -> None:
+    assert isinstance(run(SMALL, "--kernel", "new").exception, UsageError)
+
+
+def test_the_kernel_is_named_by_option_or_file() -> None:
+    memory = [{"base": 1 << 20, "size": 511 << 20, "flags": 0, "nid": 0}]
+    reserved = [{"base": 384 << 20, "size": 4096, "flags": 0, "nid": 0}]
+    lists = {"memblock": {"memory": memory, "reserved": reserved}}
+    older, newer = answer(lists, "--kernel", "6.12", "--late"), answer(lists, "--kernel", "6.13", "--late")
+    assert older != newer
+    assert answer(lists, "--late") == answer(lists, "--kernel", "debian-6.12-cloud-amd64", "--late") == older
+    assert answer(lists | {"kernel": {"release": "6.13.2"}}, "--late") == newer
+    assert answer(lists | {"kernel": {"release": "6.13.2"}}, "--kernel", "6.12", "--late") == older
+
+
+def test_a_32_bit_kernel_has_high_memory() -> None:
+    document = {"memory": [{"base": "1M", "size": "1535M"}], "reserved": []}
+    [node] = answer(document, "--kernel", "debian-6.1-686-pae")["nodes"]
+    assert [zone["name"] for zone in node["zones"]] == ["DMA", "Normal", "HighMem"]
+    assert sum(zone["managed"] for zone in node["zones"]) == 1535 << 8
 
 
 JSON = st.recursive(

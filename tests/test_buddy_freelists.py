@@ -13,17 +13,16 @@ from typing import Any
 
 import pytest
 
+from mmtool.arch.x86.init import max_zone_pfns
+from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.init.log import KernelLog
+from mmtool.kernel.kernel import Kernel
+from mmtool.kernel.profile import load_profile
 from mmtool.kernel.release import parse_version, release_facts
-from mmtool.mm.page_alloc import (
-    MigrateType,
-    Pgdat,
-    Zone,
-    make_nodes,
-    memblock_free_all,
-    page_alloc_init_late,
-    zone_spans,
-)
-from mmtool.observed.memblock import MemblockLists, memblock_from_json
+from mmtool.mm.memblock import Memblock
+from mmtool.mm.mm_init import free_area_init, movable_wish
+from mmtool.mm.page_alloc import MigrateType, Pgdat, Zone, memblock_free_all, page_alloc_init_late
+from mmtool.observed.memblock import RecordedMemblock, memblock_from_json
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "freelists"
 ULONG_MAX = 2**64 - 1
@@ -41,13 +40,22 @@ def load(path: Path) -> dict[str, Any]:
     return stages
 
 
-def nodes_of(stage: dict[str, Any]) -> tuple[MemblockLists, dict[int, Pgdat]]:
+def nodes_of(stage: dict[str, Any]) -> tuple[RecordedMemblock, dict[int, Pgdat]]:
+    """memblock's lists of a stage and the nodes before the hand-over."""
     lists = memblock_from_json(stage, "-")
-    movable = {nid: pfn for nid, pfn in enumerate(stage["misc"]["zone_movable_pfn"]) if pfn}
-    version = parse_version(stage["kernel"]["release"])
-    assert version
-    spans = zone_spans(lists.memory, zone_movable_pfn=movable)
-    return lists, make_nodes(lists.memory, spans, release_facts(version))
+    profile = load_profile("debian-6.1-cloud-amd64")
+    version = parse_version(profile.release)
+    assert version and lists.release and lists.release.startswith("6.1.0-") and lists.cmdline is not None
+    kernel = Kernel(lists.release, release_facts(version), profile)
+    mb = Memblock(kernel.release, numa=True, max_numnodes=kernel.max_numnodes)
+    mb.memory.restore(lists.memory)
+    nids = {region.nid for region in lists.memory}
+    max_pfn = max(end for _, end, _ in mb.for_each_mem_pfn_range())
+    pgdats = free_area_init(
+        mb, kernel, max_zone_pfns(kernel, max_pfn, max_pfn),
+        movable_wish(parse_cmdline(lists.cmdline), kernel), KernelLog(), possible_nodes=nids, online_nodes=nids,
+    )  # fmt: skip
+    return lists, pgdats
 
 
 def recorded_lists(zone: dict[str, Any], names: dict[str, str]) -> Lists:

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtool.init.log import KernelLog
+from mmtool.kernel.kernel import Kernel
+from mmtool.kernel.profile import Profile
 from mmtool.kernel.release import Release, release_facts
+from mmtool.mm.memblock import Memblock, MemblockRegion
+from mmtool.mm.mm_init import MovableWish, free_area_init
 from mmtool.mm.page_alloc import (
     FreeArea,
     MigrateType,
@@ -18,13 +23,10 @@ from mmtool.mm.page_alloc import (
     Zone,
     deferred_grow_zone,
     free_pages_ok,
-    make_nodes,
     memblock_free_all,
     page_alloc_init_late,
     page_del_and_expand,
-    zone_spans,
 )
-from mmtool.observed.memblock import MemblockRegion
 
 TOP, BLOCK, SECTION = 4, 3, 32
 """Small orders, so that a few hundred pages hold every situation: 16-page blocks, 8-page pageblocks."""
@@ -36,8 +38,16 @@ RELEASES = [
 ]
 NOMAP, NOINIT = 0x4, 0x10
 
+PROFILE = Profile("small", "x86_64", "6.1", {"SPARSEMEM": True}, {"struct_page": 64})
+
 Region = MemblockRegion
 Lists = dict[tuple[int, MigrateType], list[int]]
+
+
+class SmallKernel(Kernel):
+    """A kernel of small orders and sections."""
+
+    max_page_order, pageblock_order, section_size_bits = TOP, BLOCK, (SECTION * 4096).bit_length() - 1
 
 
 @dataclass
@@ -77,7 +87,7 @@ class Naive:
             start, end = -(-region.base // 4096), (region.base + region.size) // 4096
             if start >= end:
                 continue
-            for zone in self.pgdats[region.nid or 0].zones:
+            for zone in self.pgdats[region.nid].zones:
                 stopped = False
                 for pfn in range(max(start, zone.zone_start_pfn), min(end, zone.zone_end_pfn)):
                     node = self.pgdats[zone.nid]
@@ -218,15 +228,13 @@ class Case:
     """Pageblocks (by number) that were given another type before the hand-over, so that a block may span two types."""
 
     def build(self) -> dict[int, Pgdat]:
-        spans = zone_spans(self.memory, self.ends)
-        pgdats = make_nodes(
-            self.memory,
-            spans,
-            self.facts,
-            top_order=TOP,
-            pageblock_order=BLOCK,
-            deferred=self.deferred,
-            pages_per_section=SECTION,
+        profile = PROFILE.nearest({"DEFERRED_STRUCT_PAGE_INIT": self.deferred})
+        kernel = SmallKernel("small", self.facts, profile)
+        mb = Memblock(self.facts, numa=True)
+        mb.memory.restore(self.memory)
+        nids = {nid for _, _, nid in mb.for_each_mem_pfn_range()}
+        pgdats = free_area_init(
+            mb, kernel, (*self.ends, ("Movable", 0)), MovableWish(), KernelLog(), possible_nodes=nids, online_nodes=nids
         )
         for block, kind in self.odd.items():
             pgdats[min(pgdats)].zones[0].pageblocks.set(block << BLOCK, kind)

@@ -3,61 +3,66 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmtool.cli.options import output_option
-from mmtool.errors import InputError, UsageError
+from mmtool.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mmtool.kernel.kernel import Kernel
     from mmtool.mm.page_alloc import Pgdat
+    from mmtool.observed.memblock import RecordedMemblock
+
+
+DEFAULT_RELEASE = "6.1"
 
 
 @click.command()
 @click.option("--memblock", "source", metavar="FILE|-", required=True, help="JSON with memory and reserved regions.")
-@click.option("--kernel", "release", metavar="NAME", default="6.1", show_default=True, help="A release, such as 6.12.")
-@click.option(
-    "--movable-start", "movable", metavar="NID=PFN", multiple=True, help="Where a node's Movable zone begins."
-)
+@click.option("--kernel", "name", metavar="NAME", help=f"A release or a profile; else the file's or {DEFAULT_RELEASE}.")
+@click.option("--cmdline", metavar="TEXT", help="Command line in place of the file's (kernelcore=, movablecore=).")
 @click.option("--no-deferred", is_flag=True, help="A kernel without CONFIG_DEFERRED_STRUCT_PAGE_INIT.")
 @click.option("--late", is_flag=True, help="The lists after page_alloc_init_late, nothing allocated in between.")
 @output_option("table", "json", "yaml", "csv")
-def buddy(source: str, release: str, movable: tuple[str, ...], no_deferred: bool, late: bool, output: str) -> None:
+def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool, late: bool, output: str) -> None:
     """Hand memblock's free memory to the buddy allocator and print the free lists.
 
     FILE holds memblock's two lists as they stand before memblock_free_all: {"memory": [{"base", "size",
-    "flags", "nid"}, ...], "reserved": [...]}; it may be compressed. The answer is the state right after:
-    which blocks are free, list by list, from head to tail.
+    "flags", "nid"}, ...], "reserved": [...]}, or a recorded stage with "memblock", "cmdline" and "kernel"; it may be
+    compressed. The answer is the state right after: which blocks are free, list by list, from head to tail.
     """
-    from mmtool.kernel.release import parse_version, release_facts
-    from mmtool.mm.page_alloc import make_nodes, memblock_free_all, page_alloc_init_late, zone_spans
+    from mmtool.firmware.cmdline import parse_cmdline
+    from mmtool.init.main import hand_over
+    from mmtool.mm.memblock import Memblock
     from mmtool.observed.memblock import memblock_from_json
 
-    version = parse_version(release)
-    if version is None:
-        raise UsageError(f"--kernel {release}: not a release such as 6.1 or 6.12.43")
-    starts = dict(_movable_start(text) for text in movable)
-    lists = memblock_from_json(_load_json(source), source)
-    spans = zone_spans(lists.memory, zone_movable_pfn=starts)
-    pgdats = make_nodes(lists.memory, spans, release_facts(version), deferred=not no_deferred)
-    memblock_free_all(lists.memory, lists.reserved, pgdats)
-    if late:
-        page_alloc_init_late(lists.memory, lists.reserved, pgdats)
-    click.echo(_render(pgdats, output))
+    recorded = memblock_from_json(_load_json(source), source)
+    kernel = _kernel(recorded, name, no_deferred)
+    mb = Memblock(kernel.release, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes)
+    mb.memory.restore(recorded.memory)
+    mb.reserved.restore(recorded.reserved)
+    text = cmdline if cmdline is not None else recorded.cmdline or ""
+    click.echo(_render(hand_over(mb, kernel, parse_cmdline(text), late=late), output))
 
 
-def _movable_start(text: str) -> tuple[int, int]:
-    nid, _, pfn = text.partition("=")
-    try:
-        return int(nid), int(pfn, 0)
-    except ValueError:
-        raise UsageError(
-            f"--movable-start {text}: give a node number and a page frame number, such as 0=1048576"
-        ) from None
+def _kernel(recorded: RecordedMemblock, name: str | None, no_deferred: bool) -> Kernel:
+    """The kernel of that name, else the one that made the lists, else the default release."""
+    from mmtool.firmware.machine import Machine
+    from mmtool.kernel.choose import kernel_for
+
+    release, version_line = recorded.release, None
+    if release is not None:
+        version_line = f"Linux version {release} {recorded.version or ''}"
+    kernel = kernel_for(Machine("none", (), release=release or DEFAULT_RELEASE, version_line=version_line), name)
+    if no_deferred:
+        kernel = replace(kernel, profile=kernel.profile.nearest({"DEFERRED_STRUCT_PAGE_INIT": False}))
+    return kernel
 
 
 def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:

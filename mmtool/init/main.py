@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from mmtool.arch.x86 import setup
 from mmtool.arch.x86.e820 import E820Table
-from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.arch.x86.init import max_zone_pfns
+from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
+from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.init.boot import Boot, StepRecord
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import Memblock
+from mmtool.mm.mm_init import PAGE_SHIFT, free_area_init, movable_wish
+from mmtool.mm.page_alloc import Pgdat, memblock_free_all, page_alloc_init_late
 
 E820_MAX_ENTRIES_ZEROPAGE = 128
 
@@ -38,3 +42,30 @@ def start_kernel(
         step(boot)
         boot.steps.append(StepRecord(name, tuple(boot.memblock.changes_since(before)), lines, len(log.lines)))
     return boot
+
+
+def hand_over(mb: Memblock, kernel: Kernel, cmdline: Cmdline, *, late: bool = False) -> dict[int, Pgdat]:
+    """The end of memblock by itself: free_area_init() and memblock_free_all() on the lists that `mb` holds.
+
+    For an x86 kernel and memory of which nothing else is known; every node with memory is online. With `late` also
+    page_alloc_init_late(), as if nothing were allocated in between.
+    """
+    ranges = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
+    nids = {nid for _, _, nid in ranges}
+    max_pfn = max((end for _, end, _ in ranges), default=0)
+    max_low_pfn = max_pfn
+    if not kernel.is_64bit:
+        max_low_pfn = min(max_pfn, maxmem_32(kernel, vmalloc_reserve_32(cmdline.get("vmalloc"))) >> PAGE_SHIFT)
+    wish = movable_wish(cmdline, kernel)
+    nodes = free_area_init(
+        mb, kernel, max_zone_pfns(kernel, max_pfn, max_low_pfn), wish, KernelLog(),
+        possible_nodes=nids, online_nodes=nids,
+    )  # fmt: skip
+    memory, reserved = mb.memory.regions, mb.reserved.regions
+    memblock_free_all(
+        memory, reserved, nodes,
+        max_low_pfn=max_low_pfn, highmem=kernel.enabled("HIGHMEM"), mirrored_kernelcore=wish.mirror,
+    )  # fmt: skip
+    if late:
+        page_alloc_init_late(memory, reserved, nodes)
+    return nodes

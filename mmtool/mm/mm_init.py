@@ -5,13 +5,15 @@ Everything is in page frame numbers and counts of pages; ranges are half-open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from mmtool.firmware.cmdline import Cmdline
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.kernel.release import Release
 from mmtool.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
+from mmtool.mm.page_alloc.memmap import memmap_init
 from mmtool.mm.page_alloc.migratetype import PageblockTypes
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.units import memparse
@@ -36,7 +38,7 @@ class ZoneRange:
 
 @dataclass(frozen=True, slots=True)
 class MovableWish:
-    """kernelcore= and movablecore= (pages or percent), kernelcore=mirror and movable_node, as the command line has them."""
+    """kernelcore= and movablecore= (pages or percent), kernelcore=mirror and movable_node of the command line."""
 
     kernelcore: int = 0
     kernelcore_percent: int = 0
@@ -52,6 +54,55 @@ def parse_core(value: str) -> tuple[int, int]:
     if value[at : at + 1] == "%":
         return 0, number
     return number >> PAGE_SHIFT, 0
+
+
+def movable_wish(cmdline: Cmdline, kernel: Kernel) -> MovableWish:
+    """cmdline_parse_kernelcore(), cmdline_parse_movablecore() and movable_node; the last size of each option counts."""
+    core = [v for v in cmdline.all("kernelcore") if v]
+    sizes = [v for v in core if v != "mirror"]
+    kernelcore, kernelcore_percent = parse_core(sizes[-1]) if sizes else (0, 0)
+    movable = cmdline.get("movablecore")
+    movablecore, movablecore_percent = parse_core(movable) if movable else (0, 0)
+    node = cmdline.has("movable_node") and kernel.enabled("MEMORY_HOTPLUG")
+    return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node)
+
+
+def free_area_init(
+    mb: Memblock,
+    kernel: Kernel,
+    max_zone_pfns: Sequence[tuple[str, int]],
+    wish: MovableWish,
+    log: KernelLog,
+    *,
+    possible_nodes: Set[int],
+    online_nodes: Set[int],
+    dma_reserve: int = 0,
+) -> dict[int, Pgdat]:
+    """The nodes, by nid, with their zones, holes and first counts, and the memory map's pageblocks; nothing free yet.
+
+    Models free_area_init(). Before 5.18 only online nodes get zones. `max_zone_pfns` is the architecture's (see
+    zone_ranges), `dma_reserve` the pages of the lowest zone that memblock has already given away.
+    """
+    facts = kernel.release
+    ranges = zone_ranges(max_zone_pfns, mb.start_of_DRAM())
+    movable = find_zone_movable_pfns(mb, ranges, wish, 1 << kernel.max_page_order, log)
+    log_zone_ranges(mb, ranges, movable, log)
+    cutter = NodeZones(mb, kernel, ranges, movable, wish.mirror)
+    flat_end = None if kernel.enabled("SPARSEMEM") else max(limit for _, limit in max_zone_pfns)
+    nodes = {}
+    for nid in sorted(possible_nodes if facts.numa_lets_offline_nodes_be else online_nodes):
+        nodes[nid] = cutter.node(nid)
+        log_node(nodes[nid], nid in online_nodes, facts, log)
+        free_area_init_core(nodes[nid], mb, kernel, dma_reserve, flat_end, log)
+    memmap_init(
+        mb.memory.regions, nodes, cutter.pageblocks, facts,
+        deferred=kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"),
+        pages_per_section=None if flat_end else 1 << (kernel.section_size_bits - PAGE_SHIFT),
+        mirrored_kernelcore=wish.mirror,
+    )  # fmt: skip
+    if facts.counts_unavailable:
+        memmap_init_holes(mb, nodes, kernel, flat_end, log)
+    return nodes
 
 
 def zone_ranges(max_zone_pfns: Sequence[tuple[str, int]], start_of_dram: int) -> list[ZoneRange]:
@@ -309,12 +360,22 @@ def zone_batchsize(managed: int, facts: Release) -> int:
     return (1 << (rounded.bit_length() - 1)) - 1
 
 
-def log_node(node: Pgdat, facts: Release, log: KernelLog) -> None:
-    """The line with which free_area_init_node() begins a node."""
-    log.info(f"Initmem setup node {node.nid} {mem_range(node.node_start_pfn, node.node_end_pfn, facts)}")
+def log_node(node: Pgdat, online: bool, facts: Release, log: KernelLog) -> None:
+    """The lines with which free_area_init_node() begins a node."""
+    if node.node_spanned_pages or not facts.numa_lets_offline_nodes_be:
+        if not facts.numa_prints_initmem:
+            log.info(f"Initmem setup node {node.nid} {mem_range(node.node_start_pfn, node.node_end_pfn, facts)}")
+    else:
+        if facts.says_initializing_memoryless and not online:
+            log.info(f"Initializing node {node.nid} as memoryless")
+        log.info(f"Initmem setup node {node.nid} as memoryless")
+    if facts.prints_zone_sizes:
+        log.debug(f"On node {node.nid} totalpages: {sum(z.present_pages for z in node.zones)}")
 
 
-def memmap_init_holes(mb: Memblock, nodes: dict[int, Pgdat], kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
+def memmap_init_holes(
+    mb: Memblock, nodes: dict[int, Pgdat], kernel: Kernel, flat_end: int | None, log: KernelLog
+) -> None:
     """Struct pages of holes go to the zone above them: "On node N, zone Z: P pages in unavailable ranges".
 
     Models the walk of memmap_init() (from 5.13 on; earlier ones in the releases' stable branches). With

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtool.errors import InputError
+from mmtool.mm.memblock import NUMA_NO_NODE, MemblockRegion
 from mmtool.units import parse_size
 
 MAX_NUMNODES = 1024
@@ -18,57 +19,70 @@ _FLAGS |= {"rsrv_kern": 0x20, "kho_scratch": 0x40}
 
 
 @dataclass(frozen=True, slots=True)
-class MemblockRegion:
-    """A region of memblock: bytes [base, base + size), the flags as bits, the node or None."""
+class RecordedMemblock:
+    """memblock.memory and memblock.reserved, each ascending and without overlap, and which kernel they are of.
 
-    base: int
-    size: int
-    flags: int
-    nid: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class MemblockLists:
-    """memblock.memory and memblock.reserved, each ascending and without overlap."""
+    Memory without a node is node 0's, a reservation without one has -1. `release` is as uname -r has it, `version`
+    as uname -v; these and the command line are None where the document does not say.
+    """
 
     memory: tuple[MemblockRegion, ...]
     reserved: tuple[MemblockRegion, ...]
+    cmdline: str | None = None
+    release: str | None = None
+    version: str | None = None
 
 
-def memblock_from_json(document: object, source: str) -> MemblockLists:
+def memblock_from_json(document: object, source: str) -> RecordedMemblock:
     """The region lists of a parsed JSON document.
 
-    Takes {"memory": [...], "reserved": [...]}, an object with that under "memblock", or a recording whose
-    "stages" hold "before_free_all". A region has base and size (bytes, as numbers or as text that memparse
-    reads), and may have flags (bits or a list of names) and nid. `source` names the document in errors.
-    Raises InputError with the place in the document.
+    Takes {"memory": [...], "reserved": [...]}, an object with that under "memblock" (and perhaps "cmdline" and
+    "kernel" {"release", "version"}), or a recording whose "stages" hold "before_free_all". A region has base and
+    size (bytes, as numbers or as text that memparse reads), and may have flags (bits or a list of names) and
+    nid. `source` names the document in errors. Raises InputError with the place in the document.
     """
-    found, path = _locate(document, source)
+    stage, stage_path = _stage(document, source)
+    found, path = _inside(stage, "memblock", stage_path, source) if "memblock" in stage else (stage, stage_path)
     lists = {}
-    for name in ("memory", "reserved"):
+    for name, no_node in (("memory", 0), ("reserved", NUMA_NO_NODE)):
         regions = found.get(name)
         if not isinstance(regions, list):
             raise InputError(source, path + name, "a list of memblock regions is needed here")
-        lists[name] = _regions(regions, source, path + name)
+        lists[name] = _regions(regions, no_node, source, path + name)
     if not lists["memory"]:
         raise InputError(source, path + "memory", "there is no memory in it")
-    return MemblockLists(**lists)
+    kernel, kernel_path = _inside(stage, "kernel", stage_path, source) if "kernel" in stage else ({}, "")
+    return RecordedMemblock(
+        lists["memory"], lists["reserved"], _text(stage, "cmdline", stage_path, source),
+        _text(kernel, "release", kernel_path, source), _text(kernel, "version", kernel_path, source),
+    )  # fmt: skip
 
 
-def _locate(document: object, source: str) -> tuple[Mapping[str, Any], str]:
-    """The object that has the two lists, and its path in the document, ending in a dot."""
-    path = ""
-    for keys in (("stages", "before_free_all"), ("memblock",)):
-        if isinstance(document, dict) and keys[0] in document:
-            for key in keys:
-                path += f"{key}."
-                document = document.get(key) if isinstance(document, dict) else None
+def _stage(document: object, source: str) -> tuple[Mapping[str, Any], str]:
+    """The object that speaks of one moment of the boot, and its path in the document, ending in a dot unless empty."""
     if not isinstance(document, dict):
-        raise InputError(source, path.rstrip(".") or None, 'an object with "memory" and "reserved" is needed')
-    return document, path
+        raise InputError(source, None, 'an object with "memory" and "reserved" is needed')
+    if "stages" not in document:
+        return document, ""
+    stages, path = _inside(document, "stages", "", source)
+    return _inside(stages, "before_free_all", path, source)
 
 
-def _regions(entries: list[Any], source: str, path: str) -> tuple[MemblockRegion, ...]:
+def _inside(outer: Mapping[str, Any], key: str, path: str, source: str) -> tuple[Mapping[str, Any], str]:
+    inner = outer.get(key)
+    if not isinstance(inner, dict):
+        raise InputError(source, path + key, "an object is needed here")
+    return inner, f"{path}{key}."
+
+
+def _text(outer: Mapping[str, Any], key: str, path: str, source: str) -> str | None:
+    value = outer.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InputError(source, path + key, f"{_short(repr(value))} is not text")
+    return value
+
+
+def _regions(entries: list[Any], no_node: int, source: str, path: str) -> tuple[MemblockRegion, ...]:
     regions = []
     end = 0
     for number, entry in enumerate(entries):
@@ -79,7 +93,7 @@ def _regions(entries: list[Any], source: str, path: str) -> tuple[MemblockRegion
             _address(entry, "base", source, where),
             _address(entry, "size", source, where),
             _flags(entry.get("flags", 0), source, f"{where}.flags"),
-            _nid(entry.get("nid"), source, f"{where}.nid"),
+            _nid(entry.get("nid"), no_node, source, f"{where}.nid"),
         )
         if region.base + region.size > ADDRESS_END:
             raise InputError(source, where, "the region goes past the end of 64-bit addresses")
@@ -122,12 +136,12 @@ def _flags(value: object, source: str, where: str) -> int:
     raise InputError(source, where, f"{_short(repr(value))} is neither flag bits nor a list of flag names")
 
 
-def _nid(value: object, source: str, where: str) -> int | None:
+def _nid(value: object, no_node: int, source: str, where: str) -> int:
     if value is None:
-        return None
+        return no_node
     if not isinstance(value, int) or isinstance(value, bool):
         raise InputError(source, where, f"{_short(repr(value))} is not a node number")
-    return value if 0 <= value < MAX_NUMNODES else None
+    return value if 0 <= value < MAX_NUMNODES else no_node
 
 
 def _short(text: str) -> str:

@@ -6,8 +6,8 @@ Addresses and sizes are ints in bytes, taken modulo 2**64 (2**32 where phys_addr
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from mmtool.kernel.release import Release
@@ -129,6 +129,13 @@ class MemblockType:
         return any(base < r.end and r.base < end for r in candidates)
 
     # Changing the list.
+
+    def restore(self, regions: Iterable[MemblockRegion]) -> None:
+        """Take over a list as a kernel had it: ascending, without overlap, neighbours merged or not."""
+        self.regions = [replace(r, nid=r.nid if self.numa else 0) for r in regions]
+        self.max = max(self.max, len(self.regions))
+        self.total_size = sum(r.size for r in self.regions) & self.phys_addr_max
+        self._all_merged = False
 
     def _insert(self, index: int, base: int, size: int, nid: int, flags: int) -> None:
         if len(self.regions) >= self.max:

@@ -11,7 +11,6 @@ from mmtool.mm.page_alloc.buddy import (
 )
 from mmtool.mm.page_alloc.free_area import FreeArea
 from mmtool.mm.page_alloc.handover import deferred_grow_zone, memblock_free_all, page_alloc_init_late
-from mmtool.mm.page_alloc.layout import ZoneSpan, make_nodes, zone_spans
 from mmtool.mm.page_alloc.memmap import Region, memmap_init
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
@@ -24,7 +23,6 @@ __all__ = [
     "Pgdat",
     "Region",
     "Zone",
-    "ZoneSpan",
     "account_freepages",
     "buddy_merge_likely",
     "deferred_grow_zone",
@@ -32,10 +30,8 @@ __all__ = [
     "find_buddy_pfn",
     "free_one_page",
     "free_pages_ok",
-    "make_nodes",
     "memblock_free_all",
     "memmap_init",
     "page_alloc_init_late",
     "page_del_and_expand",
-    "zone_spans",
 ]
