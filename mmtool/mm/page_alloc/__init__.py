@@ -11,7 +11,7 @@ from mmtool.mm.page_alloc.buddy import (
 )
 from mmtool.mm.page_alloc.free_area import FreeArea
 from mmtool.mm.page_alloc.handover import deferred_grow_zone, memblock_free_all, page_alloc_init_late
-from mmtool.mm.page_alloc.memmap import Region, memmap_init
+from mmtool.mm.page_alloc.memmap import memmap_init
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
@@ -21,7 +21,6 @@ __all__ = [
     "MigrateType",
     "PageblockTypes",
     "Pgdat",
-    "Region",
     "Zone",
     "account_freepages",
     "buddy_merge_likely",

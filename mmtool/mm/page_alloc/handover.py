@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mmtool.mm.memblock import MEMBLOCK_MIRROR, MemblockRegion
 from mmtool.mm.page_alloc.buddy import account_freepages, free_one_page, free_pages_ok
-from mmtool.mm.page_alloc.memmap import (
-    MEMBLOCK_MIRROR,
-    Region,
-    free_pfn_ranges,
-    memmap_init_reserved_pages,
-    node_of,
-)
+from mmtool.mm.page_alloc.memmap import free_pfn_ranges, memmap_init_reserved_pages, node_of
 from mmtool.mm.page_alloc.migratetype import MigrateType
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
 
 def memblock_free_all(
-    memory: Sequence[Region],
-    reserved: Sequence[Region],
+    memory: Sequence[MemblockRegion],
+    reserved: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
     *,
     max_low_pfn: int | None = None,
@@ -59,7 +54,9 @@ def memblock_free_all(
     return total
 
 
-def page_alloc_init_late(memory: Sequence[Region], reserved: Sequence[Region], pgdats: dict[int, Pgdat]) -> int:
+def page_alloc_init_late(
+    memory: Sequence[MemblockRegion], reserved: Sequence[MemblockRegion], pgdats: dict[int, Pgdat]
+) -> int:
     """Free the deferred part of every node; the number of pages.
 
     Models page_alloc_init_late() and deferred_init_memmap(), with memblock's lists as they are by then.
@@ -75,7 +72,7 @@ def page_alloc_init_late(memory: Sequence[Region], reserved: Sequence[Region], p
 
 
 def _deferred_ranges(
-    memory: Sequence[Region], reserved: Sequence[Region], pgdats: dict[int, Pgdat]
+    memory: Sequence[MemblockRegion], reserved: Sequence[MemblockRegion], pgdats: dict[int, Pgdat]
 ) -> Iterator[tuple[Zone, int, int]]:
     """What is free of the nodes' deferred parts, upwards: (the node's last zone, start pfn, end pfn)."""
     late = {
@@ -100,8 +97,8 @@ def _free_deferred(zone: Zone, start: int, end: int) -> int:
 
 
 def deferred_grow_zone(
-    memory: Sequence[Region],
-    reserved: Sequence[Region],
+    memory: Sequence[MemblockRegion],
+    reserved: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
     zone: Zone,
     order: int,
@@ -218,7 +215,7 @@ def _free_largest(zone: Zone, start: int, end: int) -> None:
 
 
 def _set_highmem_pages_init(
-    memory: Sequence[Region], reserved: Sequence[Region], pgdats: dict[int, Pgdat], max_low_pfn: int
+    memory: Sequence[MemblockRegion], reserved: Sequence[MemblockRegion], pgdats: dict[int, Pgdat], max_low_pfn: int
 ) -> int:
     """Free high memory page by page, before memblock_free_all() frees the rest; the number of pages.
 

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 from mmtool.kernel.release import Release
+from mmtool.mm.memblock import (
+    MEMBLOCK_DRIVER_MANAGED,
+    MEMBLOCK_MIRROR,
+    MEMBLOCK_NOMAP,
+    MEMBLOCK_RSRV_NOINIT,
+    MemblockRegion,
+)
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
 PAGE_SHIFT = 12
-MEMBLOCK_MIRROR = 0x2
-MEMBLOCK_NOMAP = 0x4
-MEMBLOCK_DRIVER_MANAGED = 0x8
-MEMBLOCK_RSRV_NOINIT = 0x10
 
 
-class Region(Protocol):
-    """A memblock region: bytes [base, base + size); `nid` None (or no node that exists) where it has none."""
-
-    @property
-    def base(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def flags(self) -> int: ...
-    @property
-    def nid(self) -> int | None: ...
-
-
-def mem_pfn_ranges(memory: Iterable[Region]) -> Iterator[tuple[int, int, Region]]:
+def mem_pfn_ranges(memory: Iterable[MemblockRegion]) -> Iterator[tuple[int, int, MemblockRegion]]:
     """The whole pages of each memory region as (start pfn, end pfn, region) (for_each_mem_pfn_range)."""
     for region in memory:
         start, end = _pfn_up(region.base), _pfn_down(region.base + region.size)
@@ -38,7 +27,9 @@ def mem_pfn_ranges(memory: Iterable[Region]) -> Iterator[tuple[int, int, Region]
             yield start, end, region
 
 
-def free_pfn_ranges(memory: Iterable[Region], reserved: Iterable[Region]) -> Iterator[tuple[int, int, Region]]:
+def free_pfn_ranges(
+    memory: Iterable[MemblockRegion], reserved: Iterable[MemblockRegion]
+) -> Iterator[tuple[int, int, MemblockRegion]]:
     """Memory that is not reserved, upwards, as (start pfn, end pfn, memory region).
 
     Models for_each_free_mem_range() with MEMBLOCK_NONE as memblock_free_all() uses it: NOMAP and
@@ -64,15 +55,13 @@ def free_pfn_ranges(memory: Iterable[Region], reserved: Iterable[Region]) -> Ite
             nxt += 1
 
 
-def node_of(region: Region, pgdats: dict[int, Pgdat]) -> Pgdat:
+def node_of(region: MemblockRegion, pgdats: dict[int, Pgdat]) -> Pgdat:
     """The node of a region; the first node where the region has none (early_pfn_to_nid)."""
-    if region.nid is not None and region.nid in pgdats:
-        return pgdats[region.nid]
-    return pgdats[min(pgdats)]
+    return pgdats[region.nid] if region.nid in pgdats else pgdats[min(pgdats)]
 
 
 def memmap_init(
-    memory: Sequence[Region],
+    memory: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
     pageblocks: PageblockTypes,
     facts: Release,
@@ -136,7 +125,10 @@ class _DeferInit:
 
 
 def memmap_init_reserved_pages(
-    memory: Sequence[Region], reserved: Sequence[Region], pgdats: dict[int, Pgdat], pageblocks: PageblockTypes
+    memory: Sequence[MemblockRegion],
+    reserved: Sequence[MemblockRegion],
+    pgdats: dict[int, Pgdat],
+    pageblocks: PageblockTypes,
 ) -> None:
     """Make deferred pageblocks Movable whose first page is reserved, from 6.13 on.
 
@@ -157,7 +149,10 @@ def memmap_init_reserved_pages(
 
 
 def _add_sections(
-    memory: Sequence[Region], pgdats: dict[int, Pgdat], pageblocks: PageblockTypes, pages_per_section: int | None
+    memory: Sequence[MemblockRegion],
+    pgdats: dict[int, Pgdat],
+    pageblocks: PageblockTypes,
+    pages_per_section: int | None,
 ) -> None:
     """Pageblock flags exist where there is a section, that is some memory; with FLATMEM over each node's span."""
     if pages_per_section is None:
