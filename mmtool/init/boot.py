@@ -9,6 +9,8 @@ from mmtool.firmware.cmdline import Cmdline
 from mmtool.firmware.machine import E820Entry, LogNote, Machine
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.cma import CmaArea
+from mmtool.mm.hugetlb import Hugetlb
 from mmtool.mm.memblock import Memblock
 from mmtool.mm.mm_init import ZoneRange
 from mmtool.mm.numa_memblks import NumaInfo
@@ -54,6 +56,10 @@ class Boot:
     zone_ranges: list[ZoneRange] = field(default_factory=list)
     nodes: dict[int, Pgdat] = field(default_factory=dict)
     zonelists: Zonelists | None = None
+    cma_areas: list[CmaArea] = field(default_factory=list)
+    """Memory kept for contiguous allocations, in the order in which the areas were made."""
+    hugetlb: Hugetlb = field(default_factory=Hugetlb)
+    """The pools of huge pages, and how far their options have been read."""
     steps: list[StepRecord] = field(default_factory=list)
 
     def notes(self, kind: str) -> list[LogNote]:

@@ -66,6 +66,58 @@ class Release:
     zones_after_setup_arch: bool = _since(7, 0)
     """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
 
+    # kernel/crash_reserve.c (before 6.9 kernel/crash_core.c), arch/arm64/mm/init.c
+    crashkernel_is_generic: bool = _since(6, 7)
+    """x86 and arm64 share one reservation, which tries high memory after low or low after high
+    (crash_core: add generic function to do reservation)."""
+    crashkernel_rounds_memory: bool = _since(5, 19)
+    """Ranges are compared with the size of memory rounded up to 128 MiB."""
+    crashkernel_must_fit: bool = _since(6, 12)
+    """No place is looked for when all memory is asked for (crash: fix crash memory reserve exceed system memory bug)."""
+    crashkernel_from_cma: bool = _since(6, 17)
+    """crashkernel=SIZE,cma (kdump: implement reserve_crashkernel_cma)."""
+    crashkernel_warnings_have_prefix: bool = _since(6, 9)
+    """All warnings about crashkernel= begin with its name."""
+    crashkernel_warning_misspelt: bool = _between((6, 9), (6, 13))
+    """... of which one as "crahskernel"."""
+    crashkernel_arm64_knows_high: bool = _since(5, 19)
+    """arm64 takes ,high and ,low (arm64: kdump: Reimplement crashkernel=X)."""
+    crashkernel_arm64_falls_back: bool = _since(6, 2)
+    """arm64 tries the other side of the DMA limit too, and a high crash kernel gets 128 MiB below by default."""
+
+    # mm/cma.c, kernel/dma/contiguous.c
+    cma_aligns_to_pageblocks: bool = _since(5, 18)
+    """An area is made of whole pageblocks; before, also of blocks of the largest order
+    (cma: factor out minimum alignment requirement)."""
+    cma_tries_above_4g: bool = _since(5, 12)
+    """An area is first looked for above 4 GiB, from below (mm: cma: allocate cma areas bottom-up)."""
+    cma_says_node: bool = _between((6, 6), (6, 15))
+    """"Reserved ... on node N" is printed."""
+    cma_says_size_asked: bool = _since(6, 15)
+    """The size printed is the one asked for, and every failure is; before, the aligned size
+    (mm, cma: support multiple contiguous ranges, if requested)."""
+    cma_limit_is_users: bool = _since(6, 17)
+    """A limit in cma= counts alone; before, the lower of it and the devices' limit
+    (dma/contiguous: honor the cma address limit set up by user)."""
+    numa_cma_with_default: bool = _since(6, 6)
+    """Nodes' areas are reserved together with the default one on every architecture, and numa_cma= is known
+    (dma-contiguous: support numa CMA for specified node)."""
+    numa_cma_after_default: bool = _since(7, 0)
+    """... after it, and one area a node."""
+
+    # mm/hugetlb.c, mm/hugetlb_cma.c
+    hugetlb_takes_nodes: bool = _since(5, 16)
+    """hugepages= and hugetlb_cma= may give numbers for single nodes
+    (hugetlbfs: extend the definition of hugepages parameter to support node allocation)."""
+    hugetlb_says_vmemmap: bool = _since(6, 0)
+    """What struct pages a huge page would save is printed beside its size, and "HugeTLB" got a colon
+    (mm: hugetlb_vmemmap: improve hugetlb_vmemmap code readability)."""
+    hugetlb_allocates_after_parsing: bool = _since(6, 15)
+    """Gigantic pages are allocated by hugetlb_bootmem_alloc(); before, when hugepages= is parsed
+    (mm/hugetlb: convert cmdline parameters from setup to early)."""
+    hugetlb_frees_cross_zone: bool = _since(7, 2)
+    """A gigantic page that lies in two zones goes back to memblock at once."""
+
     # arch/x86/include/asm: the layout of i386
     tss_has_second_bitmap: bool = _since(5, 5)
     """struct tss_struct has a bitmap of all ports beside the task's own (x86/ioperm)."""

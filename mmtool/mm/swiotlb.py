@@ -1,0 +1,60 @@
+"""Bounce buffers for devices that cannot reach all memory: kernel/dma/swiotlb.c, arch/x86/kernel/pci-dma.c. Bytes."""
+
+from __future__ import annotations
+
+import re
+
+from mmtool.firmware.cmdline import Cmdline
+from mmtool.init.boot import Boot
+
+PAGE_SIZE = 4096
+SMP_CACHE_BYTES = 64
+IO_TLB_MIN_SIZE = 1 << 20
+MAX_DMA32_PFN = 1 << 20
+IO_TLB_SHIFT = 11
+IO_TLB_SEGSIZE = 128
+IO_TLB_DEFAULT_SIZE = 64 << 20
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+
+
+def swiotlb_size_or_default(cmdline: Cmdline) -> int:
+    """The buffer's size in bytes: 64 MiB, or what swiotlb=SLABS asks for, in segments of 128 slabs of 2 KiB.
+
+    Models setup_io_tlb_npages() and swiotlb_size_or_default(), before an architecture adjusts the size.
+    """
+    slabs = 0
+    for value in cmdline.all("swiotlb"):
+        if m := _NUMBER.match(value or ""):
+            base = 16 if m[0][:2] in ("0x", "0X") else 8 if m[0][0] == "0" else 10
+            slabs = -(-int(m[0], base) // IO_TLB_SEGSIZE) * IO_TLB_SEGSIZE
+    return slabs << IO_TLB_SHIFT or IO_TLB_DEFAULT_SIZE
+
+
+def pci_swiotlb_detect(boot: Boot) -> bool:
+    """pci_swiotlb_detect(): memory above 4 GiB may be, or the command line asks for it."""
+    options = [v for v in boot.cmdline.all("swiotlb") if v]
+    if any("noforce" in v for v in options) or not boot.kernel.is_64bit:
+        return False
+    iommu = (boot.cmdline.get("iommu") or "").split(",")
+    forced = any("force" in v.split(",") for v in options) or "soft" in iommu
+    return forced or (boot.max_possible_pfn > MAX_DMA32_PFN and "off" not in iommu)
+
+
+def swiotlb_init(boot: Boot) -> None:
+    """swiotlb_init(): the buffer below 4 GiB, halved until it fits, and the tables that keep track of it."""
+    if not pci_swiotlb_detect(boot):
+        return
+    mb, k = boot.memblock, boot.kernel
+    slabs = swiotlb_size_or_default(boot.cmdline) >> IO_TLB_SHIFT
+    while mb.alloc_low(slabs << IO_TLB_SHIFT, PAGE_SIZE, owner="swiotlb") is None:
+        if slabs << IO_TLB_SHIFT <= IO_TLB_MIN_SIZE or not k.release.swiotlb_retries_smaller:
+            return
+        slabs = -(-(slabs // 2) // IO_TLB_SEGSIZE) * IO_TLB_SEGSIZE
+    sizes = k.profile.sizes
+    per_slab = (sizes["io_tlb_slot"],) if k.release.swiotlb_has_slots else (4, 8)
+    for size in per_slab:
+        mb.alloc(-(-slabs * size // PAGE_SIZE) * PAGE_SIZE, PAGE_SIZE, owner="swiotlb")
+    if k.release.swiotlb_has_areas:
+        areas = min(1 << (boot.cpus - 1).bit_length(), max(slabs // IO_TLB_SEGSIZE, 1))
+        mb.alloc(areas * sizes["io_tlb_area"], SMP_CACHE_BYTES, owner="swiotlb")
