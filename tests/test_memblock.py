@@ -13,7 +13,7 @@ from mmtool.mm.memblock import (
     Memblock,
     MemblockPanic,
 )
-from mmtool.report.memblock import dump_lines
+from mmtool.mm.memblock.dump import dump_lines
 
 MiB = 1 << 20
 GiB = 1 << 30

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
+from signal import SIG_DFL, SIGPIPE, signal
 
 import click
 
@@ -47,6 +47,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: exit status 0 done, 1 the answer is no, 2 wrong usage, 3 unusable input."""
+    # A reader that has seen enough, as in `mmtool ... | head`, ends the program without a word.
+    signal(SIGPIPE, SIG_DFL)
     try:
         cli(prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
@@ -61,10 +63,9 @@ def main() -> None:
         sys.exit(e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as e:
+        # Whoever reads input says more of it; this is the output, such as a full disk.
+        _fail(f"standard output: {e.strerror}", 3)
 
 
 def _fail(message: str, status: int) -> None:

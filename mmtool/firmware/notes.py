@@ -137,6 +137,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     # from the processors and the chipset
     ("cpu", "smpboot: CPU0: ",
      r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
+    ("ioapic", "IOAPIC[", r"(\d+)\]: apic_id", decimal),
     ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
     ("mtrr_fixed_on", "MTRR fixed ranges ", r"(enabled)?(?:disabled)?", switch),
     ("mtrr_variable_on", "MTRR variable ranges ", r"(enabled)?(?:disabled)?", switch),

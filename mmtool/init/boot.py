@@ -12,7 +12,6 @@ from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import CmaArea
 from mmtool.mm.hugetlb import Hugetlb
 from mmtool.mm.memblock import Memblock
-from mmtool.mm.mm_init import ZoneRange
 from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
 from mmtool.mm.zonelist import Zonelists
@@ -48,12 +47,27 @@ class Boot:
     max_low_pfn: int = 0
     max_arch_pfn: int = 0
     pci_mem_start: int = 0
+    max_possible_pfn: int = 0
+    """The end of memory, hot-pluggable ranges of the SRAT included."""
+    max_mapped: int = 0
+    """Bytes from 0 up to which the direct map goes."""
+    levels: int = 4
+    """Levels of page tables."""
+    pgt_buf_start: int = 0
+    """Where the brk area's room for the first page tables begins."""
+    head_mapped: int = 0
+    """Bytes from 0 that the boot page tables of i386 map already."""
+    node_data: dict[int, int] = field(default_factory=dict)
+    """Where each node's pg_data_t lies."""
+    log_buf_len: int = 0
+    """The log buffer's size where it is not the one built in."""
+    initrd: tuple[int, int] | None = None
+    """Where the initial RAM disk lies."""
     dma_reserve: int = 0
     """Pages of the DMA zone that memblock has already given away."""
     numa: NumaInfo = field(default_factory=NumaInfo)
     possible_nodes: set[int] = field(default_factory=set)
     online_nodes: set[int] = field(default_factory=set)
-    zone_ranges: list[ZoneRange] = field(default_factory=list)
     nodes: dict[int, Pgdat] = field(default_factory=dict)
     zonelists: Zonelists | None = None
     cma_areas: list[CmaArea] = field(default_factory=list)
@@ -61,6 +75,30 @@ class Boot:
     hugetlb: Hugetlb = field(default_factory=Hugetlb)
     """The pools of huge pages, and how far their options have been read."""
     steps: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def kernel_end(self) -> int:
+        """One past the last byte of the kernel's image (_end); 0 where it is not known."""
+        end = self.kernel.profile.image.get("end", 0)
+        return self.kernel_base + end if self.kernel_base is not None and end else 0
+
+    def cpu_nodes(self) -> list[int | None]:
+        """early_cpu_to_node() of every possible CPU, in the order of the SRAT's entries; None without NUMA.
+
+        Without entries CPUs are dealt out to the online nodes in turn (numa_init_array()).
+        """
+        if not self.kernel.enabled("NUMA"):
+            return [None] * self.cpus
+        online = sorted(self.online_nodes) or [0]
+        named = [] if self.numa.emulated else list(self.numa.cpu_nodes.values())[: self.cpus]
+        return [*named, *(online[i % len(online)] for i in range(self.cpus - len(named)))]
+
+    def cpus_by_node(self) -> list[tuple[int | None, int]]:
+        """Nodes that have CPUs with the number of these, in the order of their first CPU."""
+        counts: dict[int | None, int] = {}
+        for nid in self.cpu_nodes():
+            counts[nid] = counts.get(nid, 0) + 1
+        return list(counts.items())
 
     def notes(self, kind: str) -> list[LogNote]:
         """What the machine's log shows of one kind (`firmware.notes`)."""

@@ -32,10 +32,10 @@ def start_kernel(
     text = cmdline if cmdline is not None else machine.cmdline or ""
     boot = Boot(
         machine, kernel, text, parse_cmdline(text), log,
-        Memblock(facts, numa=numa, max_numnodes=kernel.max_numnodes),
+        Memblock(facts, numa=numa, max_numnodes=kernel.max_numnodes, phys_addr_bits=kernel.phys_addr_bits),
         E820Table(facts, log, E820_MAX_ENTRIES_ZEROPAGE + 3 * kernel.max_numnodes),
         cpus=cpus or machine.cpus or 1,
-        kernel_base=kernel_base if kernel_base is not None else machine.kernel_base,
+        kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
     for name, step in setup.steps(kernel):
         before, lines = boot.memblock.snapshot(), len(log.lines)

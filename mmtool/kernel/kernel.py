@@ -24,6 +24,11 @@ class Kernel:
     def is_64bit(self) -> bool:
         return self.profile.arch in ("x86_64", "arm64")
 
+    @property
+    def phys_addr_bits(self) -> int:
+        """Bits of phys_addr_t."""
+        return 64 if self.is_64bit or self.enabled("X86_PAE") else 32
+
     def enabled(self, option: str) -> bool:
         """Is CONFIG_<option> set in this build?"""
         return self.profile.enabled(option)
@@ -37,6 +42,11 @@ class Kernel:
     def max_numnodes(self) -> int:
         """MAX_NUMNODES: node ids lie below it."""
         return 1 << self.number("NODES_SHIFT", 0) if self.enabled("NUMA") else 1
+
+    @property
+    def cpumask_offstack(self) -> bool:
+        """CONFIG_CPUMASK_OFFSTACK: masks of CPUs are allocated; x86 needs that for more than 512 CPUs."""
+        return self.enabled("CPUMASK_OFFSTACK") or self.number("NR_CPUS", 1) > 512
 
     @property
     def section_size_bits(self) -> int:

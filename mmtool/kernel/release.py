@@ -61,10 +61,49 @@ class Release:
     """crashkernel= reserves the first MiB (x86/kdump: Always reserve the low 1M)."""
     trims_reserve_low: bool = _until(3, 10)
     """X86_RESERVE_LOW leaves the E820 map, not just page 0."""
+    low_memory_is_scratch: bool = _since(6, 16)
+    """The first MiB is kexec handover's scratch memory until the real-mode trampoline has its place."""
     reserves_early: bool = _since(5, 13)
     """Low memory, initrd and BIOS regions are reserved before the map is set up (early_reserve_memory())."""
     zones_after_setup_arch: bool = _since(7, 0)
     """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
+
+    early_page_tables_for_five_levels: bool = _since(5, 15)
+    """The brk area keeps four pages a mapping for early page tables, not three."""
+    cpu_entry_areas_random: bool = _since(6, 2)
+    """KASLR scatters the CPU entry areas over 512 GiB (x86/mm: Randomize per-cpu entry area)."""
+    nosave_lists_entries: bool = _until(5, 12)
+    """Hibernation's nosave regions are the map's other entries one by one; later, what lies between RAM entries."""
+    mpc_reserved_early: bool = _until(6, 9)
+    """The MP table is looked for before the map goes to memblock."""
+
+    # mm/sparse.c, mm/sparse-vmemmap.c
+    pageblocks_have_eight_bits: bool = _since(6, 17)
+    """A pageblock's flags take eight bits, not four (mm/page_isolation: make page isolation a standalone bit)."""
+    vmemmap_not_leak_traced: bool = _since(6, 13)
+    """Struct pages are allocated without leak tracing (MEMBLOCK_ALLOC_NOLEAKTRACE)."""
+    vmemmap_allocates_page_by_page: bool = _since(7, 0)
+    """There is no buffer for all struct pages of a node: each 2 MiB page is allocated when it is mapped."""
+    section_usage_anywhere: bool = _since(7, 0)
+    """Usage maps need not lie in the section of the node's pgdat."""
+
+    # mm/percpu.c, arch/x86/kernel/setup_percpu.c
+    percpu_depopulates: bool = _since(5, 14)
+    """Chunks without use have lists of their own, and accounted ones do not (percpu: implement partial chunk depopulation)."""
+    cpu_local_masks_are_four: bool = _until(6, 5)
+    """setup_cpu_local_masks() allocates masks of initialised, calling-in, called-out and sibling CPUs; then one."""
+
+    # kernel/dma/swiotlb.c
+    swiotlb_has_slots: bool = _since(5, 12)
+    """One table of slots keeps track of the buffer, not two."""
+    swiotlb_has_areas: bool = _since(6, 0)
+    """The buffer is split into areas, one a CPU."""
+    swiotlb_retries_smaller: bool = _since(6, 0)
+    """A buffer that does not fit is tried at half the size."""
+
+    # kernel/printk/printk.c
+    log_buffer_has_descriptors: bool = _since(5, 10)
+    """The ring buffer keeps a descriptor and an info record for every 32 bytes of text."""
 
     # kernel/crash_reserve.c (before 6.9 kernel/crash_core.c), arch/arm64/mm/init.c
     crashkernel_is_generic: bool = _since(6, 7)
@@ -145,6 +184,10 @@ class Release:
     """"SRAT: PXM P -> APIC A -> Node N" is printed for every CPU entry, not compiled out."""
     numa_clips_to_dram: bool = _since(6, 12)
     """Node blocks are clipped to memblock's first and last byte; before, to 0 and max_pfn."""
+    numa_distance_anywhere: bool = _since(6, 12)
+    """The table of distances is a plain memblock allocation."""
+    node_data_in_pages: bool = _until(6, 12)
+    """A pg_data_t takes whole pages."""
     numa_coverage_by_memblock: bool = _since(6, 8)
     """Memory without a node is counted from memblock (memblock_validate_numa_coverage())."""
     numa_prints_initmem: bool = _until(3, 17)
@@ -159,8 +202,6 @@ class Release:
     """Until memblock hands over, a zone counts its pages without memmap and DMA reserve; later, all present ones."""
     prints_zone_sizes: bool = _until(5, 14)
     """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
-    pcp_batch_up_to_mib: bool = _since(4, 20)
-    """A per-CPU list's batch is cut from at most 1 MiB; before, from 512 KiB."""
     prints_wide_ranges: bool = _since(4, 0)
     """Zone and node ranges are printed with 16 digits; before, with 8 (mm: extend printed address width)."""
     counts_unavailable: bool = _since(5, 14, stable=((5, 10, 50), (5, 13, 5)))
@@ -252,6 +293,23 @@ class Release:
     """Deferred pageblocks whose first page is reserved become Movable at the hand-over; before, they stay Unmovable."""
     deferred_grow_by_sections: bool = _since(6, 18)
     """deferred_grow_zone() stops at a section's end; before, at the next free page."""
+
+    # mm/page_alloc.c, mm/khugepaged.c: watermarks and per-CPU lists
+    movable_min_watermark_capped: bool = _since(6, 6)
+    """Movable is no part of the memory that min_free_kbytes is spread over, and keeps only a little; before, that was
+    so of HighMem alone (mm/page_alloc: fix min_free_kbytes calculation regarding ZONE_MOVABLE)."""
+    lowmem_reserve_follows_managed: bool = _since(6, 16)
+    """Giving pages back (adjust_managed_page_count()) sets every zone's lowmem_reserve anew; in 6.18, not in 6.12."""
+    pcp_batch_up_to_mib: bool = _since(4, 20)
+    """A per-CPU list's batch is cut from at most 1 MiB; before, from 512 KiB."""
+    pcp_high_from_watermark: bool = _since(5, 14)
+    """A per-CPU list holds a zone's low watermark, split between the node's CPUs; before, six batches
+    (mm/page_alloc: adjust pcp->high after CPU hotplug events)."""
+    pcp_high_is_tuned: bool = _since(6, 7)
+    """A per-CPU list's high moves between two limits (mm: add framework for PCP high auto-tuning)."""
+    khugepaged_off_recalculates: bool = _since(5, 16)
+    """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
+    (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
 
 
 def _in_series(version: Version, patch_levels: tuple[Version, ...]) -> bool:

@@ -15,6 +15,7 @@ from mmtool.kernel.release import Release
 from mmtool.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
 from mmtool.mm.page_alloc.memmap import memmap_init
 from mmtool.mm.page_alloc.migratetype import PageblockTypes
+from mmtool.mm.page_alloc.pcp import zone_batchsize
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.units import memparse
 
@@ -344,20 +345,10 @@ def free_area_init_core(
         if not zone.populated:
             continue
         if facts.prints_zone_sizes:
-            log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{zone_batchsize(freesize, facts)}")
+            batch = zone_batchsize(freesize, PAGE_SHIFT, facts)
+            log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{batch}")
         if facts.counts_unavailable_by_zone and not facts.counts_unavailable:
             memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
-
-
-def zone_batchsize(managed: int, facts: Release) -> int:
-    """zone_batchsize(): how many pages the per-CPU lists move at once, for a zone of `managed` pages.
-
-    A thousandth of the zone, at most 1 MiB (512 KiB before 4.20), a quarter of that, then one less than a power of two.
-    """
-    most = (1 << 20 if facts.pcp_batch_up_to_mib else 512 << 10) >> PAGE_SHIFT
-    batch = max(min(managed // 1024, most) // 4, 1)
-    rounded = batch + batch // 2
-    return (1 << (rounded.bit_length() - 1)) - 1
 
 
 def log_node(node: Pgdat, online: bool, facts: Release, log: KernelLog) -> None:

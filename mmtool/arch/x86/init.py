@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmtool.arch.x86.numa import alloc_node_data
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE
@@ -11,6 +12,7 @@ from mmtool.mm.page_alloc.zone import Pgdat
 from mmtool.mm.zonelist import build_all_zonelists
 
 PAGE_SHIFT = 12
+SMP_CACHE_BYTES = 64
 MAX_DMA_PFN = (16 << 20) >> PAGE_SHIFT
 MAX_DMA32_PFN = 1 << (32 - PAGE_SHIFT)
 
@@ -70,9 +72,21 @@ def init_cpu_to_node(boot: Boot) -> None:
         boot.online_nodes.add(nid)
         if boot.kernel.release.numa_lets_offline_nodes_be:
             continue
+        alloc_node_data(boot, nid)
         node = Pgdat(nid, 0, 0)
         log_node(node, True, boot.kernel.release, boot.log)
         boot.nodes[nid] = node
+
+
+def alloc_offline_node_data(boot: Boot) -> None:
+    """alloc_offline_node_data(): a pg_data_t for every possible node that has none, wherever there is room.
+
+    generic_alloc_nodedata() before 6.12. Before 5.18 such a node has none until a CPU of it comes up.
+    """
+    if boot.kernel.release.numa_lets_offline_nodes_be:
+        for nid in sorted(boot.possible_nodes - set(boot.node_data)):
+            size = boot.kernel.profile.sizes["pg_data_t"]
+            boot.memblock.alloc(size, SMP_CACHE_BYTES, owner=f"NODE_DATA({nid})")
 
 
 def zonelists(boot: Boot) -> None:

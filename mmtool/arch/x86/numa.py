@@ -8,6 +8,7 @@ from dataclasses import replace
 from mmtool.firmware.machine import CpuAffinity, MemoryAffinity, Slit
 from mmtool.init.boot import Boot
 from mmtool.mm.memblock import NUMA_NO_NODE
+from mmtool.mm.memblock.dump import dump_lines
 from mmtool.mm.numa_emulation import Emulation, transform_distance
 from mmtool.mm.numa_memblks import (
     LOCAL_DISTANCE,
@@ -18,7 +19,8 @@ from mmtool.mm.numa_memblks import (
     register_meminfo,
 )
 
-PAGE_SHIFT = 12
+PAGE_SHIFT, PAGE_SIZE = 12, 4096
+SMP_CACHE_BYTES = 64
 DMA32_END = 1 << 32
 
 
@@ -59,10 +61,33 @@ def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
     with_memory = {b.nid for b in boot.numa.meminfo}
     boot.possible_nodes = boot.numa.nodes_parsed | with_memory
     boot.online_nodes = set(with_memory)
-    if boot.kernel.release.numa_prints_initmem:
-        for nid in sorted(with_memory):
+    for nid in sorted(with_memory):
+        if boot.kernel.release.numa_prints_initmem:
             _log_initmem(boot, nid)
+        alloc_node_data(boot, nid)
+    memblock_dump_all(boot)
     return True
+
+
+def alloc_node_data(boot: Boot, nid: int) -> None:
+    """alloc_node_data(): the node's pg_data_t, on the node where possible."""
+    unit = PAGE_SIZE if boot.kernel.release.node_data_in_pages else SMP_CACHE_BYTES
+    size = -(-boot.kernel.profile.sizes["pg_data_t"] // unit) * unit
+    base = boot.memblock.phys_alloc_try_nid(size, SMP_CACHE_BYTES, nid, owner=f"NODE_DATA({nid})")
+    if not base:
+        return
+    boot.node_data[nid] = base
+    boot.log.info(f"NODE_DATA({nid}) allocated [mem {base:#010x}-{base + size - 1:#010x}]")
+    found = boot.memblock.search_pfn_nid(base >> PAGE_SHIFT)
+    if found is not None and found[0] != nid:
+        boot.log.info(f"    NODE_DATA({nid}) on node {found[0]}")
+
+
+def memblock_dump_all(boot: Boot) -> None:
+    """memblock_dump_all(): the whole of memblock, when memblock=debug asks for it."""
+    if boot.cmdline.get("memblock") == "debug":
+        for line in dump_lines(boot.memblock):
+            boot.log.info(line)
 
 
 def _log_initmem(boot: Boot, nid: int) -> None:
@@ -99,6 +124,7 @@ def acpi_numa_init(boot: Boot) -> None:
         if mem.enabled:
             _memory_affinity(boot, mem, nodes)
             parsed += 1
+    boot.max_possible_pfn = max([boot.max_possible_pfn, *(-(-m.end >> PAGE_SHIFT) for m in srat.memory if m.enabled)])
     if boot.machine.slit is not None:
         _parse_slit(boot, boot.machine.slit, nodes)
     if not parsed:
@@ -133,10 +159,20 @@ def _parse_slit(boot: Boot, slit: Slit, nodes: dict[int, int]) -> None:
             if (value != LOCAL_DISTANCE) if i == j else value <= LOCAL_DISTANCE:
                 boot.log.info("ACPI: SLIT table looks invalid. Not used.")
                 return
+    _alloc_distance(boot)
     for i, row in enumerate(table):
         for j, value in enumerate(row):
             if i in nodes and j in nodes:
                 boot.numa.set_distance(nodes[i], nodes[j], value, boot.log)
+
+
+def _alloc_distance(boot: Boot) -> None:
+    """numa_alloc_distance(): a byte for every pair of nodes."""
+    count = max(boot.numa.nodes_parsed | {b.nid for b in boot.numa.meminfo}, default=0) + 1
+    if boot.kernel.release.numa_distance_anywhere:
+        boot.memblock.alloc(count * count, PAGE_SIZE, owner="NUMA distances")
+    else:
+        boot.memblock.phys_alloc_range(count * count, PAGE_SIZE, 0, boot.max_mapped, owner="NUMA distances")
 
 
 def _numa_emulation(boot: Boot) -> None:

@@ -10,18 +10,34 @@ from collections.abc import Callable
 
 from mmtool.arch.x86 import init_32, numa
 from mmtool.arch.x86.e820 import BIOS_BEGIN, BIOS_END, parse_memmap_opt, parse_memopt
-from mmtool.arch.x86.init import init_cpu_to_node, mem_init, memblock_find_dma_reserve, zone_sizes_init, zonelists
+from mmtool.arch.x86.init import (
+    alloc_offline_node_data,
+    init_cpu_to_node,
+    mem_init,
+    memblock_find_dma_reserve,
+    zone_sizes_init,
+    zonelists,
+)
+from mmtool.arch.x86.mapping import early_pgt_buf_pages, init_mem_mapping
 from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
 from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.percpu import setup_per_cpu_areas
+from mmtool.mm.sparse import sparse_init
+from mmtool.mm.swiotlb import swiotlb_init
+from mmtool.units import memparse
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SZ_64K, SZ_1M = 64 << 10, 1 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
+LOG_ALIGN, PRB_AVGBITS, PRB_DESC_SIZE, PRINTK_INFO_SIZE = 4, 5, 24, 88
+HPET_NAME_SIZE, IOAPIC_NAME_SIZE = 9, 11
+SMP_CACHE_BYTES = 64
+CPU_ENTRY_AREA_SIZE = 0x3B000
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
 
 Step = tuple[str, Callable[[Boot], None]]
@@ -36,10 +52,14 @@ def steps(kernel: Kernel) -> list[Step]:
         ("early_reserve_initrd", early_reserve_initrd),
     ]
     bios: list[Step] = [("reserve_bios_regions", reserve_bios_regions)]
-    zones: list[Step] = [("free_area_init", zone_sizes_init)]
+    sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
+    offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
+    before = [*offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
+    zones: list[Step] = [*before, ("free_area_init", zone_sizes_init)]
     return [
         *early,
         *(bios if facts.reserves_early else []),
+        ("memblock_x86_reserve_range_setup_data", memblock_x86_reserve_range_setup_data),
         ("trim_snb_memory", trim_snb_memory),
         ("e820__memory_setup", e820_memory_setup),
         ("parse_early_param", parse_early_param),
@@ -50,27 +70,40 @@ def steps(kernel: Kernel) -> list[Step]:
         ("e820__end_of_ram_pfn", end_of_ram_pfn),
         ("mtrr_trim_uncached_memory", mtrr_trim),
         ("max_low_pfn", find_max_low_pfn),
+        ("reserve_brk", reserve_brk),
         ("e820__memblock_setup", e820_memblock_setup),
         *(bios if not facts.reserves_early else []),
         ("efi_esrt_init", efi_esrt_init),
         ("efi_reserve_boot_services", efi_reserve_boot_services),
         ("reserve_real_mode", reserve_real_mode),
+        ("init_mem_mapping", init_mem_mapping),
+        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=True)),
+        ("reserve_initrd", reserve_initrd),
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
         ("early_quirks", early_quirks),
+        ("acpi_boot_init", acpi_boot_init),
         ("init_cpu_to_node", init_cpu_to_node),
+        ("io_apic_init_mappings", io_apic_init_mappings),
+        ("e820__reserve_resources", e820_reserve_resources),
+        ("e820__register_nosave_regions", e820_register_nosave_regions),
         ("e820__setup_pci_gap", e820_setup_pci_gap),
         *(zones if facts.zones_after_setup_arch else []),
+        ("setup_command_line", setup_command_line),
+        ("setup_per_cpu_areas", setup_per_cpu_areas),
         ("build_all_zonelists", zonelists),
+        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
+        *([("setup_cpu_entry_areas", setup_cpu_entry_areas)] if kernel.is_64bit else []),
+        ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
     ]
 
 
 def reserve_kernel_image(boot: Boot) -> None:
     """The first line of setup_arch(): _text to __end_of_kernel_reserve, where the image is known to lie."""
-    size = boot.kernel.profile.sizes.get("kernel_reserve", 0)
+    size = boot.kernel.profile.image.get("end_of_kernel_reserve", 0)
     if boot.kernel_base is not None and size:
         boot.memblock.reserve_kern(boot.kernel_base, size, owner="kernel image")
 
@@ -98,6 +131,12 @@ def reserve_bios_regions(boot: Boot) -> None:
         low_end = max((e.end for e in boot.machine.e820 if e.type == E820Type.RAM and e.start < BIOS_BEGIN), default=0)
         start = min(start, low_end) if low_end >= BIOS_START_MIN else start
     boot.memblock.reserve(start, BIOS_END - start, owner="BIOS data and ROM")
+
+
+def memblock_x86_reserve_range_setup_data(boot: Boot) -> None:
+    """memblock_x86_reserve_range_setup_data(): what the boot loader left for the kernel to read."""
+    for start, end in dict.fromkeys(note.values[:2] for note in boot.notes("setup_data")):
+        boot.memblock.reserve_kern(start, end - start, owner="setup_data")
 
 
 def trim_snb_memory(boot: Boot) -> None:
@@ -191,6 +230,7 @@ def end_of_ram_pfn(boot: Boot) -> None:
     """e820__end_of_ram_pfn(), bounded by what the page tables can map (MAX_ARCH_PFN)."""
     if boot.kernel.is_64bit:
         bits = 52 if has_la57(boot) else 46
+        boot.levels = 5 if bits == 52 else 4
     else:
         bits = 36 if boot.kernel.enabled("X86_PAE") else 32
     boot.max_arch_pfn = 1 << (bits - PAGE_SHIFT)
@@ -213,9 +253,28 @@ def find_max_low_pfn(boot: Boot) -> None:
         boot.max_low_pfn = boot.max_pfn
 
 
+def reserve_brk(boot: Boot) -> None:
+    """reserve_brk(): what early code took of the brk area: a page for DMI's strings, the first page tables.
+
+    i386 has its boot page tables there too, for everything up to 1 MiB beyond the image (head_32.S).
+    """
+    start = boot.kernel.profile.image.get("brk_base", 0)
+    if boot.kernel_base is None or not start:
+        return
+    before = 1
+    if not boot.kernel.is_64bit:
+        table = 2 << 20 if boot.kernel.enabled("X86_PAE") else 4 << 20
+        boot.head_mapped = -(-(boot.kernel_end + SZ_1M) // table) * table
+        before += boot.head_mapped // table
+    boot.pgt_buf_start = boot.kernel_base + start + before * PAGE_SIZE
+    pages = before + early_pgt_buf_pages(boot)
+    boot.memblock.reserve_kern(boot.kernel_base + start, pages * PAGE_SIZE, owner="kernel brk: early page tables")
+
+
 def e820_memblock_setup(boot: Boot) -> None:
     """e820__memblock_setup(): RAM of the map becomes memblock's memory, whole pages of it."""
     mb = boot.memblock
+    mb.current_limit = SZ_1M
     mb.allow_resize()
     top = 1 << 64 if boot.kernel.is_64bit or boot.kernel.enabled("X86_PAE") else 1 << 32
     for entry in boot.e820.snapshot():
@@ -226,8 +285,12 @@ def e820_memblock_setup(boot: Boot) -> None:
         if entry.type in (E820Type.RAM, E820Type.RESERVED_KERN):
             mb.add(entry.start, entry.end - entry.start)
     mb.trim_memory(PAGE_SIZE)
+    boot.max_possible_pfn = boot.max_pfn
+    if boot.kernel.release.low_memory_is_scratch:
+        mb.mark_kho_scratch(0, SZ_1M)
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
         mb.remove(boot.max_pfn << PAGE_SHIFT, 2**64 - 1)
+    numa.memblock_dump_all(boot)
 
 
 def efi_esrt_init(boot: Boot) -> None:
@@ -266,6 +329,8 @@ def reserve_real_mode(boot: Boot) -> None:
     mb.phys_alloc_range(size, PAGE_SIZE, 0, SZ_1M, owner="real-mode trampoline")
     if facts.reserves_first_mib:
         mb.reserve(0, SZ_1M, owner="first MiB")
+        if facts.low_memory_is_scratch:
+            mb.clear_kho_scratch(0, SZ_1M)
         return
     if facts.crashkernel_reserves_first_mib and boot.cmdline.has("crashkernel"):
         mb.reserve(0, SZ_1M, owner="first MiB for crashkernel")
@@ -278,6 +343,135 @@ def acpi_boot_table_init(boot: Boot) -> None:
     for table in boot.machine.acpi:
         if table.reserved:
             boot.memblock.reserve(table.start, table.end - table.start, owner=f"ACPI {table.signature}")
+
+
+def setup_log_buf(boot: Boot, *, early: bool) -> None:
+    """setup_log_buf(): a larger log buffer, by log_buf_len= or (late) because there are many CPUs."""
+    k = boot.kernel
+    default = 1 << k.number("LOG_BUF_SHIFT", 17)
+    option = boot.cmdline.get("log_buf_len")
+    wish = memparse(option)[0] if option else 0
+    extra = (boot.cpus - 1) << k.number("LOG_CPU_MAX_BUF_SHIFT", 12)
+    if not wish and not early and extra > default // 2:
+        wish = extra + default
+    size = 1 << (wish - 1).bit_length() if wish else 0
+    if size <= default or boot.log_buf_len:
+        return
+    boot.log_buf_len = size
+    boot.memblock.alloc(size, LOG_ALIGN, owner="log buffer")
+    if k.release.log_buffer_has_descriptors:
+        for record in (PRB_DESC_SIZE, PRINTK_INFO_SIZE):
+            boot.memblock.alloc((size >> PRB_AVGBITS) * record, LOG_ALIGN, owner="log buffer")
+
+
+def reserve_initrd(boot: Boot) -> None:
+    """reserve_initrd(): an initial RAM disk that the direct map does not reach (i386) moves to where it does."""
+    if boot.machine.initrd is None:
+        return
+    start, end = boot.machine.initrd
+    mb = boot.memblock
+    size = -(-end // PAGE_SIZE) * PAGE_SIZE - start
+    boot.log.info(f"RAMDISK: [mem {start:#010x}-{end - 1:#010x}]")
+    if end <= boot.max_mapped:
+        return
+    new = mb.phys_alloc_range(size, PAGE_SIZE, 0, boot.max_mapped, owner="initrd")
+    if new:
+        boot.log.info(f"Allocated new RAMDISK: [mem {new:#010x}-{new + end - start - 1:#010x}]")
+        mb.phys_free(start, size)
+        boot.initrd = (new, new + end - start)
+
+
+def acpi_boot_init(boot: Boot) -> None:
+    """acpi_boot_init(): the HPET's registers get a resource with room for its name."""
+    if any(t.signature == "HPET" for t in boot.machine.acpi):
+        size = boot.kernel.profile.sizes["resource"] + HPET_NAME_SIZE
+        boot.memblock.alloc(size, SMP_CACHE_BYTES, owner="resources")
+
+
+def io_apic_init_mappings(boot: Boot) -> None:
+    """io_apic_init_mappings(): a resource with a name for every I/O APIC."""
+    count = len(boot.notes("ioapic"))
+    if count:
+        size = boot.kernel.profile.sizes["resource"] + IOAPIC_NAME_SIZE
+        boot.memblock.alloc(count * size, SMP_CACHE_BYTES, owner="resources")
+
+
+def e820_reserve_resources(boot: Boot) -> None:
+    """e820__reserve_resources(): a resource for every entry of the map, a record in sysfs for every entry of the firmware's."""
+    sizes, mb = boot.kernel.profile.sizes, boot.memblock
+    mb.alloc(sizes["resource"] * len(boot.e820.entries), SMP_CACHE_BYTES, owner="resources")
+    for _ in boot.e820_firmware:
+        mb.alloc(sizes["firmware_map_entry"], SMP_CACHE_BYTES, owner="/sys/firmware/memmap")
+
+
+def e820_register_nosave_regions(boot: Boot) -> None:
+    """e820__register_nosave_regions(): what hibernation need not save: all that is not RAM, up to the end of RAM."""
+    if not boot.kernel.enabled("HIBERNATION"):
+        return
+    regions = _nosave_by_entry(boot) if boot.kernel.release.nosave_lists_entries else _nosave_between_ram(boot)
+    _register_nosave(boot, regions)
+
+
+def _nosave_between_ram(boot: Boot) -> list[tuple[int, int]]:
+    """Pfns between RAM entries that do not touch, and from the last one to the end of RAM."""
+    regions: list[tuple[int, int]] = []
+    last = 0
+    for e in boot.e820.snapshot():
+        if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
+            continue
+        if last < e.start:
+            regions.append((last >> PAGE_SHIFT, -(-e.start >> PAGE_SHIFT)))
+        last = e.end
+    return [*regions, (last >> PAGE_SHIFT, boot.max_pfn)]
+
+
+def _nosave_by_entry(boot: Boot) -> list[tuple[int, int]]:
+    """Pfns of every entry that is not RAM and of every gap, before 5.12."""
+    regions: list[tuple[int, int]] = []
+    at = 0
+    for e in boot.e820.snapshot():
+        regions.append((at, -(-e.start >> PAGE_SHIFT)))
+        at = e.end >> PAGE_SHIFT
+        if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
+            regions.append((-(-e.start >> PAGE_SHIFT), at))
+        if at >= boot.max_pfn:
+            break
+    return regions
+
+
+def _register_nosave(boot: Boot, regions: list[tuple[int, int]]) -> None:
+    """register_nosave_region(): one record a region, but for those that go on where the last one ends."""
+    last = None
+    for start, end in regions:
+        if start >= end:
+            continue
+        if start != last:
+            boot.memblock.alloc(boot.kernel.profile.sizes["nosave_region"], SMP_CACHE_BYTES, owner="hibernation")
+        last = end
+        first, after = start << PAGE_SHIFT, end << PAGE_SHIFT
+        boot.log.info(f"PM: hibernation: Registered nosave memory: [mem {first:#010x}-{after - 1:#010x}]")
+
+
+def setup_command_line(boot: Boot) -> None:
+    """setup_command_line(): a copy to keep and one to take apart."""
+    for _ in range(2):
+        boot.memblock.alloc(len(boot.cmdline_text) + 1, SMP_CACHE_BYTES, owner="command line")
+
+
+def setup_cpu_entry_areas(boot: Boot) -> None:
+    """setup_cpu_entry_areas(): page tables for the CPUs' entry areas, which KASLR scatters from 6.2 on.
+
+    Where they lie is random then; each CPU most likely needs a table of two levels for itself.
+    """
+    k = boot.kernel
+    scattered = k.release.cpu_entry_areas_random and k.enabled("RANDOMIZE_BASE") and not boot.cmdline.has("nokaslr")
+    if scattered:
+        pages = 1 + 2 * boot.cpus
+    else:
+        area = boot.cpus * CPU_ENTRY_AREA_SIZE + PAGE_SIZE
+        pages = 2 + -(-area // (2 << 20))
+    for _ in range(pages):
+        boot.memblock.alloc(PAGE_SIZE, PAGE_SIZE, owner="page tables of CPU entry areas")
 
 
 def early_quirks(boot: Boot) -> None:

@@ -11,6 +11,28 @@ from mmtool.mm.page_alloc.free_area import FreeArea
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
 
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Free pages below which an allocation fails or reclaim begins and ends; promo is known from 5.18 on."""
+
+    min: int = 0
+    low: int = 0
+    high: int = 0
+    promo: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PagesetLimits:
+    """zone->pageset_batch, pageset_high_min and pageset_high_max: how many pages a CPU's list takes at once and holds.
+
+    Before 6.7 there is one high; both have it.
+    """
+
+    batch: int
+    high_min: int
+    high_max: int
+
+
 @dataclass(eq=False)
 class Zone:
     """struct zone, as far as the buddy allocator needs it. Pfns and counts of pages."""
@@ -33,6 +55,11 @@ class Zone:
     nr_free_cma_pages: int = 0
     nr_free_highatomic: int = 0
     """Pages on the HighAtomic lists; the kernel counts them from 6.12 on."""
+    watermark: Watermarks = Watermarks()
+    lowmem_reserve: list[int] = field(default_factory=list)
+    """Pages kept from allocations that could have used the zone of that index; /proc/zoneinfo's "protection"."""
+    pageset: PagesetLimits | None = None
+    """The limits of the per-CPU lists; None before setup_per_cpu_pageset() and for a zone without pages."""
 
     @cached_property
     def free_area(self) -> FreeArea:
@@ -76,6 +103,7 @@ class Pgdat:
     zones: list[Zone] = field(default_factory=list)
     first_deferred_pfn: int | None = None
     """From here on the node's struct pages are set up late; None when none are (ULONG_MAX in the kernel)."""
+    totalreserve_pages: int = 0
 
     @property
     def node_end_pfn(self) -> int:
