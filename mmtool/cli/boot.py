@@ -40,7 +40,7 @@ def boot(
 ) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
 
-    Without --e820 it reads this machine's /sys/firmware/memmap, where that may be read.
+    Without --e820 it is this machine: its /sys/firmware/memmap and what /proc says of its kernel.
     """
     from mmtool.firmware.read import read_machine
     from mmtool.init.main import start_kernel
@@ -48,7 +48,7 @@ def boot(
     from mmtool.report.boot import render
 
     sections = _sections(only, output)
-    machine = read_machine(e820 or "/sys/firmware/memmap", srat=srat, slit=slit)
+    machine = read_machine(e820, srat=srat, slit=slit)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
     kernel = kernel_for(machine, kernel_name, profile)

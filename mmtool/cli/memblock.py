@@ -10,7 +10,7 @@ def memblock() -> None:
     """The boot-time allocator (memblock) by itself."""
 
 
-@memblock.command("run")
+@memblock.command("run", short_help="Run scripts of operations and compare with recorded results.")
 @click.argument("file", metavar="FILE|-")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_context

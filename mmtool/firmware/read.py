@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -34,21 +35,54 @@ _FOREIGN = {
 
 
 def read_machine(
-    path: str, *, kind: Kind | None = None, srat: str | None = None, slit: str | None = None, need_map: bool = True
+    path: str | None,
+    *,
+    kind: Kind | None = None,
+    srat: str | None = None,
+    slit: str | None = None,
+    need_map: bool = True,
 ) -> Machine:
-    """The Machine that the file at `path` describes; "-" is standard input.
+    """The Machine that the file at `path` describes; "-" is standard input, None this machine itself.
 
     A kernel log, /sys/firmware/memmap (the folder, a tar of it, or what grep prints of it), /proc/iomem or a bare
     table, each plain or compressed; which it is, is recognised, or said by `kind`. `srat` and `slit` name binary
     ACPI tables, which count before what the log says. Without `need_map` a log need not hold a map. Raises
     InputError, one line that says what to do.
     """
-    machine = _read(path, kind, need_map)
+    machine = read_this_machine() if path is None else _read(path, kind, need_map)
     if srat is not None:
         machine = replace(machine, srat=read_srat(srat))
     if slit is not None:
         machine = replace(machine, slit=read_slit(slit))
     return machine
+
+
+def read_this_machine(root: Path = Path("/")) -> Machine:
+    """This machine, as its kernel shows it: the map, the version, the command line, and as root SRAT and SLIT.
+
+    `root` holds sys and proc. Raises InputError, which says what to give instead, where there is no map.
+    """
+    memmap, tables = root / "sys/firmware/memmap", root / "sys/firmware/acpi/tables"
+    if not memmap.is_dir():
+        instead = "give its boot log: dmesg | mmtool boot --e820 -"
+        raise InputError(str(memmap), None, f"is not there, so that this machine cannot be read; {instead}")
+    version_line = _text_of(root / "proc/version")
+    words = (version_line or "").split()
+    return replace(
+        _plain_map("sysfs memmap", read_memmap_tree(memmap, str(memmap)), str(memmap)),
+        release=words[2] if len(words) > 2 else None,
+        version_line=version_line,
+        cmdline=_text_of(root / "proc/cmdline"),
+        srat=read_srat(str(tables / "SRAT")) if os.access(tables / "SRAT", os.R_OK) else None,
+        slit=read_slit(str(tables / "SLIT")) if os.access(tables / "SLIT", os.R_OK) else None,
+    )
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8", "replace").strip()
+    except OSError:
+        return None
 
 
 def read_srat(path: str) -> Srat:

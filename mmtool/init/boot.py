@@ -55,6 +55,8 @@ class Boot:
     """Levels of page tables."""
     pgt_buf_start: int = 0
     """Where the brk area's room for the first page tables begins."""
+    pgt_buf_left: int = 0
+    """Pages of it that the direct map did not take."""
     head_mapped: int = 0
     """Bytes from 0 that the boot page tables of i386 map already."""
     node_data: dict[int, int] = field(default_factory=dict)

@@ -60,6 +60,28 @@ def zone_sizes_init(boot: Boot) -> None:
     )  # fmt: skip
 
 
+def alloc_flat_mem_map(boot: Boot) -> None:
+    """alloc_node_mem_map() and setup_usemap(), with FLATMEM: struct pages of a node's whole span, flags of its pageblocks."""
+    k, mb = boot.kernel, boot.memblock
+    unit = 1 << k.max_page_order
+    for nid, node in sorted(boot.nodes.items()):
+        pages = -(-node.node_end_pfn // unit) * unit - node.node_start_pfn // unit * unit
+        size = pages * k.profile.sizes["struct_page"]
+        mb.alloc_try_nid_raw(size, SMP_CACHE_BYTES, 0, 0, nid, owner="struct pages")
+        for zone in node.zones:
+            if zone.spanned_pages:
+                mb.alloc_node(usemap_size(k, zone.zone_start_pfn, zone.spanned_pages), SMP_CACHE_BYTES, nid,
+                              owner="pageblock flags")  # fmt: skip
+
+
+def usemap_size(kernel: Kernel, start_pfn: int, pages: int) -> int:
+    """usemap_size(): bytes for the flags of a zone's pageblocks, in whole words."""
+    block, word = 1 << kernel.pageblock_order, 64 if kernel.is_64bit else 32
+    blocks = -(-(pages + start_pfn % block) // block)
+    bits = blocks * (8 if kernel.release.pageblocks_have_eight_bits else 4)
+    return -(-bits // word) * word // 8
+
+
 def init_cpu_to_node(boot: Boot) -> None:
     """init_cpu_to_node(): a node with CPUs but no memory comes online as well.
 

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mmtool.arch.x86.pgtable import cpu_entry_area_tables, fixmap_tables
 from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.mm.memblock import Memblock
@@ -292,6 +293,17 @@ class DirectMapping:
         else:
             self._top_down(ISA_END, end)
         boot.max_mapped = self.max_mapped
+        if not boot.kernel.is_64bit:
+            for _ in range(fixmap_tables(boot.kernel)):
+                self._alloc_low_page()
+        boot.pgt_buf_left = (self.pgt_buf_top - self.pgt_buf_end) // PAGE_SIZE
+
+
+def setup_cpu_entry_area_ptes(boot: Boot) -> None:
+    """setup_cpu_entry_area_ptes() of i386, and before it permanent_kmaps_init(): tables for areas above the direct map."""
+    tables = cpu_entry_area_tables(boot.kernel) + boot.kernel.enabled("HIGHMEM")
+    for _ in range(max(tables - boot.pgt_buf_left, 0)):
+        boot.memblock.phys_alloc_range(PAGE_SIZE, PAGE_SIZE, ISA_END, boot.max_mapped, owner="page tables of fixed areas")
 
 
 def init_mem_mapping(boot: Boot) -> None:

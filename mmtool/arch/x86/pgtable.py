@@ -44,9 +44,30 @@ def cpu_entry_area_pages(kernel: Kernel) -> int:
     return 1 + 1 + guarded + tss + 1 + DEBUG_STORE_BUFFER_PAGES
 
 
+def _pmd_size_32(kernel: Kernel) -> int:
+    return 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
+
+
+def fixmap_tables(kernel: Kernel) -> int:
+    """Page tables that the fixmaps of i386 take (early_ioremap_page_table_range_init())."""
+    pmd = _pmd_size_32(kernel)
+    start = (FIXADDR_TOP_32 - (fixmap_pages(kernel) - 1) * PAGE_SIZE) // pmd * pmd
+    return -(-(FIXADDR_TOP_32 - start) // pmd)
+
+
+def cpu_entry_area_tables(kernel: Kernel) -> int:
+    """Page tables that the CPU entry areas of i386 take, but for the topmost, which they share with the fixmaps."""
+    pmd = _pmd_size_32(kernel)
+    top = FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE
+    size = (kernel.number("NR_CPUS", 1) * cpu_entry_area_pages(kernel) + 1) * PAGE_SIZE
+    base = (top - size) // pmd * pmd
+    shared = top // pmd * pmd
+    return max(min(-(-size // pmd), (shared - base) // pmd), 0)
+
+
 def vmalloc_end_32(kernel: Kernel) -> int:
     """VMALLOC_END of i386: below the fixmaps, the CPU entry areas, the LDT and, with HIGHMEM, the pkmap area."""
-    pmd = 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
+    pmd = _pmd_size_32(kernel)
     at = FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE
     areas = kernel.number("NR_CPUS", 1) * cpu_entry_area_pages(kernel) + 1
     at = (at - areas * PAGE_SIZE) // pmd * pmd

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from mmtool.arch.x86 import init_32, numa
 from mmtool.arch.x86.e820 import BIOS_BEGIN, BIOS_END, parse_memmap_opt, parse_memopt
 from mmtool.arch.x86.init import (
+    alloc_flat_mem_map,
     alloc_offline_node_data,
     init_cpu_to_node,
     mem_init,
@@ -18,7 +19,7 @@ from mmtool.arch.x86.init import (
     zone_sizes_init,
     zonelists,
 )
-from mmtool.arch.x86.mapping import early_pgt_buf_pages, init_mem_mapping
+from mmtool.arch.x86.mapping import early_pgt_buf_pages, init_mem_mapping, setup_cpu_entry_area_ptes
 from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
 from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
@@ -55,7 +56,8 @@ def steps(kernel: Kernel) -> list[Step]:
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
     before = [*offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
-    zones: list[Step] = [*before, ("free_area_init", zone_sizes_init)]
+    flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
+    zones: list[Step] = [*before, ("free_area_init", zone_sizes_init), *flat]
     return [
         *early,
         *(bios if facts.reserves_early else []),
@@ -95,7 +97,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_per_cpu_areas", setup_per_cpu_areas),
         ("build_all_zonelists", zonelists),
         ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
-        *([("setup_cpu_entry_areas", setup_cpu_entry_areas)] if kernel.is_64bit else []),
+        ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
         ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
     ]

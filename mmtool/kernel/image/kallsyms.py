@@ -18,6 +18,8 @@ _TOKENS = 256
 _DIGITS = b"".join(b"%d\0" % i for i in range(10))
 _FEWEST, _MOST = 16, 1 << 24
 _LONGEST = 1024  # KSYM_NAME_LEN is 512 since 6.1
+_TABLE = 8192  # bytes: the table of tokens takes less than 2 KiB
+_WORK = 1 << 24  # names walked in search of where they begin, before an image that only looks like one is given up
 
 Meaning = Callable[[Sequence[int], int, int], list[int]]
 
@@ -35,7 +37,7 @@ def read_kallsyms(data: bytes, address: int, bits: int) -> dict[str, int]:
     `data` lies at `address` in the kernel's address space; `bits` is 32 or 64. Where the image leaves the base of
     all addresses to its relocations (arm64), addresses count from _text.
     """
-    tokens = _find_tokens(data, bits // 8)
+    tokens = _find_tokens(data)
     if tokens is None:
         return {}
     found = _find_names(data, tokens, bits // 8)
@@ -49,15 +51,16 @@ def read_kallsyms(data: bytes, address: int, bits: int) -> dict[str, int]:
     return symbols
 
 
-def _find_tokens(data: bytes, align: int) -> _Tokens | None:
+def _find_tokens(data: bytes) -> _Tokens | None:
     at = data.find(_DIGITS)
     while at >= 0:
         start = _back(data, at, ord("0"))
-        # The first token's start: anywhere after the end of what comes before, at an aligned place.
-        earliest = max(0, data.rfind(b"\0", 0, max(start - 1, 0)) - align)
-        for candidate in range(earliest // align * align, at, align):
-            if (tokens := _tokens_at(data, candidate, at)) is not None:
-                return tokens
+        if at - start < _TABLE:
+            # What comes before may end without a zero byte or with several: the table begins at an aligned place.
+            earliest = data.rfind(b"\0", 0, max(start - 1, 0)) - 8
+            for candidate in range(max(earliest // 4 * 4, start - _TABLE, 0), at, 4):
+                if (tokens := _tokens_at(data, candidate, at)) is not None:
+                    return tokens
         at = data.find(_DIGITS, at + 1)
     return None
 
@@ -71,15 +74,14 @@ def _back(data: bytes, at: int, count: int) -> int:
 
 def _tokens_at(data: bytes, start: int, digits: int) -> _Tokens | None:
     """The table at `start`, if it holds the digits at `digits` and its index follows."""
-    head = data[start:digits].count(0)
-    if head != ord("0"):
+    if data.count(0, start, digits) != ord("0"):
         return None
     text: list[bytes] = []
     index = array("H")
     at = start
     for _ in range(_TOKENS):
-        end = data.find(b"\0", at, at + 1024)
-        if end < 0 or at - start > 0xFFFF:
+        end = data.find(b"\0", at, start + _TABLE)
+        if end < 0:
             return None
         index.append(at - start)
         text.append(data[at:end])
@@ -91,39 +93,45 @@ def _tokens_at(data: bytes, start: int, digits: int) -> _Tokens | None:
 
 def _find_names(data: bytes, tokens: _Tokens, align: int) -> tuple[int, list[str]] | None:
     """Where the count of symbols lies, and the names: the count before the tokens that its names and markers fit."""
-    limit = tokens.start
-    for at in range((limit - align) // align * align, -1, -align):
-        count = int.from_bytes(data[at : at + 4], "little")
-        if not _FEWEST <= count <= _MOST or count * 3 > limit - at:
+    limit, work = tokens.start, _WORK
+    words = memoryview(data)[limit % 4 : limit].cast("I")
+    for i in range(len(words) - 1, -1, -1):
+        at = limit % 4 + 4 * i
+        if not _FEWEST <= words[i] <= _MOST or words[i] * 3 > limit - at:
             continue
-        if align == 8 and data[at + 4 : at + 8] != b"\0\0\0\0":
-            continue
-        names = _names(data, at + align, limit, count, align)
-        if names is not None:
-            return at, [_expand(data[s + skip : e], tokens.text) for s, skip, e in names]
+        # Each part of the table is aligned as pointers are; from 7.x on, without pointers, as the count is.
+        for start, step in ((at + 4, 4), (at + align, align)):
+            names, walked = _names(data, start, limit, words[i], step)
+            work -= walked
+            if names:
+                return at, [_expand(data[s + skip : e], tokens.text) for s, skip, e in names]
+        if work < 0:
+            break
     return None
 
 
-def _names(data: bytes, start: int, limit: int, count: int, align: int) -> list[tuple[int, int, int]] | None:
-    """(start, bytes of the length, end) of each name, if `count` of them end where their markers begin."""
+def _names(
+    data: bytes, start: int, limit: int, count: int, align: int
+) -> tuple[list[tuple[int, int, int]], int]:
+    """(start, bytes of the length, end) of each name and how many were walked; none unless their markers follow."""
     names: list[tuple[int, int, int]] = []
     markers: list[int] = []
     at = start
     for i in range(count):
         if at + 1 >= limit:
-            return None
+            return [], i
         if i % 256 == 0:
             markers.append(at - start)
         length, skip = data[at], 1
         if length & 0x80:
             length, skip = length & 0x7F | data[at + 1] << 7, 2
         if not 0 < length <= _LONGEST:
-            return None
+            return [], i
         names.append((at, skip, at + skip + length))
         at += skip + length
     expected = struct.pack(f"<{len(markers)}I", *markers)
     at = -(-at // align) * align
-    return names if data[at : at + len(expected)] == expected else None
+    return names if data[at : at + len(expected)] == expected else [], count
 
 
 def _expand(codes: bytes, tokens: list[bytes]) -> str:
@@ -139,7 +147,7 @@ def _addresses(data: bytes, address: int, tokens: _Tokens, count_at: int, count:
         offsets = struct.unpack_from(f"<{count}i", data, at)
         for meaning in _MEANINGS:
             values = meaning(offsets, base, address + at)
-            if all(a <= b for a, b in zip(values, values[1:], strict=False)):
+            if values and all(a <= b for a, b in zip(values, values[1:], strict=False)):
                 return values
     return []
 
@@ -148,7 +156,7 @@ def _offset_places(
     data: bytes, tokens: _Tokens, count_at: int, count: int, align: int
 ) -> Iterator[tuple[int, int]]:
     """(place of the offsets, base of all addresses), from 6.4 on and before it."""
-    after = -(-tokens.end // align) * align
+    after = -(-tokens.end // 4) * 4
     base = -(-(after + 4 * count) // align) * align
     yield after, int.from_bytes(data[base : base + align], "little")
     base = count_at - align
