@@ -17,7 +17,7 @@ from test_firmware_acpi import slit, srat
 
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, Machine, Slit, Srat
-from mmtool.firmware.read import read_machine
+from mmtool.firmware.read import read_machine, read_this_machine
 
 LOG = b"""\
 [    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable
@@ -222,3 +222,24 @@ def test_many_entries_are_read_quickly(put: Put) -> None:
     start = time.process_time()
     assert len(read_machine(path).e820) == 100_000
     assert time.process_time() - start < 5, "1 s is the aim, 5 s leaves room for a slow machine"
+
+
+def test_this_machine_is_its_map_and_what_proc_says(tmp_path: Path) -> None:
+    entry = tmp_path / "sys/firmware/memmap/0"
+    entry.mkdir(parents=True)
+    for name, text in (("start", "0x0"), ("end", "0x9fbff"), ("type", "System RAM")):
+        (entry / name).write_text(f"{text}\n")
+    bare = read_this_machine(tmp_path)
+    assert (bare.release, bare.cmdline, bare.srat) == (None, None, None)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/version").write_text("Linux version 6.1.9 (x@x) #1 SMP\n")
+    (tmp_path / "proc/cmdline").write_text("movablecore=1G\n")
+    machine = read_this_machine(tmp_path)
+    assert (machine.release, machine.cmdline) == ("6.1.9", "movablecore=1G")
+    assert [(e.start, e.end) for e in machine.e820] == [(0, 0x9FC00)]
+
+
+def test_a_machine_without_a_map_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_this_machine(tmp_path)
+    assert "dmesg | mmtool boot --e820 -" in str(caught.value)
