@@ -25,6 +25,9 @@ from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.cma import dma_contiguous_reserve
+from mmtool.mm.crash_reserve import reserve_crashkernel
+from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_init, hugetlb_setup
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
 from mmtool.mm.swiotlb import swiotlb_init
@@ -55,7 +58,8 @@ def steps(kernel: Kernel) -> list[Step]:
     bios: list[Step] = [("reserve_bios_regions", reserve_bios_regions)]
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
-    before = [*offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
+    hugetlb: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
+    before = [*hugetlb, *offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
     zones: list[Step] = [*before, ("free_area_init", zone_sizes_init), *flat]
     return [
@@ -83,6 +87,9 @@ def steps(kernel: Kernel) -> list[Step]:
         ("reserve_initrd", reserve_initrd),
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
+        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.max_mapped)),
+        *(hugetlb if not facts.zones_after_setup_arch else []),
+        ("reserve_crashkernel", reserve_crashkernel),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
         ("early_quirks", early_quirks),
@@ -96,10 +103,12 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_command_line", setup_command_line),
         ("setup_per_cpu_areas", setup_per_cpu_areas),
         ("build_all_zonelists", zonelists),
+        ("hugetlb_setup", hugetlb_setup),
         ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
         ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
         ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
+        ("hugetlb_init", hugetlb_init),
     ]
 
 
