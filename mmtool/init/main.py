@@ -6,12 +6,13 @@ from mmtool.arch.x86 import setup
 from mmtool.arch.x86.e820 import E820Table
 from mmtool.arch.x86.init import max_zone_pfns
 from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
+from mmtool.errors import InputError
 from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.init.boot import Boot, StepRecord
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.memblock import Memblock
+from mmtool.mm.memblock import Memblock, MemblockBug, MemblockPanic
 from mmtool.mm.mm_init import PAGE_SHIFT, free_area_init, movable_wish
 from mmtool.mm.page_alloc import Pgdat, memblock_free_all, page_alloc_init_late
 
@@ -24,7 +25,8 @@ def start_kernel(
     """Boot `machine` with `kernel` in the model.
 
     `cmdline`, `kernel_base` (bytes) and `cpus` stand in for what the machine says of them. The result holds the
-    state after init's memory was handed over, the kernel's log, and what each step did.
+    state after init's memory was handed over, the kernel's log, and what each step did. InputError when the kernel
+    would panic on the way.
     """
     log = KernelLog()
     facts = kernel.release
@@ -39,7 +41,10 @@ def start_kernel(
     )  # fmt: skip
     for name, step in setup.steps(kernel):
         before, lines = boot.memblock.snapshot(), len(log.lines)
-        step(boot)
+        try:
+            step(boot)
+        except (MemblockPanic, MemblockBug) as e:
+            raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
         boot.steps.append(StepRecord(name, tuple(boot.memblock.changes_since(before)), lines, len(log.lines)))
     return boot
 

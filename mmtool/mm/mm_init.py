@@ -290,7 +290,7 @@ class NodeZones:
                 high = cut
             elif low >= cut:
                 low = high
-        if high < node_start or low > node_end:
+        if low >= high or high < node_start or low > node_end:
             return 0, 0
         return max(low, node_start), min(high, node_end)
 
@@ -379,9 +379,7 @@ def memmap_init_holes(
     hole = 0
     last_zone: Zone | None = None
     for start, end, nid in ranges:
-        for zone in nodes[nid].zones:
-            if not zone.populated:
-                continue
+        for zone in nodes[nid].populated_zones() if nid in nodes else ():
             low = min(max(start, zone.zone_start_pfn), zone.zone_end_pfn)
             high = min(max(end, zone.zone_start_pfn), zone.zone_end_pfn)
             if low < high:

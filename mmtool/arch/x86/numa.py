@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mmtool.firmware.machine import CpuAffinity, MemoryAffinity, Slit
 from mmtool.init.boot import Boot
-from mmtool.mm.memblock import NUMA_NO_NODE
+from mmtool.mm.memblock import NUMA_NO_NODE, MemblockPanic
 from mmtool.mm.memblock.dump import dump_lines
 from mmtool.mm.numa_emulation import Emulation, transform_distance
 from mmtool.mm.numa_memblks import (
@@ -35,9 +35,11 @@ def initmem_init(boot: Boot) -> None:
     off = any(v and v.startswith("off") for v in options)
     noacpi = any(v and v.startswith("noacpi") for v in options) or boot.cmdline.get("acpi") == "off"
     usable = boot.machine.srat is not None and boot.kernel.enabled("ACPI_NUMA") and not noacpi
-    if not off and usable and _numa_init(boot, acpi_numa_init):
-        return
-    _numa_init(boot, lambda b: _dummy_numa_init(b, off))
+    if off or not usable or not _numa_init(boot, acpi_numa_init):
+        _numa_init(boot, lambda b: _dummy_numa_init(b, off))
+    if not boot.online_nodes:
+        reach = boot.max_pfn << PAGE_SHIFT
+        raise MemblockPanic(f"no nodes hold the memory, of which it can address {reach:#x} bytes")
 
 
 def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:

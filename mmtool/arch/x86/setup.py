@@ -25,6 +25,7 @@ from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.memblock import MemblockPanic
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
 from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_init, hugetlb_setup
@@ -296,6 +297,8 @@ def e820_memblock_setup(boot: Boot) -> None:
         if entry.type in (E820Type.RAM, E820Type.RESERVED_KERN):
             mb.add(entry.start, entry.end - entry.start)
     mb.trim_memory(PAGE_SIZE)
+    if not mb.memory.total_size:
+        raise MemblockPanic("no whole page of RAM is in the map")
     boot.max_possible_pfn = boot.max_pfn
     if boot.kernel.release.low_memory_is_scratch:
         mb.mark_kho_scratch(0, SZ_1M)
