@@ -11,6 +11,7 @@ from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import CmaArea
 from mmtool.mm.hugetlb import Hugetlb
+from mmtool.mm.kernel_pages import KernelPages
 from mmtool.mm.memblock import Memblock
 from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
@@ -65,6 +66,8 @@ class Boot:
     """The log buffer's size where it is not the one built in."""
     initrd: tuple[int, int] | None = None
     """Where the initial RAM disk lies."""
+    kernel_pages: KernelPages = KernelPages()
+    """What the sizes of hash tables go by."""
     dma_reserve: int = 0
     """Pages of the DMA zone that memblock has already given away."""
     numa: NumaInfo = field(default_factory=NumaInfo)
@@ -72,6 +75,9 @@ class Boot:
     online_nodes: set[int] = field(default_factory=set)
     nodes: dict[int, Pgdat] = field(default_factory=dict)
     zonelists: Zonelists | None = None
+    min_free_kbytes: int = 0
+    given_back: list[tuple[str, int]] = field(default_factory=list)
+    """What was freed after the hand-over: (what, bytes)."""
     cma_areas: list[CmaArea] = field(default_factory=list)
     """Memory kept for contiguous allocations, in the order in which the areas were made."""
     hugetlb: Hugetlb = field(default_factory=Hugetlb)

@@ -56,6 +56,11 @@ class Kernel:
         return 29 if self.enabled("X86_PAE") else 26
 
     @property
+    def page_shift(self) -> int:
+        """PAGE_SHIFT: log2 of a page's bytes."""
+        return 14 if self.enabled("ARM64_16K_PAGES") else 16 if self.enabled("ARM64_64K_PAGES") else 12
+
+    @property
     def max_page_order(self) -> int:
         """MAX_PAGE_ORDER: the largest order of a free block."""
         return 10

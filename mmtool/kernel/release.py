@@ -311,6 +311,33 @@ class Release:
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
     (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
 
+    # mm/mm_init.c, mm/vmalloc.c, arch: hash tables, what is printed of memory and what is given back
+    hash_tables_adapt: bool = _since(4, 13)
+    """Beyond 64 GiB hash tables grow half as fast as memory (mm: adaptive hash table scaling)."""
+    hash_prints_place: bool = _since(5, 3)
+    """The line of a hash table ends in "linear" or "vmalloc"."""
+    hash_order_rounds_up: bool = _since(5, 17)
+    """A hash table's order is get_order() of its size; before, the logarithm rounded down. In 6.1, not in 5.10."""
+    hash_in_huge_vmalloc: bool = _since(5, 18)
+    """Distributed hash tables ask vmalloc for huge pages (mm/vmalloc: Use huge pages for the large system hash)."""
+    vmalloc_huge_by_node: bool = _until(6, 13)
+    """Huge pages only if each online node's share of an area is one; in 6.12, not in 6.18."""
+    arm64_vmalloc_contiguous: bool = _since(6, 16)
+    """arm64 maps vmalloc areas with contiguous entries (arm64/mm: Support huge pte-mapped pages in vmap)."""
+    prints_memory_late: bool = _since(6, 11)
+    """"Memory: ..." is printed when the deferred memory has come, by page_alloc_init_late()."""
+    preallocates_vmalloc_tables: bool = _since(5, 9)
+    """x86-64 allocates the top-level page tables of the vmalloc area before "Memory: ..." is printed
+    (x86/mm: Pre-allocate P4D/PUD pages for vmalloc area)."""
+    frees_smp_alternatives: bool = _until(7, 0)
+    """The list of lock prefixes is given back once it is known that there are several CPUs; in 6.18, not in 7.3."""
+    boot_services_freed_by_initcall: bool = _since(7, 0, stable=((6, 1, 170), (6, 12, 90)))
+    """EFI boot services' memory is freed by an arch_initcall; before, by efi_enter_virtual_mode(). In 7.3, 6.1.176 and
+    6.12.107."""
+    gigantic_pages_join_late_init: bool = _since(7, 0, stable=((6, 12, 110),))
+    """Gigantic huge pages count as managed at the end of page_alloc_init_late(), before "Memory: ..." is printed;
+    before, from hugetlb_init() on. In 7.3 and 6.12.117, not in 6.12.107 and 6.18.15."""
+
 
 def _in_series(version: Version, patch_levels: tuple[Version, ...]) -> bool:
     """Is `version` of the series of one of `patch_levels`, at that patch level or later?"""
