@@ -44,3 +44,32 @@ def run(context: click.Context, file: str, output: str) -> None:
         click.echo(line)
     if any(c.difference for c in comparisons):
         context.exit(1)
+
+
+@memblock.command("replay")
+@click.argument("file", metavar="LOG|-")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--kernel", metavar="RELEASE", help="The kernel's release (6.1), for a log that lost its first lines.")
+@click.pass_context
+def replay(context: click.Context, file: str, output: str, kernel: str | None) -> None:
+    """Do every allocation of a log made with memblock=debug again (plain, gzip, xz or bzip2).
+
+    The address that the log shows for an allocation is compared with and never used for it; after a
+    difference the replay goes on from the log's. Exit status 1 if one differs.
+    """
+    from mmtool.errors import UsageError
+    from mmtool.kernel.release import parse_version
+    from mmtool.observed import memblock_log, memblock_replay
+    from mmtool.report.memblock_replay import replay_json, replay_lines
+
+    release = parse_version(kernel) if kernel is not None else None
+    if kernel is not None and release is None:
+        raise UsageError(f"{kernel!r} is not a kernel release (6.1, 6.12.3)")
+    done = memblock_replay.replay(memblock_log.read_memblock_log(file, release))
+    if output == "json":
+        click.echo(replay_json(done))
+    else:
+        for line in replay_lines(done):
+            click.echo(line)
+    if done.misses:
+        context.exit(1)
