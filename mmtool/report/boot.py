@@ -12,6 +12,7 @@ from mmtool.init.boot import Boot
 from mmtool.init.log import Level
 from mmtool.kernel.release import Release
 from mmtool.mm.memblock import MemblockRegion
+from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, text_tables
@@ -91,9 +92,13 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
     for name, build in builders.items():
         if name in wanted:
             doc[name] = build(boot)
-    if "zonelists" in wanted and boot.zonelists is not None:
+    if boot.zonelists is not None:
         lists = boot.zonelists
-        doc["totals"] = {"totalpages": lists.total_pages, "mobility_grouping": lists.mobility_grouping}
+        doc["totals"] = {
+            "min_free_kbytes": boot.min_free_kbytes, "totalpages": lists.total_pages,
+            "mobility_grouping": lists.mobility_grouping,
+            "managed": sum(z.managed_pages for node in boot.nodes.values() for z in node.zones),
+        }  # fmt: skip
     return doc
 
 
@@ -143,7 +148,11 @@ def _steps(boot: Boot) -> list[dict[str, Any]]:
 def _zone(zone: Zone) -> dict[str, Any]:
     return {
         "name": zone.name, "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages,
-        "present": zone.present_pages, "managed": zone.managed_pages, "free": free_lists(zone),
+        "present": zone.present_pages, "managed": zone.managed_pages,
+        "min": zone.watermark.min, "low": zone.watermark.low, "high": zone.watermark.high,
+        "protection": zone.lowmem_reserve,
+        "pcp": {"high": pcp_high_at_init(zone), "batch": zone.pageset.batch if zone.pageset else 0},
+        "free": free_lists(zone),
     }  # fmt: skip
 
 
@@ -162,6 +171,23 @@ def _nodes(boot: Boot) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _watermarks_table(boot: Boot) -> Table:
+    t = Table(
+        "watermarks", f"Watermarks (min_free_kbytes {boot.min_free_kbytes}) and per-CPU lists",
+        columns(
+            "node", "zone", ("min", Kind.PAGES), ("low", Kind.PAGES), ("high", Kind.PAGES), "protection",
+            ("pcp high", Kind.COUNT), ("pcp batch", Kind.COUNT),
+        ),
+    )  # fmt: skip
+    for nid, node in sorted(boot.nodes.items()):
+        for z in node.populated_zones():
+            batch = z.pageset.batch if z.pageset else 0
+            protection = " ".join(str(n) for n in z.lowmem_reserve)
+            marks = (z.watermark.min, z.watermark.low, z.watermark.high)
+            t.rows.append((str(nid), z.name, *marks, protection, pcp_high_at_init(z), batch))
+    return t
 
 
 def _layout(boot: Boot) -> dict[str, tuple[int, int]]:
@@ -277,5 +303,5 @@ def _steps_table(boot: Boot) -> Table:
 
 TABLES = {
     "firmware": _firmware_table, "memblock": _memblock_table, "nodes": _nodes_table, "zones": _zones_table,
-    "zonelists": _zonelists_table, "buddy": _buddy_table, "vmalloc": _vmalloc_table, "steps": _steps_table,
+    "zonelists": _zonelists_table, "buddy": _buddy_table, "watermarks": _watermarks_table, "vmalloc": _vmalloc_table, "steps": _steps_table,
 }  # fmt: skip

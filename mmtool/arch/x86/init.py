@@ -7,7 +7,7 @@ from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE
 from mmtool.mm.mm_init import MOVABLE, free_area_init, log_node, movable_wish
-from mmtool.mm.page_alloc.handover import memblock_free_all, page_alloc_init_late
+from mmtool.mm.page_alloc.handover import memblock_free_all
 from mmtool.mm.page_alloc.zone import Pgdat
 from mmtool.mm.zonelist import build_all_zonelists
 
@@ -119,11 +119,10 @@ def zonelists(boot: Boot) -> None:
 
 
 def mem_init(boot: Boot) -> None:
-    """memblock_free_all() and page_alloc_init_late(): memory goes to the buddy allocator."""
+    """memblock_free_all(): memory goes to the buddy allocator."""
     mb, kernel = boot.memblock, boot.kernel
     memblock_free_all(
         mb.memory.regions, mb.reserved.regions, boot.nodes,
         max_low_pfn=boot.max_pfn if kernel.is_64bit else boot.max_low_pfn,
         highmem=kernel.enabled("HIGHMEM"), mirrored_kernelcore=movable_wish(boot.cmdline, kernel).mirror,
     )  # fmt: skip
-    page_alloc_init_late(mb.memory.regions, mb.reserved.regions, boot.nodes)

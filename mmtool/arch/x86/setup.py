@@ -23,6 +23,7 @@ from mmtool.arch.x86.mapping import early_pgt_buf_pages, init_mem_mapping, setup
 from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
 from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
+from mmtool.init import late
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MemblockPanic
@@ -109,7 +110,12 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
         ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
+        ("setup_per_cpu_pageset", late.setup_per_cpu_pageset),
+        ("page_alloc_init_late", late.page_alloc_init_late),
+        ("init_per_zone_wmark_min", late.init_per_zone_wmark_min),
         ("hugetlb_init", hugetlb_init),
+        ("gather_bootmem_prealloc", late.hugetlb_gather),
+        ("hugepage_init", late.hugepage_init),
     ]
 
 
