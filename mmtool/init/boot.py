@@ -66,7 +66,7 @@ class Boot:
     """The log buffer's size where it is not the one built in."""
     initrd: tuple[int, int] | None = None
     """Where the initial RAM disk lies."""
-    kernel_pages: KernelPages = KernelPages()
+    kernel_pages: KernelPages = field(default_factory=KernelPages)
     """What the sizes of hash tables go by."""
     dma_reserve: int = 0
     """Pages of the DMA zone that memblock has already given away."""

@@ -331,6 +331,8 @@ class Release:
     (x86/mm: Pre-allocate P4D/PUD pages for vmalloc area)."""
     frees_smp_alternatives: bool = _until(7, 0)
     """The list of lock prefixes is given back once it is known that there are several CPUs; in 6.18, not in 7.3."""
+    bss_decrypted_serves_hyperv: bool = _since(6, 6)
+    """Hyper-V's start of secondary CPUs keeps a page in .bss..decrypted; in 6.12, not in 6.1."""
     boot_services_freed_by_initcall: bool = _since(7, 0, stable=((6, 1, 170), (6, 12, 90)))
     """EFI boot services' memory is freed by an arch_initcall; before, by efi_enter_virtual_mode(). In 7.3, 6.1.176 and
     6.12.107."""

@@ -87,6 +87,17 @@ def maxmem_32(kernel: Kernel, vmalloc_reserve: int) -> int:
     return vmalloc_end_32(kernel) - PAGE_OFFSET_32 - vmalloc_reserve
 
 
+def preallocate_vmalloc_pages(kernel: Kernel, levels: int, *, random: bool) -> int:
+    """preallocate_vmalloc_pages(): pages that mem_init() takes for the tables below each top-level entry of vmalloc.
+
+    `random`: KASLR has moved the area, which then almost surely begins inside an entry and ends in one more.
+    """
+    if not kernel.is_64bit or not kernel.release.preallocates_vmalloc_tables:
+        return 0
+    entries = (12800 << 40) >> 48 if levels == 5 else (32 << 40) >> 39
+    return entries + random
+
+
 def vmalloc_layout(kernel: Kernel, max_low_pfn: int, levels: int) -> dict[str, tuple[int, int]]:
     """The areas of the kernel's address space, {name: (start, end)}; without KASLR's shifts on x86-64."""
     if not kernel.is_64bit:

@@ -356,6 +356,11 @@ class MemblockLists:
         """From here on a full list may grow, reserving memory for its new array: memblock_allow_resize()."""
         self._can_resize = True
 
+    @property
+    def grown_arrays(self) -> tuple[tuple[int, int], ...]:
+        """Where lists that outgrew their first room lie, [start, end); memblock_discard() gives them back."""
+        return tuple((base, base + size) for base, size in self._grown.values())
+
     def _double_array(self, type_: MemblockType, base: int, size: int) -> bool:
         """Twice the room for `type_`, while [base, base + size) waits to be added: memblock_double_array()."""
         if not self._can_resize:
