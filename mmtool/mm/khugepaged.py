@@ -18,6 +18,7 @@ from mmtool.mm.page_alloc.watermarks import (
 from mmtool.mm.page_alloc.zone import Pgdat
 
 LEAST_RAM_FOR_HUGE_PAGES = 512 << 20
+PAGEBLOCKS_A_ZONE = 2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES
 THP_MODES = ("always", "madvise", "never")
 
 
@@ -29,14 +30,14 @@ def hugepage_enabled(kernel: Kernel, cmdline: Cmdline) -> bool:
     return mode != "never"
 
 
-def recommended_min_free_kbytes(nodes: Sequence[Pgdat], pageblock_order: int, tuning: Tuning) -> int:
+def recommended_min_free_kbytes(nodes: Sequence[Pgdat], tuning: Tuning) -> int:
     """What set_recommended_min_free_kbytes() asks for: room for pageblocks of each type, at most 5% of low memory.
 
     Eleven pageblocks for each populated zone up to Normal, of all nodes.
     """
-    zones = sum(1 for zone in for_each_zone(nodes) if zone.populated and gfp_zone_user(zone))
-    pageblocks = zones * (2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES)
-    pages = min(pageblocks << pageblock_order, nr_free_buffer_pages(nodes) // 20)
+    zones = [zone for zone in for_each_zone(nodes) if zone.populated and gfp_zone_user(zone)]
+    wanted = sum(PAGEBLOCKS_A_ZONE << zone.pageblock_order for zone in zones)
+    pages = min(wanted, nr_free_buffer_pages(nodes) // 20)
     return pages << (tuning.page_shift - 10)
 
 
@@ -53,7 +54,7 @@ def hugepage_init(
     if not kernel.enabled("TRANSPARENT_HUGEPAGE") or managed << tuning.page_shift < LEAST_RAM_FOR_HUGE_PAGES:
         return min_free_kbytes
     if hugepage_enabled(kernel, cmdline):
-        min_free_kbytes = max(min_free_kbytes, recommended_min_free_kbytes(nodes, kernel.pageblock_order, tuning))
+        min_free_kbytes = max(min_free_kbytes, recommended_min_free_kbytes(nodes, tuning))
     elif kernel.release.khugepaged_off_recalculates:
         min_free_kbytes = calculate_min_free_kbytes(nodes, tuning)
     else:
