@@ -33,6 +33,7 @@ from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_init, hugetlb_setup
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
 from mmtool.mm.swiotlb import swiotlb_init
+from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init, vfs_caches_init_early
 from mmtool.units import memparse
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
@@ -63,7 +64,9 @@ def steps(kernel: Kernel) -> list[Step]:
     hugetlb: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
     before = [*hugetlb, *offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
-    zones: list[Step] = [*before, ("free_area_init", zone_sizes_init), *flat]
+    zones: list[Step] = [
+        *before, ("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages),
+    ]  # fmt: skip
     return [
         *early,
         *(bios if facts.reserves_early else []),
@@ -107,10 +110,12 @@ def steps(kernel: Kernel) -> list[Step]:
         ("build_all_zonelists", zonelists),
         ("hugetlb_setup", hugetlb_setup),
         ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
+        ("vfs_caches_init_early", vfs_caches_init_early),
         ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
         ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
         ("setup_per_cpu_pageset", late.setup_per_cpu_pageset),
+        ("vfs_caches_init", vfs_caches_init),
         ("page_alloc_init_late", late.page_alloc_init_late),
         ("init_per_zone_wmark_min", late.init_per_zone_wmark_min),
         ("hugetlb_init", hugetlb_init),
