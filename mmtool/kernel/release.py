@@ -105,6 +105,12 @@ class Release:
     log_buffer_has_descriptors: bool = _since(5, 10)
     """The ring buffer keeps a descriptor and an info record for every 32 bytes of text."""
 
+    # mm/memblock.c: boot options
+    has_reserve_mem: bool = _since(6, 12)
+    """reserve_mem=SIZE:ALIGN:NAME (mm/memblock: Add "reserve_mem" to reserved named memory at boot up)."""
+    reserve_mem_says_why: bool = _since(7, 0)
+    """... and says what is wrong with one."""
+
     # kernel/crash_reserve.c (before 6.9 kernel/crash_core.c), arch/arm64/mm/init.c
     crashkernel_is_generic: bool = _since(6, 7)
     """x86 and arm64 share one reservation, which tries high memory after low or low after high
@@ -135,6 +141,8 @@ class Release:
     cma_says_size_asked: bool = _since(6, 15)
     """The size printed is the one asked for, and every failure is; before, the aligned size
     (mm, cma: support multiple contiguous ranges, if requested)."""
+    cma_has_ranges: bool = _since(6, 15)
+    """An area may be made of several ranges (mm, cma: support multiple contiguous ranges, if requested)."""
     cma_limit_is_users: bool = _since(6, 17)
     """A limit in cma= counts alone; before, the lower of it and the devices' limit
     (dma/contiguous: honor the cma address limit set up by user)."""
@@ -156,6 +164,8 @@ class Release:
     (mm/hugetlb: convert cmdline parameters from setup to early)."""
     hugetlb_frees_cross_zone: bool = _since(7, 2)
     """A gigantic page that lies in two zones goes back to memblock at once."""
+    hugetlb_cma_strict: bool = _since(7, 2)
+    """hugetlb_cma= takes percentages, must be a multiple of a gigantic page, and looks at memblock's nodes."""
 
     # arch/x86/include/asm: the layout of i386
     tss_has_second_bitmap: bool = _since(5, 5)

@@ -6,9 +6,10 @@ All sizes and addresses in bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import gt, lt
 from typing import TYPE_CHECKING
 
 from mmtool.firmware.cmdline import Cmdline
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SZ_4G = 4 << 30
 ENOMEM, EBUSY, EINVAL, ENOSPC = 12, 16, 22, 28
+CMA_MAX_RANGES = 8
 CRASHKERNEL_CMA_RANGES_MAX = 4
 
 _NODE = re.compile(r"\s*(\d+):")
@@ -173,6 +175,77 @@ def cma_declare_contiguous_nid(boot: Boot, asked: CmaRequest) -> CmaArea:
     return area
 
 
+def _insert_sorted(
+    ranges: list[tuple[int, int]], new: tuple[int, int], before: Callable[[int, int], bool], by: int
+) -> None:
+    """list_insert_sorted(): in front of the first entry that `before` holds for, else in front of the last."""
+    at = next((i for i, r in enumerate(ranges) if before(r[by], new[by])), max(len(ranges) - 1, 0))
+    ranges.insert(at, new)
+
+
+def _ranges_above_4g(boot: Boot, align: int, step: int, nid: int) -> list[tuple[int, int]]:
+    """Up to CMA_MAX_RANGES free (base, size) above 4 GiB on node `nid`, whole multiples of `align` and `step`."""
+    ranges: list[tuple[int, int]] = []
+    for start, end, _ in list(boot.memblock.for_each_free_mem_range(nid)):
+        if start < SZ_4G:
+            continue
+        start, end = -(-start // align) * align, end // align * align
+        size = (end - start) // step * step
+        if end <= start or not size:
+            continue
+        if len(ranges) == CMA_MAX_RANGES:
+            if size < ranges[-1][1]:
+                continue
+            ranges.pop()
+        _insert_sorted(ranges, (start, size), gt, 1)
+    return ranges
+
+
+def _declare_in_ranges(boot: Boot, asked: CmaRequest) -> CmaArea:
+    """An area made of several ranges, the last of which may be used in part; raises CmaError."""
+    mb, owner = boot.memblock, f"CMA {asked.name}"
+    align = max(asked.alignment, min_alignment(boot.kernel, mb.page_size))
+    found = _ranges_above_4g(boot, align, mb.page_size << asked.order_per_bit, asked.nid)
+    if sum(size for _, size in found) < asked.size:
+        raise CmaError(ENOMEM, asked.size)
+    chosen: list[tuple[int, int]] = []
+    for new in found:
+        _insert_sorted(chosen, new, lt, 0)
+        if sum(size for _, size in chosen) >= asked.size:
+            break
+    taken, left = [], asked.size
+    for base, size in chosen:
+        size = min(size, left)
+        mb.reserve(base, size, owner=owner)
+        taken.append((base, size))
+        left -= size
+        if not left:
+            break
+    return CmaArea(asked.name, tuple(taken))
+
+
+def cma_declare_contiguous_multi(boot: Boot, asked: CmaRequest) -> CmaArea:
+    """Reserve an area in one range or, where there is none, in up to eight: cma_declare_contiguous_multi() (6.15 on).
+
+    Raises CmaError after saying what is wrong. The area is appended to boot.cma_areas.
+    """
+    mib = asked.size >> 20
+    try:
+        try:
+            area = _declare(boot, asked)
+        except CmaError as e:
+            if e.error != ENOMEM:
+                raise
+            area = _declare_in_ranges(boot, asked)
+    except CmaError:
+        boot.log.err(f"cma: Failed to reserve {mib} MiB")
+        raise
+    count = len(area.ranges)
+    boot.log.info(f"cma: Reserved {mib} MiB in {count} range{'s' if count != 1 else ''}")
+    boot.cma_areas.append(area)
+    return area
+
+
 # kernel/dma/contiguous.c
 
 
@@ -252,7 +325,8 @@ def _numa_sizes(cmdline: Cmdline) -> tuple[int, dict[int, int]]:
 def dma_numa_cma_reserve(boot: Boot) -> None:
     """An area on each node: dma_numa_cma_reserve(), up to 6.5 dma_pernuma_cma_reserve() (arm64's bootmem_init()).
 
-    cma_pernuma= (5.10 on) and numa_cma= (6.6 on); up to 6.19 a node may get both, later its own goes before.
+    cma_pernuma= (5.10 on) and numa_cma= (6.6 on); up to 6.19 a node may get both, later its own goes before. Without
+    either, CMA_SIZE_PERNUMA (7.0 on) gives each of several nodes an area as large as the default one.
     """
     facts = boot.kernel.release
     if not (boot.kernel.enabled("DMA_NUMA_CMA") or boot.kernel.enabled("DMA_PERNUMA_CMA")):
@@ -261,6 +335,9 @@ def dma_numa_cma_reserve(boot: Boot) -> None:
     if not facts.numa_cma_with_default:
         some = {}
     online = boot.online_nodes or {0}
+    configured = boot.cmdline.has("cma_pernuma") or boot.cmdline.has("numa_cma")
+    if boot.kernel.enabled("CMA_SIZE_PERNUMA") and not configured and len(online) > 1:
+        every = next((area.size for area in boot.cma_areas if area.default), 0)
     for nid in range(boot.memblock.max_numnodes if every or some else 0):
         wanted = [("pernuma", every), ("numa", some.get(nid, 0))]
         if facts.numa_cma_after_default:

@@ -281,7 +281,7 @@ def alloc_bootmem(boot: Boot, h: Hstate, nid: int, exact_nid: bool) -> bool:
     if address is None:
         return False
     h.pages.append((address, nid))
-    crossing = facts.hugetlb_frees_cross_zone and _crosses_zones(boot, address, h.size)
+    crossing = facts.hugetlb_frees_cross_zone and crosses_zones(boot, address, h.size)
     if facts.memblock_has_rsrv_noinit and not crossing:
         mb.reserved_mark_noinit(address + mb.page_size, h.size - mb.page_size)
     return True
@@ -298,8 +298,8 @@ def alloc_bootmem_huge_page(boot: Boot, h: Hstate, nid: int = NUMA_NO_NODE) -> b
     return any(alloc_bootmem(boot, h, _next_node(boot, h), exact_nid=False) for _ in range(tries))
 
 
-def _crosses_zones(boot: Boot, address: int, size: int) -> bool:
-    """pfn_range_intersects_zones(), for any node's zones."""
+def crosses_zones(boot: Boot, address: int, size: int) -> bool:
+    """Do the bytes [address, address + size) lie in more than one zone? pfn_range_intersects_zones()."""
     start, end = address // boot.memblock.page_size, (address + size) // boot.memblock.page_size
     zones = [z for node in boot.nodes.values() for z in node.zones if z.spanned_pages]
     return sum(z.zone_start_pfn < end and start < z.zone_start_pfn + z.spanned_pages for z in zones) > 1
@@ -309,7 +309,7 @@ def _free_cross_zone_pages(boot: Boot, h: Hstate, nid: int | None) -> int:
     """hugetlb_free_cross_zone_pages(): give back what lies in two zones, of node `nid` or of every node."""
     if not boot.kernel.release.hugetlb_frees_cross_zone:
         return 0
-    crossing = [p for p in h.pages if nid in (None, p[1]) and _crosses_zones(boot, p[0], h.size)]
+    crossing = [p for p in h.pages if nid in (None, p[1]) and crosses_zones(boot, p[0], h.size)]
     for node in sorted({asked for _, asked in crossing}):
         freed = [p for p in crossing if p[1] == node]
         for address, _ in freed:

@@ -1,0 +1,47 @@
+"""A `Boot` in the middle of a boot, made of what a step needs: memory, reservations, a release, a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmtool.arch.x86.e820 import E820Table
+from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.firmware.machine import Machine
+from mmtool.init.boot import Boot
+from mmtool.init.log import KernelLog
+from mmtool.kernel.kernel import Kernel
+from mmtool.kernel.profile import Option, Profile
+from mmtool.kernel.release import parse_version, release_facts
+from mmtool.mm.memblock import Memblock
+
+
+def boot_at(
+    release: str,
+    cmdline: str,
+    memory: Iterable[tuple[int, int, int]],
+    reserved: Iterable[tuple[int, int]] = (),
+    *,
+    arch: str = "x86_64",
+    config: dict[str, Option] | None = None,
+) -> Boot:
+    """`memory` is (start, end, node), `reserved` (start, end), in bytes."""
+    version = parse_version(release)
+    assert version is not None
+    facts = release_facts(version)
+    options: dict[str, Option] = {"NUMA": True, "NODES_SHIFT": 10, "HUGETLB_PAGE": True} | (config or {})
+    kernel = Kernel(release, facts, Profile("test", arch, release, options, {"struct_page": 64}))
+    mb = Memblock(facts, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes)
+    for start, end, nid in memory:
+        mb.add_node(start, end - start, nid)
+    for start, end in reserved:
+        mb.reserve(start, end - start)
+    log = KernelLog()
+    machine = Machine("none", (), origin="test")
+    boot = Boot(machine, kernel, cmdline, parse_cmdline(cmdline), log, mb, E820Table(facts, log, 128))
+    boot.online_nodes = boot.possible_nodes = {nid for _, _, nid in memory}
+    return boot
+
+
+def said(boot: Boot) -> list[str]:
+    """The lines that the kernel printed."""
+    return [line.text for line in boot.log.lines]
