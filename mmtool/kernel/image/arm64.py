@@ -43,16 +43,19 @@ def read_arm64(data: bytes, source: str) -> Arm64Image:
 
 
 def _pe_places(data: bytes) -> dict[str, int]:
-    """What the PE section table tells: .data goes from __initdata_begin, what is in the file of it ends at _edata."""
+    """What the PE section table tells: .text begins at _stext; .data at __initdata_begin, its bytes end at _edata."""
     pe = int.from_bytes(data[60:64], "little")
     if data[pe : pe + 4] != b"PE\0\0" or pe + 24 > len(data):
         return {}
     count, optional = struct.unpack_from("<H", data, pe + 6)[0], struct.unpack_from("<H", data, pe + 20)[0]
+    places: dict[str, int] = {}
     for i in range(min(count, 16)):
         at = pe + 24 + optional + 40 * i
         if at + 40 > len(data):
             break
         name, _size, start, raw = struct.unpack_from("<8sIII", data, at)
-        if name.rstrip(b"\0") == b".data":
-            return {"initdata_begin": start, "edata": start + raw}
-    return {}
+        if name.rstrip(b"\0") == b".text":
+            places["stext"] = start
+        elif name.rstrip(b"\0") == b".data":
+            places |= {"initdata_begin": start, "edata": start + raw}
+    return places

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from mmtool.errors import InputError
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")  # magic, version, flags, header's length, types' and names' offset and length
 _TYPE = struct.Struct("<III")  # name, kind and count of members, size or type
-_KIND_STRUCT, _KIND_UNION, _KIND_TYPEDEF = 4, 5, 8
+_KIND_STRUCT, _KIND_UNION, _KIND_DATASEC = 4, 5, 15
 # Bytes that follow a type: (always, for each member), by kind.
 _TAIL: Mapping[int, tuple[int, int]] = {
     1: (4, 0),  # INT
@@ -23,14 +24,14 @@ _TAIL: Mapping[int, tuple[int, int]] = {
     _KIND_UNION: (0, 12),
     6: (0, 8),  # ENUM
     7: (0, 0),  # FWD
-    _KIND_TYPEDEF: (0, 0),
+    8: (0, 0),  # TYPEDEF
     9: (0, 0),  # VOLATILE
     10: (0, 0),  # CONST
     11: (0, 0),  # RESTRICT
     12: (0, 0),  # FUNC
     13: (0, 8),  # FUNC_PROTO
     14: (4, 0),  # VAR
-    15: (0, 12),  # DATASEC
+    _KIND_DATASEC: (0, 12),
     16: (0, 0),  # FLOAT
     17: (4, 0),  # DECL_TAG
     18: (0, 0),  # TYPE_TAG
@@ -38,17 +39,35 @@ _TAIL: Mapping[int, tuple[int, int]] = {
 }
 
 
-def struct_sizes(data: bytes, source: str) -> dict[str, int]:
-    """Sizes in bytes of every named struct and union, by name; of two with one name, the first counts.
+@dataclass(frozen=True)
+class Types:
+    """What a kernel's type information tells, in bytes.
 
-    `data` begins with a BTF header (bytes after its end do no harm). InputError when it is not BTF or broken.
+    `structures`: the size of every named struct and union (of two with one name, the first counts); `sections`: of
+    the sections whose variables it lists, up to the end of the last variable (pahole lists .data..percpu).
+    """
+
+    structures: Mapping[str, int]
+    sections: Mapping[str, int]
+
+
+NO_TYPES = Types({}, {})
+
+
+def read_btf(data: bytes, source: str) -> Types:
+    """Read type information; `data` begins with its header, and bytes after its end do no harm.
+
+    InputError when it is not BTF or broken.
     """
     types, names = _parts(data, source)
-    sizes: dict[str, int] = {}
+    structures: dict[str, int] = {}
+    sections: dict[str, int] = {}
     for name, kind, size in _walk(types, source):
         if kind in (_KIND_STRUCT, _KIND_UNION) and name:
-            sizes.setdefault(_name(names, name, source), size)
-    return sizes
+            structures.setdefault(_name(names, name, source), size)
+        elif kind == _KIND_DATASEC:
+            sections.setdefault(_name(names, name, source), size)
+    return Types(structures, sections)
 
 
 def length(data: bytes, offset: int) -> int | None:

@@ -81,7 +81,7 @@ def _zstd_program(frame: bytes) -> bytes:
         done = subprocess.run(["zstd", "-dc"], input=frame, capture_output=True, timeout=300, check=False)
     except FileNotFoundError:
         raise _NoProgramError(
-            "compressed with zstd, which this Python cannot read: install the program zstd, or decompress the image first"
+            "compressed with zstd, which this Python cannot read: install the program zstd or decompress it first"
         ) from None
     except subprocess.TimeoutExpired:
         raise ValueError("zstd did not end") from None

@@ -12,6 +12,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _TOKENS = 256
 # Every digit occurs in names, so each is a token of its own; in the table they follow each other.
@@ -19,7 +20,7 @@ _DIGITS = b"".join(b"%d\0" % i for i in range(10))
 _FEWEST, _MOST = 16, 1 << 24
 _LONGEST = 1024  # KSYM_NAME_LEN is 512 since 6.1
 _TABLE = 8192  # bytes: the table of tokens takes less than 2 KiB
-_WORK = 1 << 24  # names walked in search of where they begin, before an image that only looks like one is given up
+_TRIES = 100  # places that look like the beginning of the names but are not, before the search is given up
 
 Meaning = Callable[[Sequence[int], int, int], list[int]]
 
@@ -93,45 +94,60 @@ def _tokens_at(data: bytes, start: int, digits: int) -> _Tokens | None:
 
 def _find_names(data: bytes, tokens: _Tokens, align: int) -> tuple[int, list[str]] | None:
     """Where the count of symbols lies, and the names: the count before the tokens that its names and markers fit."""
-    limit, work = tokens.start, _WORK
+    limit, tries = tokens.start, _TRIES
     words = memoryview(data)[limit % 4 : limit].cast("I")
     for i in range(len(words) - 1, -1, -1):
         at = limit % 4 + 4 * i
-        if not _FEWEST <= words[i] <= _MOST or words[i] * 3 > limit - at:
+        if not _FEWEST <= words[i] <= _MOST or not 3 * words[i] <= limit - at <= 128 * words[i]:
             continue
         # Each part of the table is aligned as pointers are; from 7.x on, without pointers, as the count is.
         for start, step in ((at + 4, 4), (at + align, align)):
-            names, walked = _names(data, start, limit, words[i], step)
-            work -= walked
-            if names:
+            if not _has_markers(data, start, limit, words[i]):
+                continue
+            names = _names(data, start, limit, words[i], step)
+            if names is not None:
                 return at, [_expand(data[s + skip : e], tokens.text) for s, skip, e in names]
-        if work < 0:
+            tries -= 1
+        if tries < 0:
             break
     return None
 
 
-def _names(
-    data: bytes, start: int, limit: int, count: int, align: int
-) -> tuple[list[tuple[int, int, int]], int]:
-    """(start, bytes of the length, end) of each name and how many were walked; none unless their markers follow."""
+def _has_markers(data: bytes, start: int, limit: int, count: int) -> bool:
+    """Do the markers of the first names from `start` on (where each 256th lies) stand before `limit`?
+
+    Walking through names falls into step wherever it begins, so it takes the markers to tell a beginning.
+    """
+    spans = _names_until(data, start, limit, min(count, 1024))
+    markers = [s - start for s, _skip, _end in spans[::256]]
+    return len(spans) == min(count, 1024) and data.find(struct.pack(f"<{len(markers)}I", *markers), start, limit) >= 0
+
+
+def _names(data: bytes, start: int, limit: int, count: int, align: int) -> list[tuple[int, int, int]] | None:
+    """(start, bytes of the length, end) of each name, if the markers of `count` names follow them."""
+    names = _names_until(data, start, limit, count)
+    if len(names) < count:
+        return None
+    markers = [s - start for s, _skip, _end in names[::256]]
+    expected = struct.pack(f"<{len(markers)}I", *markers)
+    at = -(-names[-1][2] // align) * align
+    return names if data[at : at + len(expected)] == expected else None
+
+
+def _names_until(data: bytes, start: int, limit: int, count: int) -> list[tuple[int, int, int]]:
     names: list[tuple[int, int, int]] = []
-    markers: list[int] = []
     at = start
-    for i in range(count):
+    for _ in range(count):
         if at + 1 >= limit:
-            return [], i
-        if i % 256 == 0:
-            markers.append(at - start)
+            break
         length, skip = data[at], 1
         if length & 0x80:
             length, skip = length & 0x7F | data[at + 1] << 7, 2
         if not 0 < length <= _LONGEST:
-            return [], i
+            break
         names.append((at, skip, at + skip + length))
         at += skip + length
-    expected = struct.pack(f"<{len(markers)}I", *markers)
-    at = -(-at // align) * align
-    return names if data[at : at + len(expected)] == expected else [], count
+    return names
 
 
 def _expand(codes: bytes, tokens: list[bytes]) -> str:
@@ -147,14 +163,12 @@ def _addresses(data: bytes, address: int, tokens: _Tokens, count_at: int, count:
         offsets = struct.unpack_from(f"<{count}i", data, at)
         for meaning in _MEANINGS:
             values = meaning(offsets, base, address + at)
-            if values and all(a <= b for a, b in zip(values, values[1:], strict=False)):
+            if values and all(a <= b for a, b in pairwise(values)):
                 return values
     return []
 
 
-def _offset_places(
-    data: bytes, tokens: _Tokens, count_at: int, count: int, align: int
-) -> Iterator[tuple[int, int]]:
+def _offset_places(data: bytes, tokens: _Tokens, count_at: int, count: int, align: int) -> Iterator[tuple[int, int]]:
     """(place of the offsets, base of all addresses), from 6.4 on and before it."""
     after = -(-tokens.end // 4) * 4
     base = -(-(after + 4 * count) // align) * align
