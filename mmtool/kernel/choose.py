@@ -6,11 +6,10 @@ from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
 from mmtool.kernel.build import build_options, stable_version
 from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import Profile, load_profile, profile_name, read_profile
+from mmtool.kernel.profile import GENERIC, Profile, load_profile, profile_name, read_profile
 from mmtool.kernel.release import parse_version, release_facts
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
-GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386"}
 
 
 def kernel_for(machine: Machine, name: str | None = None, profile_file: str | None = None) -> Kernel:

@@ -20,6 +20,12 @@ Option = bool | int | str
 # Debian's names: 6.1.0-50-cloud-amd64, 6.12.117+deb12-cloud-amd64, 6.1.0-50-686-pae.
 _DEBIAN = re.compile(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
 
+GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
+"""Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""
+
+# Of every build: a profile without them was made from less than the kernel's image.
+_TOLD = ("struct_page", "resource", "percpu_static")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -50,25 +56,43 @@ class Profile:
 
 def available() -> list[str]:
     """Names of the profiles that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in files("mmtool.kernel.profiles").iterdir() if p.name.endswith(".yaml"))
+    names = (path.name for path in files("mmtool.kernel.profiles").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_profile(name: str) -> Profile:
     """A profile that comes with the package; UsageError with the list of names when there is none such."""
-    path = files("mmtool.kernel.profiles") / f"{name}.yaml"
-    if not path.is_file():
+    return _parse(profile_text(name), f"{name}.yaml")
+
+
+def profile_text(name: str) -> str:
+    """The YAML text of a profile that comes with the package; UsageError as for `load_profile`."""
+    if name not in available():
         raise UsageError(f"no profile named {name!r}; there are: {', '.join(available())}")
-    return _parse(path.read_text(), f"{name}.yaml")
+    return (files("mmtool.kernel.profiles") / f"{name}.yaml").read_text()
 
 
 def read_profile(path: str) -> Profile:
-    """A profile file of the user's; InputError with the line when it is not one."""
+    """A profile file of the user's, estimates in place of sizes it lacks; InputError with the line when it is none."""
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "is not text"
         raise InputError(path, None, f"{reason}; give a YAML profile") from None
-    return _parse(text, path)
+    return with_estimates(_parse(text, path))
+
+
+def with_estimates(profile: Profile) -> Profile:
+    """The profile with the generic one's numbers where it has none; itself when it is of another architecture."""
+    if profile.arch not in GENERIC:
+        return profile
+    generic = load_profile(GENERIC[profile.arch])
+    return replace(
+        profile,
+        sizes={**generic.sizes, **profile.sizes},
+        image=profile.image or generic.image,
+        exact=profile.exact and all(name in profile.sizes for name in _TOLD),
+    )
 
 
 def _parse(text: str, source: str) -> Profile:
@@ -100,8 +124,11 @@ def _parse(text: str, source: str) -> Profile:
 
 def profile_name(release: str) -> str | None:
     """The package's profile for a kernel of this release name, if there is one for its very configuration."""
+    name = debian_name(release)
+    return name if name is not None and (files("mmtool.kernel.profiles") / f"{name}.yaml").is_file() else None
+
+
+def debian_name(release: str) -> str | None:
+    """How a profile of Debian's kernel of this release name is called; None for another's kernel."""
     m = _DEBIAN.match(release)
-    if m is None:
-        return None
-    name = f"debian-{m[1]}-{m[2]}"
-    return name if (files("mmtool.kernel.profiles") / f"{name}.yaml").is_file() else None
+    return f"debian-{m[1]}-{m[2]}" if m is not None else None

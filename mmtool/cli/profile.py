@@ -1,0 +1,113 @@
+"""`mmtool profile`: what is known of a kernel's build, and how to know it of one's own kernel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mmtool.errors import InputError, UsageError
+
+
+@click.group()
+def profile() -> None:
+    """Profiles: what only a kernel's build knows - options, sizes of structures, places in the image."""
+
+
+@profile.command("list")
+def list_profiles() -> None:
+    """List the profiles that come with mmtool."""
+    from mmtool.kernel.profile import available
+
+    for name in available():
+        click.echo(name)
+
+
+@profile.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a profile that comes with mmtool, as YAML."""
+    from mmtool.kernel.profile import profile_text
+
+    click.echo(profile_text(name), nl=False)
+
+
+@profile.command()
+@click.option("--config", metavar="FILE", help="The kernel's configuration: /boot/config-RELEASE.")
+@click.option("--system-map", metavar="FILE", help="Its System.map, where there is a real one.")
+@click.option("--vmlinuz", metavar="FILE", help="Its image: a bzImage, an arm64 Image or a vmlinux.")
+@click.option("--name", metavar="NAME", help="The profile's name; otherwise made from the release's.")
+@click.option(
+    "--size", "given", metavar="NAME=BYTES[ REMARK]", multiple=True, help="A size that the image cannot tell."
+)
+@click.option("-o", "--output", metavar="FILE", help="Where to write the profile; otherwise standard output.")
+def make(
+    config: str | None,
+    system_map: str | None,
+    vmlinuz: str | None,
+    name: str | None,
+    given: tuple[str, ...],
+    output: str | None,
+) -> None:
+    """Make a profile from a kernel's own files, for `mmtool boot --profile`.
+
+    Any of the files may be missing: what is then unknown, and what that costs, is said on standard error.
+    """
+    from mmtool.kernel.make import make_profile_from
+    from mmtool.report.profile import to_yaml
+
+    sizes, remarks = _sizes(given)
+    made = make_profile_from(
+        (_text(config), config) if config is not None else None,
+        (_text(system_map), system_map) if system_map is not None else None,
+        (_bytes(vmlinuz), vmlinuz) if vmlinuz is not None else None,
+        name=name,
+        sizes=sizes,
+    )
+    for gap in made.unknown:
+        print(f"mmtool: {gap}", file=sys.stderr)
+    text = to_yaml(made.profile, remarks) + "\n"
+    if output is None or output == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"--output {output}: {e.strerror}") from None
+
+
+def _sizes(given: tuple[str, ...]) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes in bytes and remarks by name."""
+    sizes: dict[str, int] = {}
+    remarks: dict[str, str] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        number, _, remark = rest.strip().partition(" ")
+        try:
+            size = int(number, 0)
+        except ValueError:
+            size = -1
+        if not equals or not name.isidentifier() or size < 0 or not remark.isprintable():
+            raise UsageError(f"--size {text}: give a name and bytes, such as resource=64, and a remark if you like")
+        sizes[name], remarks[name] = size, remark.strip() or "given by hand"
+    return sizes, remarks
+
+
+def _text(path: str) -> str:
+    data = _bytes(path)
+    if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
+        from mmtool.kernel.image.compress import decompress
+
+        data = decompress(data, path) or b""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(path, f"byte {e.start}", "not text") from None
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as e:
+        raise InputError(path, None, getattr(e, "strerror", None) or "cannot be read") from None

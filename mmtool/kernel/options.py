@@ -1,0 +1,100 @@
+"""What a profile keeps of a kernel's configuration and of its types: one list each, with what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ConfigOption:
+    """CONFIG_<name>, and what the model has it for.
+
+    `no_counts`: a kernel without it is told apart from one of which nothing is known, so that "is not set" is kept
+    too; `absent_is_no`: it has no prompt, and a configuration that does not mention it has it off.
+    """
+
+    name: str
+    use: str
+    no_counts: bool = False
+    absent_is_no: bool = False
+
+
+def _options(use: str, names: str) -> list[ConfigOption]:
+    return [ConfigOption(name, use) for name in names.split()]
+
+
+OPTIONS: tuple[ConfigOption, ...] = (
+    *_options("zones", "ZONE_DMA ZONE_DMA32 ZONE_DEVICE HIGHMEM HIGHMEM4G HIGHMEM64G X86_PAE"),
+    *_options("nodes", "NUMA NUMA_EMU ACPI_NUMA AMD_NUMA OF_NUMA NODES_SHIFT NUMA_KEEP_MEMINFO X86_NUMACHIP"),
+    *_options("processors", "SMP NR_CPUS CPUMASK_OFFSTACK X86_LOCAL_APIC X86_IO_APIC X86_MPPARSE"),
+    *_options("memory model", "FLATMEM SPARSEMEM SPARSEMEM_EXTREME SPARSEMEM_VMEMMAP SPARSEMEM_VMEMMAP_PREINIT"),
+    *_options("memory model", "DEFERRED_STRUCT_PAGE_INIT MEMORY_HOTPLUG MEMORY_HOTREMOVE UNACCEPTED_MEMORY"),
+    *_options("page size", "PAGE_SHIFT ARM64_4K_PAGES ARM64_16K_PAGES ARM64_64K_PAGES PGTABLE_LEVELS"),
+    *_options(
+        "address space", "X86_5LEVEL ARM64_VA_BITS ARM64_PA_BITS VMSPLIT_3G VMSPLIT_3G_OPT VMSPLIT_2G VMSPLIT_1G"
+    ),
+    *_options("largest block", "ARCH_FORCE_MAX_ORDER FORCE_MAX_ZONEORDER PAGE_BLOCK_ORDER PAGE_BLOCK_MAX_ORDER"),
+    *_options("huge pages", "HUGETLB_PAGE HUGETLB_PAGE_OPTIMIZE_VMEMMAP HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON"),
+    *_options("huge pages", "TRANSPARENT_HUGEPAGE TRANSPARENT_HUGEPAGE_ALWAYS TRANSPARENT_HUGEPAGE_MADVISE"),
+    *_options("huge pages", "TRANSPARENT_HUGEPAGE_NEVER"),
+    *_options("CMA", "CMA DMA_CMA CMA_AREAS CMA_ALIGNMENT CMA_SIZE_MBYTES CMA_SIZE_PERCENTAGE CMA_SIZE_SEL_MBYTES"),
+    *_options("CMA", "CMA_SIZE_SEL_PERCENTAGE CMA_SIZE_SEL_MIN CMA_SIZE_SEL_MAX DMA_PERNUMA_CMA DMA_NUMA_CMA"),
+    ConfigOption("CONTIG_ALLOC", "CMA, gigantic pages at run time", absent_is_no=True),
+    ConfigOption("KEXEC_CORE", "crashkernel=", absent_is_no=True),
+    ConfigOption("CRASH_RESERVE", "crashkernel=, from 6.9 on", no_counts=True),
+    *_options("where the kernel lies", "RANDOMIZE_BASE RANDOMIZE_MEMORY RELOCATABLE PHYSICAL_START PHYSICAL_ALIGN"),
+    *_options("first MiB and PCI hole", "X86_RESERVE_LOW ISCSI_IBFT_FIND PCI_MMCONFIG"),
+    *_options("edits of the map", "MTRR MTRR_SANITIZER AMD_MEM_ENCRYPT INTEL_TDX_GUEST EFI_SOFT_RESERVE"),
+    *_options("reserved at boot", "ACPI_TABLE_UPGRADE BLK_DEV_INITRD HIBERNATION SWIOTLB INTEL_TXT KEXEC_HANDOVER"),
+    *_options("reserved at boot", "PROVIDE_OHCI1394_DMA_INIT EFI FIRMWARE_MEMMAP CRASH_DUMP DMI"),
+    *_options("log buffer", "LOG_BUF_SHIFT LOG_CPU_MAX_BUF_SHIFT PRINTK_CALLER"),
+    *_options("page tables", "UNMAP_KERNEL_AT_EL0 PAGE_TABLE_ISOLATION MITIGATION_PAGE_TABLE_ISOLATION HIGHPTE"),
+    *_options("page tables", "X86_DIRECT_GBPAGES RODATA_FULL_DEFAULT_ENABLED DEBUG_PAGEALLOC"),
+    *_options("fixmap", "X86_VSYSCALL_EMULATION PARAVIRT PARAVIRT_XXL KVM_GUEST ACPI_APEI_GHES X86_32_IRIS"),
+    *_options("fixmap", "DEBUG_HIGHMEM DEBUG_KMAP_LOCAL"),
+    *_options("data of every page", "PAGE_EXTENSION PAGE_OWNER PAGE_TABLE_CHECK PAGE_POISONING KASAN KMSAN"),
+    *_options("data of every page", "MEM_ALLOC_PROFILING KFENCE KFENCE_NUM_OBJECTS"),
+    *_options("allocator", "MEMCG SLUB SLAB BASE_SMALL BASE_FULL X86_L1_CACHE_SHIFT X86_INTERNODE_CACHE_SHIFT"),
+    *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT"),
+)
+"""The configuration that the model asks for (each name that it does is here) or that settles a size below."""
+
+STRUCTURES: Mapping[str, str] = {
+    "struct_page": "page",
+    "pg_data_t": "pglist_data",
+    "zone": "zone",
+    "per_cpu_pages": "per_cpu_pages",
+    "per_cpu_pageset": "per_cpu_pageset",  # before 5.14
+    "per_cpu_zonestat": "per_cpu_zonestat",
+    "per_cpu_nodestat": "per_cpu_nodestat",
+    "mem_section": "mem_section",
+    "mem_section_usage": "mem_section_usage",
+    "memblock_region": "memblock_region",
+    "numa_memblk": "numa_memblk",
+    "resource": "resource",
+    "e820_entry": "e820_entry",
+    "firmware_map_entry": "firmware_map_entry",
+    "nosave_region": "nosave_region",
+    "device_node": "device_node",
+    "property": "property",
+    "pcpu_alloc_info": "pcpu_alloc_info",
+    "pcpu_group_info": "pcpu_group_info",
+    "pcpu_chunk": "pcpu_chunk",
+    "pcpu_block_md": "pcpu_block_md",
+    "io_tlb_slot": "io_tlb_slot",
+    "io_tlb_area": "io_tlb_area",
+    "printk_info": "printk_info",
+    "prb_desc": "prb_desc",
+    "cma": "cma",
+    "page_ext": "page_ext",
+    "kfence_metadata": "kfence_metadata",
+    "kmem_cache": "kmem_cache",
+    "kmem_cache_node": "kmem_cache_node",
+    "memory_block": "memory_block",
+    "futex_hash_bucket": "futex_hash_bucket",
+    "hlist_head": "hlist_head",
+    "hlist_bl_head": "hlist_bl_head",
+    "list_head": "list_head",
+}
+"""Size in a profile -> the structure whose size it is; a kernel that has none such has no such size."""

@@ -1,0 +1,40 @@
+"""A profile as the YAML that `mmtool.kernel.profile` reads, one line a fact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mmtool.kernel.profile import Option, Profile
+
+_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+
+
+def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
+    """The profile's text; `remarks` are comments behind sizes, by the size's name."""
+    lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{profile.release}"']
+    if profile.config:
+        lines += ["config:", *(f"  {name}: {_value(value)}" for name, value in profile.config.items())]
+    if profile.sizes:
+        lines.append("sizes:")
+        for name, size in profile.sizes.items():
+            remark = (remarks or {}).get(name)
+            lines.append(f"  {name}: {size}" + (f"  # {remark}" if remark else ""))
+    if profile.image:
+        lines += ["image:", *(f"  {name}: {place:#x}" for name, place in profile.image.items())]
+    return "\n".join(lines)
+
+
+def _value(value: Option) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:#x}" if value >= 1 << 16 else str(value)
+    return _text(value)
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
