@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.arch.x86.e820 import E820Table
@@ -75,6 +76,10 @@ class Boot:
     online_nodes: set[int] = field(default_factory=set)
     nodes: dict[int, Pgdat] = field(default_factory=dict)
     zonelists: Zonelists | None = None
+    totalram_pages: int = 0
+    """Pages that are or soon will be the page allocator's (totalram_pages()), CMA's not before it is activated."""
+    efi_boot_services: list[tuple[int, int]] = field(default_factory=list)
+    """What was reserved for EFI's boot services and is freed when the firmware needs it no more: [start, end)."""
     min_free_kbytes: int = 0
     given_back: list[tuple[str, int]] = field(default_factory=list)
     """What was freed after the hand-over: (what, bytes)."""
@@ -111,3 +116,7 @@ class Boot:
     def notes(self, kind: str) -> list[LogNote]:
         """What the machine's log shows of one kind (`firmware.notes`)."""
         return [n for n in self.machine.notes if n.kind == kind]
+
+
+Step = tuple[str, Callable[[Boot], None]]
+"""A step of the boot: its name, which is the kernel's where it has one, and what it does."""

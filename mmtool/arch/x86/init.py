@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mmtool.arch.x86.numa import alloc_node_data
+from mmtool.arch.x86.pgtable import preallocate_vmalloc_pages
+from mmtool.init import late
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE
@@ -119,10 +121,13 @@ def zonelists(boot: Boot) -> None:
 
 
 def mem_init(boot: Boot) -> None:
-    """memblock_free_all(): memory goes to the buddy allocator."""
+    """mem_init(): memory goes to the buddy allocator, and the kernel says how much of it there is."""
     mb, kernel = boot.memblock, boot.kernel
-    memblock_free_all(
+    boot.totalram_pages = memblock_free_all(
         mb.memory.regions, mb.reserved.regions, boot.nodes,
         max_low_pfn=boot.max_pfn if kernel.is_64bit else boot.max_low_pfn,
         highmem=kernel.enabled("HIGHMEM"), mirrored_kernelcore=movable_wish(boot.cmdline, kernel).mirror,
     )  # fmt: skip
+    random = kernel.enabled("RANDOMIZE_MEMORY") and not boot.cmdline.has("nokaslr")
+    if not kernel.release.prints_memory_late:
+        late.print_memory(boot, taken=preallocate_vmalloc_pages(kernel, boot.levels, random=random))

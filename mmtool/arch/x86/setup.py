@@ -6,8 +6,6 @@ puts them in the order of the release.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mmtool.arch.x86 import init_32, numa
 from mmtool.arch.x86.e820 import BIOS_BEGIN, BIOS_END, parse_memmap_opt, parse_memopt
 from mmtool.arch.x86.init import (
@@ -24,16 +22,18 @@ from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
 from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init import late
-from mmtool.init.boot import Boot
+from mmtool.init.boot import Boot, Step
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MemblockPanic
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
-from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_init, hugetlb_setup
+from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
+from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
+from mmtool.mm.memblock.reserve_mem import reserve_mem
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
 from mmtool.mm.swiotlb import swiotlb_init
-from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init, vfs_caches_init_early
+from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init_early
 from mmtool.units import memparse
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
@@ -47,9 +47,6 @@ SMP_CACHE_BYTES = 64
 CPU_ENTRY_AREA_SIZE = 0x3B000
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
 
-Step = tuple[str, Callable[[Boot], None]]
-
-
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
     facts = kernel.release
@@ -61,8 +58,9 @@ def steps(kernel: Kernel) -> list[Step]:
     bios: list[Step] = [("reserve_bios_regions", reserve_bios_regions)]
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
+    cma: list[Step] = [("hugetlb_cma_reserve", hugetlb_cma_reserve)]
     hugetlb: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
-    before = [*hugetlb, *offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
+    before = [*cma, *hugetlb, *offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
     zones: list[Step] = [
         *before, ("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages),
@@ -93,7 +91,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
         ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.max_mapped)),
-        *(hugetlb if not facts.zones_after_setup_arch else []),
+        *([*cma, *hugetlb] if not facts.zones_after_setup_arch else []),
         ("reserve_crashkernel", reserve_crashkernel),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
@@ -109,18 +107,13 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_per_cpu_areas", setup_per_cpu_areas),
         ("build_all_zonelists", zonelists),
         ("hugetlb_setup", hugetlb_setup),
+        ("reserve_mem", reserve_mem),
         ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
         ("vfs_caches_init_early", vfs_caches_init_early),
         ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
         ("swiotlb_init", swiotlb_init),
         ("mem_init", mem_init),
-        ("setup_per_cpu_pageset", late.setup_per_cpu_pageset),
-        ("vfs_caches_init", vfs_caches_init),
-        ("page_alloc_init_late", late.page_alloc_init_late),
-        ("init_per_zone_wmark_min", late.init_per_zone_wmark_min),
-        ("hugetlb_init", hugetlb_init),
-        ("gather_bootmem_prealloc", late.hugetlb_gather),
-        ("hugepage_init", late.hugepage_init),
+        *late.steps(kernel),
     ]
 
 
@@ -337,6 +330,7 @@ def efi_reserve_boot_services(boot: Boot) -> None:
     for region in boot.machine.efi:
         size = region.end - region.start
         if region.type.startswith(("Boot Code", "Boot Data")) and not boot.memblock.is_region_reserved(region.start, size):
+            boot.efi_boot_services.append((region.start, region.end))
             boot.memblock.reserve(region.start, size, owner=f"EFI boot services {region.type[5:].strip().lower()}")
 
 

@@ -195,6 +195,18 @@ def _free_in_zone(zone: Zone, start: int, end: int) -> None:
             start = middle
 
 
+def free_range(zone: Zone, start: int, end: int) -> None:
+    """Free pages [start, end), which the zone did not manage so far, in the largest aligned blocks.
+
+    Models free_reserved_area() and the like, for which managed_pages is the caller's. The kernel frees page by page
+    through per-CPU lists, so that the content of the free lists is the kernel's but not their order.
+    """
+    while start < end:
+        order = _block_order(start, end, zone.top_order)
+        free_pages_ok(zone, start, order)
+        start += 1 << order
+
+
 def _free_largest(zone: Zone, start: int, end: int) -> None:
     """Free the blocks of the largest order from start to end, as runs where the pageblock type is one.
 
