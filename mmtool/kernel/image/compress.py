@@ -46,11 +46,11 @@ def _gzip(data: bytes) -> bytes:
 
 
 def _xz(data: bytes) -> bytes:
-    return _all(lzma.LZMADecompressor(lzma.FORMAT_XZ), data)
+    return _all(lzma.LZMADecompressor(lzma.FORMAT_XZ, LARGEST), data)
 
 
 def _lzma(data: bytes) -> bytes:
-    return _all(lzma.LZMADecompressor(lzma.FORMAT_ALONE), data)
+    return _all(lzma.LZMADecompressor(lzma.FORMAT_ALONE, LARGEST), data)
 
 
 def _bzip2(data: bytes) -> bytes:

@@ -26,7 +26,8 @@ def blob_size(elf: Elf) -> int | None:
     if end < 0:
         return None
     page = -section.address % PAGE
-    for start in range(end - (end - page) % PAGE, max(end - _LARGEST, page - 1), -PAGE):
+    nearest = end - (end - page) % PAGE - PAGE  # The header has a page of its own: code begins at the next.
+    for start in range(nearest, max(end - _LARGEST, page - 1), -PAGE):
         text, read_only = struct.unpack_from("<II", data, start)
         if 0 < text < read_only <= end - start and text % PAGE == 0:
             return -(-(end + len(_SIGNATURE) - start) // PAGE) * PAGE

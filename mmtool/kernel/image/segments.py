@@ -6,7 +6,7 @@ kernel whose own symbol table leaves data out (no CONFIG_KALLSYMS_ALL).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mmtool.kernel.image.elf import Elf, Section
 
@@ -67,8 +67,7 @@ def _data(elf: Elf) -> dict[str, int]:
     if data is not None:
         places |= {"sdata": data.address, "edata": data.end}
     if rodata is not None and data is not None:
-        last = max(s.end for s in elf.sections if rodata.address <= s.address < data.address)
-        places |= {"start_rodata": rodata.address, "end_rodata": _align(last)}
+        places |= {"start_rodata": rodata.address, "end_rodata": _end_between(elf.sections, rodata, data)}
     return places
 
 
@@ -81,8 +80,7 @@ def _init(elf: Elf) -> dict[str, int]:
         return {}
     percpu = [s.address for s in _mapped(elf) if s.name == ".data..percpu"]
     places = {"init_begin": min([text.address, *percpu]), "sinittext": text.address, "einittext": text.end}
-    last = max(s.end for s in _mapped(elf) if text.address <= s.address < after.address)
-    places["init_end"] = _align(last)
+    places["init_end"] = _end_between(_mapped(elf), text, after)
     if locks is not None:
         places |= {"smp_locks": locks.address, "smp_locks_end": locks.end}
     return places
@@ -112,6 +110,11 @@ def _mapped(elf: Elf) -> list[Section]:
             s = Section(s.name, address, s.size, s.offset, s.kind, s.link)
         mapped.append(s)
     return mapped
+
+
+def _end_between(sections: Iterable[Section], first: Section, after: Section) -> int:
+    """The page after the last section from `first` on and before `after`."""
+    return _align(max((s.end for s in sections if first.address <= s.address < after.address), default=first.end))
 
 
 def _align(address: int) -> int:
