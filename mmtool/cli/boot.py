@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import click
 
-from mmtool.cli.options import RANGE, SIZE, output_option
+from mmtool.cli.options import SIZE, MachineChoice, machine_options, output_option
 from mmtool.errors import UsageError
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
@@ -14,46 +14,27 @@ SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "wat
 
 
 @click.command()
-@click.option("--e820", "e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table.")
-@click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's.")
-@click.option("--kernel", "kernel_name", metavar="NAME", help="A release (6.1) or a profile in place of the input's.")
-@click.option("--profile", metavar="FILE", help="A YAML profile of the kernel's build.")
-@click.option("--kernel-base", type=SIZE, metavar="ADDR", help="Where the kernel image lies (/proc/iomem: Kernel code).")
-@click.option("--initrd", type=RANGE, metavar="START-END", help="Where the initial RAM disk lies.")
-@click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table.")
-@click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table.")
-@click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of the machine.")
+@machine_options
 @click.option("--only", metavar="SECTION,...", help=f"Only these sections: {', '.join(SECTIONS)}.")
+@click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
 @output_option("table", "json", "yaml", "csv", "dmesg")
-def boot(
-    e820: str | None,
-    cmdline: str | None,
-    kernel_name: str | None,
-    profile: str | None,
-    kernel_base: int | None,
-    initrd: tuple[int, int] | None,
-    srat: str | None,
-    slit: str | None,
-    cpus: int | None,
-    only: str | None,
-    output: str,
-) -> None:
+def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
 
     Without --e820 it is this machine: its /sys/firmware/memmap and what /proc says of its kernel.
     """
-    from mmtool.firmware.read import read_machine
-    from mmtool.init.main import start_kernel
-    from mmtool.kernel.choose import kernel_for
-    from mmtool.report.boot import render
+    if explain is None:
+        from mmtool.report.boot import render
 
-    sections = _sections(only, output)
-    machine = read_machine(e820, srat=srat, slit=slit)
-    if initrd is not None:
-        machine = replace(machine, initrd=initrd)
-    kernel = kernel_for(machine, kernel_name, profile)
-    booted = start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
-    render(booted, output, sections)
+        sections = _sections(only, output)
+        render(MachineChoice(**machine).boot(), output, sections)
+        return
+
+    from mmtool.report.explain import render_address
+
+    if only is not None or output == "dmesg":
+        raise UsageError("--explain is an answer of its own: it goes neither with --only nor with -o dmesg")
+    render_address(MachineChoice(**machine).boot(), explain, output)
 
 
 def _sections(only: str | None, output: str) -> tuple[str, ...]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.errors import UsageError
 from mmtool.units import parse_size
+
+if TYPE_CHECKING:
+    from mmtool.init.boot import Boot
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,3 +59,57 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
     )
+
+
+MACHINE_OPTIONS = (
+    click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
+    click.option("--capture", metavar="DIR", help="A folder with dmesg.txt, SRAT.aml, SLIT.aml and proc/iomem."),
+    click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's."),
+    click.option("--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's."),
+    click.option("--profile", metavar="FILE", help="A YAML profile of the kernel's build."),
+    click.option("--kernel-base", type=SIZE, metavar="ADDR", help="Where the kernel image lies (/proc/iomem: Kernel code)."),
+    click.option("--initrd", type=RANGE, metavar="START-END", help="Where the initial RAM disk lies."),
+    click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table."),
+    click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table."),
+    click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of the machine."),
+)
+
+
+def machine_options(command: F) -> F:
+    """The options that say which machine is booted, and with which kernel; they arrive as the fields of MachineChoice."""
+    for option in reversed(MACHINE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class MachineChoice:
+    """What the machine options say. Addresses and ranges in bytes."""
+
+    e820: str | None
+    capture: str | None
+    cmdline: str | None
+    kernel: str | None
+    profile: str | None
+    kernel_base: int | None
+    initrd: tuple[int, int] | None
+    srat: str | None
+    slit: str | None
+    cpus: int | None
+
+    def boot(self) -> Boot:
+        """Boot the machine; without a file it is this one. Raises InputError and UsageError."""
+        from mmtool.firmware.read import read_capture, read_machine
+        from mmtool.init.main import start_kernel
+        from mmtool.kernel.choose import kernel_for
+
+        if self.capture is not None and self.e820 is not None:
+            raise UsageError("--capture brings a map of its own; give it or --e820")
+        if self.capture is not None:
+            machine = read_capture(self.capture, srat=self.srat, slit=self.slit)
+        else:
+            machine = read_machine(self.e820, srat=self.srat, slit=self.slit)
+        if self.initrd is not None:
+            machine = replace(machine, initrd=self.initrd)
+        kernel = kernel_for(machine, self.kernel, self.profile)
+        return start_kernel(machine, kernel, cmdline=self.cmdline, kernel_base=self.kernel_base, cpus=self.cpus)

@@ -57,6 +57,24 @@ def read_machine(
     return machine
 
 
+def read_capture(path: str, *, srat: str | None = None, slit: str | None = None) -> Machine:
+    """The Machine in a folder of what a kernel reported: dmesg.txt, beside it SRAT.aml, SLIT.aml and proc/iomem if it
+    has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's. Raises InputError.
+    """
+    folder = Path(path)
+    if not (folder / "dmesg.txt").is_file():
+        raise InputError(path, None, "is not a capture: it has no dmesg.txt; give a log or a map with --e820")
+
+    def table(name: str, given: str | None) -> str | None:
+        return given or (str(folder / name) if (folder / name).is_file() else None)
+
+    machine = read_machine(str(folder / "dmesg.txt"), srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
+    iomem = folder / "proc/iomem"
+    if machine.kernel_base is None and iomem.is_file():
+        machine = replace(machine, kernel_base=parse_iomem(decode(read_bytes(str(iomem))), str(iomem))[1])
+    return machine
+
+
 def read_this_machine(root: Path = Path("/")) -> Machine:
     """This machine, as its kernel shows it: the map, the version, the command line, and as root SRAT and SLIT.
 

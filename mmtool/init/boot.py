@@ -29,6 +29,15 @@ class StepRecord:
     log_end: int
 
 
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """`size` bytes that joined the page allocator after the hand-over, in step `step`."""
+
+    name: str
+    size: int
+    step: str
+
+
 @dataclass
 class Boot:
     """The state that the steps of a boot work on. Pfns are page frame numbers, everything else is in bytes."""
@@ -81,12 +90,16 @@ class Boot:
     efi_boot_services: list[tuple[int, int]] = field(default_factory=list)
     """What was reserved for EFI's boot services and is freed when the firmware needs it no more: [start, end)."""
     min_free_kbytes: int = 0
-    given_back: list[tuple[str, int]] = field(default_factory=list)
-    """What was freed after the hand-over: (what, bytes)."""
+    given_back: list[GivenBack] = field(default_factory=list)
+    """What joined the page allocator after the hand-over, in the order of time."""
     cma_areas: list[CmaArea] = field(default_factory=list)
     """Memory kept for contiguous allocations, in the order in which the areas were made."""
     hugetlb: Hugetlb = field(default_factory=Hugetlb)
     """The pools of huge pages, and how far their options have been read."""
+    owner_steps: dict[str, str] = field(default_factory=dict)
+    """The step in which each owner of reserved memory first took some."""
+    step: str = ""
+    """The step that is being taken."""
     steps: list[StepRecord] = field(default_factory=list)
 
     @property

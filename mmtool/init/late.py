@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmtool.init.boot import Boot, Step
+from mmtool.init.boot import Boot, GivenBack, Step
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm import khugepaged
 from mmtool.mm.free_reserved import Moment, given_back
@@ -78,7 +78,7 @@ def free_reserved_area(boot: Boot, moment: Moment) -> None:
             _manage(boot, zone, end - start)
         if piece.printed:
             boot.log.info(piece.message)
-        boot.given_back.append((piece.name, piece.end - piece.start))
+        boot.given_back.append(GivenBack(piece.name, piece.end - piece.start, boot.step))
 
 
 def _zone_parts(boot: Boot, start: int, end: int) -> list[tuple[Zone, int, int]]:
@@ -142,6 +142,7 @@ def cma_init_reserved_areas(boot: Boot) -> None:
                 zone.pageblocks.set_heads(start, end, MigrateType.CMA)
                 handover.free_range(zone, start, end)
                 _manage(boot, zone, end - start)
+        boot.given_back.append(GivenBack(f"CMA area {area.name}, for movable data", area.size, boot.step))
 
 
 def init_per_zone_wmark_min(boot: Boot) -> None:
@@ -155,6 +156,8 @@ def gather_bootmem_prealloc(boot: Boot) -> None:
         for address, _ in h.pages:
             for zone, start, end in _zone_parts(boot, address, address + h.size):
                 _manage(boot, zone, end - start)
+        if h.pages:
+            boot.given_back.append(GivenBack("huge pages, which MemTotal counts", len(h.pages) * h.size, boot.step))
 
 
 def hugepage_init(boot: Boot) -> None:

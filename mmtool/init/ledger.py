@@ -21,16 +21,21 @@ MEMORY_TYPES = {
 }  # fmt: skip
 """What the firmware's map says is memory of some kind; all else of it may be devices."""
 
-# owner -> option that moves it; owners are those that the steps give to memblock.
 OPTIONS = {
-    "crash kernel": "crashkernel=",
+    "crashkernel": "crashkernel=",
     "swiotlb": "swiotlb=",
     "CMA": "cma=",
     "log buffer": "log_buf_len=",
-    "dentry hash": "dhash_entries=",
-    "inode hash": "ihash_entries=",
+    "Dentry cache": "dhash_entries=",
+    "Inode-cache": "ihash_entries=",
     "huge pages": "hugepages=",
+    "hugetlb": "hugetlb_cma=",
+    "reserve_mem": "reserve_mem=",
+    "soft reserved": "efi=nosoftreserve",
+    "direct-map page tables": "nogbpages",
+    "per-CPU": "nr_cpus=",
 }
+"""The option that moves what an owner takes, by how the owner's name begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,6 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
     """
     mb = boot.memblock
     takes: dict[str, int] = defaultdict(int)
-    step_of: dict[str, str] = {}
     memory = [(r.base, r.end) for r in mb.memory.regions]
     left = [piece for r in mb.reserved.regions for piece in _overlap((r.base, r.end), memory)]
     whole = sum(end - start for start, end in left)
@@ -122,8 +126,8 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
         whole -= amount
         for piece in pieces:
             left = [p for r in left for p in _without(r, [piece])]
-        step_of.setdefault(owner, _step_that_took(boot, start))
-    lines = [LedgerLine(owner, n, step_of[owner], _option(owner)) for owner, n in sorted(takes.items(), key=lambda t: -t[1])]
+    largest_first = sorted(takes.items(), key=lambda taken: -taken[1])
+    lines = [LedgerLine(owner, n, boot.owner_steps.get(owner, ""), _option(owner)) for owner, n in largest_first]
     if whole:
         lines.append(LedgerLine("reserved, owner not recorded", whole, ""))
     split = _split_pages(boot)
@@ -134,14 +138,6 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
 
 def _option(owner: str) -> str:
     return next((option for name, option in OPTIONS.items() if owner.startswith(name)), "")
-
-
-def _step_that_took(boot: Boot, address: int) -> str:
-    """The first step after which the address was reserved."""
-    for step in boot.steps:
-        if any(which == "reserved" and what == "add" and a <= address < b for which, what, a, b in step.memblock):
-            return step.name
-    return ""
 
 
 def _split_pages(boot: Boot) -> int:
@@ -156,7 +152,7 @@ def _split_pages(boot: Boot) -> int:
 
 def _given_back(boot: Boot) -> list[LedgerLine]:
     """What is freed after the hand-over: a negative amount a piece."""
-    return [LedgerLine(f"given back: {name}", -amount, "later") for name, amount in boot.given_back]
+    return [LedgerLine(f"given back: {piece.name}", -piece.size, piece.step) for piece in boot.given_back]
 
 
 def _overlap(r: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

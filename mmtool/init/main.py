@@ -40,11 +40,14 @@ def start_kernel(
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
     for name, step in setup.steps(kernel):
+        boot.step = name
         before, lines = boot.memblock.snapshot(), len(log.lines)
         try:
             step(boot)
         except (MemblockPanic, MemblockBug) as e:
             raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
+        for _, _, owner in boot.memblock.ledger.entries:
+            boot.owner_steps.setdefault(owner, name)
         boot.steps.append(StepRecord(name, tuple(boot.memblock.changes_since(before)), lines, len(log.lines)))
     return boot
 

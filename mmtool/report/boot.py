@@ -15,7 +15,7 @@ from mmtool.mm.memblock import MemblockRegion
 from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.report.buddy import free_lists
-from mmtool.report.table import Kind, Table, columns, csv_table, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
 PAGE_SHIFT = 12
 MEMBLOCK_FLAGS = {
@@ -28,14 +28,8 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     """Print a boot to standard output; `sections` are those asked for, in their order."""
     if output == "dmesg":
         sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
-    elif output == "json":
-        import json
-
-        sys.stdout.write(json.dumps(document(boot, sections)) + "\n")
-    elif output == "yaml":
-        import yaml
-
-        yaml.safe_dump(document(boot, sections), sys.stdout, sort_keys=False, default_flow_style=None)
+    elif output in ("json", "yaml"):
+        print_document(document(boot, sections), output)
     elif output == "csv":
         chosen = sections[0] if len(sections) == 1 else "zones"
         sys.stdout.write(csv_table(TABLES[chosen](boot)))

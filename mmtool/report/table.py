@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +20,8 @@ class Kind(Enum):
     """Bytes from 0; hex everywhere."""
     SIZE = "size"
     """Bytes; a table shows them as people say them and exact, CSV as the number."""
+    SIZE_ONLY = "size only"
+    """Bytes, which may be negative; a table shows them as people say them, CSV as the number."""
     PAGES = "pages"
     """Pages of 4 KiB; a table adds what that is in bytes."""
 
@@ -49,6 +52,8 @@ def cell(value: Any, kind: Kind, *, exact: bool) -> Any:
         return f"{value:#x}"
     if exact or kind in (Kind.TEXT, Kind.COUNT):
         return value
+    if kind is Kind.SIZE_ONLY:
+        return ("-" if value < 0 else "") + human(abs(value))
     size = value << 12 if kind is Kind.PAGES else value
     return f"{value} ({human(size)})" if size >= 1024 else f"{value}"
 
@@ -79,9 +84,21 @@ def csv_table(table: Table) -> str:
     return out.getvalue()
 
 
+def print_document(doc: dict[str, Any], output: str) -> None:
+    """A document for scripts on standard output, as json or yaml."""
+    if output == "json":
+        import json
+
+        sys.stdout.write(json.dumps(doc) + "\n")
+    else:
+        import yaml
+
+        yaml.safe_dump(doc, sys.stdout, sort_keys=False, default_flow_style=None)
+
+
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
     """Columns from titles (text) and (title, kind) pairs."""
     return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
 
 
-__all__: Sequence[str] = ["Column", "Kind", "Table", "cell", "columns", "csv_table", "text_tables"]
+__all__: Sequence[str] = ["Column", "Kind", "Table", "cell", "columns", "csv_table", "print_document", "text_tables"]

@@ -44,6 +44,7 @@ LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 LOG_ALIGN, PRB_AVGBITS, PRB_DESC_SIZE, PRINTK_INFO_SIZE = 4, 5, 24, 88
 HPET_NAME_SIZE, IOAPIC_NAME_SIZE = 9, 11
 SMP_CACHE_BYTES = 64
+MEMATTR_HEAD_SIZE = 16
 CPU_ENTRY_AREA_SIZE = 0x3B000
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
 
@@ -58,13 +59,10 @@ def steps(kernel: Kernel) -> list[Step]:
     bios: list[Step] = [("reserve_bios_regions", reserve_bios_regions)]
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
-    cma: list[Step] = [("hugetlb_cma_reserve", hugetlb_cma_reserve)]
-    hugetlb: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
-    before = [*cma, *hugetlb, *offline, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline]
+    huge: list[Step] = [("hugetlb_cma_reserve", hugetlb_cma_reserve), ("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
-    zones: list[Step] = [
-        *before, ("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages),
-    ]  # fmt: skip
+    area: list[Step] = [("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
+    zones = [*offline, *area, *huge, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline, *area]
     return [
         *early,
         *(bios if facts.reserves_early else []),
@@ -91,7 +89,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
         ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.max_mapped)),
-        *([*cma, *hugetlb] if not facts.zones_after_setup_arch else []),
+        *(huge if not facts.zones_after_setup_arch else []),
         ("reserve_crashkernel", reserve_crashkernel),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
@@ -210,9 +208,20 @@ def efi_init(boot: Boot) -> None:
     """efi_init(): MMIO that the EFI map declares leaves the E820 map (efi_remove_e820_mmio()), as the log tells."""
     if boot.cmdline.has("add_efi_memmap") and boot.machine.efi:
         do_add_efi_memmap(boot)
+    efi_memattr_init(boot)
     for note in boot.notes("efi_remove_mmio"):
         start, end = note.values[:2]
         boot.e820.range_remove(start, end - start, E820Type.RESERVED)
+
+
+def efi_memattr_init(boot: Boot) -> None:
+    """efi_memattr_init(): the memory attributes table stays reserved, and its page is not given back.
+
+    How many entries follow its head no log says; the head alone stands for it.
+    """
+    for note in boot.notes("efi_table"):
+        if note.text == "MEMATTR":
+            boot.memblock.reserve(note.values[0], MEMATTR_HEAD_SIZE, owner="EFI memory attributes")
 
 
 def do_add_efi_memmap(boot: Boot) -> None:
