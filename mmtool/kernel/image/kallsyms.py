@@ -20,7 +20,9 @@ _DIGITS = b"".join(b"%d\0" % i for i in range(10))
 _FEWEST, _MOST = 16, 1 << 24
 _LONGEST = 1024  # KSYM_NAME_LEN is 512 since 6.1
 _TABLE = 8192  # bytes: the table of tokens takes less than 2 KiB
-_TRIES = 100  # places that look like the beginning of the names but are not, before the search is given up
+# When to give up the search in what only looks like a table: places tried, bytes looked through.
+_TRIES, _WORK = 1000, 1 << 34
+_WALK = 1 << 16  # bytes that could be looked through in the time that it takes to walk through some names
 
 Meaning = Callable[[Sequence[int], int, int], list[int]]
 
@@ -53,16 +55,19 @@ def read_kallsyms(data: bytes, address: int, bits: int) -> dict[str, int]:
 
 
 def _find_tokens(data: bytes) -> _Tokens | None:
-    at = data.find(_DIGITS)
-    while at >= 0:
-        start = _back(data, at, ord("0"))
-        if at - start < _TABLE:
-            # What comes before may end without a zero byte or with several: the table begins at an aligned place.
-            earliest = data.rfind(b"\0", 0, max(start - 1, 0)) - 8
-            for candidate in range(max(earliest // 4 * 4, start - _TABLE, 0), at, 4):
-                if (tokens := _tokens_at(data, candidate, at)) is not None:
-                    return tokens
+    at = -1
+    for _ in range(_TRIES):
         at = data.find(_DIGITS, at + 1)
+        if at < 0:
+            break
+        start = _back(data, at, ord("0"))
+        if at - start >= _TABLE:
+            continue
+        # What comes before may end without a zero byte or with several: the table begins at an aligned place.
+        earliest = max(data.rfind(b"\0", 0, max(start - 1, 0)) - 8, start - _TABLE, 0)
+        for candidate in range(earliest // 4 * 4, data.index(b"\0", start) + 1, 4):
+            if (tokens := _tokens_at(data, candidate, at)) is not None:
+                return tokens
     return None
 
 
@@ -94,7 +99,7 @@ def _tokens_at(data: bytes, start: int, digits: int) -> _Tokens | None:
 
 def _find_names(data: bytes, tokens: _Tokens, align: int) -> tuple[int, list[str]] | None:
     """Where the count of symbols lies, and the names: the count before the tokens that its names and markers fit."""
-    limit, tries = tokens.start, _TRIES
+    limit, work = tokens.start, _WORK
     words = memoryview(data)[limit % 4 : limit].cast("I")
     for i in range(len(words) - 1, -1, -1):
         at = limit % 4 + 4 * i
@@ -102,13 +107,11 @@ def _find_names(data: bytes, tokens: _Tokens, align: int) -> tuple[int, list[str
             continue
         # Each part of the table is aligned as pointers are; from 7.x on, without pointers, as the count is.
         for start, step in ((at + 4, 4), (at + align, align)):
-            if not _has_markers(data, start, limit, words[i]):
-                continue
             names = _names(data, start, limit, words[i], step)
             if names is not None:
                 return at, [_expand(data[s + skip : e], tokens.text) for s, skip, e in names]
-            tries -= 1
-        if tries < 0:
+        work -= limit - at + _WALK
+        if work < 0:
             break
     return None
 
@@ -125,6 +128,8 @@ def _has_markers(data: bytes, start: int, limit: int, count: int) -> bool:
 
 def _names(data: bytes, start: int, limit: int, count: int, align: int) -> list[tuple[int, int, int]] | None:
     """(start, bytes of the length, end) of each name, if the markers of `count` names follow them."""
+    if not _has_markers(data, start, limit, count):
+        return None
     names = _names_until(data, start, limit, count)
     if len(names) < count:
         return None
