@@ -14,10 +14,15 @@ from mmtool.units import parse_size
 if TYPE_CHECKING:
     from mmtool.init.boot import Boot
 
+    IntParam = click.ParamType[int]
+    RangeParam = click.ParamType[tuple[int, int]]
+else:  # click made its types generic only in 8.2
+    IntParam = RangeParam = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Size(click.ParamType):
+class Size(IntParam):
     """A size or an address, as the kernel's memparse reads it."""
 
     name = "size"
@@ -31,7 +36,7 @@ class Size(click.ParamType):
             self.fail(str(e), param, ctx)
 
 
-class Range(click.ParamType):
+class Range(RangeParam):
     """START-END, both inclusive as in a log; becomes a half-open pair of ints."""
 
     name = "range"
@@ -67,7 +72,9 @@ MACHINE_OPTIONS = (
     click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's."),
     click.option("--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's."),
     click.option("--profile", metavar="FILE", help="A YAML profile of the kernel's build."),
-    click.option("--kernel-base", type=SIZE, metavar="ADDR", help="Where the kernel image lies (/proc/iomem: Kernel code)."),
+    click.option(
+        "--kernel-base", type=SIZE, metavar="ADDR", help="Where the kernel image lies (/proc/iomem: Kernel code)."
+    ),
     click.option("--initrd", type=RANGE, metavar="START-END", help="Where the initial RAM disk lies."),
     click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table."),
     click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table."),
@@ -76,7 +83,7 @@ MACHINE_OPTIONS = (
 
 
 def machine_options(command: F) -> F:
-    """The options that say which machine is booted, and with which kernel; they arrive as the fields of MachineChoice."""
+    """The options that say which machine is booted with which kernel; they arrive as fields of MachineChoice."""
     for option in reversed(MACHINE_OPTIONS):
         command = option(command)
     return command

@@ -47,7 +47,7 @@ def decode(data: bytes) -> str:
 def plain(line: str) -> str:
     """What the kernel said in one raw line."""
     m = _PREFIX.match(line)
-    return (line[m.end():] if m else line).rstrip()
+    return (line[m.end() :] if m else line).rstrip()
 
 
 def kernel_lines(text: str) -> list[tuple[int, str]]:
@@ -59,7 +59,7 @@ def kernel_lines(text: str) -> list[tuple[int, str]]:
     out: list[tuple[int, str]] = []
     for number, line in enumerate(text.split("\n"), 1):
         m = _PREFIX.match(line)
-        words = line[m.end():] if m else line
+        words = line[m.end() :] if m else line
         # printk pads the seconds to five places, so a stamp from the boot holds this
         if "[ " in words and (cuts := [inner.start() for inner in _INNER.finditer(words)]):
             pieces = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]

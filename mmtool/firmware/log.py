@@ -178,7 +178,7 @@ def _version(boot: _Boot, number: int, words: str, head: str) -> None:
 
 def _cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
     if boot.cmdline is None:
-        boot.cmdline = words[len(head):].strip()
+        boot.cmdline = words[len(head) :].strip()
         _warn_of_cut(boot, number, words)
 
 
@@ -192,8 +192,8 @@ _LONGEST = 940
 
 
 def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
-    """"Kernel command line: ", since 6.19 in several lines of which all but the last end in a backslash."""
-    text = words[len(head):].strip()
+    """ "Kernel command line: ", since 6.19 in several lines of which all but the last end in a backslash."""
+    text = words[len(head) :].strip()
     if boot.late_cmdline is None:
         boot.late_cmdline = text
         if boot.cmdline is None:
@@ -212,9 +212,9 @@ _MEM = re.compile(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
 
 
 def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
-    """"output: 0x0000000002000000" of the decompressor: the physical place that it unpacks the kernel to."""
-    if boot.version_line is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head):]):
-        boot.kernel_base = int(words[len(head):], 16)
+    """ "output: 0x0000000002000000" of the decompressor: the physical place that it unpacks the kernel to."""
+    if boot.version_line is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head) :]):
+        boot.kernel_base = int(words[len(head) :], 16)
 
 
 def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -257,13 +257,13 @@ _SRAT_CPU = re.compile(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d
 
 
 def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
-    if region := parse_region(words[len(head):].lstrip(), len(boot.efi)):
+    if region := parse_region(words[len(head) :].lstrip(), len(boot.efi)):
         # some releases print the map once more after they changed it
         boot.efi_done = boot.efi_done or (bool(boot.efi) and region.number <= boot.efi[-1].number)
         if not boot.efi_done and region.end > region.start:
             boot.efi.append(region)
         return
-    for name, address in parse_tables(words[len(head):]):
+    for name, address in parse_tables(words[len(head) :]):
         boot.note("efi_table", (address,), number, name)
     _note(boot, number, words, head)
 

@@ -48,7 +48,9 @@ def _memblock(boot: Boot, address: int) -> Iterator[Finding]:
     node = f"memory of node {memory.nid}" if mb.valid_node(memory.nid) else "memory"
     yield Finding("memblock.memory", node, memory.base, memory.end)
     for start, end, owner in mb.ledger.overlapping(address, address + 1):
-        yield Finding("memblock.reserved", f"{owner}, reserved in {boot.owner_steps.get(owner, 'start_kernel')}", start, end)
+        yield Finding(
+            "memblock.reserved", f"{owner}, reserved in {boot.owner_steps.get(owner, 'start_kernel')}", start, end
+        )
     yield from _zone(boot, address)
 
 
@@ -71,4 +73,9 @@ def _free_block(zone: Zone, pfn: int) -> Finding:
     head, order = found
     label = zone.free_area.migratetype(head, order).label
     start = head << PAGE_SHIFT
-    return Finding("page allocator", f"free, in a block of order {order} and type {label}", start, start + (1 << order + PAGE_SHIFT))
+    return Finding(
+        "page allocator",
+        f"free, in a block of order {order} and type {label}",
+        start,
+        start + (1 << order + PAGE_SHIFT),
+    )

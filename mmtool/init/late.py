@@ -1,4 +1,4 @@
-"""What start_kernel() does when memory has been handed over: init/main.c from mem_init() on, and the initcalls of mm/."""
+"""What start_kernel() does once memory was handed over: init/main.c after mem_init(), and the initcalls of mm/."""
 
 from __future__ import annotations
 

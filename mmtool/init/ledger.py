@@ -108,7 +108,7 @@ def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
 
 
 def _reserved(boot: Boot) -> list[LedgerLine]:
-    """What memblock still held when the page allocator took over, byte for byte by owner; then what lies in split pages.
+    """What memblock still held when the page allocator took over, by owner; then what lies in split pages.
 
     Where several own a byte, the one that took the smallest range names it.
     """

@@ -20,7 +20,12 @@ E820_MAX_ENTRIES_ZEROPAGE = 128
 
 
 def start_kernel(
-    machine: Machine, kernel: Kernel, *, cmdline: str | None = None, kernel_base: int | None = None, cpus: int | None = None
+    machine: Machine,
+    kernel: Kernel,
+    *,
+    cmdline: str | None = None,
+    kernel_base: int | None = None,
+    cpus: int | None = None,
 ) -> Boot:
     """Boot `machine` with `kernel` in the model.
 

@@ -8,8 +8,7 @@ from mmtool.firmware.machine import Machine
 from mmtool.kernel.profile import Option
 from mmtool.kernel.release import Version, parse_version
 
-
-# The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20-generic 5.13.14)".
+# The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20 5.13.14)".
 _STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
 
 FOR_ANYBODY = 128

@@ -78,4 +78,3 @@ class Kernel:
         """MIGRATE_TYPES: unmovable, movable, reclaimable, highatomic, and CMA and isolate where they are built in."""
         isolation = any(self.enabled(o) for o in ("MEMORY_HOTREMOVE", "CMA", "HUGETLB_PAGE", "CONTIG_ALLOC"))
         return 4 + self.enabled("CMA") + isolation
-

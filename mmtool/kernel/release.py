@@ -89,7 +89,7 @@ class Release:
 
     # mm/percpu.c, arch/x86/kernel/setup_percpu.c
     percpu_depopulates: bool = _since(5, 14)
-    """Chunks without use have lists of their own, and accounted ones do not (percpu: implement partial chunk depopulation)."""
+    """Unused chunks have lists of their own, accounted ones do not (percpu: implement partial chunk depopulation)."""
     cpu_local_masks_are_four: bool = _until(6, 5)
     """setup_cpu_local_masks() allocates masks of initialised, calling-in, called-out and sibling CPUs; then one."""
 
@@ -118,7 +118,7 @@ class Release:
     crashkernel_rounds_memory: bool = _since(5, 19)
     """Ranges are compared with the size of memory rounded up to 128 MiB."""
     crashkernel_must_fit: bool = _since(6, 12)
-    """No place is looked for when all memory is asked for (crash: fix crash memory reserve exceed system memory bug)."""
+    """Nothing is tried when all memory is asked for (crash: fix crash memory reserve exceed system memory bug)."""
     crashkernel_from_cma: bool = _since(6, 17)
     """crashkernel=SIZE,cma (kdump: implement reserve_crashkernel_cma)."""
     crashkernel_warnings_have_prefix: bool = _since(6, 9)

@@ -178,9 +178,7 @@ def hugepages_setup(boot: Boot, text: str) -> None:
         return
     target: Hstate | Hugetlb = state.parsed if state.hstates and state.parsed else state
     if state.last_count is target:
-        log.warn(
-            f"HugeTLB: hugepages= specified twice without interleaving hugepagesz=, ignoring hugepages={text}"
-        )
+        log.warn(f"HugeTLB: hugepages= specified twice without interleaving hugepagesz=, ignoring hugepages={text}")
         return
     if not boot.kernel.release.hugetlb_takes_nodes:
         m = _NUMBER.match(text)

@@ -124,9 +124,7 @@ def _sizes_from_percent(boot: Boot, asked: HugetlbCma) -> bool:
     if asked.percent:
         before, asked.size = asked.size, asked.size // gigantic * gigantic
         if not asked.size:
-            boot.log.warn(
-                f"hugetlb_cma: reservation size rounded down to 0 from {before >> 20} MiB ({asked.percent}%)"
-            )
+            boot.log.warn(f"hugetlb_cma: reservation size rounded down to 0 from {before >> 20} MiB ({asked.percent}%)")
     for nid, percent in asked.percent_per_node.items():
         before, asked.per_node[nid] = asked.per_node[nid], asked.per_node[nid] // gigantic * gigantic
         if before and not asked.per_node[nid]:

@@ -138,7 +138,7 @@ class Emulation:
             size = ((first.end - first.start) >> 12) // count << 12
             size = -(-max(size, FAKE_NODE_MIN_SIZE) // FAKE_NODE_MIN_SIZE) * FAKE_NODE_MIN_SIZE
             before = nid
-            for block in iter(lambda n=first.nid: next((b for b in self.physical if b.nid == n), None), None):
+            while block := next((b for b in self.physical if b.nid == first.nid), None):
                 end = self._respect_dma32(block.start + size)
                 self._take(nid % self.max_nodes, block, min(end, block.end) - block.start)
                 nid += 1

@@ -60,7 +60,7 @@ class NumaInfo:
         self.meminfo.append(NumaMemblk(start, end, nid))
 
     def set_distance(self, a: int, b: int, value: int, log: KernelLog) -> None:
-        """numa_set_distance(): the table is made for the nodes known at the first call; senseless values are ignored."""
+        """numa_set_distance(): the table is made for the nodes known at first; senseless values are ignored."""
         if not self.distance:
             count = max(self.nodes_parsed | {b.nid for b in self.meminfo}, default=0) + 1
             self.distance = [
@@ -82,7 +82,7 @@ def cleanup_meminfo(blocks: list[NumaMemblk], mb: Memblock, kernel: Kernel, max_
     """
     low, high = 0, max_pfn << PAGE_SHIFT
     if kernel.release.numa_clips_to_dram:
-        low, high = mb.start_of_DRAM(), mb.end_of_DRAM()
+        low, high = mb.start_of_DRAM(), mb.end_of_DRAM() or 0
     kept = []
     for b in blocks:
         if not mb.overlaps_region(mb.memory, b.start, b.end - b.start):
@@ -130,7 +130,7 @@ def _join_neighbours(blocks: list[NumaMemblk], i: int, log: KernelLog) -> None:
 
 
 def register_meminfo(info: NumaInfo, mb: Memblock) -> None:
-    """numa_register_meminfo(): give memblock's memory its nodes; nodes that hold kernel memory are not hot-pluggable."""
+    """numa_register_meminfo(): gives memblock's memory its nodes; none that holds the kernel is hot-pluggable."""
     for b in info.meminfo:
         mb.set_node(b.start, b.end - b.start, mb.memory, b.nid)
     for b in info.meminfo:

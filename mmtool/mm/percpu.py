@@ -111,7 +111,7 @@ def _embed_first_chunk(boot: Boot, info: AllocInfo) -> None:
 
 
 def _setup_first_chunk(boot: Boot, info: AllocInfo, base: int) -> None:
-    """pcpu_setup_first_chunk(): groups, unit maps, the lists of chunks, then the chunks that describe the first areas."""
+    """pcpu_setup_first_chunk(): groups, unit maps, lists of chunks, then the chunks for the first areas."""
     mb, facts = boot.memblock, boot.kernel.release
     word = 8 if boot.kernel.is_64bit else 4
     groups, cpus = len(info.groups), boot.cpus

@@ -55,7 +55,9 @@ def dmesg_lines(boot: Boot) -> list[str]:
 def heading(boot: Boot) -> str:
     """One line: which kernel was booted, and how sure its sizes are."""
     profile = boot.kernel.profile
-    sure = f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
+    sure = (
+        f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
+    )
     return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
 
 
@@ -64,7 +66,7 @@ def _hex_range(start: int, end: int) -> dict[str, str]:
 
 
 def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The mmtool.boot/1 document: addresses as hex strings, counts as numbers. Always with arch, kernel and command line."""
+    """The mmtool.boot/1 document: addresses as hex strings, counts as numbers."""
     kernel = boot.kernel
     doc: dict[str, Any] = {
         "schema": "mmtool.boot/1",
@@ -122,9 +124,7 @@ def _memblock(boot: Boot) -> dict[str, Any]:
     mb = boot.memblock
     return {
         "memory": [_region(boot, r) for r in mb.memory.regions if r.size],
-        "reserved": [
-            {**_region(boot, r), "owners": mb.owners(r.base, r.size)} for r in mb.reserved.regions if r.size
-        ],
+        "reserved": [{**_region(boot, r), "owners": mb.owners(r.base, r.size)} for r in mb.reserved.regions if r.size],
     }
 
 
@@ -286,7 +286,10 @@ def _steps_table(boot: Boot) -> Table:
         "steps", "Steps of the boot, and what each did to memblock",
         columns("step", "does", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE)),
     )  # fmt: skip
-    words = {"add": {"memory": "adds memory", "reserved": "reserves"}, "remove": {"memory": "removes memory", "reserved": "frees"}}
+    words = {
+        "add": {"memory": "adds memory", "reserved": "reserves"},
+        "remove": {"memory": "removes memory", "reserved": "frees"},
+    }
     for s in boot.steps:
         if not s.memblock:
             t.rows.append((s.name, "", None, None, None))
@@ -297,5 +300,6 @@ def _steps_table(boot: Boot) -> Table:
 
 TABLES = {
     "firmware": _firmware_table, "memblock": _memblock_table, "nodes": _nodes_table, "zones": _zones_table,
-    "zonelists": _zonelists_table, "buddy": _buddy_table, "watermarks": _watermarks_table, "vmalloc": _vmalloc_table, "steps": _steps_table,
+    "zonelists": _zonelists_table, "buddy": _buddy_table, "watermarks": _watermarks_table,
+    "vmalloc": _vmalloc_table, "steps": _steps_table,
 }  # fmt: skip

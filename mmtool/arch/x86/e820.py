@@ -237,7 +237,7 @@ class E820Table:
         return start
 
     def _lowest_gap(self) -> tuple[int, int] | None:
-        """e820_search_gap() up to 6.18: downwards, so that of equal gaps the lowest wins; below the first entry is none."""
+        """e820_search_gap() up to 6.18: downwards, of equal gaps the lowest; below the first entry is none."""
         best: tuple[int, int] | None = None
         last = FOUR_GIB
         for e in reversed(self.entries):

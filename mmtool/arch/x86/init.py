@@ -63,7 +63,7 @@ def zone_sizes_init(boot: Boot) -> None:
 
 
 def alloc_flat_mem_map(boot: Boot) -> None:
-    """alloc_node_mem_map() and setup_usemap(), with FLATMEM: struct pages of a node's whole span, flags of its pageblocks."""
+    """alloc_node_mem_map() and setup_usemap(), with FLATMEM: struct pages of a node's span, pageblock flags."""
     k, mb = boot.kernel, boot.memblock
     unit = 1 << k.max_page_order
     for nid, node in sorted(boot.nodes.items()):
@@ -115,9 +115,7 @@ def alloc_offline_node_data(boot: Boot) -> None:
 
 def zonelists(boot: Boot) -> None:
     """build_all_zonelists() at boot."""
-    boot.zonelists = build_all_zonelists(
-        boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log
-    )
+    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
 
 
 def mem_init(boot: Boot) -> None:

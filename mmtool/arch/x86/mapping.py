@@ -51,9 +51,10 @@ class RangeSet:
 
 @dataclass
 class PageTables:
-    """Which tables of the direct map exist, by the number of the range that one covers; `alloc` gives a page for a new one.
+    """Which tables of the direct map exist, by the number of the range that one covers.
 
-    `levels` of tables above the last (4 or 5 on x86-64). Leaves of 1 GiB and 2 MiB are kept as ranges.
+    `alloc` gives a page for a new one. `levels` of tables above the last (4 or 5 on x86-64). Leaves of 1 GiB
+    and 2 MiB are kept as ranges.
     """
 
     levels: int
@@ -108,7 +109,7 @@ class PageTables:
         return last
 
     def _map_pmds(self, start: int, end: int, use_2m: bool) -> int:
-        """phys_pmd_init(): large leaves where they are allowed and no table is there yet, else a table of 4 KiB pages."""
+        """phys_pmd_init(): large leaves where allowed and no table is there yet, else a table of 4 KiB pages."""
         size = 1 << self.pmd_shift
         first, after = start >> self.pmd_shift, _up(end, size) >> self.pmd_shift
         if use_2m and not any(first <= n < after for n in self.pte):
@@ -206,7 +207,7 @@ def early_pgt_buf_pages(boot: Boot) -> int:
 
 
 class DirectMapping:
-    """init_mem_mapping(): maps all memory, from the top down in growing steps, page tables out of what is mapped already."""
+    """init_mem_mapping(): maps all memory from the top down in growing steps, page tables out of what is mapped."""
 
     def __init__(self, boot: Boot) -> None:
         self.boot, self.mb = boot, boot.memblock
@@ -231,7 +232,9 @@ class DirectMapping:
             self.pgt_buf_end += PAGE_SIZE
             return
         if self.min_mapped < self.max_mapped:
-            self.mb.phys_alloc_range(PAGE_SIZE, PAGE_SIZE, self.min_mapped, self.max_mapped, owner="direct-map page tables")
+            self.mb.phys_alloc_range(
+                PAGE_SIZE, PAGE_SIZE, self.min_mapped, self.max_mapped, owner="direct-map page tables"
+            )
 
     def _init_memory_mapping(self, start: int, end: int) -> None:
         k = self.boot.kernel
@@ -300,10 +303,12 @@ class DirectMapping:
 
 
 def setup_cpu_entry_area_ptes(boot: Boot) -> None:
-    """setup_cpu_entry_area_ptes() of i386, and before it permanent_kmaps_init(): tables for areas above the direct map."""
+    """setup_cpu_entry_area_ptes() of i386, before it permanent_kmaps_init(): tables above the direct map."""
     tables = cpu_entry_area_tables(boot.kernel) + boot.kernel.enabled("HIGHMEM")
     for _ in range(max(tables - boot.pgt_buf_left, 0)):
-        boot.memblock.phys_alloc_range(PAGE_SIZE, PAGE_SIZE, ISA_END, boot.max_mapped, owner="page tables of fixed areas")
+        boot.memblock.phys_alloc_range(
+            PAGE_SIZE, PAGE_SIZE, ISA_END, boot.max_mapped, owner="page tables of fixed areas"
+        )
 
 
 def init_mem_mapping(boot: Boot) -> None:

@@ -32,7 +32,7 @@ def variable_ranges(notes: Iterable[LogNote]) -> list[tuple[int, int, int]]:
 
 
 def cached_ranges(variable: list[tuple[int, int, int]], tom2: int) -> list[tuple[int, int]]:
-    """x86_get_mtrr_mem_range(): what is write-back and not made uncachable again; `tom2` is AMD's top of memory, or 0."""
+    """x86_get_mtrr_mem_range(): what is write-back and not uncachable again; `tom2`: AMD's top of memory, or 0."""
     ranges = [(FOUR_GIB, tom2)] if tom2 > FOUR_GIB else []
     ranges += [(base, base + size) for base, size, kind in variable if kind == WRITE_BACK]
     for base, size, kind in variable:
@@ -56,7 +56,7 @@ def _without(r: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
 def mtrr_trim_uncached_memory(boot: Boot) -> bool:
     """mtrr_trim_uncached_memory(): RAM that no MTRR caches becomes reserved. True when the map changed.
 
-    Needs the registers in the log, an uncachable default type, and registers of no other type than write-back and uncachable.
+    Needs the registers in the log, an uncachable default type, and no type but write-back and uncachable.
     """
     default = boot.notes("mtrr_default")
     variable = variable_ranges(boot.machine.notes)

@@ -93,7 +93,7 @@ def memblock_dump_all(boot: Boot) -> None:
 
 
 def _log_initmem(boot: Boot, nid: int) -> None:
-    """setup_node_data() of before 3.17: the span of a node's blocks, its start rounded up to the largest zone alignment."""
+    """setup_node_data() of before 3.17: the span of a node's blocks, rounded up to the largest zone alignment."""
     align = 1 << (boot.kernel.max_page_order + PAGE_SHIFT)
     blocks = [b for b in boot.numa.meminfo if b.nid == nid]
     start = -(-min(b.start for b in blocks) // align) * align
@@ -116,7 +116,7 @@ def acpi_numa_init(boot: Boot) -> None:
     """
     srat = boot.machine.srat
     assert srat is not None
-    # Kernels that do not print the CPUs' entries hide the order; then the numbers in the log's other lines stand for it.
+    # Kernels that do not print the CPUs' entries hide the order; the numbers in other lines stand for it.
     nodes = {pxm: nid for nid, pxm in (n.values[:2] for n in boot.notes("srat_node"))} if not srat.cpus else {}
     for cpu in srat.cpus:
         if cpu.enabled:
@@ -209,7 +209,5 @@ def _hole_bytes(boot: Boot, start: int, end: int) -> int:
     if first >= last:
         return 0
     mb = boot.memblock
-    pages = sum(
-        max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes)
-    )
+    pages = sum(max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes))
     return (last - first - pages) << PAGE_SHIFT

@@ -1,4 +1,4 @@
-"""Where x86 puts things in virtual memory: pgtable_32_areas.h, fixmap.h, pgtable_64_types.h (Documentation/arch/x86/x86_64/mm.rst).
+"""Where x86 puts things in virtual memory: pgtable_32_areas.h, fixmap.h, pgtable_64_types.h.
 
 All addresses and sizes are bytes; ranges are half-open.
 """
@@ -38,7 +38,7 @@ def fixmap_pages(kernel: Kernel) -> int:
 
 
 def cpu_entry_area_pages(kernel: Kernel) -> int:
-    """Pages of struct cpu_entry_area on i386: GDT, entry stack, TSS, debug store; with guards and a double fault stack."""
+    """Pages of struct cpu_entry_area on i386: GDT, entry stack, TSS, debug store, guards, double fault stack."""
     tss = 5 if kernel.release.tss_has_second_bitmap else 3
     guarded = 3 if kernel.release.doublefault_stack_in_entry_area else 0
     return 1 + 1 + guarded + tss + 1 + DEBUG_STORE_BUFFER_PAGES
@@ -118,6 +118,9 @@ def vmalloc_layout(kernel: Kernel, max_low_pfn: int, levels: int) -> dict[str, t
         "direct map": (direct[0], sum(direct)),
         "vmalloc": (vmalloc[0], sum(vmalloc)),
         "vmemmap": (vmemmap[0], sum(vmemmap)),
-        "kernel text": (0xFFFFFFFF80000000, 0xFFFFFFFFA0000000 if not kernel.enabled("RANDOMIZE_BASE") else 0xFFFFFFFFC0000000),
+        "kernel text": (
+            0xFFFFFFFF80000000,
+            0xFFFFFFFFA0000000 if not kernel.enabled("RANDOMIZE_BASE") else 0xFFFFFFFFC0000000,
+        ),
         "modules": (0xFFFFFFFFC0000000 if kernel.enabled("RANDOMIZE_BASE") else 0xFFFFFFFFA0000000, modules_end),
     }

@@ -24,11 +24,11 @@ from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.memblock import MemblockPanic
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
 from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
 from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
+from mmtool.mm.memblock import MemblockPanic
 from mmtool.mm.memblock.reserve_mem import reserve_mem
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
@@ -47,6 +47,7 @@ SMP_CACHE_BYTES = 64
 MEMATTR_HEAD_SIZE = 16
 CPU_ENTRY_AREA_SIZE = 0x3B000
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
+
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
@@ -321,7 +322,7 @@ def e820_memblock_setup(boot: Boot) -> None:
 
 
 def efi_esrt_init(boot: Boot) -> None:
-    """efi_esrt_init(): the firmware resource table is kept where it lies in boot services data (efi_arch_mem_reserve())."""
+    """efi_esrt_init(): the firmware resource table is kept where it lies in boot services data."""
     for note in boot.notes("esrt"):
         start, end = note.values[:2]
         first, last = start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE
@@ -338,7 +339,9 @@ def efi_reserve_boot_services(boot: Boot) -> None:
         return
     for region in boot.machine.efi:
         size = region.end - region.start
-        if region.type.startswith(("Boot Code", "Boot Data")) and not boot.memblock.is_region_reserved(region.start, size):
+        if region.type.startswith(("Boot Code", "Boot Data")) and not boot.memblock.is_region_reserved(
+            region.start, size
+        ):
             boot.efi_boot_services.append((region.start, region.end))
             boot.memblock.reserve(region.start, size, owner=f"EFI boot services {region.type[5:].strip().lower()}")
 
@@ -425,7 +428,7 @@ def io_apic_init_mappings(boot: Boot) -> None:
 
 
 def e820_reserve_resources(boot: Boot) -> None:
-    """e820__reserve_resources(): a resource for every entry of the map, a record in sysfs for every entry of the firmware's."""
+    """e820__reserve_resources(): a resource for every entry of the map, a sysfs record for each of the firmware's."""
     sizes, mb = boot.kernel.profile.sizes, boot.memblock
     mb.alloc(sizes["resource"] * len(boot.e820.entries), SMP_CACHE_BYTES, owner="resources")
     for _ in boot.e820_firmware:

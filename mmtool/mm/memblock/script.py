@@ -78,9 +78,7 @@ def _walk(kinds: str, method: str) -> Operation:
 
 def _switch(kinds: str, attribute: str, *, of_memblock: bool = True) -> Operation:
     """An operation that sets an attribute."""
-    return Operation(
-        tuple(kinds.split()), lambda m, value: setattr(m.memblock if of_memblock else m, attribute, value)
-    )
+    return Operation(tuple(kinds.split()), lambda m, value: setattr(m.memblock if of_memblock else m, attribute, value))
 
 
 def _constant(attribute: str, value: bool, fact: str) -> Operation:
