@@ -1,4 +1,4 @@
-"""Where mmtool knowingly differs from a real kernel: every tolerance of the comparison with captures, with its reason."""
+"""Where mmtool knowingly differs from a real kernel: every tolerance in comparing with captures, and its reason."""
 
 from __future__ import annotations
 

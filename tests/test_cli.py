@@ -1,0 +1,283 @@
+"""The command as people and scripts call it: what it imports, what it prints, how it refuses bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_firmware_acpi import slit, srat
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+NUMA = FIXTURES / "captures" / "x86-6.1-numa4-ring"
+LOG = NUMA / "dmesg.txt"
+ENTRY = "BIOS-e820: [mem {:#018x}-{:#018x}] {}\n"
+RAM = ENTRY.format(0x100000, 0x3FFFFFFF, "usable")
+
+
+def mmtool(*arguments: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "mmtool", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=60)
+
+
+def answer(*arguments: str | Path) -> str:
+    done = mmtool("boot", "--e820", LOG, *arguments)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
+
+
+# What is imported
+
+
+def modules_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded for `code`, beside those it always has."""
+    script = f"import sys; before = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+HEAVY = {"tabulate", "yaml", "pyfdt", "json", "csv", "importlib.metadata", "importlib.resources", "subprocess"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import mmtool.cli",
+        "import mmtool.cli; mmtool.cli.cli(['--help'], standalone_mode=False)",
+        "import mmtool.cli; mmtool.cli.cli(['--version'], standalone_mode=False)",
+    ],
+)
+def test_nothing_heavy_is_imported_before_a_command_runs(code: str) -> None:
+    loaded = modules_after(code)
+    assert "mmtool.cli" in loaded
+    assert not loaded & HEAVY
+    assert not [m for m in loaded if m.startswith(("mmtool.mm", "mmtool.arch", "mmtool.report", "mmtool.firmware"))]
+
+
+def test_a_boot_imports_no_renderer_that_it_does_not_use() -> None:
+    code = f"import mmtool.cli; mmtool.cli.cli(['boot', '--e820', {str(LOG)!r}, '-o', 'dmesg'], standalone_mode=False)"
+    assert not modules_after(code) & {"tabulate", "csv", "pyfdt"}
+
+
+# What is printed
+
+
+def test_json_is_the_document_of_the_contract() -> None:
+    document = json.loads(answer("--srat", NUMA / "SRAT.aml", "--slit", NUMA / "SLIT.aml", "-o", "json"))
+    assert document["schema"] == "mmtool.boot/1"
+    assert document["arch"] == "x86_64"
+    assert document["cmdline"].startswith("console=ttyS0 ")
+    assert document["kernel"]["release"] == "6.1.0-50-cloud-amd64"
+    assert document["kernel"]["page_size"] == 4096
+    assert document["firmware"]["source"] == "BIOS-e820"
+    assert document["firmware"]["map"][0] == {"start": "0x0", "end": "0x9fbff", "type": "usable"}
+    assert set(document["memblock"]) == {"memory", "reserved"}
+    assert {"base", "size", "nid", "flags"} <= set(document["memblock"]["memory"][0])
+    assert {"base", "size", "nid", "flags", "owners"} <= set(document["memblock"]["reserved"][0])
+    assert {"step", "does"} <= set(document["steps"][0])
+    assert [node["nid"] for node in document["nodes"]] == [0, 1, 2, 3]
+    assert document["nodes"][0]["distance"] == [10, 20, 30, 20]
+    assert document["nodes"][1]["fallback"][0] == [1, "DMA32"]
+    zone = document["nodes"][0]["zones"][0]
+    assert (zone["name"], zone["start_pfn"], zone["spanned"]) == ("DMA", 1, 4095)
+    assert {"present", "managed", "free"} <= set(zone)
+    assert {"order", "type", "count", "runs"} <= set(zone["free"][0])
+    assert int(document["vmalloc"]["start"], 16) < int(document["vmalloc"]["end"], 16)
+    check_numbers(document)
+
+
+def check_numbers(value: Any, key: str = "") -> None:
+    """Addresses are strings in hex, counts are numbers."""
+    if isinstance(value, dict):
+        for k, v in value.items():
+            check_numbers(v, k)
+    elif isinstance(value, list):
+        for v in value:
+            check_numbers(v, key)
+    elif key in ("start", "end", "base", "size"):
+        assert isinstance(value, str) and value == f"{int(value, 16):#x}"
+    elif key in ("start_pfn", "spanned", "present", "managed", "count", "runs", "order"):
+        assert isinstance(value, int)
+
+
+def test_yaml_is_the_same_document() -> None:
+    assert yaml.safe_load(answer("-o", "yaml")) == json.loads(answer("-o", "json"))
+
+
+def test_only_chooses_sections() -> None:
+    document = json.loads(answer("--only", "firmware,vmalloc", "-o", "json"))
+    assert {"schema", "arch", "kernel", "firmware", "vmalloc"} <= set(document)
+    assert not {"memblock", "steps", "nodes"} & set(document)
+    titles = answer("--only", "zones").splitlines()
+    assert "Zones" in titles and not [t for t in titles if t.startswith(("Firmware map", "Zonelists", "memblock"))]
+
+
+SECTIONS = ["firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "vmalloc", "steps"]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_csv_has_a_header_and_rows_as_wide(section: str) -> None:
+    header, *rows = csv.reader(io.StringIO(answer("--only", section, "-o", "csv")))
+    assert rows and len(set(header)) == len(header)
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_csv_of_zones_is_exact() -> None:
+    rows = list(csv.DictReader(io.StringIO(answer("-o", "csv"))))
+    zones = {(n["nid"], z["name"]): z for n in json.loads(answer("-o", "json"))["nodes"] for z in n["zones"]}
+    assert {(int(r["node"]), r["zone"]): int(r["present"]) for r in rows} == {k: z["present"] for k, z in zones.items()}
+
+
+def test_dmesg_is_the_kernel_log_and_nothing_else() -> None:
+    lines = answer("-o", "dmesg").splitlines()
+    assert lines[0] == "BIOS-provided physical RAM map:"
+    assert lines[1] == "BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable"
+    assert "Zone ranges:" in lines and not [line for line in lines if line.startswith("[ ")]
+
+
+def test_standard_input_is_read_for_a_dash() -> None:
+    done = mmtool("boot", "--e820", "-", "-o", "dmesg", stdin=LOG.read_bytes())
+    assert done.returncode == 0 and done.stdout.decode() == answer("-o", "dmesg")
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml", "csv", "dmesg"])
+def test_a_closed_pipe_ends_it_quietly(output: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(LOG), "-o", output]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_said_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(LOG)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (3, b"mmtool: standard output: No space left on device\n")
+
+
+# Bad input
+
+BAD_LOGS = {
+    "empty": (b"", ""),
+    "blank": (b"\n \n\t\n", ""),
+    "no map": (b"Linux version 6.1.0 (x@x)\nhello\n", ""),
+    "no map at all": (b"lorem ipsum\ndolor sit amet\n", ""),
+    "cut off": ((RAM + "BIOS-e820: [mem 0x00000001000").encode(), ":2"),
+    "no type": ((RAM + "BIOS-e820: [mem 0x0000000100000000-0x000000013fffffff]\n").encode(), ":2"),
+    "backwards": ((RAM + ENTRY.format(0x2000, 0xFFF, "usable")).encode(), ":2"),
+    "beyond 2^64": (f"{RAM}\n{ENTRY.format(2**64, 2**64 + 4095, 'usable')}".encode(), ":3"),
+    "ends beyond 2^64": (ENTRY.format(0, 2**64, "usable").encode(), ":1"),
+    "unknown type": (ENTRY.format(0, 0xFFF, "delicious").encode(), ":1"),
+    "noise": (bytes(range(256)) * 64, ""),
+    "no RAM": (ENTRY.format(0, 2**32 - 1, "reserved").encode(), ""),
+    "less than a page of RAM": (ENTRY.format(0x1000, 0x1FFE, "usable").encode(), ""),
+    "half a sysfs entry": (b"/sys/firmware/memmap/0/start:0x0\n/sys/firmware/memmap/0/end:0xfff\n", ":1"),
+    "masked iomem": (b"00000000-00000000 : System RAM\n00000000-00000000 : Reserved\n", ""),
+    "broken gzip": (b"\x1f\x8b\x08\x00" + b"x" * 50, ""),
+    "a device tree": (b"\xd0\x0d\xfe\xed" + bytes(40), ""),
+}
+
+
+def check_refused(done: subprocess.CompletedProcess[bytes], place: str) -> None:
+    """One line on standard error that begins with the place, nothing on standard output, status 3."""
+    assert (done.returncode, done.stdout) == (3, b""), done
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith(f"mmtool: {place}: ")
+    assert len(line.removeprefix(f"mmtool: {place}: ")) < 240
+
+
+@pytest.mark.parametrize("case", BAD_LOGS)
+def test_bad_input_is_one_line(case: str, tmp_path: Path) -> None:
+    data, where = BAD_LOGS[case]
+    path = tmp_path / "dump.txt"
+    path.write_bytes(data)
+    check_refused(mmtool("boot", "--e820", path), f"{path}{where}")
+
+
+def test_bad_standard_input_is_called_a_dash() -> None:
+    check_refused(mmtool("boot", "--e820", "-", stdin=b""), "-")
+
+
+def test_missing_files_and_empty_folders(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.txt", tmp_path, FIXTURES / "logs"):
+        check_refused(mmtool("boot", "--e820", path), str(path))
+
+
+SRAT, SLIT = srat(), slit(2, bytes([10, 20, 20, 10]))
+BAD_TABLES = {
+    "missing": ("--srat", None, ""),
+    "empty": ("--srat", b"", ":0x0"),
+    "wrong checksum": ("--srat", SRAT[:-1] + bytes([SRAT[-1] ^ 1]), ":0x9"),
+    "too short": ("--srat", SRAT[:-1], ":0x4"),
+    "too long": ("--srat", SRAT + b"\0", ":0x4"),
+    "another table": ("--srat", SLIT, ":0x0"),
+    "wrong checksum of the SLIT": ("--slit", SLIT[:-1] + b"\xff", ":0x9"),
+    "too short a SLIT": ("--slit", SLIT[:40], ":0x4"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_tables_are_one_line(case: str, tmp_path: Path) -> None:
+    option, data, where = BAD_TABLES[case]
+    path = tmp_path / "table.aml"
+    if data is not None:
+        path.write_bytes(data)
+    check_refused(mmtool("boot", "--e820", LOG, option, path), f"{path}{where}")
+
+
+def test_a_bad_profile_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text("name: [\n")
+    check_refused(mmtool("boot", "--e820", LOG, "--profile", path), f"{path}:2")
+
+
+def test_overlaps_are_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "dump.txt"
+    low = [(0, 0x3FFFFFFF, 1), (0x1000, 0x1FFF, 3), (0, 0xFFFFFFFF, 20), (0x100000, 0xFFFFFFF, 2), (0x5000, 0x4FFF, 1)]
+    ranges = [*low, (4 << 30, (5 << 30) - 1, 1)]
+    path.write_text("".join(ENTRY.format(start, last, f"type {kind}") for start, last, kind in ranges))
+    document = json.loads(mmtool("boot", "--e820", path, "-o", "json").stdout)
+    [node] = document["nodes"]
+    assert [(z["name"], z["present"]) for z in node["zones"]] == [("Normal", 1 << 18)]
+
+
+def test_many_entries_are_read_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "dump.txt"
+    path.write_text("".join(ENTRY.format(i << 20, (i << 20) + 0xFFFFF, "usable") for i in range(100_000)))
+    done = mmtool("boot", "--e820", path, "--only", "firmware", "-o", "json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    # The kernel's own table has room for so many.
+    [entry] = json.loads(done.stdout)["firmware"]["map"]
+    assert entry["end"] == f"{((128 + 3 * 1024) << 20) - 1:#x}"
+
+
+WRONG_USAGE = [
+    ("boot", "--e820"),
+    ("boot", "--e820", LOG, "-o", "xml"),
+    ("boot", "--e820", LOG, "--only", "zoans"),
+    ("boot", "--e820", LOG, "--kernel", "newest"),
+    ("boot", "--e820", LOG, "--kernel-base", "here"),
+    ("boot", "--e820", LOG, "--initrd", "0x2000-0x1000"),
+    ("boot", "--e820", LOG, "--initrd", "0x2000"),
+    ("boot", "--e820", LOG, "--cpus", "0"),
+    ("boot", "--e820", LOG, "more"),
+    ("boot", "--shiny"),
+    ("reboot",),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE, ids=lambda a: " ".join(map(str, a[-2:])).replace(str(LOG), "LOG"))
+def test_wrong_usage_has_status_2(arguments: tuple[str | Path, ...]) -> None:
+    done = mmtool(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr and b"Traceback" not in done.stderr
