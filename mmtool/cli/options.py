@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
 if TYPE_CHECKING:
     from mmtool.init.boot import Boot
+    from mmtool.kernel.profile import Profile
 
     IntParam = click.ParamType[int]
     RangeParam = click.ParamType[tuple[int, int]]
@@ -84,6 +86,7 @@ MACHINE_OPTIONS = (
 
 def machine_options(command: F) -> F:
     """The options that say which machine is booted with which kernel; they arrive as fields of MachineChoice."""
+    command = kernel_file_options(command)
     for option in reversed(MACHINE_OPTIONS):
         command = option(command)
     return command
@@ -103,6 +106,9 @@ class MachineChoice:
     srat: str | None
     slit: str | None
     cpus: int | None
+    config: str | None
+    system_map: str | None
+    vmlinuz: str | None
 
     def boot(self) -> Boot:
         """Boot the machine; without a file it is this one. Raises InputError and UsageError."""
@@ -118,5 +124,18 @@ class MachineChoice:
             machine = read_machine(self.e820, srat=self.srat, slit=self.slit)
         if self.initrd is not None:
             machine = replace(machine, initrd=self.initrd)
-        kernel = kernel_for(machine, self.kernel, self.profile)
+        kernel = kernel_for(machine, self.kernel, self._profile())
         return start_kernel(machine, kernel, cmdline=self.cmdline, kernel_base=self.kernel_base, cpus=self.cpus)
+
+    def _profile(self) -> Profile | None:
+        """The profile that the options name or give the files for."""
+        from mmtool.kernel.profile import read_profile, with_estimates
+
+        files = (self.config, self.system_map, self.vmlinuz)
+        if self.profile is not None:
+            if any(files):
+                raise UsageError(
+                    "--profile says what --config, --system-map and --vmlinuz would; give one or the others"
+                )
+            return read_profile(self.profile)
+        return with_estimates(profile_from_files(*files)) if any(files) else None

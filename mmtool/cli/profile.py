@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from mmtool.errors import InputError, UsageError
+from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
+from mmtool.errors import UsageError
 
 
 @click.group()
@@ -34,9 +34,7 @@ def show(name: str) -> None:
 
 
 @profile.command()
-@click.option("--config", metavar="FILE", help="The kernel's configuration: /boot/config-RELEASE.")
-@click.option("--system-map", metavar="FILE", help="Its System.map, where there is a real one.")
-@click.option("--vmlinuz", metavar="FILE", help="Its image: a bzImage, an arm64 Image or a vmlinux.")
+@kernel_file_options
 @click.option("--name", metavar="NAME", help="The profile's name; otherwise made from the release's.")
 @click.option(
     "--size", "given", metavar="NAME=BYTES[ REMARK]", multiple=True, help="A size that the image cannot tell."
@@ -54,20 +52,11 @@ def make(
 
     Any of the files may be missing: what is then unknown, and what that costs, is said on standard error.
     """
-    from mmtool.kernel.make import make_profile_from
     from mmtool.report.profile import to_yaml
 
     sizes, remarks = _sizes(given)
-    made = make_profile_from(
-        (_text(config), config) if config is not None else None,
-        (_text(system_map), system_map) if system_map is not None else None,
-        (_bytes(vmlinuz), vmlinuz) if vmlinuz is not None else None,
-        name=name,
-        sizes=sizes,
-    )
-    for gap in made.unknown:
-        print(f"mmtool: {gap}", file=sys.stderr)
-    text = to_yaml(made.profile, remarks) + "\n"
+    made = profile_from_files(config, system_map, vmlinuz, name=name, sizes=sizes)
+    text = to_yaml(made, remarks) + "\n"
     if output is None or output == "-":
         click.echo(text, nl=False)
         return
@@ -92,22 +81,3 @@ def _sizes(given: tuple[str, ...]) -> tuple[dict[str, int], dict[str, str]]:
             raise UsageError(f"--size {text}: give a name and bytes, such as resource=64, and a remark if you like")
         sizes[name], remarks[name] = size, remark.strip() or "given by hand"
     return sizes, remarks
-
-
-def _text(path: str) -> str:
-    data = _bytes(path)
-    if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
-        from mmtool.kernel.image.compress import decompress
-
-        data = decompress(data, path) or b""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise InputError(path, f"byte {e.start}", "not text") from None
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as e:
-        raise InputError(path, None, getattr(e, "strerror", None) or "cannot be read") from None

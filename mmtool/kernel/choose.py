@@ -6,30 +6,28 @@ from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
 from mmtool.kernel.build import build_options, stable_version
 from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import GENERIC, Profile, load_profile, profile_name, read_profile
+from mmtool.kernel.profile import GENERIC, Profile, load_profile, profile_name
 from mmtool.kernel.release import parse_version, release_facts
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
 
 
-def kernel_for(machine: Machine, name: str | None = None, profile_file: str | None = None) -> Kernel:
+def kernel_for(machine: Machine, name: str | None = None, profile: Profile | None = None) -> Kernel:
     """The kernel to boot `machine` with.
 
-    `name` is a release or a profile's name and goes before what the log says; `profile_file` is a profile of the
-    user's and gives the build. Without either, the log's "Linux version" line decides, else the default profile.
+    `name` is a release or a profile's name and goes before what the log says; `profile` is one of the user's and
+    gives the build. Without either, the log's "Linux version" line decides, else the default profile.
     A build that no profile was made from gets the generic one of its architecture, with what its log shows of it
     (`kernel.build`). UsageError when `name` is neither.
     """
     release = machine.release
-    profile: Profile | None = None
     if name is not None and parse_version(name) is None:
-        profile = load_profile(name)
-        release = profile.release
+        named = load_profile(name)
+        profile, release = profile or named, named.release
     elif name is not None:
         release = name
-    if profile_file is not None:
-        profile = read_profile(profile_file)
-        release = name or release or profile.release
+    elif profile is not None:
+        release = release or profile.release
     if profile is None:
         profile = _profile(release, machine)
     kernel_name = release or profile.release
