@@ -94,6 +94,8 @@ class MemblockLists:
         self._can_resize = False
         self._warned_of_node: set[str] = set()
         self._grown: dict[str, tuple[int, int]] = {}
+        self._searched: dict[tuple[int, ...], int] = {}
+        self._searched_in = (0, 0, 0)
 
     def _list(self, name: str, capacity: int) -> MemblockType:
         return MemblockType(
@@ -307,13 +309,36 @@ class MemblockLists:
         end = max(start, end)
         skipped = self._skipped(self._asked_node(nid, _FORWARD if self.bottom_up else _REVERSE), flags)
         if not self.bottom_up:
-            return self._find_top_down(start, end, size, align, skipped)
+            return self._find_again(start, end, size, align, (nid, flags, int(self.movable_node)), skipped)
         if not self.release.memblock_bottom_up_starts_above_kernel:
             return self._find_bottom_up(start, end, size, align, skipped)
         found = 0
         if end > self.kernel_end:
             found = self._find_bottom_up(max(start, self.kernel_end), end, size, align, skipped)
-        return found or self._find_top_down(start, end, size, align, skipped)
+        return found or self._find_top_down(start, end, size, align, skipped, end)
+
+    def _find_again(
+        self,
+        start: int,
+        end: int,
+        size: int,
+        align: int,
+        among: tuple[int, ...],
+        skipped: Callable[[MemblockRegion], bool],
+    ) -> int:
+        """_find_top_down(), going on where the last search for the same `among` the same regions ended.
+
+        Above that place nothing fits until memory changes or a reservation goes.
+        """
+        state = self.memory.changed, self.memory.removed, self.reserved.removed
+        if state != self._searched_in:
+            self._searched, self._searched_in = {}, state
+        wish = (start, end, size, align, *among)
+        high = self._searched.get(wish, end)
+        found = self._find_top_down(start, end, size, align, skipped, high) if high else 0
+        if size:
+            self._searched[wish] = found and found + size
+        return found
 
     def _find_bottom_up(
         self, start: int, end: int, size: int, align: int, skipped: Callable[[MemblockRegion], bool]
@@ -329,12 +354,13 @@ class MemblockLists:
         return 0
 
     def _find_top_down(
-        self, start: int, end: int, size: int, align: int, skipped: Callable[[MemblockRegion], bool]
+        self, start: int, end: int, size: int, align: int, skipped: Callable[[MemblockRegion], bool], high: int
     ) -> int:
+        """The highest place, in ranges that begin below `high`."""
         mask = (align - 1) & self.phys_addr_max
         # At or above `end` only a range of size 0 can be found.
-        high = end if size else None
-        for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, high):
+        below = high if size else None
+        for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below):
             first, last = min(max(range_start, start), end), min(max(range_end, start), end)
             if last >= size:
                 candidate = (last - size) & ~mask

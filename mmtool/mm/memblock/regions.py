@@ -84,6 +84,8 @@ class MemblockType:
         self._warn = warn
         self._in_order = True
         self._all_merged = True
+        self.changed = self.removed = 0
+        """How often the list was added to or its regions' flags or nodes were set, and how often it lost something."""
         if release.memblock_empty_list_has_a_region:
             self.regions.append(MemblockRegion(0, 0, 0, 0))
 
@@ -132,6 +134,7 @@ class MemblockType:
 
     def restore(self, regions: Iterable[MemblockRegion]) -> None:
         """Take over a list as a kernel had it: ascending, without overlap, neighbours merged or not."""
+        self.removed += 1
         self.regions = [replace(r, nid=r.nid if self.numa else 0) for r in regions]
         self.max = max(self.max, len(self.regions))
         self.total_size = sum(r.size for r in self.regions) & self.phys_addr_max
@@ -140,6 +143,7 @@ class MemblockType:
     def _insert(self, index: int, base: int, size: int, nid: int, flags: int) -> None:
         if len(self.regions) >= self.max:
             raise MemblockBug(f"memblock: {self.name} array is full")
+        self.changed += 1
         self.regions.insert(index, MemblockRegion(base, size, flags, nid if self.numa else 0))
         self._count(size)
 
@@ -205,6 +209,7 @@ class MemblockType:
     def _add_first(self, base: int, size: int, nid: int, flags: int) -> None:
         if self.total_size or self.cnt != int(self.release.memblock_empty_list_has_a_region):
             self._warn()
+        self.changed += 1
         self.regions = [MemblockRegion(base, size, flags, nid if self.numa else 0)]
         self.total_size = size
 
@@ -278,6 +283,7 @@ class MemblockType:
 
     def remove_region(self, index: int) -> None:
         """Drop one region: memblock_remove_region()."""
+        self.removed += 1
         self._count(-self.regions.pop(index).size)
         if not self.regions:
             if self.total_size:
@@ -300,6 +306,7 @@ class MemblockType:
         inside = self.isolate_range(base, size)
         if inside is None:
             return -ENOMEM
+        self.changed += 1
         for r in self.regions[slice(*inside)]:
             r.flags = r.flags | flag if set_ else r.flags & ~flag
         self.merge(*inside)
@@ -312,6 +319,7 @@ class MemblockType:
         inside = self.isolate_range(base, size)
         if inside is None:
             return -ENOMEM
+        self.changed += 1
         for r in self.regions[slice(*inside)]:
             r.nid = nid
         self.merge(*inside)
@@ -337,6 +345,7 @@ class MemblockType:
 
         Rounding wraps round at the top of the address space, which may leave the list out of order.
         """
+        self.removed += 1
         mask, whole = (align - 1) & self.phys_addr_max, self.phys_addr_max
         i = 0
         while i < len(self.regions):
