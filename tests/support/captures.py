@@ -58,20 +58,22 @@ LOG_FACTS = {
 }
 """The kernel's own results in a log, by fact: patterns of the lines."""
 
-FILE_FACTS = ("spans", "managed", "zoneinfo", "min_free_kbytes")
-"""Facts that files in proc/ hold: where zones lie, their pages, their watermarks and limits, vm.min_free_kbytes."""
+FILE_FACTS = ("spans", "managed", "zoneinfo", "pcp_high", "min_free_kbytes")
+"""Facts that files in proc/ hold: where zones lie, the pages they manage, their watermarks and reserves, the limits of
+the first CPU's lists, vm.min_free_kbytes."""
 
-NOT_YET = frozenset({"memblock", "reservations", "memory", "managed", "zoneinfo", "min_free_kbytes"})
-"""Facts that mmtool does not claim to predict yet. Take one out and every capture is held to it."""
-
-CLAIMED = tuple(fact for fact in (*LOG_FACTS, *FILE_FACTS) if fact not in NOT_YET)
+FACTS = (*LOG_FACTS, *FILE_FACTS)
 
 _ANSWER = {fact: re.compile("|".join(patterns)) for fact, patterns in LOG_FACTS.items()}
 _HISTORY = re.compile(r"memblock_|mminit::|  +memblock_")
 """What memblock=debug and mminit_loglevel= print in between; no input either."""
 
-_SPAN_FIELDS = ("start_pfn", "spanned", "present")
-_ZONEINFO_FIELDS = ("min", "low", "high", "protection", "pcp high", "pcp batch")
+_ZONE_FIELDS = {
+    "spans": ("start_pfn", "spanned", "present"),
+    "managed": ("managed",),
+    "zoneinfo": ("min", "low", "high", "protection", "pcp batch"),
+    "pcp_high": ("pcp high",),
+}
 
 
 def answer_of(line: str) -> str | None:
@@ -129,8 +131,7 @@ def _pick(zones: dict[str, dict[str, Any]], fields: tuple[str, ...]) -> dict[str
 
 
 def _zone_fact(fact: str, zones: dict[str, dict[str, Any]]) -> Any:
-    fields = {"spans": _SPAN_FIELDS, "managed": ("managed",), "zoneinfo": _ZONEINFO_FIELDS}
-    return _pick(zones, fields[fact])
+    return _pick(zones, _ZONE_FIELDS[fact])
 
 
 @dataclass(frozen=True)
