@@ -10,8 +10,6 @@ from mmtool.firmware.machine import E820Entry
 from mmtool.init.boot import Boot
 from mmtool.mm.page_alloc.zone import Zone
 
-PAGE_SHIFT = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -55,27 +53,28 @@ def _memblock(boot: Boot, address: int) -> Iterator[Finding]:
 
 
 def _zone(boot: Boot, address: int) -> Iterator[Finding]:
-    pfn = address >> PAGE_SHIFT
+    shift = boot.kernel.page_shift
+    pfn = address >> shift
     for nid, node in sorted(boot.nodes.items()):
         for zone in node.populated_zones():
             if zone.spans(pfn):
-                start, end = zone.zone_start_pfn << PAGE_SHIFT, zone.zone_end_pfn << PAGE_SHIFT
+                start, end = zone.zone_start_pfn << shift, zone.zone_end_pfn << shift
                 yield Finding("zone", f"page {pfn:#x} is in node {nid}'s zone {zone.name}", start, end)
-                yield _free_block(zone, pfn)
+                yield _free_block(zone, pfn, shift)
                 return
     yield Finding("zone", "in no zone")
 
 
-def _free_block(zone: Zone, pfn: int) -> Finding:
+def _free_block(zone: Zone, pfn: int, page_shift: int) -> Finding:
     found = zone.free_area.find(pfn)
     if found is None:
         return Finding("page allocator", "not free when init starts")
     head, order = found
     label = zone.free_area.migratetype(head, order).label
-    start = head << PAGE_SHIFT
+    start = head << page_shift
     return Finding(
         "page allocator",
         f"free, in a block of order {order} and type {label}",
         start,
-        start + (1 << order + PAGE_SHIFT),
+        start + (1 << order + page_shift),
     )

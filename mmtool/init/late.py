@@ -16,8 +16,6 @@ from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.mm.print_info import MemoryCounts, image_parts, mem_init_print_info
 from mmtool.mm.system_hash import vfs_caches_init
 
-PAGE_SHIFT = 12
-
 
 def steps(kernel: Kernel) -> list[Step]:
     """The steps from the end of mem_init() to the start of init, in the release's order."""
@@ -53,7 +51,7 @@ def online(boot: Boot) -> list[Pgdat]:
 def tuning(boot: Boot) -> Tuning:
     """What watermarks and per-CPU lists depend on beside the zones."""
     node_cpus = {nid: count for nid, count in boot.cpus_by_node() if nid is not None}
-    return Tuning(PAGE_SHIFT, boot.cpus, node_cpus or {0: boot.cpus})
+    return Tuning(boot.kernel.page_shift, boot.cpus, node_cpus or {0: boot.cpus})
 
 
 def setup_per_cpu_pageset(boot: Boot) -> None:
@@ -83,10 +81,10 @@ def free_reserved_area(boot: Boot, moment: Moment) -> None:
 
 def _zone_parts(boot: Boot, start: int, end: int) -> list[tuple[Zone, int, int]]:
     """The whole pages of bytes [start, end) by zone: (zone, first pfn, one past the last)."""
-    parts = []
+    parts, shift = [], boot.kernel.page_shift
     for node in online(boot):
         for zone in node.populated_zones():
-            first, last = max(start >> PAGE_SHIFT, zone.zone_start_pfn), min(end >> PAGE_SHIFT, zone.zone_end_pfn)
+            first, last = max(start >> shift, zone.zone_start_pfn), min(end >> shift, zone.zone_end_pfn)
             if first < last:
                 parts.append((zone, first, last))
     return parts
@@ -101,7 +99,7 @@ def _manage(boot: Boot, zone: Zone, pages: int) -> None:
 def page_alloc_init_late(boot: Boot) -> None:
     """page_alloc_init_late(): memory whose struct pages were left for now is set up and freed, node by node."""
     mb, facts = boot.memblock, boot.kernel.release
-    handover.page_alloc_init_late(mb.memory.regions, mb.reserved.regions, boot.nodes)
+    handover.page_alloc_init_late(mb.memory.regions, mb.reserved.regions, boot.nodes, boot.kernel.page_shift)
     free_reserved_area(boot, Moment.PAGE_ALLOC_INIT_LATE)
     if boot.kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"):
         pcp.setup_per_cpu_pageset(online(boot), tuning(boot))
@@ -120,18 +118,19 @@ def print_memory(boot: Boot, *, taken: int = 0) -> None:
     zones = [zone for node in nodes for zone in node.zones]
     first = nodes[0].populated_zones()[-1:] if nodes else []
     if taken and first and not first[0].nr_free_pages:
-        per_section = 1 << kernel.section_size_bits - PAGE_SHIFT
+        per_section = 1 << kernel.section_size_bits - kernel.page_shift
         handover.deferred_grow_zone(
-            mb.memory.regions, mb.reserved.regions, boot.nodes, first[0], 0, pages_per_section=per_section
-        )
+            mb.memory.regions, mb.reserved.regions, boot.nodes, first[0], 0,
+            pages_per_section=per_section, page_shift=kernel.page_shift,
+        )  # fmt: skip
     counts = MemoryCounts(
         free=sum(zone.nr_free_pages for zone in zones) - taken,
         present=sum(zone.present_pages for zone in zones),
         total=boot.totalram_pages,
-        cma=sum(area.size for area in boot.cma_areas) >> PAGE_SHIFT,
+        cma=sum(area.size for area in boot.cma_areas) >> kernel.page_shift,
         high=sum(z.managed_pages for z in zones if z.name == "HighMem") if kernel.enabled("HIGHMEM") else None,
     )
-    boot.log.info(mem_init_print_info(counts, image_parts(kernel.profile.image), PAGE_SHIFT))
+    boot.log.info(mem_init_print_info(counts, image_parts(kernel.profile.image), kernel.page_shift))
 
 
 def cma_init_reserved_areas(boot: Boot) -> None:

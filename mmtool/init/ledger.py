@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from mmtool.firmware.machine import E820Type
 from mmtool.init.boot import Boot
 
-PAGE_SHIFT, PAGE_SIZE = 12, 4096
 MEMORY_TYPES = {
     E820Type.RAM: "RAM", E820Type.RESERVED_KERN: "RAM", E820Type.ACPI: "ACPI tables", E820Type.NVS: "ACPI NVS",
     E820Type.UNUSABLE: "unusable", E820Type.SOFT_RESERVED: "soft reserved",
@@ -67,7 +66,7 @@ def memory_ledger(boot: Boot) -> MemoryLedger:
     firmware = [(e.start, e.end, e.type) for e in boot.e820_firmware if e.type in MEMORY_TYPES]
     installed = sum(end - start for start, end, _ in firmware)
     lines = [*_kept_by_firmware(boot), *_reserved(boot), *_given_back(boot)]
-    memtotal = sum(z.managed_pages for node in boot.nodes.values() for z in node.zones) * PAGE_SIZE
+    memtotal = sum(z.managed_pages for node in boot.nodes.values() for z in node.zones) << boot.kernel.page_shift
     rest = installed - sum(line.amount for line in lines) - memtotal
     if rest:
         lines.append(LedgerLine("not accounted for", rest, ""))
@@ -98,7 +97,7 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
 
 def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
     """Which edit of the E820 map took RAM at [start, end): (taker, step, option)."""
-    if start < PAGE_SIZE:
+    if start < boot.memblock.page_size:
         return "page 0 (BIOS)", "trim_bios_range", ""
     if 0xA0000 <= start < 0x100000:
         return "ISA hole", "trim_bios_range", ""
@@ -145,7 +144,7 @@ def _split_pages(boot: Boot) -> int:
     lost = 0
     mb = boot.memblock
     for start, end, _ in mb.for_each_free_mem_range():
-        first, last = -(-start // PAGE_SIZE) * PAGE_SIZE, end // PAGE_SIZE * PAGE_SIZE
+        first, last = -(-start // mb.page_size) * mb.page_size, end // mb.page_size * mb.page_size
         lost += end - start - max(last - first, 0)
     return lost
 

@@ -13,7 +13,7 @@ from mmtool.init.boot import Boot, StepRecord
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import Memblock, MemblockBug, MemblockPanic
-from mmtool.mm.mm_init import PAGE_SHIFT, free_area_init, movable_wish
+from mmtool.mm.mm_init import free_area_init, movable_wish
 from mmtool.mm.page_alloc import Pgdat, memblock_free_all, page_alloc_init_late
 
 E820_MAX_ENTRIES_ZEROPAGE = 128
@@ -68,7 +68,7 @@ def hand_over(mb: Memblock, kernel: Kernel, cmdline: Cmdline, *, late: bool = Fa
     max_pfn = max((end for _, end, _ in ranges), default=0)
     max_low_pfn = max_pfn
     if not kernel.is_64bit:
-        max_low_pfn = min(max_pfn, maxmem_32(kernel, vmalloc_reserve_32(cmdline.get("vmalloc"))) >> PAGE_SHIFT)
+        max_low_pfn = min(max_pfn, maxmem_32(kernel, vmalloc_reserve_32(cmdline.get("vmalloc"))) >> kernel.page_shift)
     wish = movable_wish(cmdline, kernel)
     nodes = free_area_init(
         mb, kernel, max_zone_pfns(kernel, max_pfn, max_low_pfn), wish, KernelLog(),

@@ -19,8 +19,7 @@ from mmtool.mm.page_alloc.pcp import zone_batchsize
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.units import memparse
 
-PAGE_SHIFT = 12
-FOUR_GIB_PFN = 1 << (32 - PAGE_SHIFT)
+FOUR_GIB = 1 << 32
 MOVABLE, DEVICE = "Movable", "Device"
 
 
@@ -49,21 +48,21 @@ class MovableWish:
     movable_node: bool = False
 
 
-def parse_core(value: str) -> tuple[int, int]:
+def parse_core(value: str, page_shift: int) -> tuple[int, int]:
     """cmdline_parse_core(): a size in pages, or a percentage: (pages, percent), one of them 0."""
     number, at = memparse(value)
     if value[at : at + 1] == "%":
         return 0, number
-    return number >> PAGE_SHIFT, 0
+    return number >> page_shift, 0
 
 
 def movable_wish(cmdline: Cmdline, kernel: Kernel) -> MovableWish:
     """cmdline_parse_kernelcore(), cmdline_parse_movablecore() and movable_node; the last size of each option counts."""
     core = [v for v in cmdline.all("kernelcore") if v]
     sizes = [v for v in core if v != "mirror"]
-    kernelcore, kernelcore_percent = parse_core(sizes[-1]) if sizes else (0, 0)
+    kernelcore, kernelcore_percent = parse_core(sizes[-1], kernel.page_shift) if sizes else (0, 0)
     movable = cmdline.get("movablecore")
-    movablecore, movablecore_percent = parse_core(movable) if movable else (0, 0)
+    movablecore, movablecore_percent = parse_core(movable, kernel.page_shift) if movable else (0, 0)
     node = cmdline.has("movable_node") and kernel.enabled("MEMORY_HOTPLUG")
     return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node)
 
@@ -85,7 +84,7 @@ def free_area_init(
     zone_ranges), `dma_reserve` the pages of the lowest zone that memblock has already given away.
     """
     facts = kernel.release
-    ranges = zone_ranges(max_zone_pfns, mb.start_of_DRAM())
+    ranges = zone_ranges(max_zone_pfns, mb.start_of_DRAM() >> kernel.page_shift)
     movable = find_zone_movable_pfns(mb, ranges, wish, 1 << kernel.max_page_order, log)
     log_zone_ranges(mb, ranges, movable, log)
     cutter = NodeZones(mb, kernel, ranges, movable, wish.mirror)
@@ -93,26 +92,26 @@ def free_area_init(
     nodes = {}
     for nid in sorted(possible_nodes if facts.numa_lets_offline_nodes_be else online_nodes):
         nodes[nid] = cutter.node(nid)
-        log_node(nodes[nid], nid in online_nodes, facts, log)
+        log_node(nodes[nid], nid in online_nodes, kernel, log)
         free_area_init_core(nodes[nid], mb, kernel, dma_reserve, flat_end, log)
     memmap_init(
         mb.memory.regions, nodes, cutter.pageblocks, facts,
         deferred=kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"),
-        pages_per_section=None if flat_end else 1 << (kernel.section_size_bits - PAGE_SHIFT),
-        mirrored_kernelcore=wish.mirror,
+        pages_per_section=None if flat_end else 1 << (kernel.section_size_bits - kernel.page_shift),
+        mirrored_kernelcore=wish.mirror, page_shift=kernel.page_shift,
     )  # fmt: skip
     if facts.counts_unavailable:
         memmap_init_holes(mb, nodes, kernel, flat_end, log)
     return nodes
 
 
-def zone_ranges(max_zone_pfns: Sequence[tuple[str, int]], start_of_dram: int) -> list[ZoneRange]:
-    """Where each zone type lies: from the end of the one below (bytes `start_of_dram` for the first) to its limit.
+def zone_ranges(max_zone_pfns: Sequence[tuple[str, int]], start_pfn: int) -> list[ZoneRange]:
+    """Where each zone type lies: from the end of the one below (`start_pfn` for the first) to its limit.
 
     Models the head of free_area_init(). `max_zone_pfns` is the architecture's limit for each zone type, lowest
     first, 0 for one that it does not use; Movable is in its place with any limit and gets an empty range.
     """
-    start = start_of_dram >> PAGE_SHIFT
+    start = start_pfn
     out = []
     for name, limit in max_zone_pfns:
         if name == MOVABLE:
@@ -153,10 +152,10 @@ def find_zone_movable_pfns(
             log.warn("The system has no mirror memory, ignore kernelcore=mirror.")
             return {}
         starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False)
-        low = {nid for nid, pfn in starts.items() if pfn < FOUR_GIB_PFN}
+        low = {nid for nid, pfn in starts.items() if pfn * mb.page_size < FOUR_GIB}
         if low:
             log.warn("This configuration results in unmirrored kernel memory.")
-            starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False, FOUR_GIB_PFN)
+            starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False, FOUR_GIB // mb.page_size)
     else:
         needed = _required_kernelcore(mb, wish, max_order_pages)
         if needed is None:
@@ -171,7 +170,7 @@ def _lowest_region_starts(mb: Memblock, flag: int, wanted: bool, at_least: int =
     """Per node, the first pfn of the lowest memory region with (or without) a flag."""
     starts: dict[int, int] = {}
     for r in mb.memory.regions:
-        pfn = -(-r.base // (1 << PAGE_SHIFT))
+        pfn = -(-r.base // mb.page_size)
         if bool(r.flags & flag) == wanted and pfn >= at_least:
             starts[r.nid] = min(pfn, starts.get(r.nid, pfn))
     return starts
@@ -228,26 +227,26 @@ def _spread_kernelcore(mb: Memblock, usable_start: int, required: int) -> dict[i
             return movable
 
 
-def mem_range(start_pfn: int, end_pfn: int, facts: Release) -> str:
+def mem_range(start_pfn: int, end_pfn: int, page_shift: int, facts: Release) -> str:
     """Pages as the kernel prints a range of memory, its last byte included."""
     width = 18 if facts.prints_wide_ranges else 10
-    return f"[mem {start_pfn << PAGE_SHIFT:#0{width}x}-{max((end_pfn << PAGE_SHIFT) - 1, 0):#0{width}x}]"
+    return f"[mem {start_pfn << page_shift:#0{width}x}-{max((end_pfn << page_shift) - 1, 0):#0{width}x}]"
 
 
 def log_zone_ranges(mb: Memblock, ranges: Sequence[ZoneRange], movable: dict[int, int], log: KernelLog) -> None:
     """The lines of free_area_init(): zone ranges, starts of the Movable zones, early node ranges."""
-    facts = mb.release
+    facts, shift = mb.release, mb.page_size.bit_length() - 1
     log.info("Zone ranges:")
     for r in ranges:
         if r.name == MOVABLE:
             continue
-        log.info(f"  {r.name:<8} {'empty' if r.empty else mem_range(r.start_pfn, r.end_pfn, facts)}")
+        log.info(f"  {r.name:<8} {'empty' if r.empty else mem_range(r.start_pfn, r.end_pfn, shift, facts)}")
     log.info("Movable zone start for each node")
     for nid, pfn in sorted(movable.items()):
-        log.info(f"  Node {nid}: {pfn << PAGE_SHIFT:#018x}")
+        log.info(f"  Node {nid}: {pfn << shift:#018x}")
     log.info("Early memory node ranges")
     for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
-        log.info(f"  node {nid:3d}: {mem_range(start, end, facts)}")
+        log.info(f"  node {nid:3d}: {mem_range(start, end, shift, facts)}")
 
 
 class NodeZones:
@@ -302,7 +301,7 @@ class NodeZones:
                 absent -= max(0, min(end, high) - max(start, low))
         if self.mirror and nid in self.movable and r.name in (MOVABLE, "Normal"):
             for region in self.mb.memory.regions:
-                start, end = -(-region.base >> PAGE_SHIFT), region.end >> PAGE_SHIFT
+                start, end = -(-region.base // self.mb.page_size), region.end // self.mb.page_size
                 if bool(region.flags & MEMBLOCK_MIRROR) == (r.name == MOVABLE):
                     absent += max(0, min(end, high) - max(start, low))
         return absent
@@ -313,7 +312,7 @@ def calc_memmap_pages(spanned: int, present: int, kernel: Kernel) -> int:
     pages = spanned
     if spanned > present + (present >> 4) and kernel.enabled("SPARSEMEM"):
         pages = present
-    return -(-pages * kernel.profile.sizes["struct_page"] >> PAGE_SHIFT)
+    return -(-pages * kernel.profile.sizes["struct_page"] >> kernel.page_shift)
 
 
 def free_area_init_core(
@@ -345,17 +344,19 @@ def free_area_init_core(
         if not zone.populated:
             continue
         if facts.prints_zone_sizes:
-            batch = zone_batchsize(freesize, PAGE_SHIFT, facts)
+            batch = zone_batchsize(freesize, kernel.page_shift, facts)
             log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{batch}")
         if facts.counts_unavailable_by_zone and not facts.counts_unavailable:
             memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
 
 
-def log_node(node: Pgdat, online: bool, facts: Release, log: KernelLog) -> None:
+def log_node(node: Pgdat, online: bool, kernel: Kernel, log: KernelLog) -> None:
     """The lines with which free_area_init_node() begins a node."""
+    facts = kernel.release
     if node.node_spanned_pages or not facts.numa_lets_offline_nodes_be:
         if not facts.numa_prints_initmem:
-            log.info(f"Initmem setup node {node.nid} {mem_range(node.node_start_pfn, node.node_end_pfn, facts)}")
+            span = mem_range(node.node_start_pfn, node.node_end_pfn, kernel.page_shift, facts)
+            log.info(f"Initmem setup node {node.nid} {span}")
     else:
         if facts.says_initializing_memoryless and not online:
             log.info(f"Initializing node {node.nid} as memoryless")
@@ -373,7 +374,7 @@ def memmap_init_holes(
     SPARSEMEM only pages of a section that holds memory have a struct page, and the hole after the last
     memory reaches to its section's end; with FLATMEM all pages below pfn `flat_end` have one.
     """
-    section = 1 << (kernel.section_size_bits - PAGE_SHIFT)
+    section = 1 << (kernel.section_size_bits - kernel.page_shift)
     ranges = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
     valid = _ValidPfns(ranges, section, kernel.pageblock_order, flat_end)
     hole = 0
@@ -399,7 +400,7 @@ def memmap_init_zone_holes(mb: Memblock, zone: Zone, kernel: Kernel, flat_end: i
     Models memmap_init() of mm/page_alloc.c as it was then: holes below each range of the zone, and on to the end
     of its last section even where the next zone begins in it. Below the first zone the hole begins at pfn 0.
     """
-    section = 1 << (kernel.section_size_bits - PAGE_SHIFT)
+    section = 1 << (kernel.section_size_bits - kernel.page_shift)
     everything = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
     valid = _ValidPfns(everything, section, kernel.pageblock_order, flat_end)
     hole = zone.zone_start_pfn if any(start < zone.zone_start_pfn for start, _, _ in everything) else 0

@@ -17,7 +17,6 @@ from mmtool.mm.page_alloc.zone import Zone
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
-PAGE_SHIFT = 12
 MEMBLOCK_FLAGS = {
     0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",
     0x40: "kho_scratch", 0x80: "hugetlb",
@@ -76,7 +75,7 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
             "release": kernel.name,
             "profile": kernel.profile.name,
             "exact_profile": kernel.profile.exact,
-            "page_size": 1 << PAGE_SHIFT,
+            "page_size": 1 << kernel.page_shift,
         },
     }
     builders = {
@@ -175,6 +174,7 @@ def _watermarks_table(boot: Boot) -> Table:
             ("pcp high", Kind.COUNT), ("pcp batch", Kind.COUNT),
         ),
     )  # fmt: skip
+    t.page_shift = boot.kernel.page_shift
     for nid, node in sorted(boot.nodes.items()):
         for z in node.populated_zones():
             batch = z.pageset.batch if z.pageset else 0
@@ -223,9 +223,10 @@ def _nodes_table(boot: Boot) -> Table:
         "nodes", "Nodes",
         columns("node", "state", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("present", Kind.PAGES), "distances"),
     )  # fmt: skip
+    t.page_shift = shift = boot.kernel.page_shift
     for nid, node in sorted(boot.nodes.items()):
         present = sum(z.present_pages for z in node.zones)
-        start, end = node.node_start_pfn << PAGE_SHIFT, node.node_end_pfn << PAGE_SHIFT
+        start, end = node.node_start_pfn << shift, node.node_end_pfn << shift
         distances = " ".join(str(boot.numa.node_distance(nid, n)) for n in sorted(boot.nodes))
         state = "online" if nid in boot.online_nodes else "possible"
         span = (start, end - 1) if present else (None, None)
@@ -241,9 +242,10 @@ def _zones_table(boot: Boot) -> Table:
             ("spanned", Kind.PAGES), ("present", Kind.PAGES), ("managed", Kind.PAGES),
         ),
     )  # fmt: skip
+    t.page_shift = shift = boot.kernel.page_shift
     for nid, node in sorted(boot.nodes.items()):
         for z in node.populated_zones():
-            start, end = z.zone_start_pfn << PAGE_SHIFT, z.zone_end_pfn << PAGE_SHIFT
+            start, end = z.zone_start_pfn << shift, z.zone_end_pfn << shift
             t.rows.append((str(nid), z.name, start, end - 1, z.spanned_pages, z.present_pages, z.managed_pages))
     return t
 

@@ -23,7 +23,7 @@ class Kind(Enum):
     SIZE_ONLY = "size only"
     """Bytes, which may be negative; a table shows them as people say them, CSV as the number."""
     PAGES = "pages"
-    """Pages of 4 KiB; a table adds what that is in bytes."""
+    """Pages; a table adds what that is in bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class Table:
     title: str
     columns: tuple[Column, ...]
     rows: list[tuple[Any, ...]] = field(default_factory=list)
+    page_shift: int = 12
+    """log2 of a page's bytes."""
 
 
-def cell(value: Any, kind: Kind, *, exact: bool) -> Any:
+def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
     """One value for a reader: `exact` gives what a script wants, otherwise what a person does."""
     if value is None:
         return ""
@@ -54,7 +56,7 @@ def cell(value: Any, kind: Kind, *, exact: bool) -> Any:
         return value
     if kind is Kind.SIZE_ONLY:
         return ("-" if value < 0 else "") + human(abs(value))
-    size = value << 12 if kind is Kind.PAGES else value
+    size = value << page_shift if kind is Kind.PAGES else value
     return f"{value} ({human(size)})" if size >= 1024 else f"{value}"
 
 
@@ -64,7 +66,10 @@ def text_tables(tables: Iterable[Table]) -> str:
 
     parts = []
     for t in tables:
-        rows = [[cell(v, c.kind, exact=False) for v, c in zip(row, t.columns, strict=True)] for row in t.rows]
+        rows = [
+            [cell(v, c.kind, exact=False, page_shift=t.page_shift) for v, c in zip(row, t.columns, strict=True)]
+            for row in t.rows
+        ]
         align = ["left" if c.kind is Kind.TEXT else "right" for c in t.columns]
         body = tabulate(rows, [c.title for c in t.columns], colalign=align, disable_numparse=True) if rows else "(none)"
         parts.append(f"{t.title}\n{body}")

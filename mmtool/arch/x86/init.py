@@ -98,7 +98,7 @@ def init_cpu_to_node(boot: Boot) -> None:
             continue
         alloc_node_data(boot, nid)
         node = Pgdat(nid, 0, 0)
-        log_node(node, True, boot.kernel.release, boot.log)
+        log_node(node, True, boot.kernel, boot.log)
         boot.nodes[nid] = node
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from mmtool.mm.memblock import MEMBLOCK_MIRROR, MemblockRegion
 from mmtool.mm.page_alloc.buddy import account_freepages, free_one_page, free_pages_ok
-from mmtool.mm.page_alloc.memmap import free_pfn_ranges, memmap_init_reserved_pages, node_of
+from mmtool.mm.page_alloc.memmap import PAGE_SHIFT, free_pfn_ranges, memmap_init_reserved_pages, node_of
 from mmtool.mm.page_alloc.migratetype import MigrateType
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
@@ -23,6 +23,7 @@ def memblock_free_all(
     max_low_pfn: int | None = None,
     highmem: bool = False,
     mirrored_kernelcore: bool = False,
+    page_shift: int = PAGE_SHIFT,
 ) -> int:
     """Hand all memory that memblock does not hold reserved to the free lists; the pages that count as RAM.
 
@@ -44,8 +45,8 @@ def memblock_free_all(
     elif highmem and limit is not None:
         total += _set_highmem_pages_init(memory, reserved, pgdats, limit)
     if facts.reserved_pageblocks_movable:
-        memmap_init_reserved_pages(memory, reserved, pgdats, zones[0].pageblocks)
-    for start, end, region in free_pfn_ranges(memory, reserved):
+        memmap_init_reserved_pages(memory, reserved, pgdats, zones[0].pageblocks, page_shift)
+    for start, end, region in free_pfn_ranges(memory, reserved, page_shift):
         end = end if limit is None else min(end, limit)
         if start < end:
             skip = ("Movable",) if mirrored_kernelcore and region.flags & MEMBLOCK_MIRROR else ()
@@ -55,7 +56,10 @@ def memblock_free_all(
 
 
 def page_alloc_init_late(
-    memory: Sequence[MemblockRegion], reserved: Sequence[MemblockRegion], pgdats: dict[int, Pgdat]
+    memory: Sequence[MemblockRegion],
+    reserved: Sequence[MemblockRegion],
+    pgdats: dict[int, Pgdat],
+    page_shift: int = PAGE_SHIFT,
 ) -> int:
     """Free the deferred part of every node; the number of pages.
 
@@ -64,7 +68,7 @@ def page_alloc_init_late(
     interleave, and only the content of the lists is certain, not their order.
     """
     pages = 0
-    for zone, start, end in list(_deferred_ranges(memory, reserved, pgdats)):
+    for zone, start, end in list(_deferred_ranges(memory, reserved, pgdats, page_shift)):
         pages += _free_deferred(zone, start, end)
     for pgdat in pgdats.values():
         pgdat.first_deferred_pfn = None
@@ -72,7 +76,10 @@ def page_alloc_init_late(
 
 
 def _deferred_ranges(
-    memory: Sequence[MemblockRegion], reserved: Sequence[MemblockRegion], pgdats: dict[int, Pgdat]
+    memory: Sequence[MemblockRegion],
+    reserved: Sequence[MemblockRegion],
+    pgdats: dict[int, Pgdat],
+    page_shift: int,
 ) -> Iterator[tuple[Zone, int, int]]:
     """What is free of the nodes' deferred parts, upwards: (the node's last zone, start pfn, end pfn)."""
     late = {
@@ -80,7 +87,7 @@ def _deferred_ranges(
         for nid, pgdat in pgdats.items()
         if pgdat.first_deferred_pfn is not None
     }
-    for start, end, region in free_pfn_ranges(memory, reserved) if late else ():
+    for start, end, region in free_pfn_ranges(memory, reserved, page_shift) if late else ():
         nid = node_of(region, pgdats).nid
         if nid in late:
             zone, first = late[nid]
@@ -104,6 +111,7 @@ def deferred_grow_zone(
     order: int,
     *,
     pages_per_section: int,
+    page_shift: int = PAGE_SHIFT,
 ) -> bool:
     """Free some of a zone's deferred pages early, because an allocation of 2**order pages found too few.
 
@@ -115,7 +123,8 @@ def deferred_grow_zone(
     if zone.zone_end_pfn != pgdat.node_end_pfn or pgdat.first_deferred_pfn is None:
         return False
     needed = -(-(1 << order) // pages_per_section) * pages_per_section
-    ranges = [(start, end) for owner, start, end in _deferred_ranges(memory, reserved, pgdats) if owner is zone]
+    deferred = _deferred_ranges(memory, reserved, pgdats, page_shift)
+    ranges = [(start, end) for owner, start, end in deferred if owner is zone]
     stop = _grow_until(ranges, zone, needed, pages_per_section)
     pages = sum(_free_deferred(zone, start, min(end, stop)) for start, end in ranges if start < stop)
     pgdat.first_deferred_pfn = stop if stop < zone.zone_end_pfn else None

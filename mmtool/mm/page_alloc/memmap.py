@@ -17,18 +17,21 @@ from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
 PAGE_SHIFT = 12
+"""Of most kernels; functions take another."""
 
 
-def mem_pfn_ranges(memory: Iterable[MemblockRegion]) -> Iterator[tuple[int, int, MemblockRegion]]:
+def mem_pfn_ranges(
+    memory: Iterable[MemblockRegion], page_shift: int = PAGE_SHIFT
+) -> Iterator[tuple[int, int, MemblockRegion]]:
     """The whole pages of each memory region as (start pfn, end pfn, region) (for_each_mem_pfn_range)."""
     for region in memory:
-        start, end = _pfn_up(region.base), _pfn_down(region.base + region.size)
+        start, end = _pfn_up(region.base, page_shift), (region.base + region.size) >> page_shift
         if start < end:
             yield start, end, region
 
 
 def free_pfn_ranges(
-    memory: Iterable[MemblockRegion], reserved: Iterable[MemblockRegion]
+    memory: Iterable[MemblockRegion], reserved: Iterable[MemblockRegion], page_shift: int = PAGE_SHIFT
 ) -> Iterator[tuple[int, int, MemblockRegion]]:
     """Memory that is not reserved, upwards, as (start pfn, end pfn, memory region).
 
@@ -47,8 +50,9 @@ def free_pfn_ranges(
         nxt = at
         while base < end:
             stop = min(taken[nxt].base, end) if nxt < len(taken) else end
-            if _pfn_up(base) < _pfn_down(stop):
-                yield _pfn_up(base), _pfn_down(stop), region
+            first, last = _pfn_up(base, page_shift), stop >> page_shift
+            if first < last:
+                yield first, last, region
             if nxt >= len(taken):
                 break
             base = max(base, taken[nxt].base + taken[nxt].size)
@@ -69,6 +73,7 @@ def memmap_init(
     deferred: bool,
     pages_per_section: int | None,
     mirrored_kernelcore: bool = False,
+    page_shift: int = PAGE_SHIFT,
 ) -> None:
     """Set up the memory map: which pageblocks are Movable, and where each node's deferred part begins.
 
@@ -78,9 +83,9 @@ def memmap_init(
     (CONFIG_DEFERRED_STRUCT_PAGE_INIT) sets first_deferred_pfn of the nodes. `pages_per_section` None means
     FLATMEM: one map for everything. `memory` is memblock.memory, `pgdats` the nodes with their zones by nid.
     """
-    _add_sections(memory, pgdats, pageblocks, pages_per_section)
+    _add_sections(memory, pgdats, pageblocks, pages_per_section, page_shift)
     defer = _DeferInit(pages_per_section, facts) if deferred and pages_per_section else None
-    for start, end, region in mem_pfn_ranges(memory):
+    for start, end, region in mem_pfn_ranges(memory, page_shift):
         pgdat = node_of(region, pgdats)
         for zone in pgdat.populated_zones():
             first, last = max(start, zone.zone_start_pfn), min(end, zone.zone_end_pfn)
@@ -129,6 +134,7 @@ def memmap_init_reserved_pages(
     reserved: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
     pageblocks: PageblockTypes,
+    page_shift: int = PAGE_SHIFT,
 ) -> None:
     """Make deferred pageblocks Movable whose first page is reserved, from 6.13 on.
 
@@ -137,10 +143,13 @@ def memmap_init_reserved_pages(
     reserved regions flagged RSRV_NOINIT. The pages keep the nodes of the memory that they lie in.
     """
     nomap = [region for region in memory if region.flags & MEMBLOCK_NOMAP]
-    late = [(start, end, node_of(region, pgdats).first_deferred_pfn) for start, end, region in mem_pfn_ranges(memory)]
+    late = [
+        (start, end, node_of(region, pgdats).first_deferred_pfn)
+        for start, end, region in mem_pfn_ranges(memory, page_shift)
+    ]
     ends = [end for _, end, _ in late]
     for region in (*nomap, *(r for r in reserved if not r.flags & MEMBLOCK_RSRV_NOINIT)):
-        start, end = _pfn_down(region.base), _pfn_up(region.base + region.size)
+        start, end = region.base >> page_shift, _pfn_up(region.base + region.size, page_shift)
         for first, last, deferred_pfn in late[bisect_right(ends, start) :]:
             if first >= end:
                 break
@@ -153,6 +162,7 @@ def _add_sections(
     pgdats: dict[int, Pgdat],
     pageblocks: PageblockTypes,
     pages_per_section: int | None,
+    page_shift: int,
 ) -> None:
     """Pageblock flags exist where there is a section, that is some memory; with FLATMEM over each node's span."""
     if pages_per_section is None:
@@ -161,14 +171,10 @@ def _add_sections(
             start, end = pgdat.node_start_pfn // size * size, -(-pgdat.node_end_pfn // size) * size
             pageblocks.add_sections(start, end)
         return
-    for start, end, _ in mem_pfn_ranges(memory):
+    for start, end, _ in mem_pfn_ranges(memory, page_shift):
         first = start // pages_per_section * pages_per_section
         pageblocks.add_sections(first, -(-end // pages_per_section) * pages_per_section)
 
 
-def _pfn_up(address: int) -> int:
-    return (address + (1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT
-
-
-def _pfn_down(address: int) -> int:
-    return address >> PAGE_SHIFT
+def _pfn_up(address: int, page_shift: int) -> int:
+    return -(-address >> page_shift)
