@@ -1,0 +1,170 @@
+"""README and man pages say what the program does: every command, every option, every quoted output.
+
+`python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from mmtool.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "man").glob("*.[15]"))
+QUOTED = {README: ("```console\n", "```\n")} | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
+"""How a file begins and ends a block of commands ("$ ...") with what they print."""
+OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z0-9-]*|-[a-zA-Z])(?![\w-])")
+LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+ESCAPES = {r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\e": "\\"}
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command by the words that call it: "boot", "memblock run"."""
+    found = {}
+    for name in COMMANDS:
+        command = getattr(import_module(f"mmtool.cli.{name}"), name)
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": inner for sub, inner in command.commands.items()}
+    return found
+
+
+def options_of(command: click.Command) -> set[str]:
+    context = click.Context(command, help_option_names=cli.context_settings["help_option_names"])
+    return {opt for p in command.get_params(context) if isinstance(p, click.Option) for opt in p.opts}
+
+
+def unescaped(roff: str) -> str:
+    """Roff text as the reader sees it, requests left as they are."""
+    text = re.sub(r"\\f(?:\[[A-Z]*\]|.)|\\&", "", roff).replace("\\-", "-")
+    for escape, character in ESCAPES.items():
+        text = text.replace(escape, character)
+    return text
+
+
+def plain(roff: str) -> str:
+    """A man page's words, without requests and comments."""
+    lines = [line for line in roff.splitlines() if not line.startswith('.\\"')]
+    words = (re.sub(r"^\.[A-Z]+ ?", "", line).replace('"', "") if line.startswith(".") else line for line in lines)
+    return unescaped("\n".join(words))
+
+
+def defined(roff: str) -> set[str]:
+    """The options that a page explains: those of its .TP tags."""
+    tags = re.findall(r"^\.TP.*\n(\.[BI].*|\\f.*)\n", roff, flags=re.M)
+    return {option for tag in tags for option in OPTION.findall(plain(tag))}
+
+
+def known_options(name: str) -> set[str]:
+    """Options of a command and its subcommands; of all when there is no such command (the page is about all)."""
+    found = {words: options_of(command) for words, command in commands().items()}
+    mine = [options for words, options in found.items() if words.split()[0] == name]
+    return set().union(*(mine or found.values()), options_of(cli))
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_command_and_option_is_in_its_man_page(name: str) -> None:
+    page = (ROOT / "man" / (f"mmtool-{name}.1" if name else "mmtool.1")).read_text()
+    if name:
+        assert known_options(name) - options_of(cli) <= defined(page) <= known_options(name)
+        assert all(f"mmtool {words}" in plain(page) for words in commands() if words.split()[0] == name)
+    else:
+        assert defined(page) == options_of(cli)
+        assert set(re.findall(r"\bmmtool-([a-z]+) ?\(1\)", plain(page))) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", [README, *PAGES], ids=lambda path: path.name)
+def test_no_option_is_mentioned_that_does_not_exist(path: Path) -> None:
+    own = path.stem.removeprefix("mmtool-")
+    for line in (path.read_text() if path == README else plain(path.read_text())).splitlines():
+        for option in LONG_OPTION.finditer(line):
+            called = re.findall(r"\bmmtool ([a-z]+)", line[: option.start()])
+            assert option[0] in known_options(called[-1] if called else own), line
+
+
+def environment() -> dict[str, str]:
+    """The environment in which a reader runs the examples: this installation's mmtool first, no terminal."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
+
+
+def printed(command: str) -> str:
+    """What a command line of the documentation prints when it is run in the repository."""
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def examples(path: Path) -> Iterator[tuple[str, str]]:
+    """Each quoted command of a file with the output that stands under it, as the reader sees them."""
+    first, last = QUOTED[path]
+    for block in re.findall(f"^{re.escape(first)}(.*?)^{re.escape(last)}", path.read_text(), flags=re.M | re.S):
+        text = block if path == README else unescaped(block)
+        yield from re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, flags=re.M)
+
+
+EXAMPLES = [(path, *example) for path in QUOTED for example in examples(path)]
+
+
+@pytest.mark.parametrize(("path", "command", "output"), EXAMPLES, ids=lambda value: getattr(value, "name", None) or "")
+def test_a_quoted_output_is_what_the_command_prints(path: Path, command: str, output: str) -> None:
+    assert printed(command) == output
+
+
+def shell_lines() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```\n", README.read_text(), flags=re.M | re.S)
+    return [line for block in blocks for line in block.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_every_command_of_the_readme_works(line: str) -> None:
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="no man here")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_man_pages_are_without_errors(page: Path) -> None:
+    command = ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)]
+    env = os.environ | {"LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def roff(text: str) -> str:
+    """Lines of output as they stand in a man page."""
+    for escape, character in reversed(ESCAPES.items()):
+        text = text.replace(character, escape)
+    text = text.replace("-", "\\-")
+    return re.sub(r"^(?=[.])", r"\\&", text, flags=re.M)
+
+
+def rewrite(path: Path) -> None:
+    """Put what every quoted command prints now in place of its output."""
+    first, last = QUOTED[path]
+    quote = roff if path != README else str
+
+    def block(match: re.Match[str]) -> str:
+        calls = re.findall(r"^\$ .*\n", match[1], flags=re.M)
+        if not calls:
+            return match[0]
+        run = [(call, printed((call if path == README else unescaped(call))[2:].rstrip("\n"))) for call in calls]
+        return first + "".join(call + quote(output) for call, output in run) + last
+
+    text = re.sub(f"^{re.escape(first)}(.*?)^{re.escape(last)}", block, path.read_text(), flags=re.M | re.S)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    for file in QUOTED:
+        rewrite(file)
