@@ -259,6 +259,18 @@ class DirectMapping:
                 self.can_use_brk = True
         return mapped
 
+    def _memory_end(self, limit: int) -> int:
+        """Where the highest memory below `limit` ends, at most there; 0 when there is none."""
+        regions = self.mb.memory.regions
+        below = self.mb.memory.index_below(limit)
+        return min(regions[below - 1].end, limit) if below else 0
+
+    def _memory_start(self, address: int, limit: int) -> int:
+        """Where the first memory that ends above `address` begins, `limit` when there is none below."""
+        regions = self.mb.memory.regions
+        above = self.mb.memory.index_after(address)
+        return min(regions[above].base, limit) if above < len(regions) else limit
+
     def _top_down(self, start: int, end: int) -> None:
         """memory_map_top_down(): the topmost large page first, then steps that grow 256-fold, down to `start`."""
         found = self.mb.find_in_range(start, end, self.pmd_size, self.pmd_size)
@@ -267,6 +279,9 @@ class DirectMapping:
         self.max_mapped, self.min_mapped = 0, real_end
         last, mapped = real_end, 0
         while last > start:
+            if mapped < step:
+                # Steps through a hole change nothing; one of TiB, below ACPI tables far up, has millions of them.
+                last = self.min_mapped = max(min(last, _up(self._memory_end(last), step)), start)
             at = max(_down(last - 1, step), start) if last > step else start
             mapped += self._init_range(at, last)
             last = self.min_mapped = at
@@ -280,6 +295,8 @@ class DirectMapping:
         at, mapped, step = start, 0, self.pmd_size
         self.min_mapped = start
         while at < end:
+            if mapped < step:
+                at = max(at, _down(self._memory_start(at, end), step))
             after = min(_up(at + 1, step), end) if end - at > step else end
             mapped += self._init_range(at, after)
             at = after
