@@ -11,13 +11,13 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import images
 
 from mmtool.errors import InputError
 from mmtool.kernel.image.btf import find, read_btf
 from mmtool.kernel.image.kallsyms import read_kallsyms
 from mmtool.kernel.image.read import KernelImage, read_image
 from mmtool.kernel.image.unpack import unpack
-from tests.support import images
 
 TEXT = 0xFFFFFFFF81000000
 BANNER = b"Linux version 6.1.0-50-cloud-amd64 (maker) (gcc) #1 SMP Debian 6.1.176-1 (2026-07-02)\n\0"

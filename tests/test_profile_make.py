@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from test_profile_image import arm64, vmlinux
 
 from mmtool.cli.profile import profile
 from mmtool.errors import InputError, UsageError
@@ -22,7 +23,6 @@ from mmtool.kernel.options import OPTIONS, STRUCTURES
 from mmtool.kernel.profile import available, load_profile, read_profile
 from mmtool.kernel.system_map import read_system_map
 from mmtool.report.profile import to_yaml
-from tests.test_profile_image import arm64, vmlinux
 
 CONFIG = """#
 # Linux/x86 6.1.176 Kernel Configuration
