@@ -33,6 +33,13 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f"mmtool.cli.{name}"), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}; there are {', '.join(sorted(COMMANDS))}.")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
@@ -44,6 +51,7 @@ def cli() -> None:
     """What Linux does with a machine's memory, told away from the machine.
 
     Give it what the firmware said (a kernel log, /sys/firmware/memmap) and it prints what the kernel would.
+    `mmtool COMMAND --help` tells more of each command.
     """
 
 
