@@ -1,0 +1,75 @@
+"""Device trees: the flattened tree that a boot loader hands to the kernel, read as the kernel's early code reads it.
+
+`blob` checks the bytes and lets pyfdt take them apart, `memory` models drivers/of/fdt.c and of_reserved_mem.c, `numa`
+drivers/of/of_numa.c, `address` the translations of drivers/of/address.c; `values` holds what comes of it.
+"""
+
+from __future__ import annotations
+
+from mmtool.firmware.fdt.address import Translator, dma_buses
+from mmtool.firmware.fdt.blob import Node, parse_blob
+from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
+from mmtool.firmware.fdt.numa import read_cpus, read_numa
+from mmtool.firmware.fdt.values import (
+    Chosen,
+    Cpu,
+    DeviceTree,
+    DmaBus,
+    MemoryNode,
+    NumaMemory,
+    Problem,
+    ReservedNode,
+)
+from mmtool.firmware.read import read_bytes
+
+__all__ = [
+    "Chosen",
+    "Cpu",
+    "DeviceTree",
+    "DmaBus",
+    "MemoryNode",
+    "Node",
+    "NumaMemory",
+    "Problem",
+    "ReservedNode",
+    "parse_fdt",
+    "read_fdt",
+]
+
+
+def read_fdt(path: str) -> DeviceTree:
+    """The device tree in a file, plain or compressed; "-" is standard input. Raises InputError."""
+    return parse_fdt(read_bytes(path), path)
+
+
+def parse_fdt(data: bytes, source: str) -> DeviceTree:
+    """The device tree in the bytes of a blob. What the kernel passes over is passed over, and told in `problems`.
+
+    Raises InputError, which names a node's path or a byte, for what no kernel reads.
+    """
+    blob = parse_blob(data, source)
+    problems = list(blob.problems)
+    cells = root_cells(blob.root, source, problems)
+    translator = Translator(blob.root, source)
+    memory, nested = read_memory(blob.root, cells, problems)
+    numa_memory, distances, numa_error = read_numa(blob.root, translator)
+    if numa_error is not None:
+        problems.append(numa_error)
+    buses = dma_buses(blob.root, translator, problems)
+    return DeviceTree(
+        size=blob.size,
+        model=blob.root.string("model"),
+        compatible=blob.root.strings("compatible"),
+        memreserve=blob.memreserve,
+        memory=memory,
+        nested_memory=nested,
+        reserved=read_reserved(blob.root, cells, problems),
+        chosen=read_chosen(blob.root, cells, problems),
+        cpus=read_cpus(blob.root, problems),
+        numa_memory=numa_memory,
+        distance_map=distances,
+        numa_error=numa_error,
+        dma_limit=min((bus.limit for bus in buses if bus.limit is not None), default=None),
+        dma_buses=buses,
+        problems=tuple(problems),
+    )
