@@ -9,7 +9,7 @@ from __future__ import annotations
 from mmtool.firmware.fdt.address import Translator, dma_buses
 from mmtool.firmware.fdt.blob import Node, parse_blob
 from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
-from mmtool.firmware.fdt.numa import read_cpus, read_numa
+from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
 from mmtool.firmware.fdt.values import (
     Chosen,
     Cpu,
@@ -69,6 +69,7 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
         numa_memory=numa_memory,
         distance_map=distances,
         numa_error=numa_error,
+        numa_complete=is_complete(blob.root, problems),
         dma_limit=min((bus.limit for bus in buses if bus.limit is not None), default=None),
         dma_buses=buses,
         problems=tuple(problems),

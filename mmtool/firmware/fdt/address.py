@@ -14,7 +14,7 @@ from mmtool.units import U64_MAX
 _BAD_ADDR = U64_MAX
 """OF_BAD_ADDR: an address that has no translation."""
 _MAX_ADDR_CELLS = 4
-_MOST_STEPS, _LEVEL_STEPS = 1_000_000, 10
+_MOST_STEPS, _LEVEL_STEPS = 400_000, 10
 """Entries of ranges that all translations together may look at; a level of buses counts as ten."""
 _PCI_TYPES = ("pci", "pciex", "vci", "ht")
 
@@ -265,15 +265,16 @@ def _reach(node: Node, translator: Translator, problems: list[Problem]) -> Itera
     if match_bus(node) is None or not _good((na, ns)) or not 0 < pna <= _MAX_ADDR_CELLS:
         problems.append(Problem(node.path, "dma-ranges", "its cells are not given or cannot be; it is passed over"))
         return
-    words, step, last = node.words("dma-ranges") or (), na + pna + ns, 0
+    words, step, last, lost = node.words("dma-ranges") or (), na + pna + ns, 0, 0
     if len(node.properties["dma-ranges"]) % (4 * step):
         length = len(node.properties["dma-ranges"])
         problems.append(Problem(node.path, "dma-ranges", f"{length} bytes is not a multiple of {4 * step}"))
     for i in range(0, len(words) - step + 1, step):
         start = translator.translate(node, words[i + na : i + na + _MAX_ADDR_CELLS], "dma-ranges")
-        if start == _BAD_ADDR:
-            problems.append(Problem(node.path, "dma-ranges", "an entry has no translation to a CPU address"))
+        lost += start == _BAD_ADDR
         end = start + number(words[i + na + pna : i + step]) & U64_MAX
         if end > last:
             last = end - 1
+    if lost:
+        problems.append(Problem(node.path, "dma-ranges", f"entries without a translation to a CPU address: {lost}"))
     yield DmaBus(node.path, last + 1 if last < U64_MAX else None)

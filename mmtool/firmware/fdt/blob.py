@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ MAX_DEPTH = 64
 """FDT_MAX_DEPTH of drivers/of/fdt.c: nodes from depth 63 on (the root has 0) never reach the kernel's tree."""
 LONGEST_NAME = 128
 """Bytes of a property's name; the specification has 31, real trees some 60."""
+MOST_NAMES = 4
+"""Bytes of all properties' names per byte of the blob. pyfdt reads each name anew, byte by byte; real trees have less
+than one, however often a name is used."""
 
 _MAGIC = 0xD00DFEED
 _HEADER = struct.Struct(">10I")
@@ -93,13 +96,13 @@ def parse_blob(data: bytes, source: str) -> Blob:
     header = _check_header(data, source)
     data = data[: header["totalsize"]]
     reservations, complete = _count_reservations(data, header["off_mem_rsvmap"])
-    offsets = _check_structure(data, header, source)
+    tags = _Structure(data, header, source).count_tags()
     parsed = FdtBlobParse(io.BytesIO(_for_pyfdt(data, header)))
     memreserve = tuple(
         (entry["address"], entry["address"] + entry["size"]) for entry in parsed.fdt_reserve_entries[:reservations]
     )
     problems = [] if complete else [Problem("/", "/memreserve/", "the list does not end within the blob")]
-    root = _nodes(parsed.fdt_dt_tags[: len(offsets)], problems)
+    root = _nodes(parsed.fdt_dt_tags[:tags], problems)
     return Blob(header["totalsize"], memreserve, root, tuple(problems))
 
 
@@ -165,73 +168,86 @@ def _for_pyfdt(data: bytes, header: dict[str, int]) -> bytes:
     return data[:20] + versions + data[28:] + bytes(2 * _PAIR.size)
 
 
-def _check_structure(data: bytes, header: dict[str, int], source: str) -> list[int]:
-    """The offset of every tag up to the end, once they all hold together."""
-    offset, offsets, names = header["off_dt_struct"], [], list[str]()
-    end = offset + header["size_dt_struct"]
-    strings = (header["off_dt_strings"], header["off_dt_strings"] + header["size_dt_strings"])
-    closed = False
+class _Structure:
+    """A walk over the structure block that trusts nothing; the errors that it makes know node and byte."""
 
-    def error(what: str) -> InputError:
-        if not names:
-            return InputError(source, f"{offset:#x}", what)
-        return InputError(source, "/" + "/".join(names[1:]), f"{what} (byte {offset:#x})")
+    def __init__(self, data: bytes, header: dict[str, int], source: str) -> None:
+        self.data, self.source = data, source
+        self.offset = header["off_dt_struct"]
+        self.end = self.offset + header["size_dt_struct"]
+        self.strings = header["off_dt_strings"]
+        self.strings_end = self.strings + header["size_dt_strings"]
+        self.names: list[str] = []
+        """The names of the nodes that are open here, the root's first."""
+        self.name_bytes = 0
 
-    while True:
-        if offset + 4 > end:
-            raise error("the structure block ends without an end tag")
-        tag = _WORD.unpack_from(data, offset)[0]
-        offsets.append(offset)
-        if tag == _END:
-            break
-        if tag == _NOP:
-            offset += 4
-            continue
-        if closed or (not names and tag != _BEGIN_NODE):
-            raise error(f"tag {tag:#x} stands outside the root node")
-        if tag == _BEGIN_NODE:
-            stop = data.find(b"\0", offset + 4, end)
-            if stop < 0:
-                raise error("a node's name does not end")
-            names.append(_check_name(data[offset + 4 : stop], error))
-            offset = (stop + 4) & ~3
-        elif tag == _END_NODE:
-            names.pop()
-            closed = not names
-            offset += 4
-        elif tag == _PROP:
-            offset = _check_property(data, offset, end, strings, error)
-        else:
-            raise error(f"{tag:#x} is no tag")
-    if len(offsets) == 1 or not (closed or names):
-        raise error("there is no root node")
-    return offsets
+    def error(self, what: str) -> InputError:
+        if not self.names:
+            return InputError(self.source, f"{self.offset:#x}", what)
+        return InputError(self.source, "/" + "/".join(self.names[1:]), f"{what} (byte {self.offset:#x})")
 
+    def count_tags(self) -> int:
+        """How many tags stand before the end, once they all hold together.
 
-def _check_name(name: bytes, error: Callable[[str], InputError]) -> str:
-    if not all(0x20 < byte < 0x7F for byte in name):
-        raise error(f"the name {name[:40]!r} holds what is no printable ASCII")
-    return name.decode("ascii")
+        Nodes may still be open there, as the kernel allows.
+        """
+        count, closed = 0, False
+        while (tag := self._tag()) != _END:
+            count += 1
+            if tag == _NOP:
+                self.offset += 4
+            elif closed or (not self.names and tag != _BEGIN_NODE):
+                raise self.error(f"tag {tag:#x} stands outside the root node")
+            elif tag == _BEGIN_NODE:
+                self._begin_node()
+            elif tag == _END_NODE:
+                self.names.pop()
+                closed = not self.names
+                self.offset += 4
+            elif tag == _PROP:
+                self._property()
+            else:
+                raise self.error(f"{tag:#x} is no tag")
+        if not (closed or self.names):
+            raise self.error("there is no root node")
+        return count
 
+    def _tag(self) -> int:
+        if self.offset + 4 > self.end:
+            raise self.error("the structure block ends without an end tag")
+        return int.from_bytes(self.data[self.offset : self.offset + 4], "big")
 
-def _check_property(
-    data: bytes, offset: int, end: int, strings: tuple[int, int], error: Callable[[str], InputError]
-) -> int:
-    """The offset behind a property whose name and value lie where they may."""
-    if offset + 12 > end:
-        raise error("a property is cut off")
-    length: int
-    length, name_offset = struct.unpack_from(">2I", data, offset + 4)
-    if offset + 12 + length > end:
-        raise error(f"a property of {length} bytes reaches beyond the structure block")
-    name = strings[0] + name_offset
-    if name >= strings[1]:
-        raise error(f"a property's name at {name_offset:#x} lies outside the strings block")
-    stop = data.find(b"\0", name, min(name + LONGEST_NAME + 1, strings[1]))
-    if stop < 0:
-        raise error(f"a property's name at {name_offset:#x} of the strings does not end within {LONGEST_NAME} bytes")
-    _check_name(data[name:stop], error)
-    return (offset + 12 + length + 3) & ~3
+    def _begin_node(self) -> None:
+        stop = self.data.find(b"\0", self.offset + 4, self.end)
+        if stop < 0:
+            raise self.error("a node's name does not end")
+        self.names.append(self._name(self.offset + 4, stop))
+        self.offset = (stop + 4) & ~3
+
+    def _property(self) -> None:
+        if self.offset + 12 > self.end:
+            raise self.error("a property is cut off")
+        length, at = struct.unpack_from(">2I", self.data, self.offset + 4)
+        behind = self.offset + 12 + length
+        if behind > self.end:
+            raise self.error(f"a property of {length} bytes reaches beyond the structure block")
+        name = self.strings + at
+        if name >= self.strings_end:
+            raise self.error(f"a property's name at {at:#x} lies outside the strings block")
+        stop = self.data.find(b"\0", name, min(name + LONGEST_NAME + 1, self.strings_end))
+        if stop < 0:
+            raise self.error(f"a property's name at {at:#x} of the strings does not end within {LONGEST_NAME} bytes")
+        self._name(name, stop)
+        self.name_bytes += stop - name
+        if self.name_bytes > MOST_NAMES * len(self.data):
+            raise self.error(f"the properties' names have more than {MOST_NAMES} times the blob's bytes")
+        self.offset = (behind + 3) & ~3
+
+    def _name(self, start: int, stop: int) -> str:
+        name = self.data[start:stop]
+        if not all(0x20 < byte < 0x7F for byte in name):
+            raise self.error(f"the name {name[:40]!r} holds what is no printable ASCII")
+        return name.decode("ascii")
 
 
 def _nodes(tags: Iterable[tuple[int, Any]], problems: list[Problem]) -> Node:

@@ -31,6 +31,16 @@ def read_numa(root: Node, translator: Translator) -> tuple[tuple[NumaMemory, ...
     return tuple(memory), distances, problem
 
 
+def is_complete(root: Node, problems: list[Problem]) -> bool:
+    """Has the last memory node of the tree a numa-node-id? What of_numa_parse_memory_nodes() returns hangs on it."""
+    nodes = [node for node in walk(root) if node.string("device_type") == "memory"]
+    complete = bool(nodes) and "numa-node-id" in nodes[-1].properties
+    if not complete and any("numa-node-id" in node.properties for node in nodes):
+        message = "is not there, but other memory nodes have it; since 6.12 NUMA is given up for that"
+        problems.append(Problem(nodes[-1].path, "numa-node-id", message))
+    return complete
+
+
 def _distances(root: Node) -> tuple[Distances, Problem | None]:
     """Models of_numa_parse_distance_map_v1()."""
     wanted = "numa-distance-map-v1"

@@ -120,6 +120,9 @@ class DeviceTree:
     """(from, to): distance, of the first numa-distance-map-v1. What it gives for from < to only, holds both ways."""
     numa_error: Problem | None
     """For what the kernel's NUMA code gives up the tree's nodes, None if it does not."""
+    numa_complete: bool
+    """Has the last memory node a numa-node-id? 6.12 and 7.3 give up the tree's nodes where it has not; 5.10 and 6.1
+    do not."""
     dma_limit: int | None
     """CPU addresses from here on are out of reach for some bus, None if there is no such bus."""
     dma_buses: tuple[DmaBus, ...]
