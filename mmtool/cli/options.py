@@ -70,6 +70,8 @@ def output_option(*formats: str) -> Callable[[F], F]:
 
 MACHINE_OPTIONS = (
     click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
+    click.option("--dtb", metavar="FILE|-", help="An ARM64 machine's device-tree blob, as /sys/firmware/fdt."),
+    click.option("--dmesg", metavar="FILE|-", help="With --dtb: a log of that machine, for the kernel's release."),
     click.option("--capture", metavar="DIR", help="A folder with dmesg.txt, SRAT.aml, SLIT.aml and proc/iomem."),
     click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's."),
     click.option("--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's."),
@@ -97,6 +99,8 @@ class MachineChoice:
     """What the machine options say. Addresses and ranges in bytes."""
 
     e820: str | None
+    dtb: str | None
+    dmesg: str | None
     capture: str | None
     cmdline: str | None
     kernel: str | None
@@ -112,13 +116,17 @@ class MachineChoice:
 
     def boot(self) -> Boot:
         """Boot the machine; without a file it is this one. Raises InputError and UsageError."""
-        from mmtool.firmware.read import read_capture, read_machine
+        from mmtool.firmware.read import read_board, read_capture, read_machine
         from mmtool.init.main import start_kernel
         from mmtool.kernel.choose import kernel_for
 
-        if self.capture is not None and self.e820 is not None:
-            raise UsageError("--capture brings a map of its own; give it or --e820")
-        if self.capture is not None:
+        if sum(source is not None for source in (self.e820, self.dtb, self.capture)) > 1:
+            raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
+        if self.dmesg is not None and self.dtb is None:
+            raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
+        if self.dtb is not None:
+            machine = read_board(self.dtb, self.dmesg)
+        elif self.capture is not None:
             machine = read_capture(self.capture, srat=self.srat, slit=self.slit)
         else:
             machine = read_machine(self.e820, srat=self.srat, slit=self.slit)

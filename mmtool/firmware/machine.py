@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmtool.firmware.fdt import DeviceTree
 
 
 class E820Type(IntEnum):
@@ -144,5 +148,7 @@ class Machine:
     """Everything else that the log shows of firmware and hardware, in its order."""
     kernel_base: int | None = None
     """Physical address of the kernel image (KASLR), as /proc/iomem's "Kernel code" starts."""
+    fdt: DeviceTree | None = None
+    """The device tree, on machines that have one."""
     warnings: tuple[tuple[int, str], ...] = ()
     """What the reader left out and why: (line, message)."""

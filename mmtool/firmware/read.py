@@ -75,6 +75,27 @@ def read_capture(path: str, *, srat: str | None = None, slit: str | None = None)
     return machine
 
 
+def read_board(dtb: str, dmesg: str | None = None) -> Machine:
+    """The Machine of a device-tree blob; a log adds the release and what else firmware said. Raises InputError.
+
+    What the boot loader wrote into /chosen goes before what the log says.
+    """
+    from mmtool.firmware.fdt import read_fdt
+
+    tree = read_fdt(dtb)
+    machine = read_machine(dmesg, need_map=False) if dmesg is not None else Machine("none", ())
+    return replace(
+        machine,
+        source="device tree",
+        origin=dtb,
+        arch="arm64",
+        fdt=tree,
+        cmdline=tree.chosen.bootargs if tree.chosen.bootargs is not None else machine.cmdline,
+        initrd=tree.chosen.initrd or machine.initrd,
+        cpus=sum(cpu.enabled for cpu in tree.cpus) or machine.cpus,
+    )
+
+
 def read_this_machine(root: Path = Path("/")) -> Machine:
     """This machine, as its kernel shows it: the map, the version, the command line, and as root SRAT and SLIT.
 

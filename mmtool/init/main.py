@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mmtool.arch.x86 import setup
+from mmtool.arch.arm64 import setup as arm64
+from mmtool.arch.x86 import setup as x86
 from mmtool.arch.x86.e820 import E820Table
 from mmtool.arch.x86.init import max_zone_pfns
 from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
@@ -39,12 +40,15 @@ def start_kernel(
     text = cmdline if cmdline is not None else machine.cmdline or ""
     boot = Boot(
         machine, kernel, text, parse_cmdline(text), log,
-        Memblock(facts, numa=numa, max_numnodes=kernel.max_numnodes, phys_addr_bits=kernel.phys_addr_bits),
+        Memblock(
+            facts, numa=numa, max_numnodes=kernel.max_numnodes, phys_addr_bits=kernel.phys_addr_bits,
+            page_size=1 << kernel.page_shift,
+        ),
         E820Table(facts, log, E820_MAX_ENTRIES_ZEROPAGE + 3 * kernel.max_numnodes),
         cpus=cpus or machine.cpus or 1,
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
-    for name, step in setup.steps(kernel):
+    for name, step in (arm64 if kernel.arch == "arm64" else x86).steps(kernel):
         boot.step = name
         before, lines = boot.memblock.snapshot(), len(log.lines)
         try:

@@ -6,7 +6,7 @@ from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
 from mmtool.kernel.build import build_options, stable_version
 from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import GENERIC, Profile, load_profile, profile_name
+from mmtool.kernel.profile import GENERIC, Profile, available, load_profile, profile_name
 from mmtool.kernel.release import parse_version, release_facts
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
@@ -39,9 +39,22 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
 
 
 def _profile(release: str | None, machine: Machine) -> Profile:
-    exact = profile_name(release) if release is not None else None
+    exact = profile_name(release) if release is not None else _of_percpu_size(machine)
     if exact is not None:
         return load_profile(exact)
     if release is None and machine.arch in (None, "x86_64"):
         return load_profile(DEFAULT_PROFILE)
     return load_profile(GENERIC[machine.arch or "x86_64"]).nearest(build_options(machine))
+
+
+def _of_percpu_size(machine: Machine) -> str | None:
+    """The profile whose static per-CPU data is as large as a log without a "Linux version" line says, if one is.
+
+    Logs of arm64 often lost their beginning; the size is the build's own, and hardly two builds share it.
+    """
+    sizes = {note.values[0] for note in machine.notes if note.kind == "pcpu_alloc"}
+    if machine.arch is None or len(sizes) != 1:
+        return None
+    profiles = (load_profile(name) for name in available() if name not in GENERIC.values())
+    same = [p.name for p in profiles if p.arch == machine.arch and p.sizes.get("percpu_static") in sizes]
+    return same[0] if len(same) == 1 else None

@@ -63,6 +63,10 @@ class Kernel:
     @property
     def max_page_order(self) -> int:
         """MAX_PAGE_ORDER: the largest order of a free block."""
+        if self.enabled("FORCE_MAX_ZONEORDER"):
+            return self.number("FORCE_MAX_ZONEORDER", 11) - 1
+        if self.enabled("ARCH_FORCE_MAX_ORDER"):
+            return self.number("ARCH_FORCE_MAX_ORDER", 10) - (not self.release.max_order_is_inclusive)
         return 10
 
     @property
@@ -70,7 +74,7 @@ class Kernel:
         """pageblock_order: the huge page's order, bounded by the largest block; that bound without huge pages."""
         if not self.enabled("HUGETLB_PAGE"):
             return self.max_page_order
-        huge = 9 if self.is_64bit or self.enabled("X86_PAE") else 10
+        huge = self.page_shift - 3 if self.is_64bit or self.enabled("X86_PAE") else 10
         return min(huge, self.max_page_order)
 
     @property

@@ -321,6 +321,17 @@ class Release:
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
     (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
 
+    max_order_is_inclusive: bool = _since(6, 4)
+    """ARCH_FORCE_MAX_ORDER is the largest order; before, one more (mm, treewide: redefine MAX_ORDER sanely)."""
+
+    # arch/arm64/mm, drivers/base/arch_numa.c
+    arm64_dma_zone_by_limit: bool = _since(6, 12)
+    """ZONE_DMA ends at the limit of the buses, not at the next power of two (arm64: support DMA zone above 4GB)."""
+    arch_numa_has_memblks: bool = _since(6, 12)
+    """arm64 finds its nodes with the code of x86 (arch_numa: switch over to numa_memblks)."""
+    memreserve_comes_last: bool = _since(6, 12)
+    """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
+
     # mm/mm_init.c, mm/vmalloc.c, arch: hash tables, what is printed of memory and what is given back
     hash_tables_adapt: bool = _since(4, 13)
     """Beyond 64 GiB hash tables grow half as fast as memory (mm: adaptive hash table scaling)."""

@@ -185,11 +185,16 @@ def _watermarks_table(boot: Boot) -> Table:
 
 
 def _layout(boot: Boot) -> dict[str, tuple[int, int]]:
+    """The areas of the kernel's address space; arm64's are not modelled."""
+    if boot.kernel.arch == "arm64":
+        return {}
     return vmalloc_layout(boot.kernel, boot.max_low_pfn, 5 if has_la57(boot) else 4)
 
 
-def _vmalloc(boot: Boot) -> dict[str, Any]:
+def _vmalloc(boot: Boot) -> dict[str, Any] | None:
     layout = _layout(boot)
+    if not layout:
+        return None
     start, end = layout["vmalloc"]
     areas = [{"name": name, **_hex_range(a, b)} for name, (a, b) in layout.items()]
     return {**_hex_range(start, end), "areas": areas}

@@ -1,0 +1,1 @@
+"""arm64: from a device tree to zones."""

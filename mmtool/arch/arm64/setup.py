@@ -1,0 +1,154 @@
+"""setup_arch() of arm64 and what follows it: arch/arm64/kernel/setup.c, mm/init.c, mm/mmu.c, drivers/of/fdt.c.
+
+Each function is one step, bears the kernel's name for it and changes the `Boot` that it is given.
+"""
+
+from __future__ import annotations
+
+from mmtool.arch.arm64.numa import arch_numa_init
+from mmtool.errors import InputError
+from mmtool.init import late
+from mmtool.init.boot import Boot, Step
+from mmtool.kernel.kernel import Kernel
+from mmtool.mm.mm_init import MOVABLE, free_area_init, movable_wish
+from mmtool.mm.page_alloc.handover import memblock_free_all
+from mmtool.mm.system_hash import calc_nr_kernel_pages
+from mmtool.mm.zonelist import build_all_zonelists
+from mmtool.units import memparse
+
+FOUR_GIB = 1 << 32
+SZ_2M = 2 << 20
+
+
+def steps(kernel: Kernel) -> list[Step]:
+    """The boot's steps for a kernel, in its order: (name, function)."""
+    return [
+        ("setup_machine_fdt", setup_machine_fdt),
+        ("arm64_memblock_init", arm64_memblock_init),
+        ("early_init_fdt_scan_reserved_mem", early_init_fdt_scan_reserved_mem),
+        ("paging_init", paging_init),
+        ("arch_numa_init", arch_numa_init),
+        ("free_area_init", zone_sizes_init),
+        ("calc_nr_kernel_pages", calc_nr_kernel_pages),
+        ("build_all_zonelists", zonelists),
+        ("mem_init", mem_init),
+        *late.steps(kernel),
+    ]
+
+
+def setup_machine_fdt(boot: Boot) -> None:
+    """setup_machine_fdt(): the blob is reserved and the tree's memory becomes memblock's, in whole pages.
+
+    Where the boot loader put the blob is in no file; most put it at the next 2 MiB behind the initial RAM disk.
+    """
+    tree, mb = boot.machine.fdt, boot.memblock
+    if tree is None:
+        raise InputError(boot.machine.origin, None, "an arm64 kernel needs a device tree; give it with --dtb")
+    if not tree.memory:
+        advice = "the boot loader fills it in: take /sys/firmware/fdt of the running machine"
+        raise InputError(boot.machine.origin, "/", f"no memory node says where memory is; {advice}")
+    if boot.initrd is not None:
+        mb.reserve(-(-boot.initrd[1] // SZ_2M) * SZ_2M, tree.size, owner="device tree")
+    page = mb.page_size
+    for node in tree.memory:
+        start, end = -(-node.start // page) * page, node.end // page * page
+        if start < end:
+            mb.add(start, end - start)
+            if node.hotpluggable:
+                mb.mark_hotplug(start, end - start)
+
+
+def arm64_memblock_init(boot: Boot) -> None:
+    """arm64_memblock_init(): what cannot be addressed or is kept out by mem= goes; the image and the initrd stay."""
+    mb, kernel = boot.memblock, boot.kernel
+    page, top = mb.page_size, 1 << 64
+    mb.remove(1 << kernel.number("ARM64_PA_BITS", 48), top - 1)
+    if not mb.memory.total_size:
+        raise InputError(boot.machine.origin, "/memory", "no whole page of memory can be addressed")
+    image = kernel.profile.image.get("end", 0)
+    limit = next((memparse(value)[0] // page * page for value in reversed(boot.cmdline.all("mem")) if value), None)
+    if limit is not None:
+        boot.log.info(f"Memory limited to {limit >> 20}MB")
+        mb.mem_limit_remove_map(limit)
+        if boot.kernel_base is not None:
+            mb.add(boot.kernel_base, image)
+    if boot.initrd is not None:
+        start, end = boot.initrd[0] // page * page, -(-boot.initrd[1] // page) * page
+        mb.add(start, end - start)
+        mb.clear_nomap(start, end - start)
+        mb.reserve(start, end - start, owner="initrd")
+    if boot.kernel_base is not None and image:
+        mb.reserve(boot.kernel_base, image, owner="kernel image")
+
+
+def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
+    """early_init_fdt_scan_reserved_mem(): /memreserve/, and the nodes of /reserved-memory that say where they are."""
+    tree, mb = boot.machine.fdt, boot.memblock
+    assert tree is not None
+    last = boot.kernel.release.memreserve_comes_last
+    for start, end in () if last else tree.memreserve:
+        mb.reserve(start, end - start, owner="/memreserve/")
+    for node in tree.reserved:
+        for start, end in node.ranges if node.status_ok else ():
+            if node.no_map:
+                mb.mark_nomap(start, end - start)
+            else:
+                mb.reserve(start, end - start, owner=f"reserved-memory {node.name}")
+    for start, end in tree.memreserve if last else ():
+        mb.reserve(start, end - start, owner="/memreserve/")
+
+
+def paging_init(boot: Boot) -> None:
+    """paging_init(): the end of memory is known, and memblock's lists may grow."""
+    boot.memblock.allow_resize()
+    boot.max_pfn = boot.max_low_pfn = (boot.memblock.end_of_DRAM() or 0) >> boot.kernel.page_shift
+
+
+def dma_phys_limit(boot: Boot) -> int:
+    """Where ZONE_DMA ends, in bytes: at the reach of the least able bus, at most at 4 GiB if memory begins below."""
+    mb, facts = boot.memblock, boot.kernel.release
+    start, end = mb.start_of_DRAM(), mb.end_of_DRAM() or 0
+    reach = boot.machine.fdt.dma_limit if boot.machine.fdt is not None else None
+    if facts.arm64_dma_zone_by_limit:
+        limit = (1 << 64) if reach is None else reach
+        return min(min(limit, FOUR_GIB) if start < FOUR_GIB else limit, end)
+    bits = min(32, (reach - 1).bit_length()) if reach is not None else 32
+    limit = 1 << bits
+    if start >= FOUR_GIB:
+        limit = 1 << 64
+    elif start >= limit:
+        limit = FOUR_GIB
+    return min(limit, end)
+
+
+def zone_sizes_init(boot: Boot) -> None:
+    """zone_sizes_init(): zones and memory map of every node; from 7.0 on arch_zone_limits_init()."""
+    kernel, shift = boot.kernel, boot.kernel.page_shift
+    limits: list[tuple[str, int]] = []
+    if kernel.enabled("ZONE_DMA"):
+        limits.append(("DMA", dma_phys_limit(boot) >> shift))
+    if kernel.enabled("ZONE_DMA32"):
+        limits.append(("DMA32", min(FOUR_GIB, boot.memblock.end_of_DRAM() or 0) >> shift))
+    limits += [("Normal", boot.max_pfn), (MOVABLE, 0)]
+    if kernel.enabled("ZONE_DEVICE") and kernel.release.has_zone_device:
+        limits.append(("Device", 0))
+    boot.nodes = free_area_init(
+        boot.memblock, kernel, limits, movable_wish(boot.cmdline, kernel), boot.log,
+        possible_nodes=boot.possible_nodes, online_nodes=boot.online_nodes,
+    )  # fmt: skip
+
+
+def zonelists(boot: Boot) -> None:
+    """build_all_zonelists() at boot."""
+    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
+
+
+def mem_init(boot: Boot) -> None:
+    """memblock_free_all(): memory goes to the buddy allocator."""
+    mb, kernel = boot.memblock, boot.kernel
+    boot.totalram_pages = memblock_free_all(
+        mb.memory.regions, mb.reserved.regions, boot.nodes, max_low_pfn=boot.max_pfn,
+        mirrored_kernelcore=movable_wish(boot.cmdline, kernel).mirror, page_shift=kernel.page_shift,
+    )  # fmt: skip
+    if not kernel.release.prints_memory_late:
+        late.print_memory(boot)
