@@ -329,6 +329,13 @@ class Release:
     """ZONE_DMA ends at the limit of the buses, not at the next power of two (arm64: support DMA zone above 4GB)."""
     arch_numa_has_memblks: bool = _since(6, 12)
     """arm64 finds its nodes with the code of x86 (arch_numa: switch over to numa_memblks)."""
+    arm64_has_own_pfn_valid: bool = _until(5, 14)
+    """arm64 holds a page valid only if it is memory, so that no hole has one (arm64: drop pfn_valid_within)."""
+    reserved_mem_keeps_nomap: bool = _since(5, 13)
+    """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
+    reserved_mem_packs_regions: bool = _since(6, 4)
+    """A placed region goes next to one that is there (of: reserved-mem: print out reserved-mem details). In 6.12, not
+    in 6.1."""
     memreserve_comes_last: bool = _since(6, 12)
     """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
 

@@ -23,7 +23,7 @@ def _of_numa_init(boot: Boot) -> bool:
     """of_numa_init(): numa-node-id of CPUs and memory, distances; False where the tree has none or makes no sense."""
     tree, facts = boot.machine.fdt, boot.kernel.release
     boot.numa = NumaInfo()
-    if tree is None or tree.numa_error is not None:
+    if tree is None or tree.numa_error is not None or not tree.cpus:
         return False
     cpus = [cpu.nid for cpu in tree.cpus if cpu.enabled]
     boot.numa.nodes_parsed |= {nid for nid in cpus if nid is not None}

@@ -11,6 +11,7 @@ from mmtool.init import late
 from mmtool.init.boot import Boot, Step
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.mm_init import MOVABLE, free_area_init, movable_wish
+from mmtool.mm.of_reserved_mem import early_init_fdt_scan_reserved_mem
 from mmtool.mm.page_alloc.handover import memblock_free_all
 from mmtool.mm.system_hash import calc_nr_kernel_pages
 from mmtool.mm.zonelist import build_all_zonelists
@@ -18,12 +19,17 @@ from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32
 SZ_2M = 2 << 20
+CACHED = {"WB", "WT", "WC"}
+"""Attributes of which memory has one (is_memory())."""
+USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data", "Conventional", "Persistent"}
+"""EFI types that the kernel may use once it runs (is_usable_memory())."""
 
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
     return [
         ("setup_machine_fdt", setup_machine_fdt),
+        ("efi_init", efi_init),
         ("arm64_memblock_init", arm64_memblock_init),
         ("early_init_fdt_scan_reserved_mem", early_init_fdt_scan_reserved_mem),
         ("paging_init", paging_init),
@@ -44,7 +50,7 @@ def setup_machine_fdt(boot: Boot) -> None:
     tree, mb = boot.machine.fdt, boot.memblock
     if tree is None:
         raise InputError(boot.machine.origin, None, "an arm64 kernel needs a device tree; give it with --dtb")
-    if not tree.memory:
+    if not tree.memory and not boot.machine.efi:
         advice = "the boot loader fills it in: take /sys/firmware/fdt of the running machine"
         raise InputError(boot.machine.origin, "/", f"no memory node says where memory is; {advice}")
     if boot.initrd is not None:
@@ -56,6 +62,26 @@ def setup_machine_fdt(boot: Boot) -> None:
             mb.add(start, end - start)
             if node.hotpluggable:
                 mb.mark_hotplug(start, end - start)
+
+
+def efi_init(boot: Boot) -> None:
+    """efi_init(), reserve_regions(): where EFI booted the kernel, memory is what EFI's map says and nothing else."""
+    mb = boot.memblock
+    if not boot.machine.efi:
+        return
+    mb.remove(0, (1 << 64) - 1)
+    page = mb.page_size
+    for region in boot.machine.efi:
+        start, end = region.start // page * page, -(-region.end // page) * page
+        if not CACHED & set(region.attributes) or (
+            "SP" in region.attributes and boot.kernel.enabled("EFI_SOFT_RESERVE")
+        ):
+            continue
+        mb.add(start, end - start)
+        if region.type not in USABLE or "WB" not in region.attributes:
+            mb.mark_nomap(start, end - start)
+        if region.type == "ACPI Reclaim":
+            mb.reserve(start, end - start, owner="ACPI tables")
 
 
 def arm64_memblock_init(boot: Boot) -> None:
@@ -79,23 +105,6 @@ def arm64_memblock_init(boot: Boot) -> None:
         mb.reserve(start, end - start, owner="initrd")
     if boot.kernel_base is not None and image:
         mb.reserve(boot.kernel_base, image, owner="kernel image")
-
-
-def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
-    """early_init_fdt_scan_reserved_mem(): /memreserve/, and the nodes of /reserved-memory that say where they are."""
-    tree, mb = boot.machine.fdt, boot.memblock
-    assert tree is not None
-    last = boot.kernel.release.memreserve_comes_last
-    for start, end in () if last else tree.memreserve:
-        mb.reserve(start, end - start, owner="/memreserve/")
-    for node in tree.reserved:
-        for start, end in node.ranges if node.status_ok else ():
-            if node.no_map:
-                mb.mark_nomap(start, end - start)
-            else:
-                mb.reserve(start, end - start, owner=f"reserved-memory {node.name}")
-    for start, end in tree.memreserve if last else ():
-        mb.reserve(start, end - start, owner="/memreserve/")
 
 
 def paging_init(boot: Boot) -> None:
