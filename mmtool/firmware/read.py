@@ -58,8 +58,9 @@ def read_machine(
 
 
 def read_capture(path: str, *, srat: str | None = None, slit: str | None = None) -> Machine:
-    """The Machine in a folder of what a kernel reported: dmesg.txt, beside it SRAT.aml, SLIT.aml and proc/iomem if it
-    has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's. Raises InputError.
+    """The Machine in a folder of what a kernel reported: dmesg.txt, beside it machine.dtb (or .gz), SRAT.aml, SLIT.aml
+    and proc/iomem if it has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's.
+    Raises InputError.
     """
     folder = Path(path)
     if not (folder / "dmesg.txt").is_file():
@@ -68,7 +69,12 @@ def read_capture(path: str, *, srat: str | None = None, slit: str | None = None)
     def table(name: str, given: str | None) -> str | None:
         return given or (str(folder / name) if (folder / name).is_file() else None)
 
-    machine = read_machine(str(folder / "dmesg.txt"), srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
+    log, trees = str(folder / "dmesg.txt"), [folder / "machine.dtb.gz", folder / "machine.dtb"]
+    tree = next((str(path) for path in trees if path.is_file()), None)
+    if tree is not None:
+        machine = read_board(tree, log)
+    else:
+        machine = read_machine(log, srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
     iomem = folder / "proc/iomem"
     if machine.kernel_base is None and iomem.is_file():
         machine = replace(machine, kernel_base=parse_iomem(decode(read_bytes(str(iomem))), str(iomem))[1])

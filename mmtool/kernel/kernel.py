@@ -50,9 +50,11 @@ class Kernel:
 
     @property
     def section_size_bits(self) -> int:
-        """SECTION_SIZE_BITS (arch/x86/include/asm/sparsemem.h): log2 of a memory section's bytes."""
+        """SECTION_SIZE_BITS (asm/sparsemem.h): log2 of a memory section's bytes."""
+        if self.arch == "arm64" and self.release.arm64_sections_are_1g:
+            return 30
         if self.is_64bit:
-            return 27
+            return 29 if self.page_shift == 16 else 27
         return 29 if self.enabled("X86_PAE") else 26
 
     @property

@@ -329,6 +329,9 @@ class Release:
     """ZONE_DMA ends at the limit of the buses, not at the next power of two (arm64: support DMA zone above 4GB)."""
     arch_numa_has_memblks: bool = _since(6, 12)
     """arm64 finds its nodes with the code of x86 (arch_numa: switch over to numa_memblks)."""
+    arm64_sections_are_1g: bool = _until(5, 12)
+    """A section is 1 GiB on arm64; later 128 MiB, and 512 MiB with pages of 64 KiB (arm64/sparsemem: reduce
+    SECTION_SIZE_BITS)."""
     arm64_has_own_pfn_valid: bool = _until(5, 14)
     """arm64 holds a page valid only if it is memory, so that no hole has one (arm64: drop pfn_valid_within)."""
     reserved_mem_keeps_nomap: bool = _since(5, 13)

@@ -57,6 +57,8 @@ def heading(boot: Boot) -> str:
     sure = (
         f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
     )
+    if boot.kernel.arch == "arm64":
+        sure += "; zones and zonelists only, reservations are not complete and managed pages too many"
     return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
 
 
@@ -202,7 +204,7 @@ def _vmalloc(boot: Boot) -> dict[str, Any] | None:
 
 def _firmware_table(boot: Boot) -> Table:
     release: Release = boot.kernel.release
-    title = f"Firmware map ({boot.machine.source}, {len(boot.machine.e820)} entries)"
+    title = f"Firmware map ({boot.machine.source}, {len(boot.machine.e820 or boot.e820_firmware)} entries)"
     t = Table("firmware", title, columns(("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE), "type"))
     t.rows = [(e.start, e.end - 1, e.end - e.start, type_name(e.type, release)) for e in boot.e820_firmware]
     return t

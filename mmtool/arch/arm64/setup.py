@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from mmtool.arch.arm64.numa import arch_numa_init
 from mmtool.errors import InputError
+from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.memblock import MEMBLOCK_NOMAP
 from mmtool.mm.mm_init import MOVABLE, free_area_init, movable_wish
 from mmtool.mm.of_reserved_mem import early_init_fdt_scan_reserved_mem
 from mmtool.mm.page_alloc.handover import memblock_free_all
@@ -30,6 +32,7 @@ def steps(kernel: Kernel) -> list[Step]:
     return [
         ("setup_machine_fdt", setup_machine_fdt),
         ("efi_init", efi_init),
+        ("firmware map", firmware_map),
         ("arm64_memblock_init", arm64_memblock_init),
         ("early_init_fdt_scan_reserved_mem", early_init_fdt_scan_reserved_mem),
         ("paging_init", paging_init),
@@ -50,8 +53,11 @@ def setup_machine_fdt(boot: Boot) -> None:
     tree, mb = boot.machine.fdt, boot.memblock
     if tree is None:
         raise InputError(boot.machine.origin, None, "an arm64 kernel needs a device tree; give it with --dtb")
-    if not tree.memory and not boot.machine.efi:
-        advice = "the boot loader fills it in: take /sys/firmware/fdt of the running machine"
+    # EFI's map follows the version line: a log that has lost the one has lost part of the other.
+    if not tree.memory and (not boot.machine.efi or boot.machine.version_line is None):
+        advice = (
+            "take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
+        )
         raise InputError(boot.machine.origin, "/", f"no memory node says where memory is; {advice}")
     if boot.initrd is not None:
         mb.reserve(-(-boot.initrd[1] // SZ_2M) * SZ_2M, tree.size, owner="device tree")
@@ -67,7 +73,7 @@ def setup_machine_fdt(boot: Boot) -> None:
 def efi_init(boot: Boot) -> None:
     """efi_init(), reserve_regions(): where EFI booted the kernel, memory is what EFI's map says and nothing else."""
     mb = boot.memblock
-    if not boot.machine.efi:
+    if not boot.machine.efi or boot.machine.version_line is None:
         return
     mb.remove(0, (1 << 64) - 1)
     page = mb.page_size
@@ -82,6 +88,14 @@ def efi_init(boot: Boot) -> None:
             mb.mark_nomap(start, end - start)
         if region.type == "ACPI Reclaim":
             mb.reserve(start, end - start, owner="ACPI tables")
+
+
+def firmware_map(boot: Boot) -> None:
+    """What firmware called memory, as a map: from here on the kernel knows memblock only."""
+    regions = [(r.base, r.end, r.flags & MEMBLOCK_NOMAP) for r in boot.memblock.memory.regions]
+    kinds = ((start, end, E820Type.RESERVED if nomap else E820Type.RAM) for start, end, nomap in regions)
+    boot.e820_firmware = tuple(E820Entry(start, end, kind) for start, end, kind in kinds)
+    boot.e820.append(boot.e820_firmware)
 
 
 def arm64_memblock_init(boot: Boot) -> None:
