@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmtool.arch.arm64 import setup as arm64
-from mmtool.arch.x86 import setup as x86
+from collections.abc import Callable
+
 from mmtool.arch.x86.e820 import E820Table
 from mmtool.arch.x86.init import max_zone_pfns
 from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
@@ -48,7 +48,7 @@ def start_kernel(
         cpus=cpus or machine.cpus or 1,
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
-    for name, step in (arm64 if kernel.arch == "arm64" else x86).steps(kernel):
+    for name, step in _steps(kernel):
         boot.step = name
         before, lines = boot.memblock.snapshot(), len(log.lines)
         try:
@@ -59,6 +59,15 @@ def start_kernel(
             boot.owner_steps.setdefault(owner, name)
         boot.steps.append(StepRecord(name, tuple(boot.memblock.changes_since(before)), lines, len(log.lines)))
     return boot
+
+
+def _steps(kernel: Kernel) -> list[tuple[str, Callable[[Boot], None]]]:
+    """The steps of the kernel's architecture; what only another one needs is not even imported."""
+    if kernel.arch == "arm64":
+        from mmtool.arch.arm64.setup import steps
+    else:
+        from mmtool.arch.x86.setup import steps
+    return steps(kernel)
 
 
 def hand_over(mb: Memblock, kernel: Kernel, cmdline: Cmdline, *, late: bool = False) -> dict[int, Pgdat]:

@@ -5,9 +5,13 @@ Nodes with an address come first; then the others are placed, in the tree's orde
 
 from __future__ import annotations
 
-from mmtool.firmware.fdt import DeviceTree, ReservedNode
+from typing import TYPE_CHECKING
+
 from mmtool.init.boot import Boot
 from mmtool.mm.cma import CmaArea, min_alignment
+
+if TYPE_CHECKING:
+    from mmtool.firmware.fdt import DeviceTree, ReservedNode
 
 SMP_CACHE_BYTES = 64
 ANYWHERE = 1 << 64
