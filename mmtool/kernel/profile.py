@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ _DEBIAN = re.compile(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64
 
 GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
 """Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""
+
+_SHIPPED = Path(__file__).parent / "profiles"
 
 # Of every build: a profile without them was made from less than the kernel's image.
 _TOLD = ("struct_page", "resource", "percpu_static")
@@ -56,7 +57,7 @@ class Profile:
 
 def available() -> list[str]:
     """Names of the profiles that come with the package."""
-    names = (path.name for path in files("mmtool.kernel.profiles").iterdir())
+    names = (path.name for path in _SHIPPED.iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
@@ -69,7 +70,7 @@ def profile_text(name: str) -> str:
     """The YAML text of a profile that comes with the package; UsageError as for `load_profile`."""
     if name not in available():
         raise UsageError(f"no profile named {name!r}; there are: {', '.join(available())}")
-    return (files("mmtool.kernel.profiles") / f"{name}.yaml").read_text()
+    return (_SHIPPED / f"{name}.yaml").read_text()
 
 
 def read_profile(path: str) -> Profile:
@@ -125,7 +126,7 @@ def _parse(text: str, source: str) -> Profile:
 def profile_name(release: str) -> str | None:
     """The package's profile for a kernel of this release name, if there is one for its very configuration."""
     name = debian_name(release)
-    return name if name is not None and (files("mmtool.kernel.profiles") / f"{name}.yaml").is_file() else None
+    return name if name is not None and (_SHIPPED / f"{name}.yaml").is_file() else None
 
 
 def debian_name(release: str) -> str | None:
