@@ -38,7 +38,7 @@ def _between(since: tuple[int, int], until: tuple[int, int], fixed: tuple[Versio
     return field(default=False, metadata={"between": ((*since, 0), (*until, 0)), "fixed": fixed})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Release:
     """What differs between kernel releases, one field a difference."""
 
