@@ -185,9 +185,9 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("no_highmem", "Warning only ", r"\d+MB will be used", nothing),
 )  # fmt: skip
 
-_ROWS: dict[str, list[tuple[str, re.Pattern[str], Convert]]] = {}
+_ROWS: dict[str, list[tuple[str, str, Convert]]] = {}
 for _kind, _prefix, _pattern, _convert in NOTES:
-    _ROWS.setdefault(_prefix, []).append((_kind, re.compile(_pattern, re.IGNORECASE), _convert))
+    _ROWS.setdefault(_prefix, []).append((_kind, _pattern, _convert))
 
 NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
 BARE = re.compile(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
@@ -197,6 +197,7 @@ BARE = re.compile(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
 def find_note(words: str, line: int, prefix: str) -> LogNote | None:
     """The note that is in a line of the log which begins with `prefix`, one of NOTE_PREFIXES or ""."""
     for kind, pattern, convert in _ROWS.get(prefix, ()):
-        if m := pattern.match(words, len(prefix)):
+        # Compiled on first use, and kept by re: a log has lines for few of the rows.
+        if m := re.compile(pattern, re.IGNORECASE).match(words, len(prefix)):
             return LogNote(kind, convert(m.groups()), line, words)
     return None

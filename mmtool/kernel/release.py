@@ -8,7 +8,7 @@ it is known. Distribution kernels are taken as the mainline release that they ar
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,26 +23,45 @@ def parse_version(text: str) -> Version | None:
     return (int(m[1]), int(m[2]), int(m[3] or 0)) if m else None
 
 
+class _Fact:
+    """A fact of a release: worked out of its version when it is first asked for, and kept in its place then."""
+
+    def __init__(self, holds: Callable[[Version], bool]) -> None:
+        self.holds = holds
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, release: Release | None, owner: type) -> Any:
+        if release is None:
+            return self
+        value = release.__dict__[self.name] = self.holds(release.version)
+        return value
+
+
 def _since(major: int, minor: int, *, stable: tuple[Version, ...] = ()) -> Any:
     """A fact that holds from release major.minor on, and in the stable branches that took it over, from `stable` on."""
-    return field(default=False, metadata={"since": (major, minor, 0), "stable": stable})
+    first = (major, minor, 0)
+    return _Fact(lambda version: version >= first or _in_series(version, stable))
 
 
 def _until(major: int, minor: int) -> Any:
     """A fact that holds before release major.minor."""
-    return field(default=False, metadata={"until": (major, minor, 0)})
+    after = (major, minor, 0)
+    return _Fact(lambda version: version < after)
 
 
 def _between(since: tuple[int, int], until: tuple[int, int], fixed: tuple[Version, ...] = ()) -> Any:
     """A fact from `since` on and before `until`, but not in stable series from the patch levels `fixed` on."""
-    return field(default=False, metadata={"between": ((*since, 0), (*until, 0)), "fixed": fixed})
+    first, after = (*since, 0), (*until, 0)
+    return _Fact(lambda version: first <= version < after and not _in_series(version, fixed))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Release:
-    """What differs between kernel releases, one field a difference."""
+    """What differs between kernel releases, one named fact a difference."""
 
-    version: Version
+    def __init__(self, version: Version) -> None:
+        self.version = version
 
     # arch/x86/kernel/e820.c
     e820_prints_gaps: bool = _since(7, 0)
@@ -380,14 +399,4 @@ def _in_series(version: Version, patch_levels: tuple[Version, ...]) -> bool:
 @lru_cache(maxsize=64)
 def release_facts(version: Version) -> Release:
     """The facts of a kernel release (major, minor, patch)."""
-    known: dict[str, bool] = {}
-    for f in fields(Release):
-        m = f.metadata
-        if "since" in m:
-            known[f.name] = version >= m["since"] or _in_series(version, m["stable"])
-        elif "until" in m:
-            known[f.name] = version < m["until"]
-        elif "between" in m:
-            first, after = m["between"]
-            known[f.name] = first <= version < after and not _in_series(version, m["fixed"])
-    return Release(version, **known)
+    return Release(version)
