@@ -80,9 +80,7 @@ options = st.one_of(
     st.sampled_from(["memmap=exactmap", "mem=nopentium", "numa=off", "numa=noacpi", "acpi=off", "movable_node"]),
     st.sampled_from(["kernelcore=mirror", "no5lvl", "numa", "mem", "memmap", "noefi", "add_efi_memmap"]),
     st.builds(lambda name, size: f"{name}={size}", st.sampled_from(["mem", "vmalloc", "highmem"]), sizes),
-    st.builds(
-        lambda name, size: f"{name}={size}", st.sampled_from(["kernelcore", "movablecore"]), sizes | percents
-    ),
+    st.builds(lambda name, size: f"{name}={size}", st.sampled_from(["kernelcore", "movablecore"]), sizes | percents),
     st.builds(
         lambda size, tail: f"numa=fake={size}{tail}",
         sizes | st.integers(0, 3000).map(str),
@@ -108,9 +106,7 @@ srats = st.none() | st.lists(affinities, max_size=6).map(lambda each: Srat(tuple
 slits = st.none() | st.integers(1, 4).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 255), min_size=n, max_size=n).map(tuple), min_size=n, max_size=n)
 ).map(lambda rows: Slit(tuple(rows)))
-machines = st.builds(
-    lambda e820, srat, slit: replace(NO_MACHINE, e820=e820, srat=srat, slit=slit), maps, srats, slits
-)
+machines = st.builds(lambda e820, srat, slit: replace(NO_MACHINE, e820=e820, srat=srat, slit=slit), maps, srats, slits)
 relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -57,9 +57,7 @@ def bytes_of(type_, keep=lambda r: True):
 
 
 def unmerged(type_):
-    return [
-        (a, b) for a, b in pairwise(type_.regions) if a.end == b.base and (a.nid, a.flags) == (b.nid, b.flags)
-    ]
+    return [(a, b) for a, b in pairwise(type_.regions) if a.end == b.base and (a.nid, a.flags) == (b.nid, b.flags)]
 
 
 @given(versions, st.booleans(), st.lists(changes, max_size=30))

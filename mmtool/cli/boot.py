@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import SIZE, MachineChoice, machine_options, output_option
+from mmtool.cli.options import SIZE, boot_machine, machine_options, output_option
 from mmtool.errors import UsageError
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
@@ -27,14 +27,14 @@ def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> 
         from mmtool.report.boot import render
 
         sections = _sections(only, output)
-        render(MachineChoice(**machine).boot(), output, sections)
+        render(boot_machine(**machine), output, sections)
         return
 
     from mmtool.report.explain import render_address
 
     if only is not None or output == "dmesg":
         raise UsageError("--explain is an answer of its own: it goes neither with --only nor with -o dmesg")
-    render_address(MachineChoice(**machine).boot(), explain, output)
+    render_address(boot_machine(**machine), explain, output)
 
 
 def _sections(only: str | None, output: str) -> tuple[str, ...]:

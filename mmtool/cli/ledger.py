@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import MachineChoice, machine_options, output_option
+from mmtool.cli.options import boot_machine, machine_options, output_option
 
 
 @click.command()
@@ -19,4 +19,4 @@ def ledger(output: str, **machine: Any) -> None:
     """
     from mmtool.report.ledger import render
 
-    render(MachineChoice(**machine).boot(), output)
+    render(boot_machine(**machine), output)

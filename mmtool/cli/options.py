@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +14,6 @@ from mmtool.units import parse_size
 
 if TYPE_CHECKING:
     from mmtool.init.boot import Boot
-    from mmtool.kernel.profile import Profile
 
     IntParam = click.ParamType[int]
     RangeParam = click.ParamType[tuple[int, int]]
@@ -87,63 +86,58 @@ MACHINE_OPTIONS = (
 
 
 def machine_options(command: F) -> F:
-    """The options that say which machine is booted with which kernel; they arrive as fields of MachineChoice."""
+    """The options that say which machine is booted with which kernel: the arguments of boot_machine()."""
     command = kernel_file_options(command)
     for option in reversed(MACHINE_OPTIONS):
         command = option(command)
     return command
 
 
-@dataclass(frozen=True)
-class MachineChoice:
-    """What the machine options say. Addresses and ranges in bytes."""
+def boot_machine(
+    *,
+    e820: str | None,
+    dtb: str | None,
+    dmesg: str | None,
+    capture: str | None,
+    cmdline: str | None,
+    kernel: str | None,
+    profile: str | None,
+    kernel_base: int | None,
+    initrd: tuple[int, int] | None,
+    srat: str | None,
+    slit: str | None,
+    cpus: int | None,
+    config: str | None,
+    system_map: str | None,
+    vmlinuz: str | None,
+) -> Boot:
+    """Boot the machine of the machine options; without a file it is this one. Addresses and ranges in bytes.
 
-    e820: str | None
-    dtb: str | None
-    dmesg: str | None
-    capture: str | None
-    cmdline: str | None
-    kernel: str | None
-    profile: str | None
-    kernel_base: int | None
-    initrd: tuple[int, int] | None
-    srat: str | None
-    slit: str | None
-    cpus: int | None
-    config: str | None
-    system_map: str | None
-    vmlinuz: str | None
+    Raises InputError and UsageError.
+    """
+    from mmtool.firmware.read import read_board, read_capture, read_machine
+    from mmtool.init.main import start_kernel
+    from mmtool.kernel.choose import kernel_for
+    from mmtool.kernel.profile import read_profile, with_estimates
 
-    def boot(self) -> Boot:
-        """Boot the machine; without a file it is this one. Raises InputError and UsageError."""
-        from mmtool.firmware.read import read_board, read_capture, read_machine
-        from mmtool.init.main import start_kernel
-        from mmtool.kernel.choose import kernel_for
-
-        if sum(source is not None for source in (self.e820, self.dtb, self.capture)) > 1:
-            raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
-        if self.dmesg is not None and self.dtb is None:
-            raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
-        if self.dtb is not None:
-            machine = read_board(self.dtb, self.dmesg)
-        elif self.capture is not None:
-            machine = read_capture(self.capture, srat=self.srat, slit=self.slit)
-        else:
-            machine = read_machine(self.e820, srat=self.srat, slit=self.slit)
-        if self.initrd is not None:
-            machine = replace(machine, initrd=self.initrd)
-        kernel = kernel_for(machine, self.kernel, self._profile())
-        return start_kernel(machine, kernel, cmdline=self.cmdline, kernel_base=self.kernel_base, cpus=self.cpus)
-
-    def _profile(self) -> Profile | None:
-        """The profile that the options name or give the files for."""
-        from mmtool.kernel.profile import read_profile, with_estimates
-
-        files = (self.config, self.system_map, self.vmlinuz)
-        if self.profile is not None:
-            if any(files):
-                raise UsageError(
-                    "--profile says what --config, --system-map and --vmlinuz would; give one or the others"
-                )
-            return read_profile(self.profile)
-        return with_estimates(profile_from_files(*files)) if any(files) else None
+    if sum(source is not None for source in (e820, dtb, capture)) > 1:
+        raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
+    if dmesg is not None and dtb is None:
+        raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
+    files = (config, system_map, vmlinuz)
+    if profile is not None and any(files):
+        raise UsageError("--profile says what --config, --system-map and --vmlinuz would; give one or the others")
+    if dtb is not None:
+        machine = read_board(dtb, dmesg)
+    elif capture is not None:
+        machine = read_capture(capture, srat=srat, slit=slit)
+    else:
+        machine = read_machine(e820, srat=srat, slit=slit)
+    if initrd is not None:
+        machine = replace(machine, initrd=initrd)
+    made = None
+    if profile is not None:
+        made = read_profile(profile)
+    elif any(files):
+        made = with_estimates(profile_from_files(*files))
+    return start_kernel(machine, kernel_for(machine, kernel, made), cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)

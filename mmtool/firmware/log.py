@@ -314,19 +314,17 @@ _HANDLERS: dict[str, Handler] = {
 """What is done with a line, by how it begins."""
 
 _HEADS = sorted(filter(None, _HANDLERS), key=len, reverse=True)
-_BY_START = {
-    start: re.compile("|".join(re.escape(head) for head in _HEADS if head[:2] == start))
-    for start in {head[:2] for head in _HEADS}
-}
+_BY_START: dict[str, list[str]] = {}
+for _key in _HEADS:
+    _BY_START.setdefault(_key[:2], []).append(_key)
 """The heads by their first two letters, which tell most lines apart."""
 
 
 def _head(words: str) -> str | None:
     """The longest key of _HANDLERS that the line begins with; "" for a line of a table, None for any other."""
-    heads = _BY_START.get(words[:2])
-    m = heads.match(words) if heads is not None else None
-    if m is not None:
-        return m[0]
+    for head in _BY_START.get(words[:2], ()):
+        if words.startswith(head):
+            return head
     return "" if words[:1] in "0123456789ABCDEF" and BARE.match(words) else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mmtool.firmware.fdt import DeviceTree
@@ -30,8 +30,7 @@ class E820Type(IntEnum):
     SOFT_RESERVED = 0xEFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class E820Entry:
+class E820Entry(NamedTuple):
     """One range of an E820 map: bytes [start, end) of `type`."""
 
     start: int
@@ -39,8 +38,7 @@ class E820Entry:
     type: int
 
 
-@dataclass(frozen=True, slots=True)
-class EfiRegion:
+class EfiRegion(NamedTuple):
     """One descriptor of the EFI memory map: bytes [start, end); type and attributes in the log's words and letters."""
 
     number: int
@@ -50,8 +48,7 @@ class EfiRegion:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class AcpiTable:
+class AcpiTable(NamedTuple):
     """An ACPI table's place: bytes [start, end); `reserved` when the log says that the kernel keeps it."""
 
     signature: str
@@ -60,8 +57,7 @@ class AcpiTable:
     reserved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryAffinity:
+class MemoryAffinity(NamedTuple):
     """A memory affinity entry of the SRAT: bytes [start, end) belong to proximity domain `pxm`."""
 
     pxm: int
@@ -72,8 +68,7 @@ class MemoryAffinity:
     nonvolatile: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CpuAffinity:
+class CpuAffinity(NamedTuple):
     """A processor affinity entry of the SRAT; `apic_id` is the local APIC or x2APIC id."""
 
     pxm: int
@@ -81,8 +76,7 @@ class CpuAffinity:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Srat:
+class Srat(NamedTuple):
     """System Resource Affinity Table, entries in the table's order (`affinities` keeps memory and CPUs interleaved
     as they stand, because node numbers are given out in that order)."""
 
@@ -97,15 +91,13 @@ class Srat:
         return tuple(a for a in self.affinities if isinstance(a, CpuAffinity))
 
 
-@dataclass(frozen=True, slots=True)
-class Slit:
+class Slit(NamedTuple):
     """System Locality Information Table: distances[from][to], by proximity domain."""
 
     distances: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LogNote:
+class LogNote(NamedTuple):
     """A line of the log in which firmware, hardware or boot loader shows through.
 
     `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "srat_node", "pae"), `values` its numbers in order,
