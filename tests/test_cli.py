@@ -157,6 +157,13 @@ def test_a_closed_pipe_ends_it_quietly(output: str) -> None:
     assert done.stderr == b""
 
 
+def test_a_closed_output_is_said_in_one_line() -> None:
+    command = f"exec {sys.executable} -m mmtool boot --e820 {LOG} >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
+    assert done.stderr.startswith(b"mmtool: standard output is closed")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_said_in_one_line() -> None:
     with Path("/dev/full").open("wb") as full:

@@ -59,6 +59,8 @@ def main() -> None:
     """Entry point: exit status 0 done, 1 the answer is no, 2 wrong usage, 3 unusable input."""
     # A reader that has seen enough, as in `mmtool ... | head`, ends the program without a word.
     signal(SIGPIPE, SIG_DFL)
+    if sys.stdout is None:
+        _fail("standard output is closed; give it somewhere to go", 3)
     try:
         cli(prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
