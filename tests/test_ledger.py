@@ -61,6 +61,14 @@ def test_memory_that_the_user_keeps_out_is_a_line() -> None:
     assert sums.unexplained == 0
 
 
+def test_memory_that_the_kernel_cannot_reach_is_a_line() -> None:
+    ram = (E820Entry(0, 0x9FC00, 1), E820Entry(0x100000, 3 << 30, 1), E820Entry(4 << 30, 5 << 30, 1))
+    machine = Machine("table", ram, origin="map")
+    sums = memory_ledger(start_kernel(machine, kernel_for(machine, "debian-6.1-686")))
+    assert {line.taker: line.amount for line in sums.lines}["out of the kernel's reach"] == 1 << 30
+    assert sums.unexplained == 0
+
+
 def test_an_address_is_explained_stage_by_stage() -> None:
     capture = next(c for c in captures() if c.name == "x86-6.18-crashkernel")
     told = re.search(r"crashkernel reserved: (0x[0-9a-f]+)", "\n".join(capture.observed("reservations")))

@@ -14,7 +14,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Type
 from mmtool.init.boot import Boot
 
-MEMORY_TYPES = {
+MEMORY_TYPES: dict[int, str] = {
     E820Type.RAM: "RAM", E820Type.RESERVED_KERN: "RAM", E820Type.ACPI: "ACPI tables", E820Type.NVS: "ACPI NVS",
     E820Type.UNUSABLE: "unusable", E820Type.SOFT_RESERVED: "soft reserved",
     E820Type.PMEM: "persistent memory", E820Type.PRAM: "persistent memory",
@@ -82,7 +82,7 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
     memory = [(r.base, r.end) for r in boot.memblock.memory.regions]
     edited = [(e.start, e.end) for e in boot.e820.snapshot() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
     for e in boot.e820_firmware:
-        name = MEMORY_TYPES.get(E820Type(e.type)) if e.type in MEMORY_TYPES else None
+        name = MEMORY_TYPES.get(e.type)
         if name is None:
             continue
         if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
@@ -94,7 +94,9 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
             inside = (max(low, e.start), min(high, e.end))
             if inside[0] < inside[1]:
                 for start, end in _without(inside, memory):
-                    lost[("incomplete pages", "e820__memblock_setup", "")] += end - start
+                    whole = end - start >= boot.memblock.page_size
+                    name = "out of the kernel's reach" if whole else "incomplete pages"
+                    lost[(name, "e820__memblock_setup", "")] += end - start
     return [LedgerLine(taker, amount, step, option) for (taker, step, option), amount in lost.items()]
 
 

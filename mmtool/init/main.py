@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mmtool.arch.x86.e820 import E820Table
 from mmtool.arch.x86.init import max_zone_pfns
 from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.machine import Machine
-from mmtool.init.boot import Boot, StepRecord
+from mmtool.init.boot import Boot, Step, StepRecord
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import Memblock, MemblockBug, MemblockPanic
@@ -61,7 +59,7 @@ def start_kernel(
     return boot
 
 
-def _steps(kernel: Kernel) -> list[tuple[str, Callable[[Boot], None]]]:
+def _steps(kernel: Kernel) -> list[Step]:
     """The steps of the kernel's architecture; what only another one needs is not even imported."""
     if kernel.arch == "arm64":
         from mmtool.arch.arm64.setup import steps
