@@ -377,8 +377,17 @@ class Release:
     pageblock; before, a pageblock more (mm: page_alloc: correct high atomic reserve calculations)."""
     highatomic_reserved_below_low: bool = _since(7, 0)
     """Only an allocation that failed at the low watermark keeps a pageblock for its like; in 7.3, not in 6.12."""
-    skips_nodes_with_busy_kswapd: bool = _since(7, 0)
-    """Nodes whose kswapd is at work are tried last; in 7.3, not in 6.12."""
+    highatomic_helps_non_block: bool = _since(6, 12, stable=((6, 1, 116), (6, 6, 60), (6, 11, 7)))
+    """A request that may not wait and finds nothing gets at the blocks kept for high-order atomic ones
+    (mm/page_alloc: let GFP_ATOMIC order-0 allocs access highatomic reserves)."""
+    pcp_skipped_without_cma: bool = _until(6, 10)
+    """A movable request that may not have CMA pages goes past the per-CPU lists, which may hold some."""
+    watermarks_are_boosted: bool = _since(5, 0)
+    """Mixing types raises the watermarks for a while (mm: reclaim small amounts of memory when an external
+    fragmentation event occurs)."""
+    nofragment: bool = _since(5, 0)
+    """A first pass keeps types apart and goes to a lower zone rather (mm, page_alloc: spread allocations across zones
+    before introducing fragmentation)."""
 
     khugepaged_off_recalculates: bool = _since(5, 16)
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up

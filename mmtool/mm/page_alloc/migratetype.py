@@ -55,16 +55,16 @@ class PageblockTypes:
         self.order = pageblock_order
         self._starts = [0]
         self._types: list[MigrateType | None] = [None]
-        self._known: dict[int, MigrateType] = {}
-        """Types that were asked for, by the pageblock's number."""
+        self.known: dict[int, MigrateType] = {}
+        """Types that were asked for, by the pageblock's number; whoever is in a hurry looks here first."""
 
     def get(self, pfn: int) -> MigrateType:
         """The type of the pageblock that holds `pfn` (get_pageblock_migratetype)."""
         block = pfn >> self.order
-        found = self._known.get(block)
+        found = self.known.get(block)
         if found is None:
             at = bisect_right(self._starts, block << self.order) - 1
-            found = self._known[block] = self._types[at] or MigrateType.UNMOVABLE
+            found = self.known[block] = self._types[at] or MigrateType.UNMOVABLE
         return found
 
     def add_sections(self, start_pfn: int, end_pfn: int) -> None:
@@ -111,9 +111,9 @@ class PageblockTypes:
         """Overwrite [start, end), both pageblock aligned, and join equal neighbours."""
         starts, types = self._starts, self._types
         if end - start == 1 << self.order:
-            self._known.pop(start >> self.order, None)
+            self.known.pop(start >> self.order, None)
         else:
-            self._known.clear()
+            self.known.clear()
         first, last = bisect_left(starts, start), bisect_right(starts, end) - 1
         behind = types[last]
         new: list[tuple[int, MigrateType | None]] = []

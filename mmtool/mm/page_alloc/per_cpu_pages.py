@@ -18,24 +18,27 @@ from mmtool.mm.page_alloc.zone import PagesetLimits, Zone
 PAGE_ALLOC_COSTLY_ORDER = 3
 PCP_BATCH_SCALE_MAX = 5
 """CONFIG_PCP_BATCH_SCALE_MAX: a batch doubles at most so often."""
+_PCP_TYPES = (MigrateType.UNMOVABLE, MigrateType.MOVABLE, MigrateType.RECLAIMABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class PcpLayout:
-    """Which lists a CPU has: `order_of` by index, and `index` of an order's first three lists by type.
+    """Which lists a CPU has: the order and usual type of each, and the list of an order for each of the three types.
 
     Models NR_PCP_LISTS and order_to_pindex(): up to the costly order a list for each of the three types, and one or two
     for huge pages. Before 5.14 there are only lists of single pages.
     """
 
     order_of: tuple[int, ...]
+    type_of: tuple[MigrateType, ...]
+    """The type of a list's blocks where none is stored with them."""
     index: dict[int, tuple[int, int, int]]
 
     @classmethod
     def of(cls, facts: Release, huge_page_order: int | None) -> PcpLayout:
         """The lists of a release; `huge_page_order` is None without transparent huge pages."""
         if not facts.pcp_holds_orders:
-            return cls((0, 0, 0), {0: (0, 1, 2)})
+            return cls((0, 0, 0), _PCP_TYPES, {0: (0, 1, 2)})
         order_of = [order for order in range(PAGE_ALLOC_COSTLY_ORDER + 1) for _ in range(MIGRATE_PCPTYPES)]
         index = {order: (3 * order, 3 * order + 1, 3 * order + 2) for order in range(PAGE_ALLOC_COSTLY_ORDER + 1)}
         if huge_page_order is not None:
@@ -43,7 +46,8 @@ class PcpLayout:
             movable = first + facts.pcp_splits_huge_pages
             order_of += [huge_page_order] * (1 + facts.pcp_splits_huge_pages)
             index[huge_page_order] = (first, movable, first)
-        return cls(tuple(order_of), index)
+        type_of = (*_PCP_TYPES * (PAGE_ALLOC_COSTLY_ORDER + 1), MigrateType.UNMOVABLE, MigrateType.MOVABLE)
+        return cls(tuple(order_of), type_of[: len(order_of)], index)
 
 
 class PerCpuPages:
@@ -133,16 +137,10 @@ def _drains_to(zone: Zone, pcp: PerCpuPages, pfn: int, pindex: int) -> MigrateTy
 
     From 6.7 on no type is stored.
     """
+    stored = pcp.page_mt.pop(pfn, None) if pcp.page_mt else None
     if not zone.facts.pcp_stores_type:
         return zone.pageblocks.get(pfn)
-    if pcp.page_mt:
-        stored = pcp.page_mt.pop(pfn, None)
-        if stored is not None:
-            return stored
-    return _PCP_TYPES[pindex % 3] if pindex < 12 else MigrateType(pindex - 12)
-
-
-_PCP_TYPES = (MigrateType.UNMOVABLE, MigrateType.MOVABLE, MigrateType.RECLAIMABLE)
+    return pcp.layout.type_of[pindex] if stored is None else stored
 
 
 def drain_pages_zone(zone: Zone, cpu: int) -> None:

@@ -129,11 +129,12 @@ def rmqueue_bulk(
     pages: deque[int],
     migratetype: MigrateType,
     alloc_flags: int,
+    list_type: MigrateType,
     stored: dict[int, MigrateType],
 ) -> int:
     """rmqueue_bulk(): append up to `count` blocks to a per-CPU list; how many there were.
 
-    `stored` gets the types of blocks that are of another type than the list.
+    `stored` gets the types of blocks that are of another type than the list's usual one.
     """
     counted, got, mode = zone.facts.free_pages_counted_by_lists, 0, RmqueueMode.NORMAL
     while got < count:
@@ -141,6 +142,8 @@ def rmqueue_bulk(
             run = _rmqueue_run(zone, order, migratetype, 1 if zone.nr_free_cma_pages else count - got)
             if run:
                 pages.extend(run)
+                if migratetype != list_type:
+                    stored.update(dict.fromkeys(run, migratetype))
                 got += len(run)
                 continue
         taken, mode = rmqueue(zone, order, migratetype, alloc_flags, mode)
@@ -149,7 +152,7 @@ def rmqueue_bulk(
         pfn, kind = taken
         pages.append(pfn)
         got += 1
-        if kind != migratetype and zone.facts.pcp_stores_type:
+        if kind != list_type:
             stored[pfn] = kind
         if kind == MigrateType.CMA and not counted:
             mod_free_cma_pages(zone, -(1 << order))

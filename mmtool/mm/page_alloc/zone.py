@@ -65,6 +65,8 @@ class Zone:
     """Pages kept from allocations that could have used the zone of that index; /proc/zoneinfo's "protection"."""
     pageset: PagesetLimits | None = None
     """The limits of the per-CPU lists; None before setup_per_cpu_pageset() and for a zone without pages."""
+    mobility_grouping: bool = True
+    """Are pageblocks grouped by type? Not on a machine too small for it (page_group_by_mobility_disabled)."""
     watermark_boost: int = 0
     """What fragmentation has added to the watermarks, until kswapd has worked it off."""
     nr_reserved_highatomic: int = 0
@@ -104,6 +106,10 @@ class Zone:
     def nr_free(self) -> list[int]:
         """Free blocks by order, as /proc/buddyinfo prints them."""
         return self.free_area.nr_free
+
+    def has_free(self, order: int, migratetype: MigrateType) -> bool:
+        """Is there a free block of exactly that order and type?"""
+        return self.free_area.first(order, migratetype) is not None
 
     def spans(self, pfn: int) -> bool:
         return self.zone_start_pfn <= pfn < self.zone_end_pfn
