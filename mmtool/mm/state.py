@@ -145,7 +145,7 @@ def state_of(system: System) -> SystemState:
         break
     nodes = tuple(
         NodeState(
-            node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(_state_of_zone(z) for z in node.zones),
+            node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(state_of_zone(z) for z in node.zones),
             system.fallback.get(node.nid, ()), system.thisnode.get(node.nid, ()), node.kswapd_failures,
         )
         for node in system.nodes.values()
@@ -156,8 +156,11 @@ def state_of(system: System) -> SystemState:
     )  # fmt: skip
 
 
-def _state_of_zone(zone: Zone) -> ZoneState:
-    free = tuple((order, kind, tuple(runs)) for order, kind, runs in zone.free_lists()) if zone.populated else ()
+def state_of_zone(zone: Zone) -> ZoneState:
+    """A zone as plain values."""
+    if not zone.populated:
+        return ZoneState(zone.name, zone.zone_idx, lowmem_reserve=tuple(zone.lowmem_reserve))
+    free = tuple((order, kind, tuple(runs)) for order, kind, runs in zone.free_lists())
     return ZoneState(
         zone.name, zone.zone_idx, zone.zone_start_pfn, zone.spanned_pages, zone.present_pages, zone.managed_pages,
         zone.watermark, zone.watermark_boost, tuple(zone.lowmem_reserve), zone.nr_reserved_highatomic,
