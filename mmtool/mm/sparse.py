@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
@@ -50,12 +50,15 @@ def memblocks_present(boot: Boot) -> None:
     mb = boot.memblock
     per_root, roots = section_roots(boot.kernel, boot.levels)
     mb.alloc(roots * 8, SMP_CACHE_BYTES, owner="section roots")
-    made: set[int] = set()
+    made = 0
     for first, last, nid in sections_of(boot):
-        for root in range(first // per_root, (last - 1) // per_root + 1):
-            if root not in made:
-                made.add(root)
-                mb.alloc_node(PAGE_SIZE, SMP_CACHE_BYTES, nid, owner="section table")
+        after = (last - 1) // per_root + 1
+        count = after - max(first // per_root, made)
+        mb.repeat(
+            count, PAGE_SIZE, partial(mb.alloc_node, PAGE_SIZE, SMP_CACHE_BYTES, nid, owner="section table"),
+            0, mb.current_limit, owner="section table",
+        )  # fmt: skip
+        made = max(made, after)
 
 
 class _Vmemmap:
@@ -67,24 +70,37 @@ class _Vmemmap:
             MEMBLOCK_ALLOC_NOLEAKTRACE if boot.kernel.release.vmemmap_not_leak_traced else MEMBLOCK_ALLOC_ACCESSIBLE
         )
         self.struct_page = boot.kernel.profile.sizes["struct_page"]
-        self.tables: set[tuple[int, int]] = set()
+        self.mapped = {48: 0, P4D_SHIFT: 0, PUD_SHIFT: 0}
+        """How many tables there are of each kind, by the power of two of bytes that one covers, up to the last made."""
 
-    def block(self, size: int, nid: int, owner: str) -> int | None:
-        """vmemmap_alloc_block(): from the node where possible, never below 16 MiB."""
-        return self.mb.alloc_try_nid_raw(size, size, MAX_DMA_ADDRESS, self.limit, nid, owner=owner)
+    def blocks(self, count: int, size: int, nid: int, owner: str) -> None:
+        """vmemmap_alloc_block(), so many times: from the node where possible, never below 16 MiB."""
+        take = partial(self.mb.alloc_try_nid_raw, size, size, MAX_DMA_ADDRESS, self.limit, nid, owner=owner)
+        self.mb.repeat(count, size, take, MAX_DMA_ADDRESS, self.mb.current_limit, owner=owner)
 
-    def map_tables(self, offset: int, nid: int) -> None:
-        """Page tables for the 2 MiB of the map at `offset` from its start, as far as they are not there."""
+    def map_tables(self, start: int, end: int, nid: int) -> None:
+        """Page tables for bytes [start, end) of the map, as far as they are not there; asked for in ascending order."""
         shifts = (48, P4D_SHIFT, PUD_SHIFT) if self.boot.levels == 5 else (P4D_SHIFT, PUD_SHIFT)
         for shift in shifts:
-            if (shift, offset >> shift) not in self.tables:
-                self.tables.add((shift, offset >> shift))
-                self.block(PAGE_SIZE, nid, "page tables of struct pages")
+            after = ((end - 1) >> shift) + 1
+            self.blocks(
+                after - max(start >> shift, self.mapped[shift]), PAGE_SIZE, nid, "page tables of struct pages"
+            )
+            self.mapped[shift] = max(after, self.mapped[shift])
 
-    def pages_of(self, first: int, last: int) -> Iterator[int]:
-        """Offsets of the 2 MiB pages that hold the struct pages of sections [first, last)."""
+    def bytes_of(self, first: int, last: int) -> tuple[int, int]:
+        """Where the struct pages of sections [first, last) lie in the map, in whole 2 MiB pages: [start, end)."""
         per_section = self.struct_page << (self.boot.kernel.section_size_bits - PAGE_SHIFT)
-        yield from range(first * per_section // PMD_SIZE * PMD_SIZE, last * per_section, PMD_SIZE)
+        return first * per_section // PMD_SIZE * PMD_SIZE, -(-last * per_section // PMD_SIZE) * PMD_SIZE
+
+    def populate(self, first: int, last: int, nid: int) -> None:
+        """vmemmap_populate_hugepages() of sections [first, last): each 2 MiB by itself, when its tables are there."""
+        at, end = self.bytes_of(first, last)
+        while at < end:
+            stop = min(((at >> PUD_SHIFT) + 1) << PUD_SHIFT, end)
+            self.map_tables(at, stop, nid)
+            self.blocks((stop - at) // PMD_SIZE, PMD_SIZE, nid, VMEMMAP)
+            at = stop
 
 
 def _map_bytes(kernel: Kernel) -> int:
@@ -119,33 +135,15 @@ def _sparse_init_nid(boot: Boot, vmemmap: _Vmemmap, nid: int, runs: list[tuple[i
     """sparse_init_nid(): the sections of one stretch of a node, `runs` of (first, one past the last)."""
     count = sum(last - first for first, last in runs)
     _alloc_usage(boot, nid, count * mem_section_usage_size(boot.kernel))
-    if boot.kernel.release.vmemmap_allocates_page_by_page:
-        for first, last in runs:
-            for offset in vmemmap.pages_of(first, last):
-                vmemmap.map_tables(offset, nid)
-                vmemmap.block(PMD_SIZE, nid, VMEMMAP)
-        return
-    size = _map_bytes(boot.kernel)
-    mb = boot.memblock
-    buffer = mb.alloc_exact_nid_raw(count * size, size, MAX_DMA_ADDRESS, vmemmap.limit, nid, owner=VMEMMAP)
+    mb, size = boot.memblock, _map_bytes(boot.kernel)
+    buffer = None
+    if not boot.kernel.release.vmemmap_allocates_page_by_page:
+        buffer = mb.alloc_exact_nid_raw(count * size, size, MAX_DMA_ADDRESS, vmemmap.limit, nid, owner=VMEMMAP)
     for first, last in runs:
-        _map_from_buffer(boot, vmemmap, nid, first, last, buffered=buffer is not None)
-
-
-def _map_from_buffer(boot: Boot, vmemmap: _Vmemmap, nid: int, first: int, last: int, *, buffered: bool) -> None:
-    """The struct pages of sections [first, last) in the buffer (or one by one), their tables as they are needed.
-
-    A table serves 1 GiB of struct pages or more, so that only its borders are looked at.
-    """
-    per_section = vmemmap.struct_page << (boot.kernel.section_size_bits - PAGE_SHIFT)
-    start, end = first * per_section, last * per_section
-    at = start
-    while at < end:
-        vmemmap.map_tables(at, nid)
-        at = ((at >> PUD_SHIFT) + 1) << PUD_SHIFT
-    if not buffered:
-        for _ in range(start, end, PMD_SIZE):
-            vmemmap.block(PMD_SIZE, nid, VMEMMAP)
+        if buffer is None:
+            vmemmap.populate(first, last, nid)
+        else:
+            vmemmap.map_tables(*vmemmap.bytes_of(first, last), nid)
 
 
 def _alloc_usage(boot: Boot, nid: int, size: int) -> None:
