@@ -28,8 +28,10 @@ def for_each_zone(nodes: Iterable[Pgdat]) -> Iterator[Zone]:
 
 def is_highmem(zone: Zone, nodes: Sequence[Pgdat]) -> bool:
     """is_highmem(): HighMem, and Movable where it is cut out of HighMem."""
-    if zone.name == "Movable" and zone.spanned_pages:
-        return any(z.name == "HighMem" and z.spanned_pages for z in for_each_zone(nodes))
+    if zone.name == "Movable":
+        # Every node has the same kinds of zones.
+        there = any(z.name == "HighMem" for z in nodes[0].zones)
+        return there and any(z.name == "HighMem" and z.spanned_pages for z in for_each_zone(nodes))
     return zone.name == "HighMem"
 
 
