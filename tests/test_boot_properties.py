@@ -216,6 +216,29 @@ def test_weird_machines(name: str, profile: str) -> None:
         check(booted)
 
 
+STRANGE = [
+    ("generic-x86_64", "64 TiB", "nopse"),
+    ("generic-x86_64", "64 TiB", "hugepagesz=1G hugepages=1T"),
+    ("debian-7.3-cloud-amd64", "64 TiB", "nopse movable_node numa=fake=16"),
+    ("generic-x86_64", "overlaps", "numa=fake=2:x"),
+    ("generic-x86_64", "overlaps", "numa=fake=2:10,30,30"),
+    ("debian-6.1-686-pae", "only above 4 GiB", "kernelcore=51%"),
+]
+
+
+@pytest.mark.parametrize(("profile", "name", "cmdline"), STRANGE)
+def test_strange_command_lines(profile: str, name: str, cmdline: str) -> None:
+    if booted := boot(replace(NO_MACHINE, e820=WEIRD[name]), profile, cmdline):
+        check(booted)
+
+
+def test_a_list_of_distances_counts_as_far_as_commas_go() -> None:
+    booted = boot(replace(NO_MACHINE, e820=WEIRD["64 TiB"]), "generic-x86_64", "numa=fake=2:10,30,40")
+    assert booted is not None
+    distances = [[booted.numa.node_distance(a, b) for b in range(2)] for a in range(2)]
+    assert distances == [[10, 30], [10, 10]]
+
+
 def test_a_machine_without_memory_is_bad_input() -> None:
     for e820 in ((), memory((0, GIB), kind=2), memory((MIB + 1, MIB + PAGE)), memory((0, PAGE))):
         with pytest.raises(InputError, match=r"^map\.txt: this machine cannot boot, .*no whole page of RAM"):

@@ -83,9 +83,7 @@ class _Vmemmap:
         shifts = (48, P4D_SHIFT, PUD_SHIFT) if self.boot.levels == 5 else (P4D_SHIFT, PUD_SHIFT)
         for shift in shifts:
             after = ((end - 1) >> shift) + 1
-            self.blocks(
-                after - max(start >> shift, self.mapped[shift]), PAGE_SIZE, nid, "page tables of struct pages"
-            )
+            self.blocks(after - max(start >> shift, self.mapped[shift]), PAGE_SIZE, nid, "page tables of struct pages")
             self.mapped[shift] = max(after, self.mapped[shift])
 
     def bytes_of(self, first: int, last: int) -> tuple[int, int]:
