@@ -16,6 +16,7 @@ from mmtool.mm.kernel_pages import KernelPages
 from mmtool.mm.memblock import Memblock
 from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
+from mmtool.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
 from mmtool.mm.zonelist import Zonelists
 
 
@@ -64,6 +65,10 @@ class Boot:
     """Bytes from 0 up to which the direct map goes."""
     levels: int = 4
     """Levels of page tables."""
+    physmem_bits: int = 46
+    """MAX_PHYSMEM_BITS: bits of the addresses that memory sections are numbered for."""
+    vmemmap: VmemmapLayout = FOUR_LEVELS
+    """How the array of struct pages is mapped."""
     pgt_buf_start: int = 0
     """Where the brk area's room for the first page tables begins."""
     pgt_buf_left: int = 0

@@ -348,6 +348,27 @@ class Release:
     """ZONE_DMA ends at the limit of the buses, not at the next power of two (arm64: support DMA zone above 4GB)."""
     arch_numa_has_memblks: bool = _since(6, 12)
     """arm64 finds its nodes with the code of x86 (arch_numa: switch over to numa_memblks)."""
+    arm64_head_is_not_text: bool = _between((5, 11), (6, 9))
+    """The image's first 64 KiB, from _text to _stext, are not kept once the kernel runs (arm64: omit [_text, _stext)
+    from permanent kernel mapping). In 6.1, not in 5.10 and 6.12."""
+    arm64_maps_itself_early: bool = _since(6, 9)
+    """The image has its final page tables, static ones, before setup_arch() (arm64: mm: create initial fixmap and image
+    mappings from C code). In 6.12, not in 6.1."""
+    arm64_idmap_is_allocated: bool = _between((6, 0), (6, 9))
+    """paging_init() allocates the identity map's tables (arm64: mm: provide idmap pointer to cpu_replace_ttbr1()). In
+    6.1, not in 5.10 and 6.12."""
+    arm64_vmemmap_is_off_by_2m: bool = _until(5, 11)
+    """The struct pages' area begins 2 MiB before a multiple of its size (arm64: mm: tidy up top of kernel VA space). In
+    5.10, not in 6.1."""
+    rodata_on_is_full: bool = _since(6, 18)
+    """Read-only data is so in the linear map too unless rodata=noalias says not; RODATA_FULL_DEFAULT_ENABLED is no
+    option any more. In 6.18, not in 6.12."""
+    arm64_swiotlb_always: bool = _since(6, 5)
+    """arm64 has bounce buffers even if devices reach all memory, for small kmalloc() blocks, then 1/1024 of memory
+    (arm64: enable ARCH_WANT_KMALLOC_DMA_BOUNCE). In 6.12, not in 6.1."""
+    numa_distances_before_nodes: bool = _until(6, 12)
+    """arm64 allocates a table of distances for all nodes that may be before it looks for any (arch_numa: switch over to
+    numa_memblks). In 6.1, not in 6.12."""
     arm64_sections_are_1g: bool = _until(5, 12)
     """A section is 1 GiB on arm64; later 128 MiB, and 512 MiB with pages of 64 KiB (arm64/sparsemem: reduce
     SECTION_SIZE_BITS)."""

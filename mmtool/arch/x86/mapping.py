@@ -6,14 +6,14 @@ direct map begins; KASLR shifts that by whole GiB, which the model leaves out.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.arch.x86.pgtable import cpu_entry_area_tables, fixmap_tables
 from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.mm.memblock import Memblock
+from mmtool.mm.range_set import RangeSet
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 PUD_SHIFT, PGD_SHIFT_4, PGD_SHIFT_5 = 30, 39, 48
@@ -27,35 +27,6 @@ def _down(value: int, size: int) -> int:
 
 def _up(value: int, size: int) -> int:
     return -(-value // size) * size
-
-
-class RangeSet:
-    """Disjoint ascending ranges of whole numbers: addresses, or the numbers of page tables."""
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-
-    def add(self, start: int, end: int) -> None:
-        """Take in [start, end), joining what it touches."""
-        low = bisect_right(self.ends, start - 1)
-        high = bisect_right(self.starts, end)
-        if low < high:
-            start, end = min(start, self.starts[low]), max(end, self.ends[high - 1])
-        self.starts[low:high], self.ends[low:high] = [start], [end]
-
-    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-        """[start, end) cut into the ranges that are in the set and those that are not, ascending: (start, end, in it)."""
-        at, i = start, bisect_right(self.ends, start)
-        while at < end:
-            first = min(self.starts[i], end) if i < len(self.starts) else end
-            if at < first:
-                yield at, first, False
-            else:
-                first = min(self.ends[i], end)
-                yield at, first, True
-                i += 1
-            at = first
 
 
 @dataclass
@@ -74,7 +45,7 @@ class PageTables:
     pte: RangeSet = field(default_factory=RangeSet)
 
     def _ensure(self, tables: RangeSet, first: int, after: int) -> None:
-        missing = sum(end - start for start, end, there in list(tables.pieces(first, after)) if not there)
+        missing = tables.missing(first, after)
         if missing:
             self.alloc(missing)
             tables.add(first, after)

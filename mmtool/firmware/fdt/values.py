@@ -126,4 +126,7 @@ class DeviceTree:
     dma_limit: int | None
     """CPU addresses from here on are out of reach for some bus, None if there is no such bus."""
     dma_buses: tuple[DmaBus, ...]
+    shape: tuple[tuple[int, int, int], ...] = ()
+    """Of every node, in order: bytes of its name with the NUL, how many properties it has, and bytes of its name up to
+    the unit address, with a NUL, where no property "name" says it (else 0)."""
     problems: tuple[Problem, ...] = ()
