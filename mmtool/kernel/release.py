@@ -360,6 +360,8 @@ class Release:
     arm64_vmemmap_is_off_by_2m: bool = _until(5, 11)
     """The struct pages' area begins 2 MiB before a multiple of its size (arm64: mm: tidy up top of kernel VA space). In
     5.10, not in 6.1."""
+    arm64_text_alias_has_pages: bool = _since(7, 0)
+    """The linear map of the image is as fine as the rest of it; before, blocks where they fit. In 7.3, not in 6.18."""
     rodata_on_is_full: bool = _since(6, 18)
     """Read-only data is so in the linear map too unless rodata=noalias says not; RODATA_FULL_DEFAULT_ENABLED is no
     option any more. In 6.18, not in 6.12."""
@@ -379,6 +381,11 @@ class Release:
     reserved_mem_packs_regions: bool = _since(6, 4)
     """A placed region goes next to one that is there (of: reserved-mem: print out reserved-mem details). In 6.12, not
     in 6.1."""
+    reserved_mem_array_is_sized: bool = _since(6, 12)
+    """The kernel's array of reserved regions is allocated, for as many as there are, before the tree is unflattened
+    (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""
+    reserved_mem_keeps_its_node: bool = _until(7, 0)
+    """An entry of that array has six words, not five: where its node is too. In 6.18, not in 7.3."""
     memreserve_comes_last: bool = _since(6, 12)
     """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
 

@@ -33,6 +33,7 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
     for node in nodes:
         if not node.ranges and node.size:
             _place(boot, node, known)
+    boot.reserved_mem += len(fixed)
     if last:
         _memreserve(boot, tree)
 
@@ -67,6 +68,7 @@ def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> None
         boot.log.info(f"OF: reserved mem: failed to allocate memory for node '{node.name}'")
         return
     known.append((base, base + size))
+    boot.reserved_mem += 1
     if pool and node.cma_default:
         boot.cma_areas.append(CmaArea(node.name, ((base, size),), default=True))
 

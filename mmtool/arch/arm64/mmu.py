@@ -111,7 +111,7 @@ def linear_map_tables(boot: Boot) -> int:
         tables.map(start - base, min(end, text[0]) - base, blocks=blocks)
         tables.map(max(start, text[1]) - base, end - base, blocks=blocks)
     if text is not None:
-        tables.map(text[0] - base, text[1] - base, blocks=True)
+        tables.map(text[0] - base, text[1] - base, blocks=blocks or not kernel.release.arm64_text_alias_has_pages)
     return tables.count
 
 

@@ -8,6 +8,7 @@ from mmtool.init.boot import Boot
 from mmtool.mm.numa_memblks import NumaError, NumaInfo, cleanup_meminfo, register_meminfo
 
 SMP_CACHE_BYTES = 64
+DISTANCES = "NUMA distances"
 
 
 def arch_numa_init(boot: Boot) -> None:
@@ -26,19 +27,15 @@ def arch_numa_init(boot: Boot) -> None:
 
 
 def _with_distances(boot: Boot, init: Callable[[Boot], bool]) -> bool:
-    """numa_init(): with a table of distances, which is given back where `init` fails.
+    """numa_init(): up to 6.11 with a table of distances for all nodes there may be, which goes back where `init` fails.
 
-    Up to 6.11 it is made first and for all nodes that there may be, then when a distance is known.
+    Later there is one from the first distance on, see _of_numa_init().
     """
     mb = boot.memblock
     if not boot.kernel.release.numa_distances_before_nodes:
-        done = init(boot)
-        nodes = max(boot.numa.nodes_parsed, default=0) + 1
-        if done and boot.numa.distance:
-            mb.alloc(nodes * nodes, mb.page_size, owner="NUMA distances")
-        return done
+        return init(boot)
     size = mb.max_numnodes**2
-    table = mb.alloc(size, mb.page_size, owner="NUMA distances")
+    table = mb.alloc(size, mb.page_size, owner=DISTANCES)
     done = init(boot)
     if not done and table is not None:
         mb.phys_free(table, size)
@@ -63,7 +60,14 @@ def _of_numa_init(boot: Boot) -> bool:
     boot.numa.cpu_nodes = {number: nid or 0 for number, nid in enumerate(cpus)}
     for (a, b), value in tree.distance_map.items():
         boot.numa.set_distance(a, b, value, boot.log)
-    return _register(boot)
+    if not tree.distance_map or facts.numa_distances_before_nodes:
+        return _register(boot)
+    mb, size = boot.memblock, (max(boot.numa.nodes_parsed) + 1) ** 2
+    table = mb.alloc(size, mb.page_size, owner=DISTANCES)
+    done = _register(boot)
+    if not done and table is not None:
+        mb.phys_free(table, size)
+    return done
 
 
 def _register(boot: Boot) -> bool:

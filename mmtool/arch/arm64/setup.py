@@ -80,7 +80,7 @@ def steps(kernel: Kernel) -> list[Step]:
 
 
 def kernel_image(boot: Boot) -> None:
-    """Where the image is known to lie: /proc/iomem's "Kernel code" is from _stext on where the head is no part of it."""
+    """Where the image lies, if that is known: /proc/iomem's "Kernel code" leaves its head out where the kernel does."""
     if boot.kernel_base is not None and boot.kernel.release.arm64_head_is_not_text:
         boot.kernel_base -= boot.kernel.profile.image.get("stext", 0)
 
