@@ -357,9 +357,9 @@ class Release:
     arm64_idmap_is_allocated: bool = _between((6, 0), (6, 9))
     """paging_init() allocates the identity map's tables (arm64: mm: provide idmap pointer to cpu_replace_ttbr1()). In
     6.1, not in 5.10 and 6.12."""
-    arm64_vmemmap_is_off_by_2m: bool = _until(5, 11)
-    """The struct pages' area begins 2 MiB before a multiple of its size (arm64: mm: tidy up top of kernel VA space). In
-    5.10, not in 6.1."""
+    arm64_vmemmap_ends_a_gib_early: bool = _since(6, 9)
+    """The struct pages' area ends 1 GiB below the top of addresses (arm64: mm: Move PCI I/O emulation region above the
+    vmemmap region). In 6.12, not in 6.1."""
     arm64_text_alias_has_pages: bool = _since(7, 0)
     """The linear map of the image is as fine as the rest of it; before, blocks where they fit. In 7.3, not in 6.18."""
     rodata_on_is_full: bool = _since(6, 18)
@@ -379,8 +379,10 @@ class Release:
     reserved_mem_keeps_nomap: bool = _since(5, 13)
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)
-    """A placed region goes next to one that is there (of: reserved-mem: print out reserved-mem details). In 6.12, not
-    in 6.1."""
+    """A placed region goes next to one that is there. In 6.12, not in 6.1."""
+    reserved_mem_prints_ranges: bool = _since(6, 4)
+    """Every region of /reserved-memory gets a line (of: reserved-mem: print out reserved-mem details during boot). In
+    6.12, not in 6.1."""
     reserved_mem_array_is_sized: bool = _since(6, 12)
     """The kernel's array of reserved regions is allocated, for as many as there are, before the tree is unflattened
     (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.of_reserved_mem import fdt_scan_reserved_mem_reg_nodes
 
 WORD, END_MARK = 8, 4
-SMP_CACHE_BYTES = 64
 
 
 def _up(value: int, size: int) -> int:
@@ -31,12 +31,11 @@ def unflattened_size(shape: tuple[tuple[int, int, int], ...], kernel: Kernel) ->
 def unflatten_device_tree(boot: Boot) -> None:
     """unflatten_device_tree(): one allocation for everything; not where ACPI describes the machine.
 
-    From 6.12 on after the array of /reserved-memory's regions.
+    From 6.12 on /reserved-memory's regions come before.
     """
     if boot.machine.fdt is None or boot.machine.acpi or "device_node" not in boot.kernel.profile.sizes:
         return
-    if boot.kernel.release.reserved_mem_array_is_sized and boot.reserved_mem:
-        words = 6 if boot.kernel.release.reserved_mem_keeps_its_node else 5
-        boot.memblock.alloc(boot.reserved_mem * words * WORD, SMP_CACHE_BYTES, owner="list of /reserved-memory")
+    if boot.kernel.release.reserved_mem_array_is_sized:
+        fdt_scan_reserved_mem_reg_nodes(boot)
     size = unflattened_size(boot.machine.fdt.shape, boot.kernel)
     boot.memblock.alloc(size, WORD, owner="device tree, unflattened")

@@ -14,6 +14,7 @@ IO_TLB_SHIFT = 11
 IO_TLB_SEGSIZE = 128
 IO_TLB_DEFAULT_SIZE = 64 << 20
 
+_AREAS = re.compile(r"[0-9a-fA-Fx]*,([0-9]+)")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 
 
@@ -69,7 +70,9 @@ def swiotlb_init(boot: Boot, size: int) -> None:
     """swiotlb_init(): a buffer of `size` bytes in low memory, halved until it fits, and the tables that keep track."""
     mb, k = boot.memblock, boot.kernel
     page = mb.page_size
-    slabs = size >> IO_TLB_SHIFT
+    slabs, areas = size >> IO_TLB_SHIFT, 0
+    if k.release.swiotlb_has_areas:
+        areas, slabs = _areas(boot, slabs)
     while mb.alloc_low(-(-(slabs << IO_TLB_SHIFT) // page) * page, page, owner="swiotlb") is None:
         if slabs << IO_TLB_SHIFT <= IO_TLB_MIN_SIZE or not k.release.swiotlb_retries_smaller:
             return
@@ -78,6 +81,21 @@ def swiotlb_init(boot: Boot, size: int) -> None:
     per_slab = (sizes["io_tlb_slot"],) if k.release.swiotlb_has_slots else (4, 8)
     for record in per_slab:
         mb.alloc(-(-slabs * record // page) * page, page, owner="swiotlb")
-    if k.release.swiotlb_has_areas:
-        areas = min(1 << (boot.cpus - 1).bit_length(), max(slabs // IO_TLB_SEGSIZE, 1))
+    if areas:
+        areas = min(areas, max(slabs // IO_TLB_SEGSIZE, 1))
         mb.alloc(areas * sizes["io_tlb_area"], SMP_CACHE_BYTES, owner="swiotlb")
+
+
+def _areas(boot: Boot, slabs: int) -> tuple[int, int]:
+    """swiotlb_adjust_nareas(): how many areas with a lock of their own, and how many slabs then, 128 an area at least.
+
+    Both are powers of two. An area for every CPU, or as many as swiotlb=SLABS,AREAS says.
+    """
+    asked = [m[1] for value in boot.cmdline.all("swiotlb") if (m := _AREAS.match(value or ""))]
+    wanted = int(asked[-1]) if asked else boot.cpus
+    areas = 1 << (max(wanted, 1) - 1).bit_length()
+    boot.log.info(f"software IO TLB: area num {areas}.")
+    whole = 1 << (max(slabs, areas * IO_TLB_SEGSIZE) - 1).bit_length()
+    if whole != slabs:
+        boot.log.info(f"software IO TLB: SWIOTLB bounce buffer size roundup to {whole << IO_TLB_SHIFT >> 20}MB")
+    return areas, whole

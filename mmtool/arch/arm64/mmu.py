@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mmtool.arch.arm64.processor import is_randomised, memstart, va_bits
+from mmtool.arch.arm64.processor import memstart, va_bits
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MEMBLOCK_ALLOC_NOLEAKTRACE
@@ -178,8 +178,8 @@ def paging_init(boot: Boot) -> None:
 def vmemmap_layout(boot: Boot) -> VmemmapLayout:
     """How vmemmap_populate() maps the array of struct pages: by 2 MiB with pages of 4 KiB, else page by page.
 
-    The largest table is there already where the array lies within one entry of the top level, beside the image's. Up
-    to 5.10 the array begins 2 MiB early; KASLR moves it far from that border.
+    The largest table is there already where the array lies within one entry of the top level, beside the image's. So
+    KASLR can have it by chance, which costs a table less; here the array begins where it does without KASLR.
     """
     kernel, bits = boot.kernel, va_bits(boot)
     shift = kernel.page_shift
@@ -190,6 +190,6 @@ def vmemmap_layout(boot: Boot) -> VmemmapLayout:
     if shifts and shifts[-1] > array_bits:
         shifts.pop()
     first_byte = -(memstart(boot) >> shift) * struct_page
-    if kernel.release.arm64_vmemmap_is_off_by_2m and not is_randomised(boot):
-        first_byte -= 2 << 20
+    if kernel.release.arm64_vmemmap_ends_a_gib_early:
+        first_byte -= 1 << 30
     return VmemmapLayout(2 << 20 if shift == 12 else 1 << shift, tuple(reversed(shifts)), first_byte)

@@ -30,8 +30,3 @@ def memstart(boot: Boot) -> int:
     page_shift = boot.kernel.page_shift
     align = 1 << max({12: 30, 14: 30, 16: 29}[page_shift], boot.kernel.section_size_bits)
     return boot.memblock.start_of_DRAM() // align * align
-
-
-def is_randomised(boot: Boot) -> bool:
-    """Does KASLR move the linear map? The boot loader gives a seed, unless the command line says not to."""
-    return boot.kernel.enabled("RANDOMIZE_BASE") and not boot.cmdline.has("nokaslr")

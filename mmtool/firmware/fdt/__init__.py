@@ -64,6 +64,7 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
         memory=memory,
         nested_memory=nested,
         reserved=read_reserved(blob.root, cells, problems),
+        has_reserved_memory=any(node.name == "reserved-memory" for node in blob.root.children),
         chosen=read_chosen(blob.root, cells, problems),
         cpus=read_cpus(blob.root, problems),
         numa_memory=numa_memory,

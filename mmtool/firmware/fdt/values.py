@@ -113,6 +113,8 @@ class DeviceTree:
     meets them; 6.1 and later do not."""
     reserved: tuple[ReservedNode, ...]
     """The children of /reserved-memory, in the tree's order."""
+    has_reserved_memory: bool
+    """Is there a node /reserved-memory?"""
     chosen: Chosen
     cpus: tuple[Cpu, ...]
     numa_memory: tuple[NumaMemory, ...]
