@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 """Zone types, lowest first."""
@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"(\d+)\*\s*(\d+)\s*kB(?:\s*\(([A-Z]+)\))?")
 _NODE = re.compile(r"Node\s+(\d+)\s+active_anon:")
 _FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d+)\s*[kK]B")
 _TOTAL = re.compile(r"\b([a-z][a-z_]*):(\d+)\b(?!\s?[kK]B)")
-_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:[ \t]+\d+)+)")
+_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d+(?![\d*:]|\s*[a-z]))+)")
 _PAGES = {
     "ram": re.compile(r"\b(\d+)\s+pages\s+(?:of\s+)?RAM\b"),
     "reserved": re.compile(r"\b(\d+)\s+(?:pages\s+reserved|reserved\s+pages)\b"),
@@ -149,7 +149,17 @@ def _zones(
             where = numbers.at(m.start())
             notes.append((where, f"{_said(key)}: its line is missing, only its free blocks are there"))
             zones[key] = ZoneDump(*key, where, {}, None, *_block_counts(m, _said(key), numbers, notes))
-    return list(zones.values())
+    return _with_whole_reserves(list(zones.values()), notes)
+
+
+def _with_whole_reserves(zones: list[ZoneDump], notes: list[tuple[int, str]]) -> list[ZoneDump]:
+    """All lowmem_reserve[] have one length; a shorter one has lost its end and is of no use."""
+    length = max((len(zone.lowmem_reserve) for zone in zones if zone.lowmem_reserve), default=0)
+    for i, zone in enumerate(zones):
+        if zone.lowmem_reserve and len(zone.lowmem_reserve) < length:
+            notes.append((zone.line, f"{_said((zone.nid, zone.name))}: lowmem_reserve[] breaks off"))
+            zones[i] = replace(zone, lowmem_reserve=None)
+    return zones
 
 
 def _zone(
