@@ -61,7 +61,6 @@ class Cause(Enum):
     CGROUP = "memory cgroup"
     SYSRQ = "asked for by SysRq"
     RELEASE_UNKNOWN = "release unknown"
-    NODE_UNKNOWN = "node unknown"
     NUMBERS_MISSING = "numbers missing"
     NOT_DUMPED = "no zones in the report"
 
@@ -167,18 +166,17 @@ class _Case:
 
     def judge(self) -> Judgement:
         zones = tuple(self.zone(dump) for dump in self.mem_info.zones)
-        asked = [zone for zone in zones if zone.exclusion is None]
+        asked = self._of_its_node([zone for zone in zones if zone.exclusion is None])
         passing = [zone for zone in asked if zone.passes]
         unsure = [zone for zone in asked if zone.passes is None]
         needed = self._needed_pages()
         if not asked:
             verdict, cause, deciding = Verdict.FAILS, Cause.NO_ZONE, None
-        elif self._node_decides(asked, passing):
-            verdict, cause, deciding = Verdict.UNKNOWN, Cause.NODE_UNKNOWN, passing[0]
         elif passing and needed is not None and self._together(passing) < needed:
             verdict, cause, deciding = Verdict.FAILS, Cause.TOO_FEW_TOGETHER, passing[0]
         elif passing:
-            verdict, cause, deciding = Verdict.PASSES, Cause.PASSES, passing[0]
+            verdict, cause = Verdict.PASSES, Cause.PASSES
+            deciding = max(passing, key=lambda zone: self.types.index(zone.dump.name))
         elif unsure:
             verdict, cause, deciding = Verdict.UNKNOWN, Cause.NUMBERS_MISSING, unsure[0]
         else:
@@ -209,7 +207,7 @@ class _Case:
 
     def _check(self, dump: ZoneDump, order: int, rights: int, bound: int) -> WatermarkCheck:
         """The kernel's check; `bound` 0 or 1 denies the fewest or the most HighAtomic pages that the report allows."""
-        zone = DumpedZone(dump, self.mem_info.page_kb)
+        zone = DumpedZone(dump, self.mem_info.page_kb, machine_pages=self.mem_info.pages.get("ram", 0))
         free, reserved = zone.free_highatomic_bounds()[bound], zone.reserved_highatomic_bounds()[bound]
         zone = replace(zone, nr_free_highatomic=free, nr_reserved_highatomic=reserved)
         return zone_watermark_fast(
@@ -263,10 +261,15 @@ class _Case:
         allowed = [z.name for z in self.mem_info.zones if not self._exclusion(z, self.rights)]
         return max((self.types.index(name) for name in allowed), default=0)
 
-    def _node_decides(self, asked: list[ZoneVerdict], passing: list[ZoneVerdict]) -> bool:
-        """Is the request confined to one node (__GFP_THISNODE), which the report does not name, and does it matter?"""
-        nodes = {zone.dump.nid for zone in asked}
-        return self.flags.has(self.mask, "__GFP_THISNODE") and 0 < len({zone.dump.nid for zone in passing}) < len(nodes)
+    def _of_its_node(self, asked: list[ZoneVerdict]) -> list[ZoneVerdict]:
+        """The zones of the node that a request is confined to (__GFP_THISNODE).
+
+        A report does not name it. Where some nodes would have given a page and others not, it was one of the others.
+        """
+        if not self.flags.has(self.mask, "__GFP_THISNODE"):
+            return asked
+        willing = {zone.dump.nid for zone in asked if zone.passes}
+        return [zone for zone in asked if zone.dump.nid not in willing] or asked
 
     def _needed_pages(self) -> int | None:
         failure = self.report.vmalloc
@@ -364,7 +367,8 @@ class _Case:
             advice.append(Advice(Remedy.MIN_FREE_KBYTES, short))
         else:
             anon = sum(self.mem_info.totals.get(f"{age}_anon", 0) for age in ("active", "inactive"))
-            if not self.mem_info.swap.get("free", 1) and anon > short:
+            used = sum(_size(zone.dump) for zone in asked) // self.mem_info.page_kb
+            if not self.mem_info.swap.get("free", 1) and 4 * anon > used:
                 advice.append(Advice(Remedy.SWAP, anon))
             advice.append(Advice(Remedy.MORE_MEMORY, short))
         return advice

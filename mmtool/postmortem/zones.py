@@ -57,6 +57,8 @@ class DumpedZone:
     nr_free_highatomic: int = 0
     nr_reserved_highatomic: int = 0
     """These two as the report says, or between what it leaves possible: see the bounds below."""
+    machine_pages: int = 0
+    """All the machine's memory, for a zone whose own size is lost."""
 
     def pages(self, field: str) -> int:
         return self.dump.kb.get(field, 0) // self.page_kb
@@ -109,7 +111,8 @@ class DumpedZone:
         least = 0
         if orders:
             least = 1 << (SMALLEST_PAGEBLOCK_ORDER if self.page_kb == 4 else max(orders))
-        most = self.pages("managed") // 100 + (1 << max(len(self.nr_free) - 1, 0))
+        managed = self.pages("managed") or self.pages("present") or self.machine_pages
+        most = managed // 100 + (1 << max(len(self.nr_free) - 1, 0)) if managed else self.nr_free_pages
         return least, max(least, most)
 
 

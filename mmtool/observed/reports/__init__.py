@@ -51,15 +51,15 @@ class Report:
 
 
 _RELEASE = re.compile(
-    r"(?:Not\s+tainted|Tainted:\s+[A-Z](?:[A-Z\s]|\[\w\]=\w+,?)*)[\s-]*\(?(?P<release>\d+\.\d+[.\w+-]*)"
+    r"(?:Not\s+tainted|Tainted:\s+[A-Z](?:[A-Z\s]|\[\w\]=\w+,?)*)[\s-]*\(?(?P<release>\d{1,20}\.\d{1,20}[.\w+-]*)"
 )
-_VERSION = re.compile(r"Linux version (\d+\.\d+\S*)")
+_VERSION = re.compile(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
 _NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
 _MEMS = re.compile(r"mems_allowed=([\d,-]*\d)")
 _MEMCG = re.compile(
-    r"Memory cgroup out of memory|CONSTRAINT_MEMCG|memory: usage \d+kB, limit \d+kB|Memory cgroup stats"
+    r"Memory cgroup out of memory|CONSTRAINT_MEMCG|memory: usage \d{1,20}kB, limit \d{1,20}kB|Memory cgroup stats"
 )
-_KILLED = re.compile(r"Kill(?:ed)? process (\d+)(?:, UID \d+,)? \(([^)\n]*)\)")
+_KILLED = re.compile(r"Kill(?:ed)? process (\d{1,20})(?:, UID \d{1,20},)? \(([^)\n]*)\)")
 
 
 def read_reports(path: str) -> list[Report]:

@@ -70,30 +70,30 @@ class Event:
     cma: CmaFailure | None = None
 
 
-_MODE = r"mode:\s*(?P<mask>0x[0-9a-f]+)(?:\((?P<names>[^()]*)\))?"
-_FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d+),\s+" + _MODE)
+_MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\((?P<names>[^()]*)\))?"
+_FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE)
 _OOM = re.compile(
-    r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]+)(?:\((?P<names>[^()]*)\))?"
+    r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\((?P<names>[^()]*)\))?"
     r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
 )
-_ORDER = re.compile(r"\border=(-?\d+)")
+_ORDER = re.compile(r"\border=(-?\d{1,2})\b")
 _VMALLOC = re.compile(
-    r"\bvmalloc(?:\s+error:\s+size\s+(?P<size>\d+),\s+(?:align\s+0x[0-9a-f]+,\s+)?"
-    r"(?:page\s+order\s+(?P<order>\d+),\s+)?(?P<what>exceeds\s+total\s+pages|vm_struct\s+allocation\s+failed|"
+    r"\bvmalloc(?:\s+error:\s+size\s+(?P<size>\d{1,20}),\s+(?:align\s+0x[0-9a-f]{1,16},\s+)?"
+    r"(?:page\s+order\s+(?P<order>\d{1,2})\b,\s+)?(?P<what>exceeds\s+total\s+pages|vm_struct\s+allocation\s+failed|"
     r"failed\s+to\s+allocate\s+pages|failed\s+to\s+allocated?\s+page\s+array|page\s+counter\s+array|"
-    r"failed\s+to\s+map\s+pages)|:\s+allocation\s+failure(?::\s+(?P<bytes>\d+)\s+bytes|"
-    r",\s+allocated\s+(?P<done>\d+)\s+of\s+(?P<of>\d+)\s+bytes))(?:[^\n]{0,40}?,\s+" + _MODE + ")?"
+    r"failed\s+to\s+map\s+pages)|:\s+allocation\s+failure(?::\s+(?P<bytes>\d{1,20})\s+bytes|"
+    r",\s+allocated\s+(?P<done>\d{1,20})\s+of\s+(?P<of>\d{1,20})\s+bytes))(?:[^\n]{0,40}?,\s+" + _MODE + ")?"
 )
 _VMAP = re.compile(
-    r"vmap\s+allocation\s+for\s+size\s+(?P<size>\d+)\s+failed:\s+use|"
-    r"vmalloc_node_range\s+for\s+size\s+(?P<in_range>\d+)\s+failed:\s+Address\s+range\s+restricted\s+to\s+"
-    r"(?P<from>0x[0-9a-f]+)\s+-\s+(?P<to>0x[0-9a-f]+)"
+    r"vmap\s+allocation\s+for\s+size\s+(?P<size>\d{1,20})\s+failed:\s+use|"
+    r"vmalloc_node_range\s+for\s+size\s+(?P<in_range>\d{1,20})\s+failed:\s+Address\s+range\s+restricted\s+to\s+"
+    r"(?P<from>0x[0-9a-f]{1,16})\s+-\s+(?P<to>0x[0-9a-f]{1,16})"
 )
 _CMA = re.compile(
-    r"cma:\s+\w*cma_alloc\w*:\s+(?:(?P<name>[^\n:]{1,64}):\s+)?alloc\s+failed,\s+req-size:\s+(?P<pages>\d+)\s+pages,"
-    r"\s+ret:\s+(?P<ret>-?\d+)"
+    r"cma:\s+\w*cma_alloc\w*:\s+(?:(?P<name>[^\n:]{1,64}):\s+)?alloc\s+failed,\s+req-size:\s+(?P<pages>\d{1,20})\s+pages,"
+    r"\s+ret:\s+(?P<ret>-?\d{1,20})"
 )
-_AVAILABLE = re.compile(r"number of available pages: ([\d@+ ]*)(?:=>\s*\d+ free of (\d+) total pages)?")
+_AVAILABLE = re.compile(r"number of available pages: ([\d@+ ]*)(?:=>\s*\d{1,20} free of (\d{1,20}) total pages)?")
 _STEPS = {
     "exceeds": VmallocStep.TOO_LARGE,
     "vm_struct": VmallocStep.NO_AREA,

@@ -14,24 +14,28 @@ from dataclasses import dataclass, replace
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 """Zone types, lowest first."""
 
-_NAME = r"(?:Node\s+(?P<nid>\d+)\s+)?\b(?P<zone>DMA32|DMA|Normal|HighMem|Movable|Device)"
-_ZONE = re.compile(_NAME + r"\s+free:\s*(?P<free>\d+)\s*kB")
+_NAME = r"(?:Node\s+(?P<nid>\d{1,20})\s+)?\b(?P<zone>DMA32|DMA|Normal|HighMem|Movable|Device)"
+_ZONE = re.compile(_NAME + r"\s+free:\s*(?P<free>\d{1,20})\s*kB")
 _BLOCKS = re.compile(
-    _NAME + r":(?P<blocks>(?:\s+\d+\*\s*\d+\s*kB(?:\s*\([A-Z]+\))?)+)(?:\s+=\s*(?P<sum>\d+)\s*kB)?", re.DOTALL
+    _NAME + r":(?P<blocks>(?:\s+\d{1,20}\*\s*\d{1,20}\s*kB(?:\s*\([A-Z]+\))?)+)(?:\s+=\s*(?P<sum>\d{1,20})\s*kB)?",
+    re.DOTALL,
 )
-_BLOCK = re.compile(r"(\d+)\*\s*(\d+)\s*kB(?:\s*\(([A-Z]+)\))?")
-_NODE = re.compile(r"Node\s+(\d+)\s+active_anon:")
-_FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d+)\s*[kK]B")
-_TOTAL = re.compile(r"\b([a-z][a-z_]*):(\d+)\b(?!\s?[kK]B)")
-_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d+(?![\d*:]|\s*[a-z]))+)")
+_BLOCK = re.compile(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
+_NODE = re.compile(r"Node\s+(\d{1,20})\s+active_anon:")
+_FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
+_TOTAL = re.compile(r"\b([a-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
+_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|\s*[a-z]))+)")
 _PAGES = {
-    "ram": re.compile(r"\b(\d+)\s+pages\s+(?:of\s+)?RAM\b"),
-    "reserved": re.compile(r"\b(\d+)\s+(?:pages\s+reserved|reserved\s+pages)\b"),
-    "highmem": re.compile(r"\b(\d+)\s+pages\s+HighMem"),
-    "cma": re.compile(r"\b(\d+)\s+pages\s+cma\s+reserved"),
-    "pagecache": re.compile(r"\b(\d+)\s+total\s+pagecache\s+pages"),
+    "ram": re.compile(r"\b(\d{1,20})\s+pages\s+(?:of\s+)?RAM\b"),
+    "reserved": re.compile(r"\b(\d{1,20})\s+(?:pages\s+reserved|reserved\s+pages)\b"),
+    "highmem": re.compile(r"\b(\d{1,20})\s+pages\s+HighMem"),
+    "cma": re.compile(r"\b(\d{1,20})\s+pages\s+cma\s+reserved"),
+    "pagecache": re.compile(r"\b(\d{1,20})\s+total\s+pagecache\s+pages"),
 }
-_SWAP = {"free": re.compile(r"Free\s+swap\s*[=:]\s*(\d+)\s*kB"), "total": re.compile(r"Total\s+swap\s*=\s*(\d+)\s*kB")}
+_SWAP = {
+    "free": re.compile(r"Free\s+swap\s*[=:]\s*(\d{1,20})\s*kB"),
+    "total": re.compile(r"Total\s+swap\s*=\s*(\d{1,20})\s*kB"),
+}
 _MARKS = ("min", "low", "high")
 
 
