@@ -180,12 +180,12 @@ class _Case:
         elif unsure:
             verdict, cause, deciding = Verdict.UNKNOWN, Cause.NUMBERS_MISSING, unsure[0]
         else:
-            deciding = max(asked, key=lambda zone: (zone.check is not None, _size(zone.dump)))
+            deciding = max(asked, key=lambda zone: (zone.check is not None, self._size(zone.dump)))
             verdict, cause = Verdict.FAILS, self._cause(asked, deciding)
             deciding = next((zone for zone in asked if self._cause_of(zone) is cause), deciding)
         return Judgement(
             self.report, verdict, cause, self.facts, self.flags, self.order, self.highest_zone, zones, deciding,
-            needed, self._advice(cause, zones), bool(self.rights & ALLOC_NO_WATERMARKS),
+            needed, self._advice(cause, asked, zones), bool(self.rights & ALLOC_NO_WATERMARKS),
         )  # fmt: skip
 
     def zone(self, dump: ZoneDump, *, order: int | None = None, rights: int | None = None) -> ZoneVerdict:
@@ -271,6 +271,12 @@ class _Case:
         willing = {zone.dump.nid for zone in asked if zone.passes}
         return [zone for zone in asked if zone.dump.nid not in willing] or asked
 
+    def _size(self, dump: ZoneDump) -> int:
+        """How large a zone is in kB, as far as the report tells; a number beyond the machine's memory tells nothing."""
+        size = dump.kb.get("managed", dump.kb.get("present", dump.kb.get("free", 0)))
+        ram = self.mem_info.pages.get("ram")
+        return size if ram is None or size <= ram * self.mem_info.page_kb else 0
+
     def _needed_pages(self) -> int | None:
         failure = self.report.vmalloc
         if failure is None or failure.step is not VmallocStep.NO_PAGES:
@@ -326,12 +332,13 @@ class _Case:
             return Cause.ONLY_CMA_BLOCKS
         return Cause.ONLY_HIGHATOMIC_BLOCKS if letters and set(letters) <= {"C", "H", "I"} else Cause.FRAGMENTED
 
-    def _advice(self, cause: Cause, zones: tuple[ZoneVerdict, ...]) -> tuple[Advice, ...]:
+    def _advice(self, cause: Cause, asked: list[ZoneVerdict], zones: tuple[ZoneVerdict, ...]) -> tuple[Advice, ...]:
         if cause is Cause.PASSES:
             return (Advice(Remedy.RETRY),)
         advice: list[Advice] = []
-        asked = [zone for zone in zones if zone.exclusion is None]
-        if self.order:
+        if cause is Cause.NO_ZONE:
+            advice.append(Advice(Remedy.HIGHER_ZONE))
+        elif self.order:
             lower = next((o for o in range(self.order - 1, -1, -1) if self._passes(asked, order=o)), None)
             if lower is not None:
                 advice.append(Advice(Remedy.LOWER_ORDER, lower))
@@ -340,8 +347,6 @@ class _Case:
                 advice.append(Advice(Remedy.COMPACTION, spare))
             if self.order > PAGE_ALLOC_COSTLY_ORDER:
                 advice.append(Advice(Remedy.KVMALLOC))
-        if cause is Cause.NO_ZONE:
-            advice.append(Advice(Remedy.HIGHER_ZONE))
         if not self.rights & ALLOC_CMA and self._passes(asked, rights=self.rights | ALLOC_CMA):
             advice.append(Advice(Remedy.MOVABLE))
         if cause is Cause.LOWMEM_RESERVE:
@@ -367,7 +372,7 @@ class _Case:
             advice.append(Advice(Remedy.MIN_FREE_KBYTES, short))
         else:
             anon = sum(self.mem_info.totals.get(f"{age}_anon", 0) for age in ("active", "inactive"))
-            used = sum(_size(zone.dump) for zone in asked) // self.mem_info.page_kb
+            used = sum(self._size(zone.dump) for zone in asked) // self.mem_info.page_kb
             if not self.mem_info.swap.get("free", 1) and 4 * anon > used:
                 advice.append(Advice(Remedy.SWAP, anon))
             advice.append(Advice(Remedy.MORE_MEMORY, short))
@@ -387,11 +392,6 @@ class _Case:
 _BLOCKS_LACK = (Cause.FRAGMENTED, Cause.ONLY_CMA_BLOCKS, Cause.ONLY_HIGHATOMIC_BLOCKS)
 _PAGES_LACK = (Cause.OUT_OF_PAGES, Cause.CMA, Cause.HIGHATOMIC, Cause.LOWMEM_RESERVE, Cause.BOOST,
                Cause.TOO_FEW_TOGETHER)  # fmt: skip
-
-
-def _size(dump: ZoneDump) -> int:
-    """How large a zone is, as far as the report tells."""
-    return dump.kb.get("managed", dump.kb.get("present", dump.kb.get("free", 0)))
 
 
 def _judge_area(report: Report) -> Judgement | None:

@@ -77,7 +77,9 @@ def parse_reports(text: str) -> list[Report]:
     joined = "\n".join(words for _, words in lines)
     numbers = LineNumbers(starts, [number for number, _ in lines])
     events = find_events(joined)
-    boots = [m.start() for m in _VERSION.finditer(joined)] if events else []
+    if not events:
+        return []
+    boots = [m.start() for m in _VERSION.finditer(joined)]
     reports = []
     for event, following in zip(events, [*events[1:], None], strict=True):
         end = following.start if following else len(joined)
