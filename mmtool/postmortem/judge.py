@@ -180,9 +180,10 @@ class _Case:
         elif unsure:
             verdict, cause, deciding = Verdict.UNKNOWN, Cause.NUMBERS_MISSING, unsure[0]
         else:
-            deciding = max(asked, key=lambda zone: (zone.check is not None, self._size(zone.dump)))
-            verdict, cause = Verdict.FAILS, self._cause(asked, deciding)
-            deciding = next((zone for zone in asked if self._cause_of(zone) is cause), deciding)
+            largest = max(asked, key=lambda zone: (zone.check is not None, self._size(zone.dump)))
+            verdict, cause = Verdict.FAILS, self._cause(asked, largest)
+            alike = [zone for zone in asked if self._cause_of(zone) is cause]
+            deciding = max(alike, key=lambda zone: self._size(zone.dump), default=largest)
         return Judgement(
             self.report, verdict, cause, self.facts, self.flags, self.order, self.highest_zone, zones, deciding,
             needed, self._advice(cause, asked, zones), bool(self.rights & ALLOC_NO_WATERMARKS),
@@ -345,7 +346,7 @@ class _Case:
             spare = max((self._spare(zone) for zone in asked), default=0)
             if cause in _BLOCKS_LACK and spare >= 1 << self.order:
                 advice.append(Advice(Remedy.COMPACTION, spare))
-            if self.order > PAGE_ALLOC_COSTLY_ORDER:
+            if self.order > PAGE_ALLOC_COSTLY_ORDER and self.report.vmalloc is None:
                 advice.append(Advice(Remedy.KVMALLOC))
         if not self.rights & ALLOC_CMA and self._passes(asked, rights=self.rights | ALLOC_CMA):
             advice.append(Advice(Remedy.MOVABLE))

@@ -112,7 +112,8 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
         "movable pages only"
     ),
     Cause.HIGHATOMIC: lambda j: (
-        f"what is free in {_where(j)} is kept for atomic requests of higher orders; without that it {_short(j)}"
+        f"{_where(j)} {_short(j)}, as {size(j, c.highatomic) if (c := _check(j)) else ''} count as kept for atomic "
+        "requests of higher orders"
     ),
     Cause.LOWMEM_RESERVE: lambda j: (
         f"what is free in {_where(j)} is kept for requests that can use no higher zone (lowmem_reserve), and the zones "

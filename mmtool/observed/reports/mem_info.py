@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
 _NODE = re.compile(r"Node\s+(\d{1,20})\s+active_anon:")
 _FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
 _TOTAL = re.compile(r"\b([a-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
-_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|\s*[a-z]))+)")
+_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|[ \t]*[a-z]))+)")
 _PAGES = {
     "ram": re.compile(r"\b(\d{1,20})\s+pages\s+(?:of\s+)?RAM\b"),
     "reserved": re.compile(r"\b(\d{1,20})\s+(?:pages\s+reserved|reserved\s+pages)\b"),
