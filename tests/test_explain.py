@@ -38,6 +38,14 @@ EXPECTED: dict[str, tuple[ReportKind, int | None, Verdict, Cause, str | None, Te
         K.OOM, 0, F, Cause.OUT_OF_PAGES, "0/DMA32", (663, 663, 683, 0),
         {Remedy.SWAP: 115713, Remedy.MORE_MEMORY: 2},
     ),
+    "3.0-order4-loop.txt": (
+        K.FAILURE, 4, F, Cause.TOO_FEW_LARGE_BLOCKS, "0/DMA32", (32760, 32745, 12592, 1010),
+        {Remedy.LOWER_ORDER: 1, Remedy.COMPACTION: 19143, Remedy.KVMALLOC: 0},
+    ),
+    "3.13-order4-loop.txt": (
+        K.FAILURE, 4, F, Cause.TOO_FEW_LARGE_BLOCKS, "0/DMA32", (30388, 30373, 13840, 694),
+        {Remedy.LOWER_ORDER: 3, Remedy.COMPACTION: 15839, Remedy.KVMALLOC: 0},
+    ),
     "4.19-oom-crashkernel.txt": (
         K.OOM, 0, F, Cause.OUT_OF_PAGES, "0/DMA32", (351, 351, 357, 0), {Remedy.MORE_MEMORY: 6},
     ),
@@ -202,6 +210,13 @@ def test_no_recorded_failure_is_left_without_an_answer_but_those_that_lost_their
         ("[1.0] swapper: page allocation failure. order:1, mode:0x20", K.FAILURE, "swapper", 1, 0x20),
         ("a b: page allocation failure: order:4, mode:0x8020", K.FAILURE, "a b", 4, 0x8020),
         ("x: page allocation\nfailure: order:2,\nmode:0xcc0(GFP_KERNEL), nodemask=0", K.FAILURE, "x", 2, 0xCC0),
+        (
+            "z invoked oom-killer: gfp_mask=0x240c2c0\n(GFP_KERNEL|__GFP_COMP|__GFP_ZERO), nodemask=0, order=3,",
+            K.OOM,
+            "z",
+            3,
+            0x240C2C0,
+        ),
         ("mysqld invoked oom-killer: gfp_mask=0x201da, order=0, oom_adj=0", K.OOM, "mysqld", 0, 0x201DA),
         ("x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), nodemask=(null), order=2, o", K.OOM, "x", 2, 0xCC0),
         ("bash invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0", K.OOM, "bash", -1, 0xCC0),

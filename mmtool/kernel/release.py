@@ -351,9 +351,6 @@ class Release:
     watermark_loops_over_orders: bool = _until(4, 4)
     """The check takes away smaller blocks and halves the mark order by order; later, one block that is large enough
     will do (mm, page_alloc: only enforce watermarks for order-0 allocations, 97a16fc82a7c)."""
-    reserve_by_preferred_zone: bool = _until(5, 8)
-    """lowmem_reserve is looked up by the zone where the request would begin (classzone_idx); later, by the highest one
-    that its mask allows, populated or not (97a225e69a1f)."""
     has_highatomic_reserve: bool = _since(4, 4)
     """Pageblocks are kept for atomic requests of higher orders (0aaa29a56e4f)."""
     harder_takes_any_block: bool = _between((4, 4), (4, 15))

@@ -43,6 +43,7 @@ class Cause(Enum):
     NO_ZONE = "no zone"
     ORDER_TOO_LARGE = "order too large"
     FRAGMENTED = "fragmented"
+    TOO_FEW_LARGE_BLOCKS = "too few large blocks"
     ONLY_CMA_BLOCKS = "only CMA blocks"
     ONLY_HIGHATOMIC_BLOCKS = "only HighAtomic blocks"
     OUT_OF_PAGES = "out of pages"
@@ -220,7 +221,7 @@ class _Case:
         """Does nothing that the report lost decide? A zone below its mark fails whatever its blocks are."""
         if check.refusal is Refusal.BELOW_MARK:
             return True
-        if check.ok and dump.lowmem_reserve is None and self._reserve_matters(dump):
+        if check.ok and self._reserve_is_lost(dump):
             return False
         if order and (dump.blocks is None or (dump.blocks_kb is None and not check.ok)):
             return False
@@ -232,8 +233,10 @@ class _Case:
             return False
         return self.mem_info.totals.get("free_cma", 0) > 0
 
-    def _reserve_matters(self, dump: ZoneDump) -> bool:
-        return self.types.index(dump.name) < self._reserve_index()
+    def _reserve_is_lost(self, dump: ZoneDump) -> bool:
+        """Is the entry of lowmem_reserve[] lost that counts? That of the zone's own index is 0 in any case."""
+        own, asked = self.types.index(dump.name), self._reserve_index()
+        return own < asked and (dump.lowmem_reserve is None or asked >= len(dump.lowmem_reserve))
 
     def _without_watermarks(self, dump: ZoneDump, order: int) -> ZoneVerdict:
         """Is there any block that may be taken? Blocks of order 0 may also wait in lists of CPUs."""
@@ -256,11 +259,12 @@ class _Case:
         return Exclusion.EMPTY if dump.kb.get("managed", dump.kb.get("present", 1)) == 0 else None
 
     def _reserve_index(self) -> int:
-        """The index into lowmem_reserve[]."""
-        if not self.facts.reserve_by_preferred_zone:
-            return self.types.index(self.highest_zone)
-        allowed = [z.name for z in self.mem_info.zones if not self._exclusion(z, self.rights)]
-        return max((self.types.index(name) for name in allowed), default=0)
+        """The index into lowmem_reserve[]: the highest zone that the mask allows.
+
+        Before 5.8 it is that of the zone where the request would begin (classzone_idx). The numbers are the same, but
+        for nodes without the zones that others have.
+        """
+        return self.types.index(self.highest_zone)
 
     def _of_its_node(self, asked: list[ZoneVerdict]) -> list[ZoneVerdict]:
         """The zones of the node that a request is confined to (__GFP_THISNODE).
@@ -298,10 +302,9 @@ class _Case:
     def _cause(self, asked: list[ZoneVerdict], largest: ZoneVerdict) -> Cause:
         """What to name: a lack of blocks if any zone has pages enough, else what holds for the largest zone."""
         causes = [self._cause_of(zone) for zone in asked]
-        for cause in (Cause.ORDER_TOO_LARGE, Cause.FRAGMENTED, Cause.ONLY_CMA_BLOCKS, Cause.ONLY_HIGHATOMIC_BLOCKS):
-            if cause in causes:
-                return cause
-        return self._cause_of(largest)
+        return next((cause for cause in (Cause.ORDER_TOO_LARGE, *_BLOCKS_LACK) if cause in causes), None) or (
+            self._cause_of(largest)
+        )
 
     def _cause_of(self, zone: ZoneVerdict) -> Cause:
         """The term without which the zone would pass."""
@@ -309,7 +312,7 @@ class _Case:
         if check is None:
             return Cause.OUT_OF_PAGES
         if check.refusal is not Refusal.BELOW_MARK:
-            return self._lack_of_blocks(dump)
+            return self._lack_of_blocks(dump, check)
         if check.cma >= check.short:
             return Cause.CMA
         if check.highatomic >= check.short:
@@ -324,10 +327,12 @@ class _Case:
         mark_left = check.min * (check.mark - boost) // check.mark if check.mark else 0
         return boost > 0 and check.usable > mark_left + check.lowmem_reserve
 
-    def _lack_of_blocks(self, dump: ZoneDump) -> Cause:
+    def _lack_of_blocks(self, dump: ZoneDump, check: WatermarkCheck) -> Cause:
         blocks = dump.blocks or ()
         if self.order >= len(blocks):
             return Cause.ORDER_TOO_LARGE
+        if check.refusal is Refusal.TOO_FEW_LARGE and any(b.count for b in blocks[self.order :]):
+            return Cause.TOO_FEW_LARGE_BLOCKS
         letters = "".join(b.letters or "" for b in blocks[self.order :] if b.count)
         if letters and set(letters) <= {"C", "I"}:
             return Cause.ONLY_CMA_BLOCKS
@@ -390,7 +395,9 @@ class _Case:
         return zone is not None and zone.ok and self._certain(dump, self.order, zone)
 
 
-_BLOCKS_LACK = (Cause.FRAGMENTED, Cause.ONLY_CMA_BLOCKS, Cause.ONLY_HIGHATOMIC_BLOCKS)
+_BLOCKS_LACK = (
+    Cause.FRAGMENTED, Cause.TOO_FEW_LARGE_BLOCKS, Cause.ONLY_CMA_BLOCKS, Cause.ONLY_HIGHATOMIC_BLOCKS,
+)  # fmt: skip
 _PAGES_LACK = (Cause.OUT_OF_PAGES, Cause.CMA, Cause.HIGHATOMIC, Cause.LOWMEM_RESERVE, Cause.BOOST,
                Cause.TOO_FEW_TOGETHER)  # fmt: skip
 

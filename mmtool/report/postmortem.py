@@ -104,6 +104,10 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.NO_ZONE: _no_zone,
     Cause.ORDER_TOO_LARGE: lambda j: f"this kernel has no blocks of order {j.order}",
     Cause.FRAGMENTED: lambda j: _no_block(j, ": free memory is fragmented"),
+    Cause.TOO_FEW_LARGE_BLOCKS: lambda j: (
+        f"{_free(j)} are free in {_where(j)}, but too little of it in large blocks: before 4.4 a part of the watermark "
+        "must be left at each order"
+    ),
     Cause.ONLY_CMA_BLOCKS: lambda j: _no_block(j, " outside CMA's pageblocks, which are for movable pages"),
     Cause.ONLY_HIGHATOMIC_BLOCKS: lambda j: _no_block(j, " outside the reserve for atomic requests"),
     Cause.OUT_OF_PAGES: _out_of_pages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from mmtool.firmware.lines import decode, kernel_lines
@@ -51,7 +52,7 @@ class Report:
 
 
 _RELEASE = re.compile(
-    r"(?:Not\s+tainted|Tainted:\s+[A-Z](?:[A-Z\s]|\[\w\]=\w+,?)*)[\s-]*\(?(?P<release>\d{1,20}\.\d{1,20}[.\w+-]*)"
+    r"(?:Not\s+tainted|Tainted:\s+[A-Z](?:[A-Z\s]|\[\w\]=\w+,?){0,60})[\s-]{0,60}\(?(?P<release>\d{1,20}\.\d{1,20}[.\w+-]*)"
 )
 _VERSION = re.compile(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
 _NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
@@ -79,22 +80,23 @@ def parse_reports(text: str) -> list[Report]:
     events = find_events(joined)
     if not events:
         return []
-    boots = [m.start() for m in _VERSION.finditer(joined)]
+    boots = [(m.start(), m[1]) for m in _VERSION.finditer(joined)]
     reports = []
     for event, following in zip(events, [*events[1:], None], strict=True):
         end = following.start if following else len(joined)
-        end = min([end, *(boot for boot in boots if boot > event.end)])
-        reports.append(_report(joined, event, end, numbers))
+        at = bisect_right(boots, (event.start, ""))
+        if at < len(boots):
+            end = min(end, max(event.end, boots[at][0]))
+        reports.append(_report(joined, event, end, numbers, boots[at - 1][1] if at else None))
     return reports
 
 
-def _report(text: str, event: Event, end: int, numbers: LineNumbers) -> Report:
+def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
+    """The report that `event` begins and that ends at `end` at the latest; `booted` is the log's last kernel."""
     mem_info = None if event.kind is ReportKind.CMA else parse_mem_info(text, event.end, end, numbers)
     head_end = min(end, event.end + 600)
     nodemask, mems = _NODEMASK.search(text, event.start, head_end), _MEMS.search(text, event.start, head_end)
     release = _RELEASE.search(text, event.end, end)
-    if release is None:
-        release = next((m for m in reversed(list(_VERSION.finditer(text, 0, event.start)))), None)
     killed = _KILLED.search(text, event.end, end) if event.kind is ReportKind.OOM else None
     return Report(
         event.kind,
@@ -105,7 +107,7 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers) -> Report:
         event.names,
         nodemask[1] if nodemask else None,
         mems[1] if mems else None,
-        release[1] if release else None,
+        release["release"] if release else booted,
         event.vmalloc,
         event.cma,
         event.kind is ReportKind.OOM and _MEMCG.search(text, event.end, end) is not None,

@@ -70,10 +70,10 @@ class Event:
     cma: CmaFailure | None = None
 
 
-_MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\((?P<names>[^()]*)\))?"
+_MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
 _FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE)
 _OOM = re.compile(
-    r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\((?P<names>[^()]*)\))?"
+    r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
     r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
 )
 _ORDER = re.compile(r"\border=(-?\d{1,2})\b")

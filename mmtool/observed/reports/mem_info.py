@@ -23,7 +23,7 @@ _BLOCKS = re.compile(
 _BLOCK = re.compile(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
 _NODE = re.compile(r"Node\s+(\d{1,20})\s+active_anon:")
 _FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
-_TOTAL = re.compile(r"\b([a-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
+_TOTAL = re.compile(r"\b([A-Za-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
 _RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|[ \t]*[a-z]))+)")
 _PAGES = {
     "ram": re.compile(r"\b(\d{1,20})\s+pages\s+(?:of\s+)?RAM\b"),
@@ -116,7 +116,7 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
     stop = next((s for s in stops if s >= begin), end)
     notes: list[tuple[int, str]] = []
     zones = _zones(text, heads, lists, stops, end, numbers, notes)
-    totals = {m[1]: int(m[2]) for m in reversed(list(_TOTAL.finditer(text, begin, stop)))}
+    totals = {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(text, begin, stop)))}
     if not zones:
         notes.append((numbers.at(begin), "no zone's line is in the text"))
     return MemInfo(
