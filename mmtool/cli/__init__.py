@@ -67,8 +67,11 @@ def main() -> None:
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
     try:
-        cli(prog_name="mmtool", standalone_mode=False)
+        # Without click's own error handling, the status of a command that exits early is what the call returns.
+        status = cli(prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
+        if status:
+            sys.exit(status)
     except InputError as e:
         _fail(str(e), 3)
     except UsageError as e:
