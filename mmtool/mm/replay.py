@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
 from mmtool.kernel.gfp import GfpError
+from mmtool.mm.page_alloc.isolate import isolate_free_page, putback_isolated_page
 from mmtool.mm.page_alloc.per_cpu_pages import drain_pages_zone
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.system import System
@@ -63,12 +64,26 @@ class _Bulk:
     done: bool = False
 
 
-def replay(system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zone], source: str) -> Replay:
+@dataclass(frozen=True)
+class Addresses:
+    """What the addresses in a trace's probes mean: the zones, where struct pages begin, and how large one is."""
+
+    zones: Mapping[int, Zone] = field(default_factory=dict)
+    vmemmap: int | None = None
+    struct_page: int = 64
+
+    def pfn(self, page: int) -> int | None:
+        """The page frame of a struct page; None where nothing tells."""
+        return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
+
+
+def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
     """Do what `events` tell on `system`, which is left in the state at their end.
 
-    `zones` are the addresses by which probes name zones. InputError for an event with impossible fields.
+    InputError for an event with impossible fields.
     """
-    run = _Run(system, events, zones)
+    system.kswapd_at_once = False
+    run = _Run(system, events, addresses)
     for index, event in enumerate(events):
         try:
             run.event(index, event)
@@ -78,8 +93,8 @@ def replay(system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zon
 
 
 class _Run:
-    def __init__(self, system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zone]) -> None:
-        self.system, self.zones, self.result = system, zones, Replay()
+    def __init__(self, system: System, events: Sequence[TraceEvent], addresses: Addresses) -> None:
+        self.system, self.addresses, self.result = system, addresses, Replay()
         self.cpus: dict[int, _Cpu] = {}
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
@@ -171,9 +186,25 @@ class _Run:
         self.system.refresh_cpu_vm_stats(event.cpu, bool(event.number("do")))
 
     def drain(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        zone = self.zones.get(event.number("zone"))
+        zone = self.addresses.zones.get(event.number("zone"))
         if zone is not None:
             drain_pages_zone(zone, event.number("cpu"))
+
+    def kswapd(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        """kswapd works the boosts off; what it frees are events of their own."""
+        for zone in self.system.zones():
+            zone.watermark_boost = 0
+
+    def isolate(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
+        if pfn is not None and self.system.zone_of(pfn).free_area.is_free(pfn, order):
+            isolate_free_page(self.system.zone_of(pfn), pfn, order)
+
+    def put_back(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
+        if pfn is not None:
+            zone = self.system.zone_of(pfn)
+            putback_isolated_page(zone, pfn, order, zone.pageblocks.get(pfn))
 
     def _gfp(self, text: str) -> int:
         mask = self.gfps.get(text)
@@ -186,7 +217,7 @@ _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "rqbulk": _Run.refill,
     "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends, "f1p": _Run.free_one_page, "rcvs": _Run.refresh,
-    "drainzone": _Run.drain,
+    "drainzone": _Run.drain, "balpg": _Run.kswapd, "isof": _Run.isolate, "putb": _Run.put_back,
 }  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class System:
     """The online CPUs and their nodes."""
     version: str = ""
     """The kernel's uname -v, where it is known."""
+    kswapd_at_once: bool = field(init=False, default=True)
+    """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
     synthetic: bool = False
     """Are the page frame numbers made up, because only counts are known?"""
     gfp: GfpFlags = field(init=False)
@@ -247,7 +249,8 @@ class System:
         if taken is not None and taken[1].boosted_watermark:
             zone = taken[1]
             zone.boosted_watermark = False
-            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+            if self.kswapd_at_once:
+                wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
         return taken
 
     # Freeing
