@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mmtool.errors import InputError
 from mmtool.kernel.gfp import GfpError
@@ -18,6 +19,8 @@ from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.system import System
 from mmtool.observed.ftrace import TraceEvent
 
+UNSEEN = 64
+"""How far down a list the kernel's page is looked for after a miss."""
 NO_PAGE = (0, 2**64 - 1, 2**32 - 1)
 """The pfns that an event prints for an allocation that failed."""
 
@@ -100,6 +103,8 @@ class _Run:
         self.gfps: dict[str, int] = {}
         self.refills_shown = any(event.name == "rqbulk" for event in events)
         self.later = _ends_of_frees(events)
+        self.held: set[int] = set()
+        """The blocks that were allocated in the trace and not freed yet."""
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
 
@@ -124,6 +129,8 @@ class _Run:
         if bulk is not None and not event.irq and bulk.gfp == gfp and order == 0:
             bulk.done = True
         model = self.system.alloc_pfn(gfp, order, pcp_busy=direct)
+        if kernel is not None:
+            self.held.add(kernel)
         self.result.allocations += 1
         if model == kernel:
             self.result.exact += 1
@@ -131,8 +138,23 @@ class _Run:
         self.result.misses.append(Miss(event.line, order, kernel, model))
         if model is not None:
             self.system.put_back(model, order)
-        if kernel is not None and self.system.take(kernel, order):
+        if kernel is not None and self._force(gfp, kernel, order):
             self.result.forced += 1
+
+    def _force(self, gfp: int, pfn: int, order: int) -> bool:
+        """Take the kernel's page to go on after a miss; whether it was free in the model.
+
+        Where it stands a little way down the CPU's list, the pages before it went to somebody whom no event shows, most
+        likely to __alloc_pages_bulk().
+        """
+        ac = self.system.context(gfp, order)
+        pcp = ac.zones[0].this_cpu if ac.zones and ac.pindex is not None else None
+        if pcp is not None and ac.pindex is not None:
+            unseen = list(islice(pcp.lists[ac.pindex], UNSEEN))
+            if pfn in unseen:
+                for before in unseen[: unseen.index(pfn)]:
+                    self.system.take(before, order)
+        return self.system.take(pfn, order)
 
     def bulk_begins(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
         self.bulks[event.pid] = _Bulk(event.number("gfp"), event.number("nid"), event.number("n"))
@@ -176,9 +198,12 @@ class _Run:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
-        # After a miss the model may hold a page for free that the kernel still used.
-        if not self.result.misses or not self.system.is_free(pfn):
-            self.system.free_pages(pfn, order, pcp_busy=pcp_busy)
+        # After a miss the model may hold a page for free that the kernel used, unless it saw it allocated.
+        if pfn in self.held:
+            self.held.remove(pfn)
+        elif self.result.misses and self.system.is_free(pfn):
+            return
+        self.system.free_pages(pfn, order, pcp_busy=pcp_busy)
 
     # What happens beside
 

@@ -299,8 +299,11 @@ class System:
         zone = self.zone_of(pfn)
         if zone.free_area.find(pfn) is not None:
             return True
-        kept = (block for pcp in zone.per_cpu_pageset.values() for block in pcp.blocks())
-        return any((pfn ^ head) >> order == 0 for head, order in kept)
+        return any(
+            pfn >> order << order in pages
+            for pcp in zone.per_cpu_pageset.values()
+            for order, pages in zip(self.layout.order_of, pcp.lists, strict=True)
+        )
 
     def take(self, pfn: int, order: int) -> bool:
         """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""
