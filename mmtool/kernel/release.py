@@ -380,6 +380,9 @@ class Release:
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)
     """A placed region goes next to one that is there. In 6.12, not in 6.1."""
+    usable_memory_ranges_are_many: bool = _since(5, 17)
+    """All of linux,usable-memory-range counts, not the first range alone (of: fdt: Add memory for devices by DT
+    property "linux,usable-memory-range")."""
     reserved_mem_prints_ranges: bool = _since(6, 4)
     """Every region of /reserved-memory gets a line (of: reserved-mem: print out reserved-mem details during boot). In
     6.12, not in 6.1."""
