@@ -318,6 +318,22 @@ def test_a_mask_of_the_next_release_is_read_as_that_one_means_it() -> None:
     assert (release.version, flags.release) == ((5, 13, 0), "5.14")
 
 
+def test_a_mask_without_names_is_read_with_the_bits_that_make_sense_of_it() -> None:
+    for mask, names in (
+        ("0x20", "GFP_ATOMIC"),
+        ("0x201da", "GFP_HIGHUSER_MOVABLE|__GFP_COLD"),
+        ("0x24000c0", "GFP_KERNEL"),
+    ):
+        found = candidates(only(f"x: page allocation failure: order:0, mode:{mask}"))
+        assert {flags.format(int(mask, 16)) for _, flags in found} == {names}
+
+
+def test_lines_that_contradict_each_other_are_no_traceback() -> None:
+    zone = "Normal free:8kB min:4kB low:5kB high:6kB present:9kB mlocked:0kB\nNormal: 2*4kB = 8kB\n"
+    words = f"x: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL)\nMem-Info:\n{zone}"
+    assert judge(only(words)).report.mem_info is not None
+
+
 def test_an_unknown_release_leaves_the_verdict_open_where_it_matters() -> None:
     zone = (
         "Mem-Info:\nNormal free:{free}kB min:4000kB low:5000kB high:6000kB present:900000kB mlocked:0kB bounce:0kB\n"

@@ -42,10 +42,12 @@ def candidates(report: Report) -> list[tuple[Release, GfpFlags]]:
     if named is not None:
         version = max(named, since) if since < until else named
         return [(release_facts(version), _flags(report, version))]
-    versions = [v for v in ERAS if since <= v < until and _prints(report, v)]
-    return [
-        (release_facts(v), gfp_flags(release_facts(v))) for v in versions or [v for v in ERAS if since <= v < until]
-    ]
+    eras = [v for v in ERAS if since <= v < until] or list(ERAS)
+    versions = [v for v in eras if _prints(report, v)] or eras
+    if report.mask is not None and report.names is None:
+        odd = {v: _odd_flags(report.mask, v) for v in versions}
+        versions = [v for v in versions if odd[v] == min(odd.values())]
+    return [(release_facts(v), gfp_flags(release_facts(v))) for v in versions]
 
 
 def _bounds(report: Report) -> tuple[Version, Version]:
@@ -77,6 +79,11 @@ def _prints(report: Report, version: Version) -> bool:
     if report.names is None:
         return not report.mask & ~flags.known
     return flags.format(report.mask) == report.names
+
+
+def _odd_flags(mask: int, version: Version) -> int:
+    """How many flags of a mask belong to no combination: read with another era's bits, masks fall into such."""
+    return sum(not name.startswith("GFP_") for name in gfp_flags(release_facts(version)).names(mask))
 
 
 def _flags(report: Report, version: Version) -> GfpFlags:
