@@ -6,28 +6,9 @@ from collections.abc import Iterator
 
 from mmtool.kernel.gfp import GfpFlags, gfp_flags
 from mmtool.kernel.release import Release, Version, parse_version, release_facts
+from mmtool.kernel.report_forms import ERAS, FIELDS_SINCE, NAMES_SINCE
 from mmtool.observed.reports import MemInfo, Report
 
-FIELDS: dict[str, Version] = {
-    "free_cma": (3, 7, 0),
-    "managed": (3, 8, 0),
-    "free_pcp": (4, 2, 0),
-    "reserved_highatomic": (5, 8, 0),
-    "boost": (5, 19, 0),
-    "free_highatomic": (6, 13, 0),
-    "zspages": (6, 19, 0),
-}
-"""Fields of a zone's line, from the release on that first printed them."""
-
-NAMES_SINCE: Version = (4, 6, 0)
-"""From here on a mask is followed by its names."""
-
-ERAS: tuple[Version, ...] = (
-    (2, 6, 32), (3, 6, 0), (3, 7, 0), (3, 8, 0), (3, 16, 0), (4, 2, 0), (4, 4, 0), (4, 5, 0), (4, 6, 0), (4, 10, 0),
-    (4, 14, 0), (4, 15, 0), (4, 18, 0), (5, 1, 0), (5, 8, 0), (5, 9, 0), (5, 14, 0), (5, 18, 0), (5, 19, 0), (6, 3, 0),
-    (6, 8, 0), (6, 12, 0), (6, 13, 0), (6, 14, 0), (6, 19, 0), (7, 3, 0),
-)  # fmt: skip
-"""One release for each time when something changed that a verdict depends on, masks included."""
 _NEWEST: Version = (999, 0, 0)
 
 
@@ -56,7 +37,7 @@ def _bounds(report: Report) -> tuple[Version, Version]:
     if report.mask is not None:
         since, until = (NAMES_SINCE, until) if report.names is not None else (since, NAMES_SINCE)
     for field, seen in _evidence(report.mem_info):
-        since, until = (max(since, FIELDS[field]), until) if seen else (since, min(until, FIELDS[field]))
+        since, until = (max(since, FIELDS_SINCE[field]), until) if seen else (since, min(until, FIELDS_SINCE[field]))
     return since, until
 
 
@@ -66,7 +47,7 @@ def _evidence(mem_info: MemInfo | None) -> Iterator[tuple[str, bool]]:
         return
     printed = {field for zone in mem_info.zones for field in zone.kb}
     whole = any("present" in zone.kb and "mlocked" in zone.kb for zone in mem_info.zones)
-    for field in FIELDS:
+    for field in FIELDS_SINCE:
         if field in printed or whole:
             yield field, field in printed
 

@@ -365,7 +365,10 @@ def _check(j: Judgement) -> WatermarkCheck | None:
 
 
 def _where(j: Judgement) -> str:
-    return f"node {j.deciding.dump.nid}'s {j.deciding.dump.name}" if j.deciding else "a zone"
+    if j.deciding is None:
+        return "a zone"
+    zone, info = j.deciding.dump, j.report.mem_info
+    return f"node {zone.nid}'s {zone.name}" if info and info.numa else f"zone {zone.name}"
 
 
 def _free(j: Judgement) -> str:
