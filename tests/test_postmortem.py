@@ -125,7 +125,9 @@ def test_vmalloc_without_page_tables() -> None:
     assert (j.verdict, j.cause) == (F, Cause.NO_MAPPING)
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(1000 + 1, F), (1000 + 513, F), (1000 + 1024 + 5000 + 1, P), (3000, U)])
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(1000 + 1, F), (1000 + 512, F), (1000 + 513, U), (1000 + 1024 + 5000 + 1, P), (3000, U)]
+)
 def test_a_reserve_that_is_not_printed_is_between_a_pageblock_and_a_hundredth(free: int, verdict: Verdict) -> None:
     words = zone("Normal", free, "5(UH) 0 0 0 0 0 0 0 0 0 0", reserve="0 0 0").replace("reserved_highatomic:0kB ", "")
     words = words.replace("boost:0kB ", "")
