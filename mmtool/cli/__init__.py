@@ -15,6 +15,7 @@ from mmtool.errors import InputError, UsageError
 COMMANDS = {
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+    "explain": "Explain every failed allocation that a kernel log reports.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",

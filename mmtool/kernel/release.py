@@ -340,6 +340,34 @@ class Release:
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
     (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
 
+    # include/linux/gfp_types.h, include/trace/events/mmflags.h
+    gfp_optional_bits_packed: bool = _since(6, 9)
+    """Flags that depend on options take the next free bits (mm: enumerate all gfp flags)."""
+    gfp_prints_in_bit_order: bool = _since(6, 14)
+    """Single flags are printed in the order of their bits, those of options too (tracing: gfp: Remove duplication of
+    recording GFP flags)."""
+
+    # mm/page_alloc.c: who may go how far below the watermarks
+    watermark_loops_over_orders: bool = _until(4, 4)
+    """The check takes away smaller blocks and halves the mark order by order; later, one block that is large enough
+    will do (mm, page_alloc: only enforce watermarks for order-0 allocations, 97a16fc82a7c)."""
+    has_highatomic_reserve: bool = _since(4, 4)
+    """Pageblocks are kept for atomic requests of higher orders (0aaa29a56e4f)."""
+    harder_takes_any_block: bool = _between((4, 4), (4, 15))
+    """ALLOC_HARDER is content with any block of sufficient order, CMA and isolated ones too (685dbf6f5aa1)."""
+    oom_victims_keep_watermarks: bool = _since(4, 14)
+    """Victims of the OOM killer have a part of the reserves, ALLOC_OOM; before, all of them (cd04ae1e2dc8)."""
+    watermark_min_reserve: bool = _since(6, 3, stable=((6, 1, 116),))
+    """__GFP_HIGH gives half the mark and not blocking another quarter of the rest, only together; before, ALLOC_HARDER
+    counts by itself (mm/page_alloc: explicitly define how __GFP_HIGH non-blocking allocations accesses reserves)."""
+    highatomic_counts_free: bool = _since(6, 12)
+    """Requests without right to the high-atomic reserve are denied its free pages; before, its whole size
+    (mm/page_alloc: keep track of free highatomic). In 6.12.117, not in 6.1.176."""
+    atomic_ignores_boost: bool = _since(5, 9)
+    """An order-0 request that may use reserves is not held to a boosted min watermark (f80b08fc4453)."""
+    cma_counts_in_watermark: bool = _since(3, 7)
+    """Free CMA pages are no use to requests that may not have them (cma: fix watermark checking)."""
+
     max_order_is_inclusive: bool = _since(6, 4)
     """ARCH_FORCE_MAX_ORDER is the largest order; before, one more (mm, treewide: redefine MAX_ORDER sanely)."""
 
