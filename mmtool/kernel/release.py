@@ -336,6 +336,59 @@ class Release:
     (mm/page_alloc: adjust pcp->high after CPU hotplug events)."""
     pcp_high_is_tuned: bool = _since(6, 7)
     """A per-CPU list's high moves between two limits (mm: add framework for PCP high auto-tuning)."""
+    pcp_holds_orders: bool = _since(5, 14)
+    """A CPU keeps blocks up to the costly order and huge pages; before, single pages only
+    (mm/page_alloc: allow high-order pages to be stored on the per-cpu lists)."""
+    pcp_splits_huge_pages: bool = _since(6, 10, stable=((6, 1, 96), (6, 6, 36)))
+    """Movable huge pages have a list of their own (mm/page_alloc: Separate THP PCP into movable and non-movable
+    categories)."""
+    pcp_scales_free_batch: bool = _since(5, 14)
+    """The batch that a full list loses doubles while only frees come (mm/page_alloc: scale the number of pages that
+    are batch freed)."""
+    pcp_frees_high_orders: bool = _since(5, 18)
+    """Blocks above single pages make a list go back whole while only frees come (mm/page_alloc: limit number of
+    high-order pages on PCP during bulk free)."""
+    pcp_frees_high_orders_late: bool = _since(6, 18)
+    """... only after more than half of the list's least high; in 7.3, not in 6.12."""
+    pcp_frees_by_batches: bool = _since(6, 18)
+    """What a full list loses leaves it batch by batch, each from the list that was freed to; in 7.3, not in 6.12."""
+    pcp_drains_whole_lists: bool = _since(5, 18)
+    """A drain begins with the list that was freed to and empties lists one by one; before, they take turns
+    (mm/page_alloc: drain the requested list first during bulk free)."""
+    pcp_stores_type: bool = _until(6, 7)
+    """A page on a per-CPU list carries the type that it drains to (until mm: page_alloc: remove pcppage migratetype
+    caching)."""
+    pcp_lock_may_fail: bool = _since(6, 0)
+    """A CPU that is interrupted while it is at its lists goes to the buddy lists meanwhile, and so does an allocation
+    that no per-CPU list can serve (mm/page_alloc: replace local_lock with normal spinlock)."""
+
+    # mm/page_alloc.c: taking blocks
+    free_pages_counted_by_lists: bool = _since(6, 10)
+    """Free pages are counted where blocks join and leave lists; before, a refill counts once at its end
+    (mm: page_alloc: consolidate free page accounting)."""
+    fallback_splits_in_place: bool = _since(6, 10)
+    """A single block taken from another type leaves its rest on that type's lists; before, the block moves first
+    (mm: page_alloc: fix freelist movement during block conversion)."""
+    fallback_claims: bool = _since(6, 15, stable=((6, 12, 32),))
+    """Whole pageblocks are claimed, largest first, before any block is taken out of another type's, smallest first
+    (mm: page_alloc: don't steal single pages from biggest buddy). In 6.12.107 too."""
+    highatomic_share_is_exact: bool = _since(6, 8)
+    """At most a hundredth of a zone is kept for high-order atomic allocations, and nothing where that is less than a
+    pageblock; before, a pageblock more (mm: page_alloc: correct high atomic reserve calculations)."""
+    highatomic_reserved_below_low: bool = _since(7, 0)
+    """Only an allocation that failed at the low watermark keeps a pageblock for its like; in 7.3, not in 6.12."""
+    highatomic_helps_non_block: bool = _since(6, 12, stable=((6, 1, 116), (6, 6, 60), (6, 11, 7)))
+    """A request that may not wait and finds nothing gets at the blocks kept for high-order atomic ones
+    (mm/page_alloc: let GFP_ATOMIC order-0 allocs access highatomic reserves)."""
+    pcp_skipped_without_cma: bool = _until(6, 10)
+    """A movable request that may not have CMA pages goes past the per-CPU lists, which may hold some."""
+    watermarks_are_boosted: bool = _since(5, 0)
+    """Mixing types raises the watermarks for a while (mm: reclaim small amounts of memory when an external
+    fragmentation event occurs)."""
+    nofragment: bool = _since(5, 0)
+    """A first pass keeps types apart and goes to a lower zone rather (mm, page_alloc: spread allocations across zones
+    before introducing fragmentation)."""
+
     khugepaged_off_recalculates: bool = _since(5, 16)
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
     (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
