@@ -194,6 +194,11 @@ class Release:
     kmap_local_in_fixmap: bool = _since(5, 11)
     """kmap_local() takes KM_MAX_IDX slots a CPU; before, kmap_atomic() took KM_TYPE_NR."""
 
+    i386_has_cpu_entry_areas: bool = _since(4, 15)
+    """The layout that i386 prints has a line for them; they lie in the fixmap before."""
+    i386_prints_layout: bool = _until(5, 7)
+    """"virtual kernel memory layout:" is printed (x86/mm/init_32: Stop printing the virtual memory layout)."""
+
     # arch/x86: what processors and builds bring
     five_levels_always: bool = _since(6, 17)
     """Five levels of page tables are no option any more (x86/mm/64: Always enable 5-level paging)."""
@@ -353,6 +358,30 @@ class Release:
     SECTION_SIZE_BITS)."""
     arm64_has_own_pfn_valid: bool = _until(5, 14)
     """arm64 holds a page valid only if it is memory, so that no hole has one (arm64: drop pfn_valid_within)."""
+    arm64_has_bpf_region: bool = _until(5, 17)
+    """BPF programs have 128 MiB of their own before the modules (arm64/bpf: Remove 128MB limit for BPF JIT programs).
+    In 5.10, not in 6.1."""
+    arm64_vmemmap_projects: bool = _since(5, 11)
+    """The vmemmap begins where the linear map's first page is, scaled down, and what is above it keeps its distance
+    (arm64: mm: make vmemmap region a projection of the linear region). In 6.1, not in 5.10."""
+    arm64_modules_have_2g: bool = _since(6, 5)
+    """2 GiB for modules, not 128 MiB (arm64: module: rework module VA range selection). In 6.12, not in 6.1."""
+    arm64_top_is_fixed: bool = _since(6, 9)
+    """The vmemmap ends 1 GiB below the top, PCI I/O and fixmap lie above it, and vmalloc gets what shorter addresses
+    leave of it (arm64: mm: Reclaim unused vmemmap region for vmalloc use). In 6.12, not in 6.1."""
+    arm64_has_lpa2: bool = _since(6, 9)
+    """Addresses of 52 bits with small pages too (arm64: mm: add LPA2 and 5 level paging support). In 6.12, not in
+    6.1."""
+    arm64_fixmap_in_pages: bool = _since(6, 4)
+    """The device tree's window is a page larger than a tree can be, not 2 MiB (arm64: mm: always map fixmap at page
+    granularity). In 6.12, not in 6.1."""
+    arm64_fixmap_has_vncr: bool = _since(6, 16)
+    """A page for every CPU's nested guest (KVM: arm64: nv: Handle mapping of VNCR_EL2 at EL2). In 7.3, not in 6.12."""
+    arm64_trampoline_data_always: bool = _until(6, 0)
+    """The data page of the way into the kernel has a place whatever the build (arm64: entry: simplify trampoline data
+    page). In 5.10, not in 6.1."""
+    arm64_btmaps_have_spare_page: bool = _since(7, 0)
+    """An early mapping may begin inside a page and still be 256 KiB; in 7.3, not in 6.12."""
     reserved_mem_keeps_nomap: bool = _since(5, 13)
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)

@@ -6,6 +6,7 @@ Each function is one step, bears the kernel's name for it and changes the `Boot`
 from __future__ import annotations
 
 from mmtool.arch.arm64.numa import arch_numa_init
+from mmtool.arch.arm64.pgtable import module_init_limits
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.init import late
@@ -29,6 +30,8 @@ USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data"
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
+    end = late.steps(kernel)
+    initcalls = 1 + next(i for i, (name, _) in enumerate(end) if name == "page_alloc_init_late")
     return [
         ("setup_machine_fdt", setup_machine_fdt),
         ("efi_init", efi_init),
@@ -41,7 +44,9 @@ def steps(kernel: Kernel) -> list[Step]:
         ("calc_nr_kernel_pages", calc_nr_kernel_pages),
         ("build_all_zonelists", zonelists),
         ("mem_init", mem_init),
-        *late.steps(kernel),
+        *end[:initcalls],
+        ("module_init_limits", module_init_limits),
+        *end[initcalls:],
     ]
 
 

@@ -1,0 +1,48 @@
+"""The kernel's virtual address space: what its architecture puts where. Addresses and sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VMALLOC = "vmalloc"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelArea:
+    """One area: the addresses from `start` up to and without `end`.
+
+    `base_known` is false where KASLR has moved it: the size is right then, and `start` is where it would lie
+    without.
+    """
+
+    name: str
+    start: int
+    end: int
+    base_known: bool = True
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSpace:
+    """The areas in the architecture's order, and what its ioremap() aligns large mappings to at most."""
+
+    areas: tuple[KernelArea, ...]
+    ioremap_max_order: int
+    """IOREMAP_MAX_ORDER: log2 of the largest alignment of a mapping of device memory."""
+    pmd_shift: int
+    """PMD_SHIFT: log2 of what one entry of the last level but one maps."""
+
+    def area(self, name: str) -> KernelArea:
+        """The area of a name; KeyError when the architecture has none such."""
+        found = next((area for area in self.areas if area.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    @property
+    def vmalloc(self) -> KernelArea:
+        """VMALLOC_START to VMALLOC_END."""
+        return self.area(VMALLOC)
