@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.boots import boot_at, said
+from support.boots import said
+from support.vmalloc import booted
 
 from mmtool.arch.x86.pgtable import print_layout
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.options import boot_machine
-from mmtool.firmware.machine import LogNote
 from mmtool.init.boot import Boot
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import load_profile
 from mmtool.kernel.release import parse_version, release_facts
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -32,19 +30,6 @@ UNHASHED = sorted(
     for path in folder.glob("*/proc/vmallocinfo")
     if not re.search(r"^0x00000000", path.read_text(), re.M) and "nokaslr" in path.parent.parent.name
 )
-
-
-def kernel(profile: str) -> Kernel:
-    found = load_profile(profile)
-    version = parse_version(found.release)
-    assert version is not None
-    return Kernel(found.release, release_facts(version), found)
-
-
-def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, levels: int = 5, lva: bool = False) -> Boot:
-    boot = boot_at("6.1", cmdline, [(0, 1 << 30, 0)])
-    machine = replace(boot.machine, notes=(LogNote("va_52_bits", (), 1, ""),) if lva else ())
-    return replace(boot, kernel=kernel(profile), machine=machine, max_low_pfn=max_low_pfn, levels=levels)
 
 
 KCORE = [

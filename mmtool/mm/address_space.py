@@ -30,6 +30,8 @@ class AddressSpace:
     """The areas in the architecture's order, and what its ioremap() aligns large mappings to at most."""
 
     areas: tuple[KernelArea, ...]
+    vmalloc_end: int
+    """VMALLOC_END as searches use it: on x86-64 the area's last byte, elsewhere one past it."""
     ioremap_max_order: int
     """IOREMAP_MAX_ORDER: log2 of the largest alignment of a mapping of device memory."""
     pmd_shift: int

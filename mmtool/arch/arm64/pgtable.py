@@ -126,7 +126,7 @@ def address_space(boot: Boot) -> AddressSpace:
         KernelArea("fixmap", fixaddr_top - permanent, fixaddr_top),
     ]
     order = pud_shift(kernel) if kernel.page_shift == 12 else pmd_shift(kernel)
-    return AddressSpace(tuple(sorted(areas, key=lambda area: area.start)), order, pmd_shift(kernel))
+    return AddressSpace(tuple(sorted(areas, key=lambda area: area.start)), end, order, pmd_shift(kernel))
 
 
 def module_init_limits(boot: Boot) -> None:

@@ -207,6 +207,8 @@ def layout_64(boot: Boot) -> list[KernelArea]:
 def address_space(boot: Boot) -> AddressSpace:
     """The areas of the kernel's address space."""
     if boot.kernel.is_64bit:
-        return AddressSpace(tuple(layout_64(boot)), PUD_SHIFT_64, 21)
+        areas = layout_64(boot)
+        last = next(area.end for area in areas if area.name == VMALLOC) - 1
+        return AddressSpace(tuple(areas), last, PUD_SHIFT_64, 21)
     pmd = _pmd_size_32(boot.kernel).bit_length() - 1
-    return AddressSpace(tuple(layout_32(boot)), pmd, pmd)
+    return AddressSpace(tuple(layout_32(boot)), vmalloc_end_32(boot.kernel), pmd, pmd)
