@@ -13,11 +13,15 @@ from mmtool.errors import InputError, UsageError
 
 # Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
 COMMANDS = {
+    "alloc": "Allocate pages on a state as the kernel would, and say why it went so.",
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+    "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+    "replay": "Do a recorded trace of allocations again, and compare page by page.",
 }
 
 

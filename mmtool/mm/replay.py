@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
 from mmtool.kernel.gfp import GfpError
-from mmtool.mm.page_alloc.buddy import expand
-from mmtool.mm.page_alloc.buddy import account_freepages
 from mmtool.mm.page_alloc.per_cpu_pages import drain_pages_zone
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.system import System
@@ -140,9 +138,6 @@ class _Run:
         cpu.zone_locked += 1
         cpu.direct = not cpu.in_refill
 
-    def extfrag(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        """A fallback is a part of the refill or allocation around it."""
-
     # Frees
 
     def free(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
@@ -189,7 +184,7 @@ class _Run:
 
 _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
-    "mm_page_alloc_zone_locked": _Run.zone_locked, "mm_page_alloc_extfrag": _Run.extfrag, "rqbulk": _Run.refill,
+    "mm_page_alloc_zone_locked": _Run.zone_locked, "rqbulk": _Run.refill,
     "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends, "f1p": _Run.free_one_page, "rcvs": _Run.refresh,
     "drainzone": _Run.drain,
 }  # fmt: skip
@@ -201,7 +196,8 @@ def _ends_of_frees(events: Sequence[TraceEvent]) -> set[int]:
     A list of pages is shown whole before the first is freed; each is named once more when its turn comes
     (mm_page_free_batched), or when it goes past the per-CPU lists (the probe on free_one_page()).
     """
-    announced, upcoming = set(), {}
+    announced: set[int] = set()
+    upcoming: dict[str, bool] = {}
     for index in range(len(events) - 1, -1, -1):
         event = events[index]
         if event.name == "mm_page_free":

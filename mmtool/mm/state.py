@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.page_alloc.lru import LruPages
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
 from mmtool.mm.page_alloc.zone import PagesetLimits, Pgdat, Watermarks, Zone
@@ -53,7 +54,10 @@ class ZoneState:
     nr_free: int = 0
     nr_free_cma: int = 0
     below_high: bool = False
-    lru: Mapping[str, int] = field(default_factory=dict)
+    lru: Runs = ()
+    """Pages in use that are known to be movable, as (first pfn, number)."""
+    reclaimable: int = 0
+    """How many of these reclaim could free."""
     free: tuple[tuple[int, MigrateType, Runs], ...] = ()
     """The lists that hold blocks: order, type, runs."""
     cpus: Mapping[int, CpuState] = field(default_factory=dict)
@@ -69,6 +73,7 @@ class NodeState:
     zones: tuple[ZoneState, ...]
     fallback: Zonelist
     thisnode: Zonelist
+    kswapd_failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ def system_of(state: SystemState, kernel: Kernel) -> System:
     nodes = {}
     for node in state.nodes:
         zones = [_zone_of(zone, node.nid, state, kernel, pageblocks) for zone in node.zones]
-        nodes[node.nid] = Pgdat(node.nid, node.start_pfn, node.spanned, zones)
+        nodes[node.nid] = Pgdat(
+            node.nid, node.start_pfn, node.spanned, zones, kswapd_failures=node.kswapd_failures
+        )  # fmt: skip
     return System(
         kernel, nodes, {n.nid: n.fallback for n in state.nodes}, {n.nid: n.thisnode for n in state.nodes},
         dict(state.cpu_nodes), state.version, state.synthetic,
@@ -108,7 +115,7 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
     zone = Zone(
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
         z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,
-        z.boost, z.nr_reserved_highatomic, False, False, z.below_high, z.lru,
+        z.boost, z.nr_reserved_highatomic, False, False, z.below_high, LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable),
     )  # fmt: skip
     for order, migratetype, runs in z.free:
         for pfn, count in runs:
@@ -116,7 +123,8 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
             if migratetype == MigrateType.HIGHATOMIC:
                 zone.nr_free_highatomic += count << order
     layout = pcp_layout(kernel)
-    for cpu, kept in z.cpus.items():
+    for cpu in state.cpu_nodes if z.present else ():
+        kept = z.cpus.get(cpu) or CpuState(PagesetLimits(1, 0, 0), 0)
         pcp = zone.per_cpu_pageset[cpu] = PerCpuPages(layout, kept.limits, kept.high, kept.stat_threshold)
         for index, pages in kept.lists.items():
             pcp.lists[index].extend(pages)
@@ -137,8 +145,8 @@ def state_of(system: System) -> SystemState:
         break
     nodes = tuple(
         NodeState(
-            node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(_state_of_zone(z) for z in node.zones),
-            system.fallback.get(node.nid, ()), system.thisnode.get(node.nid, ()),
+            node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(state_of_zone(z) for z in node.zones),
+            system.fallback.get(node.nid, ()), system.thisnode.get(node.nid, ()), node.kswapd_failures,
         )
         for node in system.nodes.values()
     )  # fmt: skip
@@ -148,12 +156,16 @@ def state_of(system: System) -> SystemState:
     )  # fmt: skip
 
 
-def _state_of_zone(zone: Zone) -> ZoneState:
-    free = tuple((order, kind, tuple(runs)) for order, kind, runs in zone.free_lists()) if zone.populated else ()
+def state_of_zone(zone: Zone) -> ZoneState:
+    """A zone as plain values."""
+    if not zone.populated:
+        return ZoneState(zone.name, zone.zone_idx, lowmem_reserve=tuple(zone.lowmem_reserve))
+    free = tuple((order, kind, tuple(runs)) for order, kind, runs in zone.free_lists())
     return ZoneState(
         zone.name, zone.zone_idx, zone.zone_start_pfn, zone.spanned_pages, zone.present_pages, zone.managed_pages,
         zone.watermark, zone.watermark_boost, tuple(zone.lowmem_reserve), zone.nr_reserved_highatomic,
-        zone.nr_free_pages, zone.nr_free_cma_pages, zone.below_high, zone.lru, free,
+        zone.nr_free_pages, zone.nr_free_cma_pages, zone.below_high,
+        tuple((start, end - start) for start, end in zone.lru.ranges()), zone.lru.reclaimable, free,
         {cpu: _state_of_cpu(pcp) for cpu, pcp in zone.per_cpu_pageset.items()},
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mmtool.kernel.gfp import GfpFlags, gfp_flags
@@ -17,10 +17,11 @@ from mmtool.mm.page_alloc.context import AllocContext
 from mmtool.mm.page_alloc.freelist import check_zone, get_page_from_freelist, take_from_list, wmark_pages
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.outcome import Outcome, Step
-from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, PerCpuPages, commit_of, drain_pages_zone, drain_zone_pages
+from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, commit_of, drain_pages_zone, drain_zone_pages
 from mmtool.mm.page_alloc.slowpath import alloc_pages_slowpath
-from mmtool.mm.page_alloc.zone import PagesetLimits, Pgdat, Zone
+from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
+from mmtool.mm.vmscan import wakeup_kswapd
 from mmtool.mm.vmstat import fold_zone_stats
 
 Zonelist = tuple[tuple[int, str], ...]
@@ -87,6 +88,13 @@ class System:
                 return zone
         raise KeyError(name)
 
+    def zone_index(self, name: str) -> int:
+        """The index of a zone type of this build; KeyError when it has none."""
+        for zone in self.nodes[min(self.nodes)].zones:
+            if zone.name == name:
+                return zone.zone_idx
+        raise KeyError(name)
+
     def zone_of(self, pfn: int) -> Zone:
         """The zone that spans page `pfn`; KeyError when none does."""
         zone = self._zone_of.get(pfn >> self._pageblock_order)
@@ -113,7 +121,7 @@ class System:
 
     def _prepare(self, gfp: int, order: int, nid: int, nodemask: frozenset[int] | None) -> AllocContext:
         flags, names = self.gfp, [zone.name for zone in self.nodes[min(self.nodes)].zones]
-        highest = names.index(gfp_zone(gfp, flags, names))
+        highest = self.zone_index(gfp_zone(gfp, flags, names))
         lists = self.thisnode if flags.has(gfp, "__GFP_THISNODE") else self.fallback
         zonelist = [self.zone(n, name) for n, name in lists.get(nid, ())]
         every = tuple(zone for zone in zonelist if zone.zone_idx <= highest)
@@ -196,12 +204,14 @@ class System:
         return pages
 
     def _alloc(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> tuple[int, Zone] | None:
-        taken = get_page_from_freelist(
-            ac, ac.zones, ac.alloc_flags, len(self.nodes), "__alloc_pages", steps, skip_pcp
-        )
-        if taken is not None:
-            return taken
-        return alloc_pages_slowpath(self, ac, steps)
+        taken = get_page_from_freelist(ac, ac.zones, ac.alloc_flags, len(self.nodes), "__alloc_pages", steps, skip_pcp)
+        if taken is None:
+            taken = alloc_pages_slowpath(self, ac, steps)
+        if taken is not None and taken[1].boosted_watermark:
+            zone = taken[1]
+            zone.boosted_watermark = False
+            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+        return taken
 
     # Freeing
 

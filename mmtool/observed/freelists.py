@@ -96,3 +96,13 @@ def runs_of(blocks: Iterable[int], order: int) -> Runs:
         members = [pfn for _, pfn in group]
         runs.append((members[0], len(members)))
     return tuple(runs)
+
+
+def zone_addresses(document: object) -> dict[int, tuple[int, str]]:
+    """Where each zone's struct lies, as (node, name) by address; empty for a state that does not tell."""
+    if isinstance(document, dict) and "S0" in document:
+        document = document["S0"]
+    if not isinstance(document, dict) or not is_stage(document):
+        return {}
+    zones = ((node["node_id"], zone) for node in document["nodes"] for zone in node["zones"])
+    return {zone["addr"]: (nid, zone["name"]) for nid, zone in zones if zone.get("present") and "addr" in zone}

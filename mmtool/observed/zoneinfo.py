@@ -64,6 +64,8 @@ class ZoneInfo:
     """None for a zone without pages, of which nothing below is printed either."""
     reserved_highatomic: int | None = None
     free_highatomic: int | None = None
+    unreclaimable: bool = False
+    """kswapd has given up on the node (node_unreclaimable, before 4.8 all_unreclaimable of the zone)."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """The zone's vmstat counters by name ("nr_free_cma")."""
     pagesets: tuple[Pageset, ...] = ()
@@ -159,5 +161,6 @@ class _Zone:
             protection=self.protection or (), boost=self.pages.get("boost", 0), promo=self.pages.get("promo"),
             cma=self.pages.get("cma"), start_pfn=self.last.get("start_pfn"),
             reserved_highatomic=self.last.get("reserved_highatomic"), free_highatomic=self.last.get("free_highatomic"),
+            unreclaimable=bool(self.last.get("node_unreclaimable", self.last.get("all_unreclaimable", 0))),
             counters=self.counters, pagesets=tuple(Pageset(**pageset) for pageset in self.pagesets),
         )  # fmt: skip

@@ -8,11 +8,13 @@ from typing import Any
 from mmtool.arch.x86.e820 import type_name
 from mmtool.init.boot import Boot
 from mmtool.init.log import Level
+from mmtool.init.system import state_of_boot
 from mmtool.kernel.release import Release
 from mmtool.mm.memblock import MemblockRegion
 from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.report.buddy import free_lists
+from mmtool.report.state import state_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
 MEMBLOCK_FLAGS = {
@@ -94,6 +96,8 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
             "mobility_grouping": lists.mobility_grouping,
             "managed": sum(z.managed_pages for node in boot.nodes.values() for z in node.zones),
         }  # fmt: skip
+        if wanted >= set(builders):
+            doc["state"] = state_document(state_of_boot(boot), kernel)
     return doc
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from mmtool.mm.page_alloc.zone_watermark import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 from mmtool.mm.page_alloc.buddy import account_freepages, expand, page_del_and_expand
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.zone import Zone
+from mmtool.mm.page_alloc.zone_watermark import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 
 Smallest = Callable[[Zone, int, MigrateType], tuple[int, MigrateType] | None]
 
@@ -242,9 +242,7 @@ def _claim_if_alike(zone: Zone, pfn: int, start_type: MigrateType, old: MigrateT
 # From 6.15 on: claim, then steal
 
 
-def rmqueue_claim(
-    zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
-) -> int | None:
+def rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest) -> int | None:
     """__rmqueue_claim(): a block out of a pageblock that could be taken over whole, the largest first."""
     for current in _fallback_orders(zone, order, alloc_flags):
         other = find_suitable_fallback(zone, current, start_type)

@@ -122,7 +122,6 @@ def rmqueue_zone(zone: Zone, ac: AllocContext, alloc_flags: int, skip_pcp: bool 
                 reserve_highatomic_pageblock(zone, pfn, ac.order)
     if pfn is not None and alloc_flags & ALLOC_HIGHATOMIC and not facts.highatomic_reserved_below_low:
         reserve_highatomic_pageblock(zone, pfn, ac.order)
-    zone.boosted_watermark = False
     return pfn
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
+from mmtool.mm.page_alloc.buddy import account_freepages, expand
+from mmtool.mm.page_alloc.fallback import rmqueue_claim, rmqueue_fallback, rmqueue_steal
+from mmtool.mm.page_alloc.migratetype import MigrateType
+from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
     ALLOC_HIGHATOMIC,
@@ -12,10 +16,6 @@ from mmtool.mm.page_alloc.zone_watermark import (
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
 )
-from mmtool.mm.page_alloc.buddy import account_freepages, expand
-from mmtool.mm.page_alloc.fallback import rmqueue_claim, rmqueue_fallback, rmqueue_steal
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.vmstat import mod_free_cma_pages, mod_free_pages, take_free_pages
 
 Taken = tuple[int, MigrateType]

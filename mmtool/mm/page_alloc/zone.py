@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mmtool.kernel.release import Release
 from mmtool.mm.page_alloc.free_area import FreeArea
+from mmtool.mm.page_alloc.lru import LruPages
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Zone:
     """ZONE_RECLAIM_ACTIVE: kswapd is at work, so that per-CPU lists stay short (5.14 on)."""
     below_high: bool = False
     """ZONE_BELOW_HIGH: an allocation met the high watermark, so that per-CPU lists stop growing (6.7 on)."""
-    lru: Mapping[str, int] = field(default_factory=dict)
-    """Pages on the LRU lists (inactive_anon, active_anon, inactive_file, active_file), where something reported them."""
+    lru: LruPages = field(default_factory=LruPages)
+    """Pages in use that are known to be movable or reclaimable."""
     per_cpu_pageset: dict[int, PerCpuPages] = field(default_factory=dict)
     """Each CPU's lists; empty while the zone is only booted."""
     this_cpu: PerCpuPages | None = None
@@ -131,6 +132,8 @@ class Pgdat:
     first_deferred_pfn: int | None = None
     """From here on the node's struct pages are set up late; None when none are (ULONG_MAX in the kernel)."""
     totalreserve_pages: int = 0
+    kswapd_failures: int = 0
+    """How often in a row kswapd freed nothing; from MAX_RECLAIM_RETRIES on nobody wakes it."""
 
     @property
     def node_end_pfn(self) -> int:
