@@ -51,8 +51,10 @@ class FewPages:
 
 def vmalloc_of(boot: Boot, pages: FewPages | None = None, *, cpus: int = 1, nodes: int = 1) -> Vmalloc:
     pages = pages or FewPages(1 << 16)
+    layout = boot.address_space
     return Vmalloc(
-        boot.kernel, boot.address_space, pages, totalram_pages=len(pages.free), cpus=cpus, online_nodes=nodes
+        boot.kernel, layout.vmalloc.start, layout.vmalloc_end, pages, ioremap_max_order=layout.ioremap_max_order,
+        totalram_pages=len(pages.free), cpus=cpus, online_nodes=nodes,
     )  # fmt: skip
 
 

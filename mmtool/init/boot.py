@@ -122,11 +122,12 @@ class Boot:
     @cached_property
     def address_space(self) -> AddressSpace:
         """Where the kernel puts what in virtual memory; known once max_low_pfn and the page tables' levels are."""
-        if self.kernel.arch == "arm64":
-            from mmtool.arch.arm64.pgtable import address_space
-        else:
-            from mmtool.arch.x86.pgtable import address_space
-        return address_space(self)
+        from mmtool.mm.address_space import LayoutInputs, address_space
+
+        long_addresses = bool(self.notes("va_52_bits")) and not self.cmdline.has("arm64.nolva")
+        return address_space(
+            LayoutInputs(self.kernel, self.max_pfn, self.max_low_pfn, self.levels, self.kaslr, long_addresses)
+        )
 
     def cpu_nodes(self) -> list[int | None]:
         """early_cpu_to_node() of every possible CPU, in the order of the SRAT's entries; None without NUMA.

@@ -442,6 +442,9 @@ class Release:
     arm64_has_bpf_region: bool = _until(5, 17)
     """BPF programs have 128 MiB of their own before the modules (arm64/bpf: Remove 128MB limit for BPF JIT programs).
     In 5.10, not in 6.1."""
+    arm64_image_begins_at_stext: bool = _between((5, 11), (6, 9))
+    """The first page of the image is not mapped (arm64: omit [_text, _stext) from permanent kernel mapping). In 6.1,
+    neither in 5.10 nor in 6.12."""
     arm64_vmemmap_projects: bool = _since(5, 11)
     """The vmemmap begins where the linear map's first page is, scaled down, and what is above it keeps its distance
     (arm64: mm: make vmemmap region a projection of the linear region). In 6.1, not in 5.10."""

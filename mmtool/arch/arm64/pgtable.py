@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.address_space import VMALLOC, AddressSpace, KernelArea
+from mmtool.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
 
 TOP = 1 << 64
 SZ_64K, SZ_2M, SZ_8M, SZ_16M, SZ_32M = 64 << 10, 2 << 20, 8 << 20, 16 << 20, 32 << 20
@@ -37,12 +37,10 @@ def va_bits_min(kernel: Kernel) -> int:
     return 47 if kernel.page_shift == 14 and kernel.release.arm64_has_lpa2 else 48
 
 
-def va_bits_actual(boot: Boot) -> int:
-    """vabits_actual: VA_BITS where the processor has so many, as the log says (LVA, or LPA2 with small pages)."""
-    kernel = boot.kernel
-    bits = kernel.number("ARM64_VA_BITS", 48)
-    able = bool(boot.notes("va_52_bits")) and not boot.cmdline.has("arm64.nolva")
-    return bits if able else va_bits_min(kernel)
+def va_bits_actual(inputs: LayoutInputs) -> int:
+    """vabits_actual: VA_BITS where the processor has so many."""
+    kernel = inputs.kernel
+    return kernel.number("ARM64_VA_BITS", 48) if inputs.long_addresses else va_bits_min(kernel)
 
 
 def page_end(bits: int) -> int:
@@ -87,17 +85,17 @@ def vmemmap_size(kernel: Kernel) -> int:
     return (span >> kernel.page_shift) * size
 
 
-def _tail(boot: Boot) -> tuple[int, tuple[int, int], int, int]:
+def _tail(inputs: LayoutInputs) -> tuple[int, tuple[int, int], int, int]:
     """(end of vmalloc, the vmemmap, start of PCI I/O, FIXADDR_TOP) as the release puts them.
 
     From 6.9 on the part of the vmemmap that shorter addresses leave unused is vmalloc's.
     """
-    kernel, size = boot.kernel, vmemmap_size(boot.kernel)
+    kernel, size = inputs.kernel, vmemmap_size(inputs.kernel)
     facts, page = kernel.release, kernel.profile.sizes["struct_page"]
     bits = kernel.number("ARM64_VA_BITS", 48)
     if facts.arm64_top_is_fixed:
         end = TOP - SZ_1G
-        unused = (1 << bits) - (1 << va_bits_actual(boot)) >> kernel.page_shift
+        unused = (1 << bits) - (1 << va_bits_actual(inputs)) >> kernel.page_shift
         start = end - size + unused * page
         return start - SZ_8M, (start, end), end + SZ_8M, TOP - SZ_8M
     if facts.arm64_vmemmap_projects:
@@ -109,14 +107,14 @@ def _tail(boot: Boot) -> tuple[int, tuple[int, int], int, int]:
     return TOP - (1 << pud_shift(kernel)) - size - SZ_64K, (start, start + size), pci, pci - SZ_2M
 
 
-def address_space(boot: Boot) -> AddressSpace:
+def address_space(inputs: LayoutInputs) -> AddressSpace:
     """The areas of the kernel's address space; KASLR moves none of them, only the image and memory within."""
-    kernel, page = boot.kernel, 1 << boot.kernel.page_shift
-    end, vmemmap, pci, fixaddr_top = _tail(boot)
+    kernel, page = inputs.kernel, 1 << inputs.kernel.page_shift
+    end, vmemmap, pci, fixaddr_top = _tail(inputs)
     permanent, fixed = (pages * page for pages in fixmap_pages(kernel))
     low = page_end(va_bits_min(kernel))
     areas = [
-        KernelArea("linear map", TOP - (1 << va_bits_actual(boot)), low),
+        KernelArea("linear map", TOP - (1 << va_bits_actual(inputs)), low),
         *([KernelArea("BPF", low, low + SZ_128M)] if kernel.release.arm64_has_bpf_region else []),
         KernelArea("modules", modules_start(kernel), modules_end(kernel)),
         KernelArea(VMALLOC, modules_end(kernel), end),
@@ -126,7 +124,7 @@ def address_space(boot: Boot) -> AddressSpace:
         KernelArea("fixmap", fixaddr_top - permanent, fixaddr_top),
     ]
     order = pud_shift(kernel) if kernel.page_shift == 12 else pmd_shift(kernel)
-    return AddressSpace(tuple(sorted(areas, key=lambda area: area.start)), end, order, pmd_shift(kernel))
+    return AddressSpace(tuple(sorted(areas, key=lambda area: area.start)), end, order)
 
 
 def module_init_limits(boot: Boot) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.address_space import VMALLOC, AddressSpace, KernelArea
+from mmtool.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
 from mmtool.units import memparse
 
 PAGE_SIZE = 4096
@@ -115,11 +115,11 @@ def preallocate_vmalloc_pages(kernel: Kernel, levels: int, *, random: bool) -> i
     return entries + random
 
 
-def layout_32(boot: Boot) -> list[KernelArea]:
+def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
     """The areas of i386, from the direct map up to the fixmaps."""
-    k = boot.kernel
+    k = inputs.kernel
     pmd = _pmd_size_32(k)
-    high_memory = page_offset_32(k) + boot.max_low_pfn * PAGE_SIZE
+    high_memory = page_offset_32(k) + inputs.max_low_pfn * PAGE_SIZE
     fixmap = FIXADDR_TOP_32 - fixmap_pages(k) * PAGE_SIZE
     areas = k.number("NR_CPUS", 1) * cpu_entry_area_pages(k) + 1
     entry = (fixmap - areas * PAGE_SIZE) // pmd * pmd
@@ -173,14 +173,14 @@ def fixmap_pages_64(kernel: Kernel) -> tuple[int, int]:
     return permanent, end + TOTAL_FIX_BTMAPS + k.enabled("INTEL_TXT")
 
 
-def layout_64(boot: Boot) -> list[KernelArea]:
+def layout_64(inputs: LayoutInputs) -> list[KernelArea]:
     """The areas of x86-64. KASLR moves the first three (kernel_randomize_memory()), and cuts the direct map to size.
 
     Memory that may be plugged in later is counted in, RANDOMIZE_MEMORY_PHYSICAL_PADDING TiB of it.
     """
-    k = boot.kernel
-    five = boot.levels == 5
-    random = boot.kaslr and k.enabled("RANDOMIZE_MEMORY")
+    k = inputs.kernel
+    five = inputs.levels == 5
+    random = inputs.kaslr and k.enabled("RANDOMIZE_MEMORY")
     physical = 1 << (52 if five else 46)
     direct, vmalloc, vmemmap = BASES_5_LEVELS if five else BASES_4_LEVELS
     size = (12800 if five else 32) * TIB
@@ -188,7 +188,7 @@ def layout_64(boot: Boot) -> list[KernelArea]:
         size //= 4
     if random and not k.enabled("ZONE_DEVICE"):
         padding = k.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING", 10 if k.enabled("MEMORY_HOTPLUG") else 0)
-        physical = min(physical, (-(-(boot.max_pfn * PAGE_SIZE) // TIB) + padding) * TIB)
+        physical = min(physical, (-(-(inputs.max_pfn * PAGE_SIZE) // TIB) + padding) * TIB)
     map_size = physical // PAGE_SIZE * k.profile.sizes["struct_page"]
     text_end = KERNEL_MAP + ((1 << 30) if k.enabled("RANDOMIZE_BASE") else 512 << 20)
     permanent, fixed = (pages * PAGE_SIZE for pages in fixmap_pages_64(k))
@@ -204,11 +204,11 @@ def layout_64(boot: Boot) -> list[KernelArea]:
     ]
 
 
-def address_space(boot: Boot) -> AddressSpace:
+def address_space(inputs: LayoutInputs) -> AddressSpace:
     """The areas of the kernel's address space."""
-    if boot.kernel.is_64bit:
-        areas = layout_64(boot)
+    if inputs.kernel.is_64bit:
+        areas = layout_64(inputs)
         last = next(area.end for area in areas if area.name == VMALLOC) - 1
-        return AddressSpace(tuple(areas), last, PUD_SHIFT_64, 21)
-    pmd = _pmd_size_32(boot.kernel).bit_length() - 1
-    return AddressSpace(tuple(layout_32(boot)), vmalloc_end_32(boot.kernel), pmd, pmd)
+        return AddressSpace(tuple(areas), last, PUD_SHIFT_64)
+    order = _pmd_size_32(inputs.kernel).bit_length() - 1
+    return AddressSpace(tuple(layout_32(inputs)), vmalloc_end_32(inputs.kernel), order)

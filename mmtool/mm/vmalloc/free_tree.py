@@ -7,7 +7,8 @@ tree that turns as the kernel's does (lib/rbtree.c), with the same searches on i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 
 class FreeArea:
@@ -47,6 +48,43 @@ class FreeTree:
         while area is not None:
             yield area
             area = area.next
+
+    @classmethod
+    def of_preorder(cls, nodes: Iterable[tuple[int, int, bool]]) -> FreeTree:
+        """The very tree that `preorder` told: where its nodes lie follows from their order."""
+        tree = cls()
+        areas = []
+        for start, end, red in nodes:
+            new = FreeArea(start, end)
+            new.red = red
+            areas.append(new)
+            node, parent = tree.root, None
+            while node is not None:
+                parent = node
+                node = node.left if start < node.start else node.right
+            new.parent = parent
+            if parent is None:
+                tree.root = new
+            elif start < parent.start:
+                parent.left = new
+            else:
+                parent.right = new
+        areas.sort(key=lambda area: area.start)
+        for before, after in pairwise(areas):
+            before.next, after.prev = after, before
+        tree.first = areas[0] if areas else None
+        for area in areas:
+            tree._recount(area)
+        return tree
+
+    def preorder(self) -> Iterator[tuple[int, int, bool]]:
+        """Each area before those below it, with its colour: start, end, red."""
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            if node is not None:
+                yield node.start, node.end, node.red
+                stack += [node.right, node.left]
 
     # Searches
 

@@ -11,7 +11,6 @@ from typing import Protocol
 from mmtool.init.log import KernelLog
 from mmtool.kernel.gfp import gfp_flags
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.address_space import AddressSpace
 from mmtool.mm.vmalloc.area import VM_ALLOC, VM_ALLOW_HUGE_VMAP, VM_IOREMAP, VM_MAP, VM_NO_GUARD, VmStruct
 from mmtool.mm.vmalloc.huge import huge_vmap_shift
 from mmtool.mm.vmalloc.vmap import VmapSpace
@@ -40,14 +39,19 @@ class Pages(Protocol):
 
 
 class Vmalloc:
-    """The vmalloc side of a running kernel. `totalram_pages` bounds a request; `log` gets what the kernel says."""
+    """The vmalloc side of a running kernel, `start` to `end` its area.
+
+    `totalram_pages` bounds a request; `log` gets what the kernel says.
+    """
 
     def __init__(
         self,
         kernel: Kernel,
-        layout: AddressSpace,
+        start: int,
+        end: int,
         pages: Pages,
         *,
+        ioremap_max_order: int,
         totalram_pages: int,
         cpus: int = 1,
         online_nodes: int = 1,
@@ -56,7 +60,7 @@ class Vmalloc:
     ) -> None:
         self.kernel = kernel
         self.facts = kernel.release
-        self.layout = layout
+        self.ioremap_max_order = ioremap_max_order
         self.pages = pages
         self.totalram_pages = totalram_pages
         self.online_nodes = online_nodes
@@ -67,8 +71,7 @@ class Vmalloc:
         self.page_size = 1 << kernel.page_shift
         self.pointer_size = 8 if kernel.is_64bit else 4
         self.space = VmapSpace(
-            self.facts, layout.vmalloc.start, layout.vmalloc_end, page_size=self.page_size, cpus=cpus,
-            is_64bit=kernel.is_64bit, early=early,
+            self.facts, start, end, page_size=self.page_size, cpus=cpus, is_64bit=kernel.is_64bit, early=early,
         )  # fmt: skip
         self.blocks = VmapBlocks(self.space, kernel.number("NR_CPUS", 1), kernel.is_64bit)
         self.nr_vmalloc_pages = 0
@@ -159,7 +162,7 @@ class Vmalloc:
             return None
         if flags & VM_IOREMAP:
             order = (size - 1).bit_length()
-            align = 1 << min(max(order, self.page_shift), self.layout.ioremap_max_order)
+            align = 1 << min(max(order, self.page_shift), self.ioremap_max_order)
         if not flags & VM_NO_GUARD:
             size += self.page_size
         vm = VmStruct(0, size, flags, caller)

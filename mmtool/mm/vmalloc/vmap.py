@@ -205,16 +205,20 @@ class VmapSpace:
 
         That is a moment later in a kernel of 5.18 on, which leaves it to a worker.
         """
-        self.lazy_pages += (area.end - area.start) // self.page_size
+        self.add_lazy(area)
         area.vm = None
+        if self.lazy_pages > self.lazy_max_pages:
+            self.purge()
+
+    def add_lazy(self, area: VmapArea) -> None:
+        """Let an area wait, with those of its node."""
+        self.lazy_pages += (area.end - area.start) // self.page_size
         if area.node != NO_NODE:
             self.nodes[area.node].lazy.append(area)
         elif self._has_nodes:
             self.nodes[area.start // self._zone_size % len(self.nodes)].lazy.append(area)
         else:
             self._lazy.append(area)
-        if self.lazy_pages > self.lazy_max_pages:
-            self.purge()
 
     def free_vmap_area(self, area: VmapArea) -> None:
         """free_vmap_area(): free at once, for what was never mapped."""
