@@ -19,6 +19,12 @@ PC = ("DMA", "DMA32", "Normal", "Movable", "Device")
 PAE = ("DMA", "Normal", "HighMem", "Movable")
 
 PRINTED = (
+    ((4, 6, 0), 0x24280CA, "GFP_HIGHUSER_MOVABLE|__GFP_ZERO"),
+    ((4, 9, 0), 0x2280020, "GFP_ATOMIC|__GFP_NOTRACK"),
+    ((4, 9, 0), 0x2204000, "GFP_NOWAIT|__GFP_COMP|__GFP_NOTRACK"),
+    ((4, 9, 0), 0x24201CA, "GFP_HIGHUSER_MOVABLE|__GFP_COLD"),
+    ((4, 9, 0), 0x240C2C0, "GFP_KERNEL|__GFP_NOWARN|__GFP_COMP|__GFP_ZERO"),
+    ((4, 14, 0), 0x140C0C0, "GFP_KERNEL|__GFP_COMP|__GFP_ZERO"),
     ((4, 15, 0), 0x14080C0, "GFP_KERNEL|__GFP_ZERO"),
     ((4, 19, 57), 0x6040C0, "GFP_KERNEL|__GFP_COMP"),
     ((4, 19, 57), 0x6200CA, "GFP_HIGHUSER_MOVABLE"),

@@ -8,15 +8,13 @@ from typing import Any
 import click
 
 from mmtool.cli.options import output_option
-from mmtool.cli.states import system_of_json
+from mmtool.cli.states import read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
 
 @click.command()
 @click.argument("trace", metavar="TRACE")
-@click.option(
-    "--state", metavar="FILE|-", help="The state that the trace begins with; a recorded trace brings its own."
-)
+@click.option("--state", metavar="FILE|-", help="The state before the trace; a recorded trace brings its own.")
 @output_option("table", "json")
 def replay(trace: str, state: str | None, output: str) -> None:
     """Do the allocations and frees of TRACE again and compare the page frame numbers.
@@ -36,7 +34,7 @@ def replay(trace: str, state: str | None, output: str) -> None:
     from mmtool.observed.ftrace import read_events
     from mmtool.report.replay import render
 
-    start = recorded if state is None else _json(state)
+    start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
     text = recorded["trace"] if recorded is not None else data.decode("utf-8", "replace")
     done = run(system, read_events(text.splitlines(), trace), _zones(start, system), trace)
@@ -47,15 +45,9 @@ def replay(trace: str, state: str | None, output: str) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _json(source: str) -> Any:
-    from mmtool.cli.states import read_json
-
-    return read_json(source)
-
-
 def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
     """A recorded trace with its states; None when the data is no JSON, but text."""
-    if not data.lstrip()[:1] == b"{":
+    if data.lstrip()[:1] != b"{":
         return None
     import json
 

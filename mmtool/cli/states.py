@@ -21,7 +21,7 @@ PROC = Path("/proc")
 STATE_OPTIONS = (
     click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON, or a recorded one."),
     click.option("--live", is_flag=True, help="The state of this machine, as its /proc has it."),
-    click.option("--proc", metavar="DIR", help="A folder with copies of /proc/version, zoneinfo, buddyinfo, pagetypeinfo."),
+    click.option("--proc", metavar="DIR", help="A folder with /proc's version, zoneinfo, buddyinfo, pagetypeinfo."),
 )  # fmt: skip
 
 
@@ -42,9 +42,9 @@ def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
     if live or proc is not None:
         folder = PROC if proc is None else Path(proc)
         return _system_of_proc(folder)
-    if state is None and not sys.stdin.isatty() and _is_pipe():
-        state = "-"
+    if state is None and _is_pipe():
         click.echo("mmtool: goes on from the state on standard input", err=True)
+        return system_of_json(read_json("-"), "-")
     if state is None:
         kept = last_state_file()
         if not kept.is_file():

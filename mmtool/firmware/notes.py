@@ -135,10 +135,10 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("gart_no_aperture", "Your BIOS doesn't leave an aperture memory hole", r"", nothing),
     ("tboot", "tboot: ", r"", nothing),
     # from the processors and the chipset
+    ("va52", "CPU features: detected: ", r"52-bit Virtual Addressing(?: \((?:LPA2|LVA)\))?$", nothing),
     ("cpu", "smpboot: CPU0: ",
      r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
     ("ioapic", "IOAPIC[", r"(\d+)\]: apic_id", decimal),
-    ("va_52_bits", "CPU features: ", r"detected: 52-bit Virtual Addressing \((?:LVA|LPA2)\)", nothing),
     ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
     ("mtrr_fixed_on", "MTRR fixed ranges ", r"(enabled)?(?:disabled)?", switch),
     ("mtrr_variable_on", "MTRR variable ranges ", r"(enabled)?(?:disabled)?", switch),

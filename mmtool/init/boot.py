@@ -18,6 +18,7 @@ from mmtool.mm.kernel_pages import KernelPages
 from mmtool.mm.memblock import Memblock
 from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
+from mmtool.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
 from mmtool.mm.zonelist import Zonelists
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Boot:
     """Bytes from 0 up to which the direct map goes."""
     levels: int = 4
     """Levels of page tables."""
+    physmem_bits: int = 46
+    """MAX_PHYSMEM_BITS: bits of the addresses that memory sections are numbered for."""
+    vmemmap: VmemmapLayout = FOUR_LEVELS
+    """How the array of struct pages is mapped."""
     pgt_buf_start: int = 0
     """Where the brk area's room for the first page tables begins."""
     pgt_buf_left: int = 0
@@ -99,6 +104,8 @@ class Boot:
     """What joined the page allocator after the hand-over, in the order of time."""
     cma_areas: list[CmaArea] = field(default_factory=list)
     """Memory kept for contiguous allocations, in the order in which the areas were made."""
+    reserved_mem: int = 0
+    """Regions of the device tree's /reserved-memory that have their place."""
     hugetlb: Hugetlb = field(default_factory=Hugetlb)
     """The pools of huge pages, and how far their options have been read."""
     owner_steps: dict[str, str] = field(default_factory=dict)
@@ -124,10 +131,12 @@ class Boot:
         """Where the kernel puts what in virtual memory; known once max_low_pfn and the page tables' levels are."""
         from mmtool.mm.address_space import LayoutInputs, address_space
 
-        long_addresses = bool(self.notes("va_52_bits")) and not self.cmdline.has("arm64.nolva")
-        return address_space(
-            LayoutInputs(self.kernel, self.max_pfn, self.max_low_pfn, self.levels, self.kaslr, long_addresses)
-        )
+        wide = False
+        if self.kernel.arch == "arm64":
+            from mmtool.arch.arm64.processor import has_wide_addresses
+
+            wide = has_wide_addresses(self)
+        return address_space(LayoutInputs(self.kernel, self.max_pfn, self.max_low_pfn, self.levels, self.kaslr, wide))
 
     def cpu_nodes(self) -> list[int | None]:
         """early_cpu_to_node() of every possible CPU, in the order of the SRAT's entries; None without NUMA.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Runs = tuple[tuple[int, int], ...]
 """A list from head to tail as (pfn, number of blocks), neighbours that follow each other joined."""
+NO_WATERMARKS = Watermarks()
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class ZoneState:
     spanned: int = 0
     present: int = 0
     managed: int = 0
-    watermark: Watermarks = Watermarks()
+    watermark: Watermarks = NO_WATERMARKS
     boost: int = 0
     lowmem_reserve: tuple[int, ...] = ()
     nr_reserved_highatomic: int = 0
@@ -121,7 +122,8 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
     zone = Zone(
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
         z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,
-        z.boost, z.nr_reserved_highatomic, False, False, z.below_high, LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable),
+        z.boost, z.nr_reserved_highatomic, False, z.below_high,
+        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable),
     )  # fmt: skip
     for order, migratetype, runs in z.free:
         for pfn, count in runs:

@@ -1,8 +1,8 @@
 """A state from counts alone: free blocks laid out where no two of them are buddies.
 
-/proc tells how many free blocks of each order and type a zone has, not where they lie. Any layout without a pair of free
-buddies gives the same answers as far as only counts decide, and these are all that is told of it: page frame numbers
-are made up (`SystemState.synthetic`).
+/proc tells how many free blocks of each order and type a zone has, not where they lie. Any layout without a pair of
+free buddies gives the same answers as far as only counts decide, and nothing else is told of it: page frame numbers are
+made up (`SystemState.synthetic`).
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class _Maker:
                     layout.add_small(order, kind)
 
     def _cpu(self, z: ZoneInfo, pageset: Pageset, layout: _Layout) -> CpuState:
-        """A CPU's lists. Only how much they hold is told: half is taken for Unmovable, half for Movable single pages."""
+        """A CPU's lists. Only how much they hold is told: single pages, half Unmovable and half Movable, is a guess."""
         lists: dict[int, list[int]] = {}
         movable = pageset.count // 2
         for kind, count in ((MigrateType.UNMOVABLE, pageset.count - movable), (MigrateType.MOVABLE, movable)):

@@ -6,6 +6,7 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,10 +16,11 @@ from mmtool.kernel.kernel import Kernel
 from mmtool.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.mm.page_alloc.buddy import account_freepages, free_pages_ok
 from mmtool.mm.page_alloc.context import AllocContext
+from mmtool.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
 from mmtool.mm.page_alloc.freelist import check_zone, get_page_from_freelist, take_from_list, wmark_pages
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.outcome import Outcome, Step
-from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, commit_of, drain_pages_zone, drain_zone_pages
+from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, PerCpuPages, commit_of, drain_pages_zone, drain_zone_pages
 from mmtool.mm.page_alloc.slowpath import alloc_pages_slowpath
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 Zonelist = tuple[tuple[int, str], ...]
 """Zones as (node, name), in the order in which they are tried."""
+
+_Request = tuple[int, int, int | None, frozenset[int] | None]
+"""What is asked for: mask, order, node, nodemask."""
 
 
 @dataclass
@@ -54,7 +59,11 @@ class System:
     gfp: GfpFlags = field(init=False)
     layout: PcpLayout = field(init=False)
     _cpu: int = field(init=False, default=-1)
-    _contexts: dict[tuple[int, int, int, frozenset[int] | None], AllocContext] = field(init=False, default_factory=dict)
+    _contexts: dict[_Request, AllocContext] = field(init=False, default_factory=dict)
+    _quick_allocs: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False, default_factory=dict)
+    """By mask: where single pages come from on this CPU, and above how many free pages that is sure."""
+    _quick_frees: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False)
+    """By pageblock: where single pages go to on this CPU; forgotten when a pageblock changes its type."""
     _zone_of: dict[int, Zone] = field(init=False, default_factory=dict)
     """The zone of pageblocks that lie in one zone, by their number."""
 
@@ -65,6 +74,7 @@ class System:
         self.layout = pcp_layout(self.kernel)
         self._commit = commit_of(self.facts)
         self._pageblock_order = self.kernel.pageblock_order
+        self._quick_frees = next((zone.pageblocks.derived for zone in self.zones()), {})
         self.cpu = min(self.cpu_nodes)
 
     # What there is
@@ -78,8 +88,13 @@ class System:
     def cpu(self, cpu: int) -> None:
         if cpu == self._cpu:
             return
+        if self.cpu_nodes.get(self._cpu) != self.cpu_nodes[cpu]:
+            # Requests without a node mean another one now.
+            self._contexts.clear()
+        self._quick_allocs.clear()
         for zone in self.zones():
             zone.this_cpu = zone.per_cpu_pageset[cpu]
+            zone.pageblocks.derived.clear()
         self._cpu = cpu
 
     def zones(self) -> Iterator[Zone]:
@@ -118,11 +133,11 @@ class System:
         self, gfp: int, order: int, nid: int | None = None, nodemask: frozenset[int] | None = None
     ) -> AllocContext:
         """prepare_alloc_pages(): what a request means. Without `nid` it is the acting CPU's node."""
-        nid = self.cpu_nodes[self._cpu] if nid is None else nid
         key = gfp, order, nid, nodemask
         found = self._contexts.get(key)
         if found is None:
-            found = self._contexts[key] = self._prepare(gfp, order, nid, nodemask)
+            local = self.cpu_nodes[self._cpu] if nid is None else nid
+            found = self._contexts[key] = self._prepare(gfp, order, local, nodemask)
         return found
 
     def _prepare(self, gfp: int, order: int, nid: int, nodemask: frozenset[int] | None) -> AllocContext:
@@ -181,8 +196,30 @@ class System:
 
         `pcp_busy`: the CPU was interrupted while it was at its lists, so that the first attempt goes past them.
         """
-        taken = self._alloc(self.context(gfp, order, nid, nodemask), None, pcp_busy)
-        return None if taken is None else taken[0]
+        if not order and nid is None and nodemask is None and not pcp_busy:
+            quick = self._quick_allocs.get(gfp)
+            if quick is not None:
+                zone, pcp, pages, plenty = quick
+                # Nothing can happen but that the page at the head of the CPU's list is taken.
+                if pages and zone.nr_free_pages > plenty and not pcp.page_mt and not zone.boosted_watermark:
+                    pcp.free_count >>= 1
+                    pcp.free_factor >>= 1
+                    pcp.count -= 1
+                    return pages.popleft()
+        ac = self.context(gfp, order, nid, nodemask)
+        taken = self._alloc(ac, None, pcp_busy)
+        if taken is None:
+            return None
+        if not order and nid is None and nodemask is None and gfp not in self._quick_allocs:
+            self._remember(gfp, ac)
+        return taken[0]
+
+    def _remember(self, gfp: int, ac: AllocContext) -> None:
+        """Note where requests of a kind find their pages as long as their first zone has plenty."""
+        zone = ac.zones[0]
+        pcp = zone.this_cpu
+        if pcp is not None and ac.pindex is not None:
+            self._quick_allocs[gfp] = zone, pcp, pcp.lists[ac.pindex], _plenty(zone, ac.highest_zoneidx)
 
     def alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
         """Allocate up to `count` single pages of one zone at once (__alloc_pages_bulk(), 5.13 on); their pfns.
@@ -227,14 +264,21 @@ class System:
         Orders that have per-CPU lists go there, others to the buddy lists. `pcp_busy`: the CPU was interrupted while
         it was at its lists, so that the block goes past them. KeyError when no zone spans `pfn`.
         """
-        zone = self._zone_of.get(pfn >> self._pageblock_order) or self.zone_of(pfn)
+        if not order and not pcp_busy:
+            quick = self._quick_frees.get(pfn >> self._pageblock_order)
+            if quick is not None:
+                zone, pcp, pages, pindex = quick
+                pages.appendleft(pfn)
+                pcp.count += 1
+                self._commit(zone, pcp, pindex, 0)
+                return
+        zone = self.zone_of(pfn)
         lists = self.layout.index.get(order)
         if lists is None or pcp_busy:
             free_pages_ok(zone, pfn, order)
             return
         migratetype = zone.pageblocks.get(pfn)
-        pcp = zone.this_cpu
-        assert pcp is not None
+        pcp = zone.per_cpu_pageset[self._cpu]
         if migratetype < MIGRATE_PCPTYPES:
             pindex = lists[migratetype]
         elif migratetype == MigrateType.ISOLATE:
@@ -243,7 +287,10 @@ class System:
         else:
             pindex = lists[MigrateType.MOVABLE]
         if migratetype != self.layout.type_of[pindex]:
-            pcp.page_mt[pfn] = migratetype
+            if self.facts.pcp_stores_type:
+                pcp.page_mt[pfn] = migratetype
+        elif not order and pfn >> self._pageblock_order in self._zone_of:
+            self._quick_frees[pfn >> self._pageblock_order] = zone, pcp, pcp.lists[pindex], pindex
         pcp.lists[pindex].appendleft(pfn)
         pcp.count += 1 << order
         self._commit(zone, pcp, pindex, order)
@@ -255,12 +302,8 @@ class System:
         zone = self.zone_of(pfn)
         if zone.free_area.find(pfn) is not None:
             return True
-        heads = {pfn >> order << order: order for order in reversed(sorted(self.layout.index))}
-        return any(
-            head in heads and (pfn ^ head) >> order == 0
-            for pcp in zone.per_cpu_pageset.values()
-            for head, order in pcp.blocks()
-        )
+        kept = (block for pcp in zone.per_cpu_pageset.values() for block in pcp.blocks())
+        return any((pfn ^ head) >> order == 0 for head, order in kept)
 
     def take(self, pfn: int, order: int) -> bool:
         """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""
@@ -323,6 +366,15 @@ class System:
         for cpu in self.cpu_nodes:
             for zone in self.zones():
                 drain_pages_zone(zone, cpu)
+
+
+def _plenty(zone: Zone, highest_zoneidx: int) -> int:
+    """So many free pages that every watermark check for a single page passes, whatever is boosted or kept back."""
+    pageblock = 1 << zone.pageblock_order
+    high = zone.watermark.high
+    boosted = high + max(pageblock, high * WATERMARK_BOOST_FACTOR // 10000)
+    kept_back = zone.managed_pages // 100 + 2 * pageblock + zone.cma_pages
+    return boosted + zone.lowmem_reserve[highest_zoneidx] + kept_back
 
 
 def pcp_layout(kernel: Kernel) -> PcpLayout:

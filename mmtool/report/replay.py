@@ -33,7 +33,7 @@ def lists_apart(model: SystemState, kernel: SystemState) -> list[str]:
 
 
 def render(done: Replay, system: System, end: System | None, output: str) -> bool:
-    """Print a replay; whether every page and every list was the kernel's. `end` is the recorded end, if there is one."""
+    """Print a replay; whether every page and every list was the kernel's. `end` is the recorded end, if there is."""
     state = state_of(system)
     apart = None if end is None else lists_apart(state, state_of(end))
     if output == "json":

@@ -53,7 +53,8 @@ def _zone(zone: ZoneState) -> dict[str, Any]:
     return {
         "name": zone.name, "start_pfn": zone.start_pfn, "spanned": zone.spanned, "present": zone.present,
         "managed": zone.managed, "min": marks.min, "low": marks.low, "high": marks.high, "promo": marks.promo,
-        "boost": zone.boost, "protection": list(zone.lowmem_reserve), "reserved_highatomic": zone.nr_reserved_highatomic,
+        "boost": zone.boost, "protection": list(zone.lowmem_reserve),
+        "reserved_highatomic": zone.nr_reserved_highatomic,
         "nr_free_pages": zone.nr_free, "nr_free_cma": zone.nr_free_cma, "below_high": zone.below_high,
         "movable": [list(run) for run in zone.lru], "reclaimable": zone.reclaimable,
         "free": [

@@ -35,7 +35,7 @@ def kernel_of(profile: str) -> Kernel:
 def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, levels: int = 5, lva: bool = False) -> Boot:
     """As much of a boot as the layout of addresses follows from."""
     boot = boot_at("6.1", cmdline, [(0, 1 << 30, 0)])
-    machine = replace(boot.machine, notes=(LogNote("va_52_bits", (), 1, ""),) if lva else ())
+    machine = replace(boot.machine, notes=(LogNote("va52", (), 1, ""),) if lva else ())
     return replace(boot, kernel=kernel_of(profile), machine=machine, max_low_pfn=max_low_pfn, levels=levels)
 
 

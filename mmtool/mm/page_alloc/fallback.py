@@ -175,7 +175,7 @@ def rmqueue_fallback(
 def _steal_suitable_fallback(
     zone: Zone, pfn: int, current: int, start_type: MigrateType, alloc_flags: int, whole: bool
 ) -> None:
-    """steal_suitable_fallback() before 6.10: the block, or all that is free of its pageblock, goes to a type's lists."""
+    """steal_suitable_fallback() before 6.10: a block, or all that is free of its pageblock, goes to a type's lists."""
     old = zone.pageblocks.get(pfn)
     single = old == MigrateType.HIGHATOMIC
     if not single and current >= zone.pageblock_order:
@@ -281,7 +281,7 @@ def rmqueue_steal(zone: Zone, order: int, start_type: MigrateType) -> tuple[int,
 
 
 def reserve_highatomic_pageblock(zone: Zone, pfn: int, order: int) -> None:
-    """reserve_highatomic_pageblock(): keep the pageblock of an atomic allocation that succeeded, up to 1% of the zone."""
+    """reserve_highatomic_pageblock(): keep the pageblock of an atomic allocation for its like, up to 1% of the zone."""
     pageblock = 1 << zone.pageblock_order
     most = zone.managed_pages // 100
     if zone.facts.highatomic_share_is_exact:

@@ -22,6 +22,8 @@ from mmtool.mm.page_alloc.zone_watermark import (
     zone_watermark_fast,
 )
 
+_PCP_TYPES = (MigrateType.MOVABLE, MigrateType.UNMOVABLE, MigrateType.RECLAIMABLE)
+
 
 def wmark_pages(zone: Zone, alloc_flags: int) -> int:
     """wmark_pages(): the watermark that the rights name, with what fragmentation added to it."""
@@ -40,11 +42,17 @@ def check_zone(zone: Zone, ac: AllocContext, mark: int, alloc_flags: int) -> Wat
 
 
 def passes(zone: Zone, ac: AllocContext, mark: int, alloc_flags: int) -> bool:
-    """check_zone() as a plain yes or no; quick where the request is for a single page and the zone has plenty."""
-    if not ac.order:
-        plenty = zone.nr_free_pages - zone.nr_free_cma_pages - zone.nr_reserved_highatomic
-        if plenty > mark + zone.lowmem_reserve[ac.highest_zoneidx]:
+    """check_zone() as a plain yes or no; quick where the zone has plenty, even without what some may not have."""
+    plenty = zone.nr_free_pages - zone.nr_free_cma_pages - zone.nr_reserved_highatomic
+    if plenty >= mark + zone.lowmem_reserve[ac.highest_zoneidx] + (1 << ac.order):
+        if not ac.order:
             return True
+        area = zone.free_area
+        for order in range(zone.top_order, ac.order - 1, -1):
+            if area.nr_free[order] and not zone.facts.watermark_loops_over_orders:
+                for kind in _PCP_TYPES:
+                    if area.first(order, kind) is not None:
+                        return True
     return check_zone(zone, ac, mark, alloc_flags).ok
 
 
@@ -106,21 +114,17 @@ def rmqueue_zone(zone: Zone, ac: AllocContext, alloc_flags: int, skip_pcp: bool 
     """The kernel's rmqueue(): a block from the CPU's lists, where they have the order, or from the buddy lists."""
     pfn: int | None = None
     facts = zone.facts
-    if ac.pindex is not None and not skip_pcp:
-        if (
-            not facts.pcp_skipped_without_cma
-            or alloc_flags & ALLOC_CMA
-            or ac.migratetype != MigrateType.MOVABLE
-        ):  # fmt: skip
-            pfn = rmqueue_pcplist(zone, ac.order, ac.migratetype, ac.pindex, alloc_flags)
-            if pfn is None and not facts.pcp_lock_may_fail:
-                return None
+    past_lists = facts.pcp_skipped_without_cma and ac.migratetype == MigrateType.MOVABLE and not alloc_flags & ALLOC_CMA
+    if ac.pindex is not None and not skip_pcp and not past_lists:
+        pfn = rmqueue_pcplist(zone, ac.order, ac.migratetype, ac.pindex, alloc_flags)
+        if pfn is None and not facts.pcp_lock_may_fail:
+            return None
+    keeps = bool(alloc_flags & ALLOC_HIGHATOMIC)
+    if facts.highatomic_reserved_below_low:
+        keeps = keeps and pfn is None and alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
     if pfn is None:
         pfn = rmqueue_buddy(zone, ac.order, alloc_flags, ac.migratetype)
-        if pfn is not None and alloc_flags & ALLOC_HIGHATOMIC and facts.highatomic_reserved_below_low:
-            if alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN:
-                reserve_highatomic_pageblock(zone, pfn, ac.order)
-    if pfn is not None and alloc_flags & ALLOC_HIGHATOMIC and not facts.highatomic_reserved_below_low:
+    if pfn is not None and keeps:
         reserve_highatomic_pageblock(zone, pfn, ac.order)
     return pfn
 

@@ -1,4 +1,4 @@
-"""Pages in use that could be moved or reclaimed: the pages on the LRU lists, as far as anything tells where they are."""
+"""Pages in use that could be moved or reclaimed: those on the LRU lists, as far as anything tells where they are."""
 
 from __future__ import annotations
 

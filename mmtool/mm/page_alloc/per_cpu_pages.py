@@ -204,15 +204,18 @@ def _commit_plain(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None
 
 
 def _commit_scaled(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None:
-    """5.14 to 6.6: the batch doubles while only frees come (nr_pcp_high(), nr_pcp_free())."""
+    """5.14 to 6.6: the batch doubles while only frees come (nr_pcp_high(), nr_pcp_free()).
+
+    kswapd is taken to be asleep: while it is at work (ZONE_RECLAIM_ACTIVE), lists hold four batches at most.
+    """
+    if not order and pcp.count < pcp.high:
+        return
     free_high = bool(
         zone.facts.pcp_frees_high_orders and pcp.free_factor and order and order <= PAGE_ALLOC_COSTLY_ORDER
     )
     high = pcp.high
     if not high or free_high:
         high = 0
-    elif zone.reclaim_active:
-        high = min(pcp.batch << 2, high)
     if pcp.count < high:
         return
     if free_high:
@@ -233,9 +236,15 @@ def _commit_tuned(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None
 
     As on a CPU whose caches hold less than three batches (PCPF_FREE_HIGH_BATCH is not set): nothing tells their size.
     """
-    batch, facts = pcp.batch, zone.facts
     pcp.alloc_factor >>= 1
-    free_high = False
+    batch = pcp.batch
+    if not order and pcp.count < pcp.high and pcp.high_min <= pcp.high <= pcp.high_max and not zone.below_high:
+        # What follows comes to this for a single page on a list that is not full.
+        pcp.prev_free_high_order = False
+        if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
+            pcp.free_count += 1
+        return
+    facts, free_high = zone.facts, False
     if order and order <= PAGE_ALLOC_COSTLY_ORDER:
         enough = batch + pcp.high_min // 2 if facts.pcp_frees_high_orders_late else batch
         free_high = pcp.free_count >= enough and pcp.prev_free_high_order
@@ -271,9 +280,6 @@ def _nr_pcp_high_tuned(zone: Zone, pcp: PerCpuPages, free_high: bool) -> int:
     if free_high:
         pcp.high = max(high - (batch << PCP_BATCH_SCALE_MAX), pcp.high_min)
         return 0
-    if zone.reclaim_active:
-        pcp.high = max(high - max(pcp.free_count, batch), pcp.high_min)
-        return min(batch << 2, pcp.high)
     if pcp.high_min == pcp.high_max:
         return high
     if zone.below_high:

@@ -113,7 +113,7 @@ def rmqueue(
 
 
 def _rmqueue_without_claims(zone: Zone, order: int, migratetype: MigrateType, alloc_flags: int) -> Taken | None:
-    """__rmqueue() before 6.15: a fallback makes room on the type's own lists (before 6.10), or gives a block at once."""
+    """__rmqueue() before 6.15: a fallback makes room on the type's own lists (before 6.10) or gives a block at once."""
     taken = rmqueue_smallest(zone, order, migratetype)
     if taken is None and alloc_flags & ALLOC_CMA:
         taken = rmqueue_smallest(zone, order, MigrateType.CMA)
@@ -134,7 +134,7 @@ def rmqueue_bulk(
 ) -> int:
     """rmqueue_bulk(): append up to `count` blocks to a per-CPU list; how many there were.
 
-    `stored` gets the types of blocks that are of another type than the list's usual one.
+    `stored` gets the types of blocks that are of another type than the list's usual one, where types are stored.
     """
     counted, got, mode = zone.facts.free_pages_counted_by_lists, 0, RmqueueMode.NORMAL
     while got < count:
@@ -142,7 +142,7 @@ def rmqueue_bulk(
             run = _rmqueue_run(zone, order, migratetype, 1 if zone.nr_free_cma_pages else count - got)
             if run:
                 pages.extend(run)
-                if migratetype != list_type:
+                if migratetype != list_type and zone.facts.pcp_stores_type:
                     stored.update(dict.fromkeys(run, migratetype))
                 got += len(run)
                 continue
@@ -152,7 +152,7 @@ def rmqueue_bulk(
         pfn, kind = taken
         pages.append(pfn)
         got += 1
-        if kind != list_type:
+        if kind != list_type and zone.facts.pcp_stores_type:
             stored[pfn] = kind
         if kind == MigrateType.CMA and not counted:
             mod_free_cma_pages(zone, -(1 << order))

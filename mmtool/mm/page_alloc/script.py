@@ -79,7 +79,7 @@ def _parse(number: int, words: list[str], system: System) -> AllocLine | FreeLin
 
 
 def _gfp(text: str, system: System) -> int:
-    """A mask; of a number the bits that are no flag of the release are left out, since the kernel looks at none of them."""
+    """A mask; of a number the bits that are no flag of the release are left out: the kernel looks at none of them."""
     if text[:1].isdigit():
         return _number(text) & system.gfp.known
     return system.gfp.parse(text)

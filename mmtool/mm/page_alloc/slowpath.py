@@ -208,7 +208,7 @@ def _should_reclaim_retry(request: _Request, progress: int) -> bool:
 
 
 def _should_compact_retry(request: _Request) -> bool:
-    """should_compact_retry(): compaction is tried again with a higher priority, or if reclaim could make room for it."""
+    """should_compact_retry(): compaction is tried again at a higher priority, or if reclaim may make room for it."""
     if not request.ac.order:
         return False
     if request.compact_result is CompactResult.SKIPPED:

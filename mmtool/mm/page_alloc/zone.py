@@ -74,8 +74,6 @@ class Zone:
     """Pages of the pageblocks that are kept for high-order atomic allocations."""
     boosted_watermark: bool = False
     """ZONE_BOOSTED_WATERMARK: the next allocation wakes kswapd."""
-    reclaim_active: bool = False
-    """ZONE_RECLAIM_ACTIVE: kswapd is at work, so that per-CPU lists stay short (5.14 on)."""
     below_high: bool = False
     """ZONE_BELOW_HIGH: an allocation met the high watermark, so that per-CPU lists stop growing (6.7 on)."""
     lru: LruPages = field(default_factory=LruPages)
@@ -107,6 +105,12 @@ class Zone:
     def nr_free(self) -> list[int]:
         """Free blocks by order, as /proc/buddyinfo prints them."""
         return self.free_area.nr_free
+
+    @property
+    def cma_pages(self) -> int:
+        """Pages of the zone's CMA pageblocks, free or not."""
+        spans = self.pageblocks.spans(self.zone_start_pfn, self.zone_end_pfn)
+        return sum(end - start for start, end, kind in spans if kind == MigrateType.CMA)
 
     def has_free(self, order: int, migratetype: MigrateType) -> bool:
         """Is there a free block of exactly that order and type?"""
