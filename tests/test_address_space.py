@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.boots import said
-from support.vmalloc import booted
+from support.vmalloc import booted, capture_boot
 
 from mmtool.arch.x86.pgtable import print_layout
 from mmtool.cli.boot import boot as boot_command
-from mmtool.cli.options import boot_machine
-from mmtool.init.boot import Boot
 from mmtool.kernel.release import parse_version, release_facts
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -128,14 +126,6 @@ def test_every_area_lies_in_vmalloc_or_modules(folder: Path) -> None:
     for line in (folder / "proc/vmallocinfo").read_text().splitlines():
         start, end = (int(word, 16) for word in line.split()[0].split("-"))
         assert any(area.start <= start < end <= area.end for area in inside), line
-
-
-def capture_boot(folder: Path) -> Boot:
-    nothing = dict.fromkeys(
-        ("e820", "dtb", "dmesg", "capture", "cmdline", "kernel", "profile", "kernel_base", "initrd", "srat", "slit",
-         "cpus", "config", "system_map", "vmlinuz")
-    )  # fmt: skip
-    return boot_machine(**(nothing | {"capture": str(folder)}))  # type: ignore[arg-type]
 
 
 MODULE_LINES = re.compile(r"(?:\d+ pages in range for|2G module region).*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from mmtool.cli.options import boot_machine
 from mmtool.firmware.machine import LogNote
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
@@ -37,6 +39,12 @@ def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, leve
     boot = boot_at("6.1", cmdline, [(0, 1 << 30, 0)])
     machine = replace(boot.machine, notes=(LogNote("va52", (), 1, ""),) if lva else ())
     return replace(boot, kernel=kernel_of(profile), machine=machine, max_low_pfn=max_low_pfn, levels=levels)
+
+
+def capture_boot(folder: Path) -> Boot:
+    """The boot of a capture's folder."""
+    names = inspect.signature(boot_machine).parameters
+    return boot_machine(**(dict.fromkeys(names) | {"capture": str(folder)}))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
