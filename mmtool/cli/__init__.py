@@ -23,6 +23,7 @@ COMMANDS = {
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
+    "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mmtool.arch.arm64.mmu import paging_init, vmemmap_layout
 from mmtool.arch.arm64.numa import arch_numa_init
+from mmtool.arch.arm64.pgtable import module_init_limits
 from mmtool.arch.arm64.processor import pa_bits
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -43,6 +44,8 @@ USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data"
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
+    end = late.steps(kernel)
+    initcalls = 1 + next(i for i, (name, _) in enumerate(end) if name == "page_alloc_init_late")
     facts = kernel.release
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     area: list[Step] = [("free_area_init", zone_sizes_init), ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
@@ -76,7 +79,9 @@ def steps(kernel: Kernel) -> list[Step]:
         ("vfs_caches_init_early", vfs_caches_init_early),
         ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
         ("mem_init", mem_init),
-        *late.steps(kernel),
+        *end[:initcalls],
+        ("module_init_limits", module_init_limits),
+        *end[initcalls:],
     ]
 
 
