@@ -65,10 +65,10 @@ def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machin
     return machine
 
 
-def read_capture(path: str, *, srat: str | None = None, slit: str | None = None) -> Machine:
+def read_capture(path: str, *, srat: str | None = None, slit: str | None = None, need_memory: bool = True) -> Machine:
     """The Machine in a folder of what a kernel reported: dmesg.txt, beside it machine.dtb (or .gz), SRAT.aml, SLIT.aml
     and proc/iomem if it has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's.
-    Raises InputError.
+    `need_memory` as for `read_board`. Raises InputError.
     """
     folder = Path(path)
     if not (folder / "dmesg.txt").is_file():
@@ -80,7 +80,7 @@ def read_capture(path: str, *, srat: str | None = None, slit: str | None = None)
     log, trees = str(folder / "dmesg.txt"), [folder / "machine.dtb.gz", folder / "machine.dtb"]
     tree = next((str(path) for path in trees if path.is_file()), None)
     if tree is not None:
-        machine = read_board(tree, log)
+        machine = read_board(tree, log, need_memory=need_memory)
     else:
         machine = read_machine(log, srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
     iomem = folder / "proc/iomem"
@@ -111,7 +111,7 @@ def read_input(
         given = "--dmesg" if dmesg is not None else "--memory"
         raise UsageError(f"{given} goes with a device tree, which {path} is not")
     if is_folder and (Path(path) / "dmesg.txt").is_file():
-        return read_capture(path, srat=srat, slit=slit)
+        return read_capture(path, srat=srat, slit=slit, need_memory=need_memory)
     return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True), srat, slit)
 
 

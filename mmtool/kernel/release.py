@@ -358,6 +358,14 @@ class Release:
     reserved_mem_packs_regions: bool = _since(6, 4)
     """A placed region goes next to one that is there (of: reserved-mem: print out reserved-mem details). In 6.12, not
     in 6.1."""
+    reserved_mem_array_grows: bool = _since(6, 12)
+    """Any number of regions is kept track of; before, 64 (of: reserved_mem: Add code to dynamically allocate
+    reserved_mem array). In 6.12, not in 6.1."""
+    reserved_mem_takes_first_range: bool = _since(7, 0)
+    """Of a region's reg the first range is reserved; before, all. In 7.3, not in 6.18."""
+    reserved_mem_frees_unmapped_pools: bool = _until(7, 0)
+    """A shared-dma-pool that is reusable and no-map is given back; later it is kept, without a pool. In 6.18, not in
+    7.3."""
     memreserve_comes_last: bool = _since(6, 12)
     """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
 
