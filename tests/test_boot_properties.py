@@ -124,7 +124,7 @@ def check(booted: Boot) -> None:
     check_nodes(booted)
     for node in booted.nodes.values():
         for zone in node.zones:
-            check_free_blocks(zone)
+            check_free_blocks(zone, gigantic_pages(booted, zone))
     check_output(booted)
 
 
@@ -161,13 +161,23 @@ def image_in_memory(booted: Boot) -> bool:
     return booted.kernel_base is None or booted.memblock.is_region_memory(booted.kernel_base, 64 * MIB)
 
 
-def check_free_blocks(zone: Zone) -> None:
-    """Free blocks are aligned, disjoint, inside their zone, merged, and add up to what the zone manages."""
+def gigantic_pages(booted: Boot, zone: Zone) -> int:
+    """How many of the zone's page frames huge pages hold that memblock gave."""
+    pools = booted.hugetlb.hstates
+    blocks = [(address // PAGE, (address + pool.size) // PAGE) for pool in pools for address, _ in pool.pages]
+    return sum(max(0, min(end, zone.zone_end_pfn) - max(start, zone.zone_start_pfn)) for start, end in blocks)
+
+
+def check_free_blocks(zone: Zone, gigantic: int) -> None:
+    """Free blocks are aligned, disjoint, inside their zone, merged, and add up to what the zone manages.
+
+    What gigantic pages hold is managed but not free.
+    """
     found: list[tuple[int, int, int, MigrateType]] = []
     for order, kind, runs in zone.free_lists():
         found += [(pfn, pfn + (count << order), order, kind) for pfn, count in runs]
     found.sort(key=lambda block: block[0])
-    assert sum(end - start for start, end, _, _ in found) == zone.managed_pages == zone.nr_free_pages
+    assert sum(end - start for start, end, _, _ in found) == zone.nr_free_pages == zone.managed_pages - gigantic
     for start, end, order, _ in found:
         assert start % (1 << order) == 0
         assert zone.zone_start_pfn <= start and end <= zone.zone_end_pfn
@@ -204,6 +214,29 @@ WEIRD = {
 def test_weird_machines(name: str, profile: str) -> None:
     if booted := boot(replace(NO_MACHINE, e820=WEIRD[name]), profile):
         check(booted)
+
+
+STRANGE = [
+    ("generic-x86_64", "64 TiB", "nopse"),
+    ("generic-x86_64", "64 TiB", "hugepagesz=1G hugepages=1T"),
+    ("debian-7.3-cloud-amd64", "64 TiB", "nopse movable_node numa=fake=16"),
+    ("generic-x86_64", "overlaps", "numa=fake=2:x"),
+    ("generic-x86_64", "overlaps", "numa=fake=2:10,30,30"),
+    ("debian-6.1-686-pae", "only above 4 GiB", "kernelcore=51%"),
+]
+
+
+@pytest.mark.parametrize(("profile", "name", "cmdline"), STRANGE)
+def test_strange_command_lines(profile: str, name: str, cmdline: str) -> None:
+    if booted := boot(replace(NO_MACHINE, e820=WEIRD[name]), profile, cmdline):
+        check(booted)
+
+
+def test_a_list_of_distances_counts_as_far_as_commas_go() -> None:
+    booted = boot(replace(NO_MACHINE, e820=WEIRD["64 TiB"]), "generic-x86_64", "numa=fake=2:10,30,40")
+    assert booted is not None
+    distances = [[booted.numa.node_distance(a, b) for b in range(2)] for a in range(2)]
+    assert distances == [[10, 30], [10, 10]]
 
 
 def test_a_machine_without_memory_is_bad_input() -> None:

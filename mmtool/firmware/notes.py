@@ -135,6 +135,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("gart_no_aperture", "Your BIOS doesn't leave an aperture memory hole", r"", nothing),
     ("tboot", "tboot: ", r"", nothing),
     # from the processors and the chipset
+    ("va52", "CPU features: detected: ", r"52-bit Virtual Addressing(?: \((?:LPA2|LVA)\))?$", nothing),
     ("cpu", "smpboot: CPU0: ",
      r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
     ("ioapic", "IOAPIC[", r"(\d+)\]: apic_id", decimal),

@@ -16,6 +16,7 @@ from mmtool.mm.kernel_pages import KernelPages
 from mmtool.mm.memblock import Memblock
 from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
+from mmtool.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
 from mmtool.mm.zonelist import Zonelists
 
 
@@ -64,6 +65,10 @@ class Boot:
     """Bytes from 0 up to which the direct map goes."""
     levels: int = 4
     """Levels of page tables."""
+    physmem_bits: int = 46
+    """MAX_PHYSMEM_BITS: bits of the addresses that memory sections are numbered for."""
+    vmemmap: VmemmapLayout = FOUR_LEVELS
+    """How the array of struct pages is mapped."""
     pgt_buf_start: int = 0
     """Where the brk area's room for the first page tables begins."""
     pgt_buf_left: int = 0
@@ -94,6 +99,8 @@ class Boot:
     """What joined the page allocator after the hand-over, in the order of time."""
     cma_areas: list[CmaArea] = field(default_factory=list)
     """Memory kept for contiguous allocations, in the order in which the areas were made."""
+    reserved_mem: int = 0
+    """Regions of the device tree's /reserved-memory that have their place."""
     hugetlb: Hugetlb = field(default_factory=Hugetlb)
     """The pools of huge pages, and how far their options have been read."""
     owner_steps: dict[str, str] = field(default_factory=dict)

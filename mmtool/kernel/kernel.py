@@ -46,7 +46,7 @@ class Kernel:
     @property
     def cpumask_offstack(self) -> bool:
         """CONFIG_CPUMASK_OFFSTACK: masks of CPUs are allocated; x86 needs that for more than 512 CPUs."""
-        return self.enabled("CPUMASK_OFFSTACK") or self.number("NR_CPUS", 1) > 512
+        return self.enabled("CPUMASK_OFFSTACK") or (self.arch != "arm64" and self.number("NR_CPUS", 1) > 512)
 
     @property
     def section_size_bits(self) -> int:

@@ -348,6 +348,29 @@ class Release:
     """ZONE_DMA ends at the limit of the buses, not at the next power of two (arm64: support DMA zone above 4GB)."""
     arch_numa_has_memblks: bool = _since(6, 12)
     """arm64 finds its nodes with the code of x86 (arch_numa: switch over to numa_memblks)."""
+    arm64_head_is_not_text: bool = _between((5, 11), (6, 9))
+    """The image's first 64 KiB, from _text to _stext, are not kept once the kernel runs (arm64: omit [_text, _stext)
+    from permanent kernel mapping). In 6.1, not in 5.10 and 6.12."""
+    arm64_maps_itself_early: bool = _since(6, 9)
+    """The image has its final page tables, static ones, before setup_arch() (arm64: mm: create initial fixmap and image
+    mappings from C code). In 6.12, not in 6.1."""
+    arm64_idmap_is_allocated: bool = _between((6, 0), (6, 9))
+    """paging_init() allocates the identity map's tables (arm64: mm: provide idmap pointer to cpu_replace_ttbr1()). In
+    6.1, not in 5.10 and 6.12."""
+    arm64_vmemmap_ends_a_gib_early: bool = _since(6, 9)
+    """The struct pages' area ends 1 GiB below the top of addresses (arm64: mm: Move PCI I/O emulation region above the
+    vmemmap region). In 6.12, not in 6.1."""
+    arm64_text_alias_has_pages: bool = _since(7, 0)
+    """The linear map of the image is as fine as the rest of it; before, blocks where they fit. In 7.3, not in 6.18."""
+    rodata_on_is_full: bool = _since(6, 18)
+    """Read-only data is so in the linear map too unless rodata=noalias says not; RODATA_FULL_DEFAULT_ENABLED is no
+    option any more. In 6.18, not in 6.12."""
+    arm64_swiotlb_always: bool = _since(6, 5)
+    """arm64 has bounce buffers even if devices reach all memory, for small kmalloc() blocks, then 1/1024 of memory
+    (arm64: enable ARCH_WANT_KMALLOC_DMA_BOUNCE). In 6.12, not in 6.1."""
+    numa_distances_before_nodes: bool = _until(6, 12)
+    """arm64 allocates a table of distances for all nodes that may be before it looks for any (arch_numa: switch over to
+    numa_memblks). In 6.1, not in 6.12."""
     arm64_sections_are_1g: bool = _until(5, 12)
     """A section is 1 GiB on arm64; later 128 MiB, and 512 MiB with pages of 64 KiB (arm64/sparsemem: reduce
     SECTION_SIZE_BITS)."""
@@ -356,11 +379,15 @@ class Release:
     reserved_mem_keeps_nomap: bool = _since(5, 13)
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)
-    """A placed region goes next to one that is there (of: reserved-mem: print out reserved-mem details). In 6.12, not
-    in 6.1."""
-    reserved_mem_array_grows: bool = _since(6, 12)
-    """Any number of regions is kept track of; before, 64 (of: reserved_mem: Add code to dynamically allocate
-    reserved_mem array). In 6.12, not in 6.1."""
+    """A placed region goes next to one that is there. In 6.12, not in 6.1."""
+    reserved_mem_prints_ranges: bool = _since(6, 4)
+    """Every region of /reserved-memory gets a line (of: reserved-mem: print out reserved-mem details during boot). In
+    6.12, not in 6.1."""
+    reserved_mem_array_is_sized: bool = _since(6, 12)
+    """The kernel's array of reserved regions is allocated, for as many as there are, before the tree is unflattened
+    (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""
+    reserved_mem_keeps_its_node: bool = _until(7, 0)
+    """An entry of that array has six words, not five: where its node is too. In 6.18, not in 7.3."""
     reserved_mem_takes_first_range: bool = _since(7, 0)
     """Of a region's reg the first range is reserved; before, all. In 7.3, not in 6.18."""
     reserved_mem_frees_unmapped_pools: bool = _until(7, 0)

@@ -218,7 +218,7 @@ def several_ranges(case: Case) -> Iterator[Words]:
 
 def too_many_regions(case: Case) -> Iterator[Words]:
     """There are more regions than Linux has room for."""
-    grows = case.kernel.release.reserved_mem_array_grows
+    grows = case.kernel.release.reserved_mem_array_is_sized
     counted = [
         node for node in regions(case) if (node.size is not None and not node.ranges) or (node.ranges and not grows)
     ]

@@ -12,7 +12,7 @@ from mmtool.firmware.cmdline import Cmdline
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
 from mmtool.kernel.release import Release
-from mmtool.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
+from mmtool.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock, MemblockPanic
 from mmtool.mm.page_alloc.memmap import memmap_init
 from mmtool.mm.page_alloc.migratetype import PageblockTypes
 from mmtool.mm.page_alloc.pcp import zone_batchsize
@@ -134,7 +134,10 @@ def node_spans(mb: Memblock) -> dict[int, tuple[int, int]]:
 
 def movable_zone(ranges: Sequence[ZoneRange]) -> ZoneRange:
     """find_usable_zone_for_movable(): the highest zone type that is not empty; Movable is cut out of it."""
-    return next(r for r in reversed(ranges) if r.name != MOVABLE and not r.empty)
+    usable = [r for r in ranges if r.name != MOVABLE and not r.empty]
+    if not usable:
+        raise MemblockPanic("no memory lies where a zone could be")
+    return usable[-1]
 
 
 def find_zone_movable_pfns(

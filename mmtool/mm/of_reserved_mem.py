@@ -13,7 +13,7 @@ from mmtool.mm.cma import CmaArea, min_alignment
 if TYPE_CHECKING:
     from mmtool.firmware.fdt import DeviceTree, ReservedNode
 
-SMP_CACHE_BYTES = 64
+SMP_CACHE_BYTES, WORD = 64, 8
 ANYWHERE = 1 << 64
 
 
@@ -22,7 +22,8 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
     tree = boot.machine.fdt
     assert tree is not None
     nodes = [node for node in tree.reserved if node.status_ok]
-    last = boot.kernel.release.memreserve_comes_last
+    facts = boot.kernel.release
+    last = facts.memreserve_comes_last
     if not last:
         _memreserve(boot, tree)
     fixed = [node for node in nodes if node.ranges]
@@ -30,11 +31,68 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
         for start, end in node.ranges:
             _keep(boot, node, start, end)
     known = [r for node in fixed for r in node.ranges]
+    placed: list[tuple[ReservedNode, int, int]] = []
     for node in nodes:
-        if not node.ranges and node.size:
-            _place(boot, node, known)
+        if not node.ranges and node.size and (found := _place(boot, node, known)):
+            placed.append((node, *found))
+            if facts.reserved_mem_array_is_sized:
+                _init_node(boot, *placed[-1])
+    boot.reserved_mem = len(fixed) + len(placed)
     if last:
         _memreserve(boot, tree)
+    if not facts.reserved_mem_array_is_sized:
+        everything = [(node, *node.ranges[0]) for node in fixed] + placed
+        for node, start, end in sorted(everything, key=lambda each: each[1]):
+            _init_node(boot, node, start, end)
+
+
+def fdt_scan_reserved_mem_reg_nodes(boot: Boot) -> None:
+    """fdt_scan_reserved_mem_reg_nodes(), from 6.12 on: room for a list of all regions, then those with an address."""
+    tree = boot.machine.fdt
+    assert tree is not None
+    if not tree.has_reserved_memory:
+        boot.log.info("OF: reserved mem: Reserved memory: No reserved-memory node in the DT")
+        return
+    if boot.reserved_mem:
+        words = 6 if boot.kernel.release.reserved_mem_keeps_its_node else 5
+        boot.memblock.alloc(boot.reserved_mem * words * WORD, SMP_CACHE_BYTES, owner="list of /reserved-memory")
+    for node in tree.reserved:
+        if node.status_ok and node.ranges:
+            _init_node(boot, node, *node.ranges[0])
+
+
+def _init_node(boot: Boot, node: ReservedNode, start: int, end: int) -> None:
+    """fdt_init_reserved_mem_node(): whoever knows the node's compatible takes it, such as CMA, and its lines."""
+    size, failed = end - start, False
+    if "shared-dma-pool" in node.compatible:
+        if node.reusable and not node.no_map:
+            failed = not (boot.kernel.enabled("DMA_CMA") and _rmem_cma_setup(boot, node, start, size))
+        elif node.reusable:
+            failed = True
+        else:
+            at = f"{start:#018x}, size {size >> 20} MiB"
+            boot.log.info(f"Reserved memory: created DMA memory pool at {at}")
+        if not failed:
+            boot.log.info(f"OF: reserved mem: initialized node {node.name}, compatible id shared-dma-pool")
+    if failed and boot.kernel.release.reserved_mem_prints_ranges:
+        boot.log.info(f"OF: reserved mem: node {node.name} compatible matching fail")
+    elif boot.kernel.release.reserved_mem_prints_ranges:
+        words = f"{'nomap' if node.no_map else 'map'} {'reusable' if node.reusable else 'non-reusable'} {node.name}"
+        boot.log.info(f"OF: reserved mem: {start:#018x}..{end - 1:#018x} ({size >> 10} KiB) {words}")
+
+
+def _rmem_cma_setup(boot: Boot, node: ReservedNode, start: int, size: int) -> bool:
+    """rmem_cma_setup(): the region is a CMA area, unless cma= is to make the default one or it is not aligned."""
+    if boot.cmdline.has("cma") and node.cma_default:
+        boot.log.info(f"Reserved memory: bypass {node.name} node, using cmdline CMA params instead")
+        return False
+    align = min_alignment(boot.kernel, boot.memblock.page_size)
+    if start % align or size % align:
+        boot.log.err("Reserved memory: incorrect alignment of CMA region")
+        return False
+    boot.cma_areas.append(CmaArea(node.name, ((start, size),), default=node.cma_default))
+    boot.log.info(f"Reserved memory: created CMA memory pool at {start:#018x}, size {size >> 20} MiB")
+    return True
 
 
 def _memreserve(boot: Boot, tree: DeviceTree) -> None:
@@ -51,8 +109,8 @@ def _keep(boot: Boot, node: ReservedNode, start: int, end: int) -> None:
         mb.reserve(start, end - start, owner=f"reserved-memory {node.name}")
 
 
-def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> None:
-    """__reserved_mem_alloc_size(): the first of alloc-ranges that has room; the message if there is none."""
+def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """__reserved_mem_alloc_size(): [start, end) in the first of alloc-ranges that has room; the message without any."""
     mb, kernel = boot.memblock, boot.kernel
     size, align = node.size or 0, node.alignment or SMP_CACHE_BYTES
     pool = "shared-dma-pool" in node.compatible and node.reusable and not node.no_map and kernel.enabled("CMA")
@@ -65,10 +123,9 @@ def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> None
             break
     if not base:
         boot.log.info(f"OF: reserved mem: failed to allocate memory for node '{node.name}'")
-        return
+        return None
     known.append((base, base + size))
-    if pool and node.cma_default:
-        boot.cma_areas.append(CmaArea(node.name, ((base, size),), default=True))
+    return base, base + size
 
 
 def _find(

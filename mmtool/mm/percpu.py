@@ -1,4 +1,4 @@
-"""The first chunk of per-CPU memory: mm/percpu.c, arch/x86/kernel/setup_percpu.c. Bytes."""
+"""The first chunk of per-CPU memory: mm/percpu.c, arch/x86/kernel/setup_percpu.c, drivers/base/arch_numa.c. Bytes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from mmtool.init.boot import Boot
 
-PAGE_SIZE = 4096
 SMP_CACHE_BYTES = 64
-MAX_DMA_ADDRESS = 16 << 20
+X86_MAX_DMA_ADDRESS = 16 << 20
 MODULE_RESERVE = 8 << 10
 DYNAMIC_RESERVE_64, DYNAMIC_RESERVE_32 = 28 << 10, 20 << 10
 MIN_UNIT_SIZE = 32 << 10
@@ -40,20 +39,20 @@ class AllocInfo:
 
 
 def build_alloc_info(
-    static: int, reserved: int, dyn: int, atom: int, cpus_of: list[tuple[int | None, int]]
+    static: int, reserved: int, dyn: int, atom: int, cpus_of: list[tuple[int | None, int]], page: int = 4096
 ) -> AllocInfo:
     """pcpu_build_alloc_info(): how large a unit is and how many share an allocation.
 
     `cpus_of` is (node, number of CPUs) for every group of CPUs at local distance. The units of an allocation are
-    as many as fit without wasting more than a third of a unit for every possible CPU.
+    as many as fit without wasting more than a third of a unit for every possible CPU. `page` is the page's size.
     """
-    size_sum = _up(static + reserved + dyn, PAGE_SIZE)
+    size_sum = _up(static + reserved + dyn, page)
     alloc = _up(max(size_sum, MIN_UNIT_SIZE), atom)
     upa = alloc // max(size_sum, MIN_UNIT_SIZE)
     total = sum(count for _, count in cpus_of)
     best, last_allocs = 1, None
     for units in range(upa, 0, -1):
-        if alloc % units or (alloc // units) % PAGE_SIZE:
+        if alloc % units or (alloc // units) % page:
             continue
         allocs = sum(-(-count // units) for _, count in cpus_of)
         wasted = allocs * units - total
@@ -72,26 +71,34 @@ def setup_per_cpu_areas(boot: Boot) -> None:
     static = k.profile.sizes["percpu_static"]
     reserved = MODULE_RESERVE if k.is_64bit else 0
     dyn = DYNAMIC_RESERVE_64 if k.is_64bit else DYNAMIC_RESERVE_32 + MODULE_RESERVE
-    info = build_alloc_info(static, reserved, dyn, 2 << 20 if k.is_64bit else PAGE_SIZE, boot.cpus_by_node())
+    page = boot.memblock.page_size
+    info = build_alloc_info(static, reserved, dyn, _atom(boot), boot.cpus_by_node(), page)
     _embed_first_chunk(boot, info)
-    _cpumasks(boot)
+    if k.arch != "arm64":
+        _cpumasks(boot)
+
+
+def _atom(boot: Boot) -> int:
+    """atom_size: what units are allocated in multiples of; large pages on x86-64."""
+    return 2 << 20 if boot.kernel.arch == "x86_64" else boot.memblock.page_size
 
 
 def _embed_first_chunk(boot: Boot, info: AllocInfo) -> None:
     """pcpu_embed_first_chunk(): one area a group; what a unit does not use, and unused units, go back at once."""
-    mb, k = boot.memblock, boot.kernel
+    mb, page, atom = boot.memblock, boot.memblock.page_size, _atom(boot)
+    # arm64's MAX_DMA_ADDRESS is where memory begins, which asks for nothing.
+    goal = X86_MAX_DMA_ADDRESS if boot.kernel.arch != "arm64" else 0
     units = sum(n for _, _, n in info.groups)
-    describing = _up(ALLOC_INFO_SIZE + GROUP_INFO_SIZE * len(info.groups) + 4 * units, PAGE_SIZE)
-    alloc_info = mb.alloc(describing, PAGE_SIZE, owner=OWNER)
-    areas = mb.alloc(_up(8 * len(info.groups), PAGE_SIZE), SMP_CACHE_BYTES, owner=OWNER)
-    atom = 2 << 20 if k.is_64bit else PAGE_SIZE
+    describing = _up(ALLOC_INFO_SIZE + GROUP_INFO_SIZE * len(info.groups) + 4 * units, page)
+    alloc_info = mb.alloc(describing, page, owner=OWNER)
+    areas = mb.alloc(_up(8 * len(info.groups), page), SMP_CACHE_BYTES, owner=OWNER)
     bases: list[tuple[int, int, int]] = []
     for nid, count, nr_units in info.groups:
         size = nr_units * info.unit_size
         if nid is None:
-            base = mb.alloc_from(size, atom, MAX_DMA_ADDRESS, owner=OWNER)
+            base = mb.alloc_from(size, atom, goal, owner=OWNER)
         else:
-            base = mb.alloc_try_nid(size, atom, MAX_DMA_ADDRESS, 0, nid, owner=OWNER)
+            base = mb.alloc_try_nid(size, atom, goal, 0, nid, owner=OWNER)
         if base is not None:
             bases.append((base, count, nr_units))
     for base, count, nr_units in bases:
@@ -100,14 +107,14 @@ def _embed_first_chunk(boot: Boot, info: AllocInfo) -> None:
             if used < info.unit_size:
                 mb.phys_free(base + unit * info.unit_size + used, info.unit_size - used)
     boot.log.info(
-        f"percpu: Embedded {info.size_sum // PAGE_SIZE} pages/cpu s{info.static_size} "
+        f"percpu: Embedded {info.size_sum // page} pages/cpu s{info.static_size} "
         f"r{info.reserved_size} d{info.dyn_size} u{info.unit_size}"
     )
     _setup_first_chunk(boot, info, min((b for b, _, _ in bases), default=0))
     if alloc_info is not None:
         mb.phys_free(alloc_info, describing)
     if areas is not None:
-        mb.phys_free(areas, _up(8 * len(info.groups), PAGE_SIZE))
+        mb.phys_free(areas, _up(8 * len(info.groups), page))
 
 
 def _setup_first_chunk(boot: Boot, info: AllocInfo, base: int) -> None:
@@ -130,8 +137,9 @@ def _alloc_first_chunk(boot: Boot, start: int, size: int) -> None:
     """pcpu_alloc_first_chunk(): the chunk of [start, start + size), its two bitmaps and its blocks."""
     word = 8 if boot.kernel.is_64bit else 4
     bits = 8 * word
-    region = _up(start % PAGE_SIZE + size, PAGE_SIZE)
-    pages, slots = region // PAGE_SIZE, region // MIN_ALLOC_SIZE
+    page = boot.memblock.page_size
+    region = _up(start % page + size, page)
+    pages, slots = region // page, region // MIN_ALLOC_SIZE
     chunk = boot.kernel.profile.sizes["pcpu_chunk"] + -(-pages // bits) * word
     for amount in (chunk, -(-slots // bits) * word, -(-(slots + 1) // bits) * word, pages * BLOCK_MD_SIZE):
         boot.memblock.alloc(amount, SMP_CACHE_BYTES, owner=OWNER)

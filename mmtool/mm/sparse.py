@@ -1,19 +1,14 @@
-"""The memory map of sections: mm/sparse.c and mm/sparse-vmemmap.c. Bytes; section and page frame numbers say so."""
+"""The memory map of sections: mm/sparse.c. Bytes; section and page frame numbers say so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, MEMBLOCK_ALLOC_NOLEAKTRACE
+from mmtool.mm.sparse_vmemmap import VMEMMAP, Vmemmap
 
-PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SMP_CACHE_BYTES = 64
-MAX_DMA_ADDRESS = 16 << 20
-PMD_SIZE = 2 << 20
-PMD_SHIFT, PUD_SHIFT, P4D_SHIFT = 21, 30, 39
-VMEMMAP = "struct pages"
 
 
 def sections_of(boot: Boot) -> list[tuple[int, int, int]]:
@@ -21,7 +16,7 @@ def sections_of(boot: Boot) -> list[tuple[int, int, int]]:
 
     A section belongs to the first node that has memory in it.
     """
-    shift = boot.kernel.section_size_bits - PAGE_SHIFT
+    shift = boot.kernel.section_size_bits - boot.kernel.page_shift
     mb = boot.memblock
     runs: list[tuple[int, int, int]] = []
     covered = 0
@@ -37,10 +32,9 @@ def sections_of(boot: Boot) -> list[tuple[int, int, int]]:
     return runs
 
 
-def section_roots(kernel: Kernel, levels: int) -> tuple[int, int]:
+def section_roots(kernel: Kernel, physmem_bits: int) -> tuple[int, int]:
     """(sections a root, roots) of the two-level table of SPARSEMEM_EXTREME; one root fills a page."""
-    per_root = PAGE_SIZE // kernel.profile.sizes["mem_section"]
-    physmem_bits = 52 if kernel.enabled("X86_5LEVEL") or kernel.release.five_levels_always else 46
+    per_root = (1 << kernel.page_shift) // kernel.profile.sizes["mem_section"]
     sections = 1 << (physmem_bits - kernel.section_size_bits)
     return per_root, -(-sections // per_root)
 
@@ -48,54 +42,30 @@ def section_roots(kernel: Kernel, levels: int) -> tuple[int, int]:
 def memblocks_present(boot: Boot) -> None:
     """memory_present(): the table of section roots, then a root for every stretch of sections that holds memory."""
     mb = boot.memblock
-    per_root, roots = section_roots(boot.kernel, boot.levels)
+    page = mb.page_size
+    per_root, roots = section_roots(boot.kernel, boot.physmem_bits)
     mb.alloc(roots * 8, SMP_CACHE_BYTES, owner="section roots")
-    made: set[int] = set()
+    made = 0
     for first, last, nid in sections_of(boot):
-        for root in range(first // per_root, (last - 1) // per_root + 1):
-            if root not in made:
-                made.add(root)
-                mb.alloc_node(PAGE_SIZE, SMP_CACHE_BYTES, nid, owner="section table")
-
-
-class _Vmemmap:
-    """vmemmap_populate_hugepages(): struct pages in 2 MiB pages, and the page tables that map them, of one boot."""
-
-    def __init__(self, boot: Boot) -> None:
-        self.boot, self.mb = boot, boot.memblock
-        self.limit = (
-            MEMBLOCK_ALLOC_NOLEAKTRACE if boot.kernel.release.vmemmap_not_leak_traced else MEMBLOCK_ALLOC_ACCESSIBLE
-        )
-        self.struct_page = boot.kernel.profile.sizes["struct_page"]
-        self.tables: set[tuple[int, int]] = set()
-
-    def block(self, size: int, nid: int, owner: str) -> int | None:
-        """vmemmap_alloc_block(): from the node where possible, never below 16 MiB."""
-        return self.mb.alloc_try_nid_raw(size, size, MAX_DMA_ADDRESS, self.limit, nid, owner=owner)
-
-    def map_tables(self, offset: int, nid: int) -> None:
-        """Page tables for the 2 MiB of the map at `offset` from its start, as far as they are not there."""
-        shifts = (48, P4D_SHIFT, PUD_SHIFT) if self.boot.levels == 5 else (P4D_SHIFT, PUD_SHIFT)
-        for shift in shifts:
-            if (shift, offset >> shift) not in self.tables:
-                self.tables.add((shift, offset >> shift))
-                self.block(PAGE_SIZE, nid, "page tables of struct pages")
-
-    def pages_of(self, first: int, last: int) -> Iterator[int]:
-        """Offsets of the 2 MiB pages that hold the struct pages of sections [first, last)."""
-        per_section = self.struct_page << (self.boot.kernel.section_size_bits - PAGE_SHIFT)
-        yield from range(first * per_section // PMD_SIZE * PMD_SIZE, last * per_section, PMD_SIZE)
+        after = (last - 1) // per_root + 1
+        count = after - max(first // per_root, made)
+        mb.repeat(
+            count, page, partial(mb.alloc_node, page, SMP_CACHE_BYTES, nid, owner="section table"),
+            0, mb.current_limit, owner="section table",
+        )  # fmt: skip
+        made = max(made, after)
 
 
 def _map_bytes(kernel: Kernel) -> int:
-    """section_map_size(): the struct pages of a section, in whole 2 MiB pages."""
-    size = kernel.profile.sizes["struct_page"] << (kernel.section_size_bits - PAGE_SHIFT)
-    return -(-size // PMD_SIZE) * PMD_SIZE
+    """section_map_size(): the struct pages of a section, in whole blocks that a PMD maps."""
+    pmd_size = 1 << kernel.page_shift + kernel.page_shift - 3
+    size = kernel.profile.sizes["struct_page"] << (kernel.section_size_bits - kernel.page_shift)
+    return -(-size // pmd_size) * pmd_size
 
 
 def mem_section_usage_size(kernel: Kernel) -> int:
     """mem_section_usage_size(): the record and the flags of a section's pageblocks, in whole words."""
-    blocks = 1 << (kernel.section_size_bits - PAGE_SHIFT - kernel.pageblock_order)
+    blocks = 1 << (kernel.section_size_bits - kernel.page_shift - kernel.pageblock_order)
     flags = blocks * (8 if kernel.release.pageblocks_have_eight_bits else 4)
     return kernel.profile.sizes["mem_section_usage"] + -(-flags // 64) * 8
 
@@ -103,7 +73,7 @@ def mem_section_usage_size(kernel: Kernel) -> int:
 def sparse_init(boot: Boot) -> None:
     """sparse_init(): node by node, the usage maps and the struct pages of its sections."""
     memblocks_present(boot)
-    vmemmap = _Vmemmap(boot)
+    vmemmap = Vmemmap(boot)
     node: list[tuple[int, int]] = []
     current = None
     for first, last, nid in [*sections_of(boot), (0, 0, None)]:
@@ -115,37 +85,24 @@ def sparse_init(boot: Boot) -> None:
             node.append((first, last))
 
 
-def _sparse_init_nid(boot: Boot, vmemmap: _Vmemmap, nid: int, runs: list[tuple[int, int]]) -> None:
+def _sparse_init_nid(boot: Boot, vmemmap: Vmemmap, nid: int, runs: list[tuple[int, int]]) -> None:
     """sparse_init_nid(): the sections of one stretch of a node, `runs` of (first, one past the last)."""
     count = sum(last - first for first, last in runs)
     _alloc_usage(boot, nid, count * mem_section_usage_size(boot.kernel))
-    if boot.kernel.release.vmemmap_allocates_page_by_page:
-        for first, last in runs:
-            for offset in vmemmap.pages_of(first, last):
-                vmemmap.map_tables(offset, nid)
-                vmemmap.block(PMD_SIZE, nid, VMEMMAP)
-        return
-    size = _map_bytes(boot.kernel)
-    mb = boot.memblock
-    buffer = mb.alloc_exact_nid_raw(count * size, size, MAX_DMA_ADDRESS, vmemmap.limit, nid, owner=VMEMMAP)
+    mb, size = boot.memblock, _map_bytes(boot.kernel)
+    buffer = None
+    if not boot.kernel.release.vmemmap_allocates_page_by_page:
+        buffer = mb.alloc_exact_nid_raw(count * size, size, vmemmap.goal, vmemmap.limit, nid, owner=VMEMMAP)
+    used = 0
     for first, last in runs:
-        _map_from_buffer(boot, vmemmap, nid, first, last, buffered=buffer is not None)
-
-
-def _map_from_buffer(boot: Boot, vmemmap: _Vmemmap, nid: int, first: int, last: int, *, buffered: bool) -> None:
-    """The struct pages of sections [first, last) in the buffer (or one by one), their tables as they are needed.
-
-    A table serves 1 GiB of struct pages or more, so that only its borders are looked at.
-    """
-    per_section = vmemmap.struct_page << (boot.kernel.section_size_bits - PAGE_SHIFT)
-    start, end = first * per_section, last * per_section
-    at = start
-    while at < end:
-        vmemmap.map_tables(at, nid)
-        at = ((at >> PUD_SHIFT) + 1) << PUD_SHIFT
-    if not buffered:
-        for _ in range(start, end, PMD_SIZE):
-            vmemmap.block(PMD_SIZE, nid, VMEMMAP)
+        if buffer is None:
+            vmemmap.populate(first, last, nid)
+        else:
+            vmemmap.map_tables(*vmemmap.bytes_of(first, last), nid)
+            used += (last - first) * vmemmap.per_section
+    if buffer is not None and used < count * size:
+        # sparse_buffer_fini(): with pages of 16 KiB a PMD maps more than the struct pages of a section.
+        mb.phys_free(buffer + used, count * size - used)
 
 
 def _alloc_usage(boot: Boot, nid: int, size: int) -> None:

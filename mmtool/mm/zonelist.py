@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mmtool.init.log import KernelLog
 from mmtool.kernel.kernel import Kernel
-from mmtool.mm.page_alloc.zone import Pgdat, Zone
+from mmtool.mm.page_alloc.zone import Pgdat
 
 Distance = Callable[[int, int], int]
 
@@ -42,11 +42,13 @@ def build_all_zonelists(
     lists = Zonelists()
     memory = [nid for nid, node in sorted(nodes.items()) if any(z.populated for z in node.zones)]
     load = _NodeLoad(kernel, len(online))
+    # build_zonerefs_node(): the zones that hold pages, highest first.
+    down = {nid: [(nid, z.name) for z in reversed(node.zones) if z.populated] for nid, node in nodes.items()}
     for nid in sorted(nodes):
         order = load.order(nid, memory, distance)
         lists.node_order[nid] = order
-        lists.fallback[nid] = [(n, z.name) for n in order for z in _zones_down(nodes[n])]
-        lists.thisnode[nid] = [(nid, z.name) for z in _zones_down(nodes[nid])]
+        lists.fallback[nid] = [ref for n in order for ref in down[n]]
+        lists.thisnode[nid] = down[nid]
         if kernel.release.zonelist_prints_fallback and kernel.enabled("NUMA"):
             log.info(f"Fallback order for Node {nid}: " + "".join(f"{n} " for n in order))
     everything = [z for node in nodes.values() for z in node.zones]
@@ -59,11 +61,6 @@ def build_all_zonelists(
     if kernel.enabled("NUMA"):
         log.info(f"Policy zone: {lists.policy_zone}")
     return lists
-
-
-def _zones_down(node: Pgdat) -> list[Zone]:
-    """build_zonerefs_node(): the zones that hold pages, highest first."""
-    return [z for z in reversed(node.zones) if z.populated]
 
 
 class _NodeLoad:
@@ -79,11 +76,9 @@ class _NodeLoad:
         skip_local = self.kernel.release.zonelist_skips_memoryless and local not in memory
         order = [] if skip_local else [local]
         previous = local
-        rest = [n for n in memory if n != local]
         load = self.nr_online - len(order)
-        while rest:
-            best = min(rest, key=lambda n: self._value(local, n, distance))
-            rest.remove(best)
+        # No load of a node that is still to come changes on the way, so that one sorting finds the best each time.
+        for best in sorted((n for n in memory if n != local), key=lambda n: self._value(local, n, distance)):
             if distance(local, best) != distance(local, previous):
                 self.load[best] = self.load.get(best, 0) + 1 if counts_up else load
             order.append(best)

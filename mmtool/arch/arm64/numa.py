@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mmtool.init.boot import Boot
 from mmtool.mm.numa_memblks import NumaError, NumaInfo, cleanup_meminfo, register_meminfo
 
 SMP_CACHE_BYTES = 64
+DISTANCES = "NUMA distances"
 
 
 def arch_numa_init(boot: Boot) -> None:
     """arch_numa_init(): the device tree's nodes where it has some, else one node for everything."""
     off = any((value or "").startswith("off") for value in boot.cmdline.all("numa"))
-    if off or not _of_numa_init(boot):
-        _dummy_numa_init(boot, off)
+    if off or not _with_distances(boot, _of_numa_init):
+        _with_distances(boot, lambda b: _dummy_numa_init(b, off))
     for nid in sorted(boot.numa.nodes_parsed):
         _alloc_node_data(boot, nid)
+    if boot.kernel.cpumask_offstack:
+        size = -(-boot.kernel.number("NR_CPUS", 1) // 64) * 8
+        for _ in range(max(boot.numa.nodes_parsed) + 1):
+            boot.memblock.alloc(size, SMP_CACHE_BYTES, owner="CPU masks")
     boot.possible_nodes = set(boot.numa.nodes_parsed)
     boot.online_nodes = set(boot.numa.nodes_parsed)
+
+
+def _with_distances(boot: Boot, init: Callable[[Boot], bool]) -> bool:
+    """numa_init(): up to 6.11 with a table of distances for all nodes there may be, which goes back where `init` fails.
+
+    Later there is one from the first distance on, see _of_numa_init().
+    """
+    mb = boot.memblock
+    if not boot.kernel.release.numa_distances_before_nodes:
+        return init(boot)
+    size = mb.max_numnodes**2
+    table = mb.alloc(size, mb.page_size, owner=DISTANCES)
+    done = init(boot)
+    if not done and table is not None:
+        mb.phys_free(table, size)
+    return done
 
 
 def _of_numa_init(boot: Boot) -> bool:
@@ -37,12 +60,23 @@ def _of_numa_init(boot: Boot) -> bool:
     boot.numa.cpu_nodes = {number: nid or 0 for number, nid in enumerate(cpus)}
     for (a, b), value in tree.distance_map.items():
         boot.numa.set_distance(a, b, value, boot.log)
-    return _register(boot)
+    if not tree.distance_map or facts.numa_distances_before_nodes:
+        return _register(boot)
+    mb, size = boot.memblock, (max(boot.numa.nodes_parsed) + 1) ** 2
+    table = mb.alloc(size, mb.page_size, owner=DISTANCES)
+    done = _register(boot)
+    if not done and table is not None:
+        mb.phys_free(table, size)
+    return done
 
 
 def _register(boot: Boot) -> bool:
     """Give memblock's memory its nodes; False where the kernel rejects them."""
     mb = boot.memblock
+    if not boot.kernel.release.arch_numa_has_memblks:
+        for block in boot.numa.meminfo:
+            mb.set_node(block.start, block.end - block.start, mb.memory, block.nid)
+        return all(mb.valid_node(region.nid) for region in mb.memory.regions)
     try:
         cleanup_meminfo(boot.numa.meminfo, mb, boot.kernel, boot.max_pfn, boot.log)
     except NumaError:
@@ -51,7 +85,7 @@ def _register(boot: Boot) -> bool:
     return all(mb.valid_node(region.nid) for region in mb.memory.regions)
 
 
-def _dummy_numa_init(boot: Boot, off: bool) -> None:
+def _dummy_numa_init(boot: Boot, off: bool) -> bool:
     """dummy_numa_init(): node 0 has everything between the first and the last byte of memory."""
     start, end = boot.memblock.start_of_DRAM(), boot.memblock.end_of_DRAM() or 0
     if off:
@@ -59,7 +93,7 @@ def _dummy_numa_init(boot: Boot, off: bool) -> None:
     boot.log.info(f"NUMA: Faking a node at [mem {start:#018x}-{end - 1:#018x}]")
     boot.numa = NumaInfo(nodes_parsed={0})
     boot.numa.add_memblk(0, start, end, boot.log)
-    _register(boot)
+    return _register(boot)
 
 
 def _alloc_node_data(boot: Boot, nid: int) -> None:

@@ -5,22 +5,35 @@ Each function is one step, bears the kernel's name for it and changes the `Boot`
 
 from __future__ import annotations
 
+from mmtool.arch.arm64.mmu import paging_init, vmemmap_layout
 from mmtool.arch.arm64.numa import arch_numa_init
+from mmtool.arch.arm64.processor import pa_bits
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
+from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.cma import dma_contiguous_reserve, dma_numa_cma_reserve
+from mmtool.mm.crash_reserve import reserve_crashkernel_arm64
+from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
+from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
 from mmtool.mm.memblock import MEMBLOCK_NOMAP
+from mmtool.mm.memblock.dump import dump_lines
+from mmtool.mm.memblock.reserve_mem import reserve_mem
 from mmtool.mm.mm_init import MOVABLE, free_area_init, movable_wish
+from mmtool.mm.of_fdt import unflatten_device_tree
 from mmtool.mm.of_reserved_mem import early_init_fdt_scan_reserved_mem
 from mmtool.mm.page_alloc.handover import memblock_free_all
-from mmtool.mm.system_hash import calc_nr_kernel_pages
-from mmtool.mm.zonelist import build_all_zonelists
+from mmtool.mm.percpu import setup_per_cpu_areas
+from mmtool.mm.sparse import sparse_init
+from mmtool.mm.swiotlb import swiotlb_init_arm64
+from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init_early
 from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32
 SZ_2M = 2 << 20
+SMP_CACHE_BYTES = 64
 CACHED = {"WB", "WT", "WC"}
 """Attributes of which memory has one (is_memory())."""
 USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data", "Conventional", "Persistent"}
@@ -29,20 +42,47 @@ USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data"
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
+    facts = kernel.release
+    sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
+    area: list[Step] = [("free_area_init", zone_sizes_init), ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
+    huge_cma: list[Step] = [("hugetlb_cma_reserve", hugetlb_cma_reserve)]
+    huge: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
+    pernuma: list[Step] = [("dma_pernuma_cma_reserve", dma_numa_cma_reserve)] if not facts.numa_cma_with_default else []
+    late_zones = facts.zones_after_setup_arch
     return [
+        ("kernel image", kernel_image),
         ("setup_machine_fdt", setup_machine_fdt),
         ("efi_init", efi_init),
         ("firmware map", firmware_map),
         ("arm64_memblock_init", arm64_memblock_init),
         ("early_init_fdt_scan_reserved_mem", early_init_fdt_scan_reserved_mem),
         ("paging_init", paging_init),
+        ("unflatten_device_tree", unflatten_device_tree),
         ("arch_numa_init", arch_numa_init),
-        ("free_area_init", zone_sizes_init),
-        ("calc_nr_kernel_pages", calc_nr_kernel_pages),
+        *([] if late_zones else [*huge_cma, *pernuma, *sparse, *area]),
+        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, dma_phys_limit(boot))),
+        ("reserve_crashkernel", crashkernel),
+        ("memblock_dump_all", memblock_dump_all),
+        ("request_standard_resources", request_standard_resources),
+        *([*area, *huge_cma, *huge, *sparse] if late_zones else []),
+        ("setup_command_line", setup_command_line),
+        *(huge if not late_zones else []),
+        ("setup_per_cpu_areas", setup_per_cpu_areas),
         ("build_all_zonelists", zonelists),
+        ("hugetlb_setup", hugetlb_setup),
+        ("reserve_mem", reserve_mem),
+        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
+        ("vfs_caches_init_early", vfs_caches_init_early),
+        ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
         ("mem_init", mem_init),
         *late.steps(kernel),
     ]
+
+
+def kernel_image(boot: Boot) -> None:
+    """Where the image lies, if that is known: /proc/iomem's "Kernel code" leaves its head out where the kernel does."""
+    if boot.kernel_base is not None and boot.kernel.release.arm64_head_is_not_text:
+        boot.kernel_base -= boot.kernel.profile.image.get("stext", 0)
 
 
 def setup_machine_fdt(boot: Boot) -> None:
@@ -102,7 +142,8 @@ def arm64_memblock_init(boot: Boot) -> None:
     """arm64_memblock_init(): what cannot be addressed or is kept out by mem= goes; the image and the initrd stay."""
     mb, kernel = boot.memblock, boot.kernel
     page, top = mb.page_size, 1 << 64
-    mb.remove(1 << kernel.number("ARM64_PA_BITS", 48), top - 1)
+    boot.physmem_bits = pa_bits(boot)
+    mb.remove(1 << boot.physmem_bits, top - 1)
     if not mb.memory.total_size:
         raise InputError(boot.machine.origin, "/memory", "no whole page of memory can be addressed")
     image = kernel.profile.image.get("end", 0)
@@ -118,13 +159,10 @@ def arm64_memblock_init(boot: Boot) -> None:
         mb.clear_nomap(start, end - start)
         mb.reserve(start, end - start, owner="initrd")
     if boot.kernel_base is not None and image:
-        mb.reserve(boot.kernel_base, image, owner="kernel image")
-
-
-def paging_init(boot: Boot) -> None:
-    """paging_init(): the end of memory is known, and memblock's lists may grow."""
-    boot.memblock.allow_resize()
-    boot.max_pfn = boot.max_low_pfn = (boot.memblock.end_of_DRAM() or 0) >> boot.kernel.page_shift
+        start = kernel.profile.image["stext"] if kernel.release.arm64_head_is_not_text else 0
+        mb.reserve(boot.kernel_base + start, image - start, owner="kernel image")
+    mb.low_address_limit = dma_phys_limit(boot) - 1
+    boot.vmemmap = vmemmap_layout(boot)
 
 
 def dma_phys_limit(boot: Boot) -> int:
@@ -161,9 +199,22 @@ def zone_sizes_init(boot: Boot) -> None:
     )  # fmt: skip
 
 
-def zonelists(boot: Boot) -> None:
-    """build_all_zonelists() at boot."""
-    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
+def crashkernel(boot: Boot) -> None:
+    """reserve_crashkernel(), later arch_reserve_crashkernel(): below the reach of DMA, then anywhere."""
+    reserve_crashkernel_arm64(boot, dma_phys_limit(boot), pa_bits(boot))
+
+
+def memblock_dump_all(boot: Boot) -> None:
+    """memblock_dump_all(), which prints with memblock=debug."""
+    if boot.cmdline.get("memblock") == "debug":
+        for line in dump_lines(boot.memblock):
+            boot.log.info(line)
+
+
+def request_standard_resources(boot: Boot) -> None:
+    """request_standard_resources(): a resource for every region of memory, in one array."""
+    mb = boot.memblock
+    mb.alloc(boot.kernel.profile.sizes["resource"] * mb.memory.cnt, SMP_CACHE_BYTES, owner="resources")
 
 
 def mem_init(boot: Boot) -> None:

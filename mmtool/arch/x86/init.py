@@ -11,7 +11,6 @@ from mmtool.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE
 from mmtool.mm.mm_init import MOVABLE, free_area_init, log_node, movable_wish
 from mmtool.mm.page_alloc.handover import memblock_free_all
 from mmtool.mm.page_alloc.zone import Pgdat
-from mmtool.mm.zonelist import build_all_zonelists
 
 PAGE_SHIFT = 12
 SMP_CACHE_BYTES = 64
@@ -111,11 +110,6 @@ def alloc_offline_node_data(boot: Boot) -> None:
         for nid in sorted(boot.possible_nodes - set(boot.node_data)):
             size = boot.kernel.profile.sizes["pg_data_t"]
             boot.memblock.alloc(size, SMP_CACHE_BYTES, owner=f"NODE_DATA({nid})")
-
-
-def zonelists(boot: Boot) -> None:
-    """build_all_zonelists() at boot."""
-    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
 
 
 def mem_init(boot: Boot) -> None:

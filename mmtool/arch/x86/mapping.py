@@ -6,7 +6,6 @@ direct map begins; KASLR shifts that by whole GiB, which the model leaves out.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from mmtool.arch.x86.pgtable import cpu_entry_area_tables, fixmap_tables
 from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.mm.memblock import Memblock
+from mmtool.mm.range_set import RangeSet
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 PUD_SHIFT, PGD_SHIFT_4, PGD_SHIFT_5 = 30, 39, 48
@@ -29,103 +29,56 @@ def _up(value: int, size: int) -> int:
     return -(-value // size) * size
 
 
-class RangeSet:
-    """Disjoint ascending ranges of addresses."""
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-
-    def add(self, start: int, end: int) -> None:
-        """Take in [start, end), joining what it touches."""
-        low = bisect_right(self.ends, start - 1)
-        high = bisect_right(self.starts, end)
-        if low < high:
-            start, end = min(start, self.starts[low]), max(end, self.ends[high - 1])
-        self.starts[low:high], self.ends[low:high] = [start], [end]
-
-    def __contains__(self, address: int) -> bool:
-        at = bisect_right(self.starts, address) - 1
-        return at >= 0 and address < self.ends[at]
-
-
 @dataclass
 class PageTables:
     """Which tables of the direct map exist, by the number of the range that one covers.
 
-    `alloc` gives a page for a new one. `levels` of tables above the last (4 or 5 on x86-64). Leaves of 1 GiB
-    and 2 MiB are kept as ranges.
+    `alloc` gives pages for so many new ones. `levels` of tables above the last (4 or 5 on x86-64).
     """
 
     levels: int
     pmd_shift: int
-    alloc: Callable[[], None]
-    p4d: set[int] = field(default_factory=set)
-    pud: set[int] = field(default_factory=set)
-    pmd: set[int] = field(default_factory=set)
-    pte: set[int] = field(default_factory=set)
-    giant: RangeSet = field(default_factory=RangeSet)
-    large: RangeSet = field(default_factory=RangeSet)
+    alloc: Callable[[int], None]
+    p4d: RangeSet = field(default_factory=RangeSet)
+    pud: RangeSet = field(default_factory=RangeSet)
+    pmd: RangeSet = field(default_factory=RangeSet)
+    pte: RangeSet = field(default_factory=RangeSet)
 
-    def _ensure(self, tables: set[int], number: int) -> None:
-        if number not in tables:
-            self.alloc()
-            tables.add(number)
+    def _ensure(self, tables: RangeSet, first: int, after: int) -> None:
+        missing = tables.missing(first, after)
+        if missing:
+            self.alloc(missing)
+            tables.add(first, after)
 
     def map(self, start: int, end: int, use_1g: bool, use_2m: bool) -> int:
         """kernel_physical_mapping_init(): map [start, end), with pages as large as allowed; the end of what is mapped.
 
-        A page that was begun is mapped to its end, so that the result may lie above `end`.
+        A page that was begun is mapped to its end, so that the result may lie above `end`. A leaf of 1 GiB or 2 MiB
+        is only used where no table is there yet.
         """
-        last = end
         if self.levels < 4:
             return self._map_pmds(start, end, use_2m)
-        at = start
-        while at < end:
-            if self.levels == 5:
-                self._ensure(self.p4d, at >> PGD_SHIFT_5)
-            self._ensure(self.pud, at >> PGD_SHIFT_4)
-            stop = min(end, ((at >> PGD_SHIFT_4) + 1) << PGD_SHIFT_4)
-            last = self._map_puds(at, stop, use_1g, use_2m)
-            at = stop
-        return last
-
-    def _map_puds(self, start: int, end: int, use_1g: bool, use_2m: bool) -> int:
-        """phys_pud_init(): 1 GiB leaves where they are allowed and no table is there yet."""
-        if use_1g and not any(start >> PUD_SHIFT <= n <= (end - 1) >> PUD_SHIFT for n in self.pmd):
-            self.giant.add(_down(start, SIZE_1G), _up(end, SIZE_1G))
-            return _up(end, SIZE_1G)
-        last, at = end, start
-        while at < end:
-            stop = min(end, _down(at, SIZE_1G) + SIZE_1G)
-            number = at >> PUD_SHIFT
-            if number not in self.pmd and use_1g:
-                self.giant.add(_down(at, SIZE_1G), _up(stop, SIZE_1G))
-                last = _up(stop, SIZE_1G)
+        if self.levels == 5:
+            self._ensure(self.p4d, start >> PGD_SHIFT_5, _up(end, 1 << PGD_SHIFT_5) >> PGD_SHIFT_5)
+        self._ensure(self.pud, start >> PGD_SHIFT_4, _up(end, 1 << PGD_SHIFT_4) >> PGD_SHIFT_4)
+        last = end
+        for first, after, there in list(self.pmd.pieces(start >> PUD_SHIFT, _up(end, SIZE_1G) >> PUD_SHIFT)):
+            if use_1g and not there:
+                last = after << PUD_SHIFT
             else:
-                self._ensure(self.pmd, number)
-                last = self._map_pmds(at, stop, use_2m)
-            at = stop
+                self._ensure(self.pmd, first, after)
+                last = self._map_pmds(max(start, first << PUD_SHIFT), min(end, after << PUD_SHIFT), use_2m)
         return last
 
     def _map_pmds(self, start: int, end: int, use_2m: bool) -> int:
-        """phys_pmd_init(): large leaves where allowed and no table is there yet, else a table of 4 KiB pages."""
-        size = 1 << self.pmd_shift
-        first, after = start >> self.pmd_shift, _up(end, size) >> self.pmd_shift
-        if use_2m and not any(first <= n < after for n in self.pte):
-            self.large.add(first << self.pmd_shift, after << self.pmd_shift)
-            return after << self.pmd_shift
-        last, at = end, start
-        while at < end:
-            stop = min(end, _down(at, size) + size)
-            number = at >> self.pmd_shift
-            if number not in self.pte and use_2m:
-                self.large.add(_down(at, size), _up(stop, size))
-                last = _up(stop, size)
+        """phys_pmd_init(): large leaves, else tables of 4 KiB pages."""
+        shift, last = self.pmd_shift, end
+        for first, after, there in list(self.pte.pieces(start >> shift, _up(end, 1 << shift) >> shift)):
+            if use_2m and not there:
+                last = after << shift
             else:
-                self._ensure(self.pte, number)
-                last = _up(stop, PAGE_SIZE)
-            at = stop
+                self._ensure(self.pte, first, after)
+                last = _up(min(end, after << shift), PAGE_SIZE)
         return last
 
 
@@ -217,24 +170,28 @@ class DirectMapping:
         large = SIZE_2M if k.is_64bit or k.enabled("X86_PAE") else 4 << 20
         self.pmd_size = large
         levels = (5 if has_la57(boot) else 4) if k.is_64bit else 2
-        self.tables = PageTables(levels, large.bit_length() - 1, self._alloc_low_page)
+        self.tables = PageTables(levels, large.bit_length() - 1, self._alloc_low_pages)
         if not k.is_64bit:
             # The boot page tables cover the start of the direct map as far as head_32.S went.
-            self.tables.pte.update(range(boot.head_mapped >> self.tables.pmd_shift))
+            self.tables.pte.add(0, boot.head_mapped >> self.tables.pmd_shift)
         self.pgt_buf_end = boot.pgt_buf_start
         self.pgt_buf_top = boot.pgt_buf_start + early_pgt_buf_pages(boot) * PAGE_SIZE
         self.can_use_brk = True
         self.min_mapped = self.max_mapped = 0
 
-    def _alloc_low_page(self) -> None:
-        """alloc_low_pages(): from the brk area while there is some, else out of memory mapped so far."""
-        if self.can_use_brk and self.pgt_buf_end < self.pgt_buf_top:
-            self.pgt_buf_end += PAGE_SIZE
-            return
-        if self.min_mapped < self.max_mapped:
-            self.mb.phys_alloc_range(
-                PAGE_SIZE, PAGE_SIZE, self.min_mapped, self.max_mapped, owner="direct-map page tables"
-            )
+    def _alloc_low_pages(self, count: int) -> None:
+        """alloc_low_pages(), one by one: from the brk area while there is some, else out of memory mapped so far."""
+        if self.can_use_brk:
+            there = min(count, (self.pgt_buf_top - self.pgt_buf_end) // PAGE_SIZE)
+            self.pgt_buf_end += there * PAGE_SIZE
+            count -= there
+        low, high = self.min_mapped, self.max_mapped
+        if low < high:
+            owner = "direct-map page tables"
+            self.mb.repeat(
+                count, PAGE_SIZE, lambda: self.mb.phys_alloc_range(PAGE_SIZE, PAGE_SIZE, low, high, owner=owner),
+                low, high, owner=owner,
+            )  # fmt: skip
 
     def _init_memory_mapping(self, start: int, end: int) -> None:
         k = self.boot.kernel
@@ -314,8 +271,7 @@ class DirectMapping:
             self._top_down(ISA_END, end)
         boot.max_mapped = self.max_mapped
         if not boot.kernel.is_64bit:
-            for _ in range(fixmap_tables(boot.kernel)):
-                self._alloc_low_page()
+            self._alloc_low_pages(fixmap_tables(boot.kernel))
         boot.pgt_buf_left = (self.pgt_buf_top - self.pgt_buf_end) // PAGE_SIZE
 
 

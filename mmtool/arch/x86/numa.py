@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,10 +19,13 @@ from mmtool.mm.numa_memblks import (
     covers_memory,
     register_meminfo,
 )
+from mmtool.units import memparse
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SMP_CACHE_BYTES = 64
 DMA32_END = 1 << 32
+
+_MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
 
 
 def initmem_init(boot: Boot) -> None:
@@ -199,8 +203,16 @@ def _numa_emulation(boot: Boot) -> None:
     info.meminfo = fake
     info.nodes_parsed = {b.nid for b in fake}
     info.emulated = emulation.to_physical
-    explicit = [int(d, 0) for d in distances.split(",") if d]
-    transform_distance(info, info.distance, explicit, boot.log)
+    transform_distance(info, info.distance, _leading_numbers(distances), boot.log)
+
+
+def _leading_numbers(text: str) -> list[int]:
+    """What get_option() takes one after the other as members of a list: numbers that a comma follows."""
+    numbers = []
+    while m := _MEMBER.match(text):
+        numbers.append(memparse(m[2])[0] * (-1 if m[1] else 1))
+        text = text[m.end() :]
+    return numbers
 
 
 def _hole_bytes(boot: Boot, start: int, end: int) -> int:

@@ -15,7 +15,6 @@ from mmtool.arch.x86.init import (
     mem_init,
     memblock_find_dma_reserve,
     zone_sizes_init,
-    zonelists,
 )
 from mmtool.arch.x86.mapping import early_pgt_buf_pages, init_mem_mapping, setup_cpu_entry_area_ptes
 from mmtool.arch.x86.mtrr import mtrr_trim_uncached_memory
@@ -23,6 +22,7 @@ from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
+from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
@@ -32,16 +32,15 @@ from mmtool.mm.memblock import MemblockPanic
 from mmtool.mm.memblock.reserve_mem import reserve_mem
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
-from mmtool.mm.swiotlb import swiotlb_init
+from mmtool.mm.sparse_vmemmap import VmemmapLayout
+from mmtool.mm.swiotlb import swiotlb_init_x86
 from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init_early
-from mmtool.units import memparse
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SZ_64K, SZ_1M = 64 << 10, 1 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
-LOG_ALIGN, PRB_AVGBITS, PRB_DESC_SIZE, PRINTK_INFO_SIZE = 4, 5, 24, 88
 HPET_NAME_SIZE, IOAPIC_NAME_SIZE = 9, 11
 SMP_CACHE_BYTES = 64
 MEMATTR_HEAD_SIZE = 16
@@ -111,7 +110,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
         ("vfs_caches_init_early", vfs_caches_init_early),
         ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
-        ("swiotlb_init", swiotlb_init),
+        ("swiotlb_init", swiotlb_init_x86),
         ("mem_init", mem_init),
         *late.steps(kernel),
     ]
@@ -256,6 +255,9 @@ def end_of_ram_pfn(boot: Boot) -> None:
     if boot.kernel.is_64bit:
         bits = 52 if has_la57(boot) else 46
         boot.levels = 5 if bits == 52 else 4
+        boot.physmem_bits = 52 if boot.kernel.enabled("X86_5LEVEL") or boot.kernel.release.five_levels_always else 46
+        if boot.levels == 5:
+            boot.vmemmap = VmemmapLayout(2 << 20, (48, 39, 30))
     else:
         bits = 36 if boot.kernel.enabled("X86_PAE") else 32
     boot.max_arch_pfn = 1 << (bits - PAGE_SHIFT)
@@ -375,25 +377,6 @@ def acpi_boot_table_init(boot: Boot) -> None:
             boot.memblock.reserve(table.start, table.end - table.start, owner=f"ACPI {table.signature}")
 
 
-def setup_log_buf(boot: Boot, *, early: bool) -> None:
-    """setup_log_buf(): a larger log buffer, by log_buf_len= or (late) because there are many CPUs."""
-    k = boot.kernel
-    default = 1 << k.number("LOG_BUF_SHIFT", 17)
-    option = boot.cmdline.get("log_buf_len")
-    wish = memparse(option)[0] if option else 0
-    extra = (boot.cpus - 1) << k.number("LOG_CPU_MAX_BUF_SHIFT", 12)
-    if not wish and not early and extra > default // 2:
-        wish = extra + default
-    size = 1 << (wish - 1).bit_length() if wish else 0
-    if size <= default or boot.log_buf_len:
-        return
-    boot.log_buf_len = size
-    boot.memblock.alloc(size, LOG_ALIGN, owner="log buffer")
-    if k.release.log_buffer_has_descriptors:
-        for record in (PRB_DESC_SIZE, PRINTK_INFO_SIZE):
-            boot.memblock.alloc((size >> PRB_AVGBITS) * record, LOG_ALIGN, owner="log buffer")
-
-
 def reserve_initrd(boot: Boot) -> None:
     """reserve_initrd(): an initial RAM disk that the direct map does not reach (i386) moves to where it does."""
     if boot.machine.initrd is None:
@@ -480,12 +463,6 @@ def _register_nosave(boot: Boot, regions: list[tuple[int, int]]) -> None:
         last = end
         first, after = start << PAGE_SHIFT, end << PAGE_SHIFT
         boot.log.info(f"PM: hibernation: Registered nosave memory: [mem {first:#010x}-{after - 1:#010x}]")
-
-
-def setup_command_line(boot: Boot) -> None:
-    """setup_command_line(): a copy to keep and one to take apart."""
-    for _ in range(2):
-        boot.memblock.alloc(len(boot.cmdline_text) + 1, SMP_CACHE_BYTES, owner="command line")
 
 
 def setup_cpu_entry_areas(boot: Boot) -> None:

@@ -78,6 +78,7 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
         memory=memory,
         nested_memory=nested,
         reserved=read_reserved(blob.root, cells, problems),
+        has_reserved_memory=any(node.name == "reserved-memory" for node in blob.root.children),
         chosen=read_chosen(blob.root, cells, problems),
         cpus=read_cpus(blob.root, problems),
         numa_memory=numa_memory,
@@ -86,5 +87,13 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
         numa_complete=is_complete(blob.root, problems),
         dma_limit=min((bus.limit for bus in buses if bus.limit is not None), default=None),
         dma_buses=buses,
+        shape=tuple(_shape(node) for node in blob.root.walk()),
         problems=tuple(problems),
     )
+
+
+def _shape(node: Node) -> tuple[int, int, int]:
+    """What the unflattened tree keeps of a node, see DeviceTree.shape."""
+    name = node.name.encode()
+    base = 0 if "name" in node.properties else len(name.split(b"@", 1)[0]) + 1
+    return len(name) + 1, len(node.properties), base

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,12 @@ class Node:
             names.append(node.name)
             node = node.parent
         return "/" + "/".join(reversed(names))
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, in the tree's order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
 
     def is_named(self, name: str) -> bool:
         """Does the name without its unit address equal `name`? Models of_node_name_eq()."""

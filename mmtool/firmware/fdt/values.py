@@ -113,6 +113,8 @@ class DeviceTree:
     meets them; 6.1 and later do not."""
     reserved: tuple[ReservedNode, ...]
     """The children of /reserved-memory, in the tree's order."""
+    has_reserved_memory: bool
+    """Is there a node /reserved-memory?"""
     chosen: Chosen
     cpus: tuple[Cpu, ...]
     numa_memory: tuple[NumaMemory, ...]
@@ -126,4 +128,7 @@ class DeviceTree:
     dma_limit: int | None
     """CPU addresses from here on are out of reach for some bus, None if there is no such bus."""
     dma_buses: tuple[DmaBus, ...]
+    shape: tuple[tuple[int, int, int], ...] = ()
+    """Of every node, in order: bytes of its name with the NUL, how many properties it has, and bytes of its name up to
+    the unit address, with a NUL, where no property "name" says it (else 0)."""
     problems: tuple[Problem, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mmtool.mm.memblock.lists import (
     MEMBLOCK_ALLOC_ACCESSIBLE,
     NUMA_NO_NODE,
@@ -133,6 +135,46 @@ class MemblockAlloc(MemblockLists):
     def alloc_node(self, size: int, align: int, nid: int, *, owner: str | None = None) -> int | None:
         """Allocate on node `nid`, else on any: memblock_alloc_node()."""
         return self.alloc_try_nid(size, align, 0, MEMBLOCK_ALLOC_ACCESSIBLE, nid, owner=owner)
+
+    def repeat(
+        self, count: int, size: int, take: Callable[[], int | None], start: int, end: int, *, owner: str | None = None
+    ) -> None:
+        """Call `take` until `count` allocations are made or one fails, with the same result but not the same work.
+
+        `take` allocates `size` bytes, a multiple of their alignment, inside [start, end) as long as there is room.
+        Where its second place is next to the first, the free bytes that follow are where it would go on, and are
+        reserved at once. Two are done singly because the second may make the list grow, which takes a place too.
+        """
+        step = size if self.bottom_up else -size
+        before = None
+        while count > 0:
+            at = take()
+            if not at:
+                return
+            count -= 1
+            if before is not None and at - before == step:
+                many = min(count, self._free_beside(at, size, start, end) // size)
+                beside = self.reserved.search(at)
+                if many and beside is not None:
+                    first = at + size if self.bottom_up else at - many * size
+                    self.reserve_node(first, many * size, beside.nid, beside.flags, owner=owner)
+                    count -= many
+                at = None
+            before = at
+
+    def _free_beside(self, at: int, size: int, start: int, end: int) -> int:
+        """Bytes that are free next to what was allocated at `at`, on the side that allocation moves to."""
+        memory = self.memory.search(at)
+        if memory is None:
+            return 0
+        taken = self.reserved.regions
+        if self.bottom_up:
+            behind = self.reserved.index_after(at + size)
+            limit = min(memory.end, end, taken[behind].base if behind < len(taken) else memory.end)
+            return max(limit - at - size, 0)
+        below = self.reserved.index_below(at)
+        limit = max(memory.base, start, taken[below - 1].end if below else 0)
+        return max(at - limit, 0)
 
     def alloc_hugetlb(self, size: int, nid: int, exact_nid: bool, *, owner: str | None = None) -> int | None:
         """Allocate a huge page, aligned to its size: memblock_alloc_hugetlb() (7.3).

@@ -29,7 +29,9 @@ def for_each_zone(nodes: Iterable[Pgdat]) -> Iterator[Zone]:
 def is_highmem(zone: Zone, nodes: Sequence[Pgdat]) -> bool:
     """is_highmem(): HighMem, and Movable where it is cut out of HighMem."""
     if zone.name == "Movable":
-        return any(z.name == "HighMem" and z.spanned_pages for z in for_each_zone(nodes))
+        # Every node has the same kinds of zones.
+        there = any(z.name == "HighMem" for z in nodes[0].zones)
+        return there and any(z.name == "HighMem" and z.spanned_pages for z in for_each_zone(nodes))
     return zone.name == "HighMem"
 
 
@@ -78,7 +80,9 @@ def setup_per_zone_wmarks(nodes: Sequence[Pgdat], min_free_kbytes: int, tuning: 
 
 def _has_capped_min(zone: Zone, nodes: Sequence[Pgdat]) -> bool:
     """Is the zone's min watermark a small number, because allocations that may dip below it hardly need the zone?"""
-    return is_highmem(zone, nodes) or (zone.name == "Movable" and zone.facts.movable_min_watermark_capped)
+    if zone.name == "Movable" and zone.facts.movable_min_watermark_capped:
+        return True
+    return is_highmem(zone, nodes)
 
 
 def setup_per_zone_lowmem_reserve(nodes: Sequence[Pgdat], tuning: Tuning) -> None:

@@ -1,0 +1,40 @@
+"""What start_kernel() does on every architecture between setup_arch() and the hand-over: init/main.c, printk."""
+
+from __future__ import annotations
+
+from mmtool.init.boot import Boot
+from mmtool.mm.zonelist import build_all_zonelists
+from mmtool.units import memparse
+
+SMP_CACHE_BYTES = 64
+LOG_ALIGN, PRB_AVGBITS, PRB_DESC_SIZE, PRINTK_INFO_SIZE = 4, 5, 24, 88
+
+
+def setup_command_line(boot: Boot) -> None:
+    """setup_command_line(): a copy to keep and one to take apart."""
+    for _ in range(2):
+        boot.memblock.alloc(len(boot.cmdline_text) + 1, SMP_CACHE_BYTES, owner="command line")
+
+
+def setup_log_buf(boot: Boot, *, early: bool) -> None:
+    """setup_log_buf(): a larger log buffer, by log_buf_len= or (late) because there are many CPUs."""
+    k = boot.kernel
+    default = 1 << k.number("LOG_BUF_SHIFT", 17)
+    option = boot.cmdline.get("log_buf_len")
+    wish = memparse(option)[0] if option else 0
+    extra = (boot.cpus - 1) << k.number("LOG_CPU_MAX_BUF_SHIFT", 12)
+    if not wish and not early and extra > default // 2:
+        wish = extra + default
+    size = 1 << (wish - 1).bit_length() if wish else 0
+    if size <= default or boot.log_buf_len:
+        return
+    boot.log_buf_len = size
+    boot.memblock.alloc(size, LOG_ALIGN, owner="log buffer")
+    if k.release.log_buffer_has_descriptors:
+        for record in (PRB_DESC_SIZE, PRINTK_INFO_SIZE):
+            boot.memblock.alloc((size >> PRB_AVGBITS) * record, LOG_ALIGN, owner="log buffer")
+
+
+def zonelists(boot: Boot) -> None:
+    """build_all_zonelists() at boot."""
+    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
