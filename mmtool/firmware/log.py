@@ -275,6 +275,13 @@ def _cpus(boot: _Boot, number: int, words: str, head: str) -> None:
         boot.cpus = present + hotplug if m[2] else present
 
 
+def _slub(boot: _Boot, number: int, words: str, head: str) -> None:
+    """nr_cpu_ids, for logs without x86's line about CPUs."""
+    if boot.cpus is None and (m := _SLUB_CPUS.search(words, len(head))):
+        boot.cpus = int(m[1])
+
+
+_SLUB_CPUS = re.compile(r", CPUs=([1-9]\d*), ")
 _CPUS = re.compile(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
@@ -310,6 +317,7 @@ _HANDLERS: dict[str, Handler] = {
     "smpboot: Allowing ": _cpus,
     "SMP: Allowing ": _cpus,
     "CPU topo: Allowing ": _cpus,
+    "SLUB: ": _slub,
 }
 """What is done with a line, by how it begins."""
 

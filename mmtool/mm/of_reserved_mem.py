@@ -102,11 +102,12 @@ def _memreserve(boot: Boot, tree: DeviceTree) -> None:
 
 def _keep(boot: Boot, node: ReservedNode, start: int, end: int) -> None:
     """early_init_dt_reserve_memory_arch(): no-map memory leaves the direct map, other memory is reserved."""
-    mb = boot.memblock
+    mb, owner = boot.memblock, f"reserved-memory {node.name}"
     if node.no_map:
         mb.mark_nomap(start, end - start)
+        mb.ledger.take(start, end, owner)
     else:
-        mb.reserve(start, end - start, owner=f"reserved-memory {node.name}")
+        mb.reserve(start, end - start, owner=owner)
 
 
 def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -147,4 +148,5 @@ def _find(
         else:
             mb.phys_free(base, size)
             mb.remove(base, size)
+            mb.ledger.take(base, base + size, f"reserved-memory {node.name}")
     return base or None

@@ -198,7 +198,16 @@ def read_chosen(root: Node, cells: Cells, problems: list[Problem]) -> Chosen:
     elfcorehdr = _ranges_or_problem(node, "linux,elfcorehdr", cells, problems)
     if len(elfcorehdr) > 1:
         problems.append(Problem(node.path, "linux,elfcorehdr", "has more than one range; 7.3 passes over it"))
-    return Chosen(text, _initrd(node, problems), usable, elfcorehdr[0] if elfcorehdr else None)
+    return Chosen(text, _initrd(node, problems), usable, elfcorehdr[0] if elfcorehdr else None, _uefi_mmap(node))
+
+
+def _uefi_mmap(node: Node) -> Range | None:
+    """linux,uefi-mmap-start and -size, as efi_get_fdt_params() takes them."""
+    start, size = node.words("linux,uefi-mmap-start"), node.u32("linux,uefi-mmap-size")
+    if not start or size is None:
+        return None
+    address = (start[0] << 32 | start[1]) if len(start) > 1 else start[0]
+    return address, address + size
 
 
 def _ranges_or_problem(node: Node, name: str, cells: Cells, problems: list[Problem]) -> tuple[Range, ...]:
