@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.blobs import Tree, blob, cells, text
 from support.captures import Capture, captures
 
 from mmtool.cli.boot import boot
@@ -33,7 +34,25 @@ def test_a_capture_brings_its_tree_and_the_image() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--dmesg", "x"], ["--dtb", "x", "--e820", "y"]])
+def test_memory_can_be_given_where_the_boot_loader_fills_it_in(tmp_path: Path) -> None:
+    """The answer is that of a tree with these memory nodes."""
+    tree = tmp_path / "board.dtb"
+    root: Tree = {"#address-cells": cells(2), "#size-cells": cells(2)}
+    empty: Tree = {"device_type": text("memory"), "reg": cells(0, 0x40000000, 0, 0)}
+    full: Tree = {"device_type": text("memory"), "reg": cells(0, 0x40000000, 0, 0x80000000, 2, 0, 1, 0)}
+    tree.write_bytes(blob({**root, "memory@40000000": full}))
+    wanted = printed("--dtb", str(tree), "--only", "zones,memblock")
+    tree.write_bytes(blob({**root, "memory@40000000": empty}))
+    with pytest.raises(InputError, match=r"/: no memory node says where memory is.*--memory 0x40000000-0xbfffffff"):
+        printed("--dtb", str(tree))
+    memory = ("--memory", "0x40000000-0xbfffffff", "--memory", "8G-0x2ffffffff")
+    assert printed("--dtb", str(tree), *memory, "--only", "zones,memblock") == wanted
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--dmesg", "x"], ["--memory", "0-1"], ["--memory", "0-1", "--e820", "x"], ["--dtb", "x", "--e820", "y"]],
+)
 def test_sources_do_not_mix(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match="--"):
         printed(*arguments)

@@ -498,6 +498,11 @@ class Release:
     (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""
     reserved_mem_keeps_its_node: bool = _until(7, 0)
     """An entry of that array has six words, not five: where its node is too. In 6.18, not in 7.3."""
+    reserved_mem_takes_first_range: bool = _since(7, 0)
+    """Of a region's reg the first range is reserved; before, all. In 7.3, not in 6.18."""
+    reserved_mem_frees_unmapped_pools: bool = _until(7, 0)
+    """A shared-dma-pool that is reusable and no-map is given back; later it is kept, without a pool. In 6.18, not in
+    7.3."""
     memreserve_comes_last: bool = _since(6, 12)
     """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
 

@@ -146,7 +146,9 @@ def _reserved(node: Node, cells: Cells, problems: list[Problem]) -> ReservedNode
         words = None if name in malformed else node.words(name)
         return None if words is None else tuple(ranges_of(words, cells))
 
-    size, alignment = _placement(node, cells, problems)
+    # where reg can be read, no kernel looks at what would place the region
+    placed = "reg" not in node.properties or "reg" in malformed
+    size, alignment = _placement(node, cells, problems if placed else [])
     if "reg" not in node.properties and "size" not in node.properties:
         problems.append(Problem(node.path, "reg", "neither reg nor size is there; nothing is reserved"))
     return ReservedNode(
