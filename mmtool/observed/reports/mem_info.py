@@ -77,7 +77,6 @@ class ZoneDump:
 class MemInfo:
     """One Mem-Info. Totals and `pages` are pages, everything else kB as printed."""
 
-    line: int
     zones: tuple[ZoneDump, ...]
     nodes: Mapping[int, Mapping[str, int]]
     """The nodes' lines (from 4.8 on)."""
@@ -125,7 +124,6 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
         notes.append((numbers.at(begin), "no zone's line is in the text"))
     page_kb = _page_kb(zones, totals)
     return MemInfo(
-        numbers.at(begin),
         tuple(zones),
         {int(m[1]): _fields(text, m.start(), _next(stops, m.start(), end)) for m in nodes},
         totals,
