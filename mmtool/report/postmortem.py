@@ -139,7 +139,7 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
     Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
-    Cause.NUMBERS_MISSING: lambda j: "the text lost the numbers that would decide",
+    Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
     Cause.NOT_DUMPED: lambda j: "the report shows no zones",
 }
 
@@ -247,7 +247,7 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
     if check is None:
         return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
     if zone.passes is None:
-        return "open: the numbers that would decide are missing"
+        return "open: " + _open(zone)
     if zone.passes:
         return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
     if check.refusal is Refusal.BELOW_MARK:
@@ -259,6 +259,13 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
             f"more than {check.min_above} are needed"
         )
     return f"no free block of order {check.order} or more for this type"
+
+
+def _open(zone: ZoneVerdict) -> str:
+    """What keeps a zone's result open."""
+    if "reserved_highatomic" not in zone.dump.kb and zone.dump.blocks is not None and "managed" in zone.dump.kb:
+        return "the reserve for atomic requests is not printed"
+    return "the numbers that would decide are missing"
 
 
 def largest_block(zone: ZoneVerdict) -> str:
