@@ -20,9 +20,12 @@ COMMANDS = {
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
+    "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
+    "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
+    "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
 }
 
 

@@ -9,6 +9,7 @@ from mmtool.init.late import online
 from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import PagesetLimits, Zone
 from mmtool.mm.state import CpuState, NodeState, SystemState, state_of_zone
+from mmtool.mm.vmalloc.state import VmallocState, state_of_layout
 from mmtool.mm.vmstat import calculate_normal_threshold
 
 
@@ -33,7 +34,19 @@ def state_of_boot(boot: Boot) -> SystemState:
     return SystemState(
         boot.kernel.name, boot.machine.version_line or "", tuple(nodes), cpu_nodes,
         tuple(pageblocks.runs()) if pageblocks else (), lists.mobility_grouping if lists else True,
+        vmalloc=vmalloc_of_boot(boot),
     )  # fmt: skip
+
+
+def vmalloc_of_boot(boot: Boot) -> VmallocState:
+    """Virtual memory right after vmalloc_init(): the image of arm64 is there, and no area that was allocated since."""
+    early = []
+    if boot.kernel.arch == "arm64":
+        from mmtool.arch.arm64.mmu import declare_kernel_vmas
+
+        early = declare_kernel_vmas(boot)
+    huge = not boot.cmdline.has("nohugevmalloc")
+    return state_of_layout(boot.address_space, cpus=boot.cpus, allow_huge=huge, early=early)
 
 
 def _lists(boot: Boot, zone: Zone, cpus: int) -> CpuState:

@@ -194,6 +194,11 @@ class Release:
     kmap_local_in_fixmap: bool = _since(5, 11)
     """kmap_local() takes KM_MAX_IDX slots a CPU; before, kmap_atomic() took KM_TYPE_NR."""
 
+    i386_has_cpu_entry_areas: bool = _since(4, 15)
+    """The layout that i386 prints has a line for them; they lie in the fixmap before."""
+    i386_prints_layout: bool = _until(5, 7)
+    """"virtual kernel memory layout:" is printed (x86/mm/init_32: Stop printing the virtual memory layout)."""
+
     # arch/x86: what processors and builds bring
     five_levels_always: bool = _since(6, 17)
     """Five levels of page tables are no option any more (x86/mm/64: Always enable 5-level paging)."""
@@ -438,9 +443,6 @@ class Release:
     arm64_idmap_is_allocated: bool = _between((6, 0), (6, 9))
     """paging_init() allocates the identity map's tables (arm64: mm: provide idmap pointer to cpu_replace_ttbr1()). In
     6.1, not in 5.10 and 6.12."""
-    arm64_vmemmap_ends_a_gib_early: bool = _since(6, 9)
-    """The struct pages' area ends 1 GiB below the top of addresses (arm64: mm: Move PCI I/O emulation region above the
-    vmemmap region). In 6.12, not in 6.1."""
     arm64_text_alias_has_pages: bool = _since(7, 0)
     """The linear map of the image is as fine as the rest of it; before, blocks where they fit. In 7.3, not in 6.18."""
     rodata_on_is_full: bool = _since(6, 18)
@@ -457,10 +459,37 @@ class Release:
     SECTION_SIZE_BITS)."""
     arm64_has_own_pfn_valid: bool = _until(5, 14)
     """arm64 holds a page valid only if it is memory, so that no hole has one (arm64: drop pfn_valid_within)."""
+    arm64_has_bpf_region: bool = _until(5, 17)
+    """BPF programs have 128 MiB of their own before the modules (arm64/bpf: Remove 128MB limit for BPF JIT programs).
+    In 5.10, not in 6.1."""
+    arm64_vmemmap_projects: bool = _since(5, 11)
+    """The vmemmap begins where the linear map's first page is, scaled down, and what is above it keeps its distance
+    (arm64: mm: make vmemmap region a projection of the linear region). In 6.1, not in 5.10."""
+    arm64_modules_have_2g: bool = _since(6, 5)
+    """2 GiB for modules, not 128 MiB (arm64: module: rework module VA range selection). In 6.12, not in 6.1."""
+    arm64_top_is_fixed: bool = _since(6, 9)
+    """The vmemmap ends 1 GiB below the top, PCI I/O and fixmap lie above it, and vmalloc gets what shorter addresses
+    leave of it (arm64: mm: Reclaim unused vmemmap region for vmalloc use). In 6.12, not in 6.1."""
+    arm64_has_lpa2: bool = _since(6, 9)
+    """Addresses of 52 bits with small pages too (arm64: mm: add LPA2 and 5 level paging support). In 6.12, not in
+    6.1."""
+    arm64_fixmap_in_pages: bool = _since(6, 4)
+    """The device tree's window is a page larger than a tree can be, not 2 MiB (arm64: mm: always map fixmap at page
+    granularity). In 6.12, not in 6.1."""
+    arm64_fixmap_has_vncr: bool = _since(6, 16)
+    """A page for every CPU's nested guest (KVM: arm64: nv: Handle mapping of VNCR_EL2 at EL2). In 7.3, not in 6.12."""
+    arm64_trampoline_data_always: bool = _until(6, 0)
+    """The data page of the way into the kernel has a place whatever the build (arm64: entry: simplify trampoline data
+    page). In 5.10, not in 6.1."""
+    arm64_btmaps_have_spare_page: bool = _since(7, 0)
+    """An early mapping may begin inside a page and still be 256 KiB; in 7.3, not in 6.12."""
     reserved_mem_keeps_nomap: bool = _since(5, 13)
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)
     """A placed region goes next to one that is there. In 6.12, not in 6.1."""
+    usable_memory_ranges_are_many: bool = _since(5, 17)
+    """All of linux,usable-memory-range counts, not the first range alone (of: fdt: Add memory for devices by DT
+    property "linux,usable-memory-range")."""
     reserved_mem_prints_ranges: bool = _since(6, 4)
     """Every region of /reserved-memory gets a line (of: reserved-mem: print out reserved-mem details during boot). In
     6.12, not in 6.1."""
@@ -469,6 +498,11 @@ class Release:
     (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""
     reserved_mem_keeps_its_node: bool = _until(7, 0)
     """An entry of that array has six words, not five: where its node is too. In 6.18, not in 7.3."""
+    reserved_mem_takes_first_range: bool = _since(7, 0)
+    """Of a region's reg the first range is reserved; before, all. In 7.3, not in 6.18."""
+    reserved_mem_frees_unmapped_pools: bool = _until(7, 0)
+    """A shared-dma-pool that is reusable and no-map is given back; later it is kept, without a pool. In 6.18, not in
+    7.3."""
     memreserve_comes_last: bool = _since(6, 12)
     """/memreserve/ is reserved after the nodes of /reserved-memory, not before (of: reserved_mem: Restructure)."""
 
@@ -485,6 +519,43 @@ class Release:
     """Huge pages only if each online node's share of an area is one; in 6.12, not in 6.18."""
     arm64_vmalloc_contiguous: bool = _since(6, 16)
     """arm64 maps vmalloc areas with contiguous entries (arm64/mm: Support huge pte-mapped pages in vmap)."""
+    vmap_search_counts_alignment: bool = _until(5, 16)
+    """The search for a free area counts the alignment to the size whatever it is; later only above a page, and not
+    where the range is as long as the request (mm/vmalloc: do not adjust the search size for alignment overhead). In
+    5.10, not in 6.1."""
+    vmap_purge_merges: bool = _since(5, 11)
+    """Lazily freed areas are kept by address and merged; before, in a list, the last one first
+    (mm/vmalloc: rework the drain logic). In 6.1, not in 5.10."""
+    vmap_has_nodes: bool = _since(6, 9)
+    """Lazily freed areas go to nodes, one a CPU, that keep some by size for the next request (mm: vmalloc: support
+    multiple nodes in vmallocinfo and its series). In 6.12, not in 6.1."""
+    vmap_small_pools_decay_whole: bool = _until(6, 18)
+    """Of fewer than four areas that a node keeps of one size all are given back, where a quarter is meant. In 6.12,
+    not in 7.3."""
+    vmap_spares_usable_blocks: bool = _since(6, 5)
+    """vm_unmap_aliases() leaves blocks with much room (mm/vmalloc: Don't purge usable blocks unnecessarily). In 6.12,
+    not in 6.1."""
+    vmalloc_errors_have_reason: bool = _since(5, 14)
+    """A failed vmalloc() says "vmalloc error: size N," and why; before, "vmalloc: allocation failure: N bytes"."""
+    vmalloc_error_has_order: bool = _until(6, 5)
+    """A shortage of pages is told with their order, and also when single pages are tried next
+    (mm/vmalloc: do not output a spurious warning when huge vmalloc() fails). In 6.1, not in 6.12."""
+    vmalloc_shortage_is_silent: bool = _between((5, 10), (6, 2))
+    """A shortage of pages is not told: the mask has __GFP_NOWARN by then (mm: cleanup the gfp_mask handling in
+    __vmalloc_area_node). In 5.10 and 6.1, not in 6.12."""
+    vmalloc_error_tells_whole_size: bool = _since(7, 0)
+    """The size in it is that of the area, not of the pages that were there; in 7.3, not in 6.12."""
+    vmalloc_error_has_align: bool = _since(7, 0)
+    """"vm_struct allocation failed" is told with the alignment; in 7.3, not in 6.12."""
+    vmalloc_takes_pages_in_bulk: bool = _since(5, 14)
+    """Single pages come from the bulk allocator, a hundred at most at once since 5.15
+    (mm/vmalloc: switch to bulk allocator in __vmalloc_area_node())."""
+    vmalloc_tries_large_blocks: bool = _since(6, 19)
+    """Pages are asked for in blocks as large as they come, without reclaim (mm/vmalloc: request large order pages from
+    buddy allocator). In 7.3, not in 6.18."""
+    vmap_failure_names_range: bool = _since(6, 11)
+    """A failure names the range that was searched, and not vmalloc= (vmalloc: modify the alloc_vmap_area() error
+    message for better diagnostics). In 6.12, not in 6.1."""
     prints_memory_late: bool = _since(6, 11)
     """"Memory: ..." is printed when the deferred memory has come, by page_alloc_init_late()."""
     preallocates_vmalloc_tables: bool = _since(5, 9)

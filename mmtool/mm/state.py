@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.page_alloc.lru import LruPages
@@ -14,6 +15,9 @@ from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
 from mmtool.mm.page_alloc.zone import PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.mm.system import System, Zonelist, pcp_layout
+
+if TYPE_CHECKING:
+    from mmtool.mm.vmalloc.state import VmallocState
 
 Runs = tuple[tuple[int, int], ...]
 """A list from head to tail as (pfn, number of blocks), neighbours that follow each other joined."""
@@ -91,6 +95,8 @@ class SystemState:
     pageblocks: tuple[tuple[int, int, MigrateType], ...]
     mobility_grouping: bool = True
     synthetic: bool = False
+    vmalloc: VmallocState | None = None
+    """Virtual memory, where it is known."""
 
 
 def system_of(state: SystemState, kernel: Kernel) -> System:
@@ -108,7 +114,7 @@ def system_of(state: SystemState, kernel: Kernel) -> System:
         )  # fmt: skip
     return System(
         kernel, nodes, {n.nid: n.fallback for n in state.nodes}, {n.nid: n.thisnode for n in state.nodes},
-        dict(state.cpu_nodes), state.version, state.synthetic,
+        dict(state.cpu_nodes), state.version, state.synthetic, state.vmalloc,
     )  # fmt: skip
 
 
@@ -154,7 +160,7 @@ def state_of(system: System) -> SystemState:
     )  # fmt: skip
     return SystemState(
         system.kernel.name, system.version, nodes, dict(system.cpu_nodes), pageblocks,
-        all(zone.mobility_grouping for zone in system.zones()), system.synthetic,
+        all(zone.mobility_grouping for zone in system.zones()), system.synthetic, system.vmalloc,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmtool.kernel.gfp import GfpFlags, gfp_flags
 from mmtool.kernel.kernel import Kernel
@@ -25,6 +26,9 @@ from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
 from mmtool.mm.vmscan import wakeup_kswapd
 from mmtool.mm.vmstat import fold_zone_stats
+
+if TYPE_CHECKING:
+    from mmtool.mm.vmalloc.state import VmallocState
 
 Zonelist = tuple[tuple[int, str], ...]
 """Zones as (node, name), in the order in which they are tried."""
@@ -52,6 +56,8 @@ class System:
     """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
     synthetic: bool = False
     """Are the page frame numbers made up, because only counts are known?"""
+    vmalloc: VmallocState | None = None
+    """Virtual memory, where it is known; pages alone leave it as it is."""
     gfp: GfpFlags = field(init=False)
     layout: PcpLayout = field(init=False)
     _cpu: int = field(init=False, default=-1)

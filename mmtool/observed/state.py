@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import Machine
@@ -16,6 +17,9 @@ from mmtool.mm.page_alloc.zone import PagesetLimits, Watermarks
 from mmtool.mm.state import CpuState, NodeState, SystemState, ZoneState
 from mmtool.mm.system import pcp_layout
 from mmtool.observed.freelists import is_stage, state_from_stage
+
+if TYPE_CHECKING:
+    from mmtool.mm.vmalloc.state import VmallocState
 
 RECORDED_END = "init"
 """Of a recorded boot's moments the one that is taken: the first system call of init."""
@@ -36,7 +40,8 @@ def state_from_json(document: object, source: str) -> tuple[SystemState, Kernel]
     if is_stage(document):
         assert isinstance(document, dict)
         state = state_from_stage(document, source)
-        return state, kernel_named(state.release, state.version)
+        kernel = kernel_named(state.release, state.version)
+        return _with_recorded_vmap(state, document.get("vmap"), kernel, source), kernel
     if not isinstance(document, dict):
         raise InputError(source, None, f"this recording has no stage {RECORDED_END!r}")
     if "schema" in document and "state" not in document:
@@ -85,8 +90,27 @@ def _state(body: Mapping[str, Any]) -> SystemState:
         body["kernel"]["release"], body["kernel"]["version"], nodes,
         {int(cpu): nid for cpu, nid in body["cpus"].items()},
         tuple((pfn, count, MigrateType.from_name(kind)) for pfn, count, kind in body["pageblocks"]),
-        body["mobility_grouping"], body["synthetic"],
+        body["mobility_grouping"], body["synthetic"], _vmalloc(body.get("vmalloc")),
     )  # fmt: skip
+
+
+def _vmalloc(body: Any) -> VmallocState | None:
+    if body is None:
+        return None
+    from mmtool.observed.vmalloc_state import vmalloc_from_json
+
+    return vmalloc_from_json(body)
+
+
+def _with_recorded_vmap(state: SystemState, vmap: Any, kernel: Kernel, source: str) -> SystemState:
+    if vmap is None:
+        return state
+    from mmtool.observed.vmalloc_state import vmalloc_from_recording
+
+    try:
+        return replace(state, vmalloc=vmalloc_from_recording(vmap, kernel, len(state.cpu_nodes)))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(source, None, f"the recorded vmap areas are not as they should be: {e}") from None
 
 
 def _zone(zone: Mapping[str, Any], index: int) -> ZoneState:

@@ -114,7 +114,7 @@ class Judgement:
     verdict: Verdict
     cause: Cause
     release: Release | None = None
-    """None when it matters and is not known."""
+    """None when several may have written the report."""
     flags: GfpFlags | None = None
     order: int | None = None
     """The order that was judged; single pages for a vmalloc() that says none."""
@@ -146,7 +146,7 @@ def judge(report: Report) -> Judgement:
     first = judged[-1]
     if any(other.verdict is not first.verdict for other in judged):
         return Judgement(report, Verdict.UNKNOWN, Cause.RELEASE_UNKNOWN, order=order, zones=first.zones)
-    return first
+    return first if len(judged) == 1 else replace(first, release=None)
 
 
 def _named(report: Report) -> tuple[Release | None, GfpFlags | None]:
@@ -173,6 +173,8 @@ class _Case:
         needed = self._needed_pages()
         if not asked:
             verdict, cause, deciding = Verdict.FAILS, Cause.NO_ZONE, None
+        elif passing and self._its_node_may_be_lost():
+            verdict, cause, deciding = Verdict.UNKNOWN, Cause.NUMBERS_MISSING, passing[0]
         elif passing and needed is not None and self._together(passing) < needed:
             verdict, cause, deciding = Verdict.FAILS, Cause.TOO_FEW_TOGETHER, passing[0]
         elif passing:
@@ -225,7 +227,8 @@ class _Case:
             return False
         if order and (dump.blocks is None or (dump.blocks_kb is None and not check.ok)):
             return False
-        return not check.ok or ("free" in dump.kb and not self._cma_is_lost(dump))
+        whole = "free" in dump.kb and self.mem_info.page_kb_known
+        return not check.ok or (whole and not self._cma_is_lost(dump))
 
     def _cma_is_lost(self, dump: ZoneDump) -> bool:
         """Were free CMA pages printed, and is the zone's number gone? Not if the whole machine has none."""
@@ -276,6 +279,12 @@ class _Case:
         willing = {zone.dump.nid for zone in asked if zone.passes}
         return [zone for zone in asked if zone.dump.nid not in willing] or asked
 
+    def _its_node_may_be_lost(self) -> bool:
+        """Is a request confined to one node, and are there nodes of which the report shows no zone?"""
+        nodes = set(self.mem_info.nodes) | (node_list(self.report.mems_allowed) or set())
+        shown = {zone.nid for zone in self.mem_info.zones}
+        return self.flags.has(self.mask, "__GFP_THISNODE") and not nodes <= shown
+
     def _size(self, dump: ZoneDump) -> int:
         """How large a zone is in kB, as far as the report tells; a number beyond the machine's memory tells nothing."""
         size = dump.kb.get("managed", dump.kb.get("present", dump.kb.get("free", 0)))
@@ -307,18 +316,17 @@ class _Case:
         )
 
     def _cause_of(self, zone: ZoneVerdict) -> Cause:
-        """The term without which the zone would pass."""
+        """The term that makes up more than half of what the zone is short of."""
         check, dump = zone.check, zone.dump
         if check is None:
             return Cause.OUT_OF_PAGES
         if check.refusal is not Refusal.BELOW_MARK:
             return self._lack_of_blocks(dump, check)
-        if check.cma >= check.short:
-            return Cause.CMA
-        if check.highatomic >= check.short:
-            return Cause.HIGHATOMIC
-        if check.lowmem_reserve >= check.short:
-            return Cause.LOWMEM_RESERVE
+        for cause, pages in (
+            (Cause.CMA, check.cma), (Cause.HIGHATOMIC, check.highatomic), (Cause.LOWMEM_RESERVE, check.lowmem_reserve),
+        ):  # fmt: skip
+            if 2 * pages > check.short:
+                return cause
         return Cause.BOOST if self._passes_unboosted(dump, check) else Cause.OUT_OF_PAGES
 
     def _passes_unboosted(self, dump: ZoneDump, check: WatermarkCheck) -> bool:

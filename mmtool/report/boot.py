@@ -6,8 +6,6 @@ import sys
 from typing import Any
 
 from mmtool.arch.x86.e820 import type_name
-from mmtool.arch.x86.pgtable import vmalloc_layout
-from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.init.log import Level
 from mmtool.init.system import state_of_boot
@@ -59,8 +57,6 @@ def heading(boot: Boot) -> str:
     sure = (
         f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
     )
-    if boot.kernel.arch == "arm64":
-        sure += "; zones and zonelists only, reservations are not complete and managed pages too many"
     return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
 
 
@@ -190,20 +186,18 @@ def _watermarks_table(boot: Boot) -> Table:
     return t
 
 
-def _layout(boot: Boot) -> dict[str, tuple[int, int]]:
-    """The areas of the kernel's address space; arm64's are not modelled."""
-    if boot.kernel.arch == "arm64":
-        return {}
-    return vmalloc_layout(boot.kernel, boot.max_low_pfn, 5 if has_la57(boot) else 4)
-
-
-def _vmalloc(boot: Boot) -> dict[str, Any] | None:
-    layout = _layout(boot)
-    if not layout:
-        return None
-    start, end = layout["vmalloc"]
-    areas = [{"name": name, **_hex_range(a, b)} for name, (a, b) in layout.items()]
-    return {**_hex_range(start, end), "areas": areas}
+def _vmalloc(boot: Boot) -> dict[str, Any]:
+    areas = [
+        {
+            "name": area.name,
+            **_hex_range(area.start, area.end),
+            "size": f"{area.size:#x}",
+            "base_known": area.base_known,
+        }
+        for area in boot.address_space.areas
+    ]
+    own = boot.address_space.vmalloc
+    return {**_hex_range(own.start, own.end), "size": f"{own.size:#x}", "base_known": own.base_known, "areas": areas}
 
 
 def _firmware_table(boot: Boot) -> Table:
@@ -286,11 +280,13 @@ def _buddy_table(boot: Boot) -> Table:
 
 
 def _vmalloc_table(boot: Boot) -> Table:
+    areas = boot.address_space.areas
+    moved = ", ".join(area.name for area in areas if not area.base_known)
     t = Table(
-        "vmalloc", "Kernel address space (without KASLR's shifts)",
+        "vmalloc", f"Kernel address space{f' (KASLR moves {moved}: shown without its shifts)' if moved else ''}",
         columns("area", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE)),
     )  # fmt: skip
-    t.rows = [(name, a, b - 1, b - a) for name, (a, b) in _layout(boot).items()]
+    t.rows = [(area.name, area.start, area.end - 1, area.size) for area in areas]
     return t
 
 

@@ -59,7 +59,9 @@ def request(j: Judgement) -> str:
 def origin(j: Judgement) -> str:
     """Whose report it is, and what its mask allows."""
     named = f"Linux {j.report.release}" if j.report.release else "a kernel that the log does not name"
-    words = [named]
+    rules = _rules(j)
+    told = rules is not None and not f"{j.report.release or ''}.".startswith(f"{rules}.")
+    words = [f"{named}, judged by the rules of {rules}" if told and j.zones else named]
     if j.flags is not None and j.report.mask is not None and j.highest_zone is not None:
         mask = j.report.mask
         kind = gfp_migratetype(mask, j.flags).label.lower()
@@ -127,7 +129,9 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.TOO_FEW_TOGETHER: lambda j: f"single blocks are there, but not all {j.needed_pages} pages of the area",
     Cause.TOO_LARGE: lambda j: f"the area is larger than all memory{_of_memory(j)}",
     Cause.ZERO_SIZE: lambda j: "a size of 0 was asked for: a bug of the caller",
-    Cause.NO_ADDRESSES: lambda j: "no range of virtual addresses was left for it; memory is not what lacks",
+    Cause.NO_ADDRESSES: lambda j: (
+        f"no range of virtual addresses was left for it{_within(j)}; memory is not what lacks"
+    ),
     Cause.NO_MAPPING: lambda j: "pages and addresses were there, but not the page tables to map them",
     Cause.CMA_NO_RANGE: lambda j: f"{_area(j.report)} has no free run of that length{_runs(j.report)}",
     Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
@@ -135,7 +139,7 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
     Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
-    Cause.NUMBERS_MISSING: lambda j: "the text lost the numbers that would decide",
+    Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
     Cause.NOT_DUMPED: lambda j: "the report shows no zones",
 }
 
@@ -145,6 +149,8 @@ def _aside(j: Judgement) -> str:
     r = j.report
     if r.kind is ReportKind.OOM and r.mask == 0:
         return "; a mask of 0 means that a page fault ran out of memory without a failed allocation of its own"
+    if r.killed:
+        return f"; {r.killed} was killed for it"
     if r.comm and r.comm.startswith("kswapd") and r.kind is ReportKind.FAILURE and j.verdict is Verdict.FAILS:
         return "; kswapd itself may go below every watermark, so that nothing at all was free a moment before"
     if j.flags is not None and r.mask is not None and j.flags.has(r.mask, "__GFP_THISNODE"):
@@ -188,7 +194,7 @@ _ADVICE: dict[Remedy, Callable[[int, Judgement], str]] = {
     Remedy.ADDRESS_SPACE: lambda n, j: (
         "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
     ),
-    Remedy.MORE_MEMORY: lambda n, j: f"{size(j, n)} more free; {users(j)}",
+    Remedy.MORE_MEMORY: lambda n, j: f"at least {size(j, n)} more free; {users(j)}",
     Remedy.SWAP: lambda n, j: f"swap: {size(j, n)} of anonymous pages have nowhere to go",
     Remedy.CGROUP_LIMIT: lambda n, j: "a higher memory.max, or less memory used within the cgroup",
     Remedy.CMA_AREA: lambda n, j: (
@@ -241,7 +247,7 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
     if check is None:
         return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
     if zone.passes is None:
-        return "open: the numbers that would decide are missing"
+        return "open: " + _open(zone)
     if zone.passes:
         return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
     if check.refusal is Refusal.BELOW_MARK:
@@ -253,6 +259,13 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
             f"more than {check.min_above} are needed"
         )
     return f"no free block of order {check.order} or more for this type"
+
+
+def _open(zone: ZoneVerdict) -> str:
+    """What keeps a zone's result open."""
+    if "reserved_highatomic" not in zone.dump.kb and zone.dump.blocks is not None and "managed" in zone.dump.kb:
+        return "the reserve for atomic requests is not printed"
+    return "the numbers that would decide are missing"
 
 
 def largest_block(zone: ZoneVerdict) -> str:
@@ -275,9 +288,11 @@ def document(j: Judgement) -> dict[str, Any]:
         "line": r.line,
         "kind": r.kind.value,
         "comm": r.comm,
+        "killed": r.killed,
         "order": r.order,
         "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
         "release": r.release,
+        "rules": _rules(j),
         "request": request(j),
         "verdict": j.verdict.value,
         "cause": j.cause.value,
@@ -362,7 +377,10 @@ def _check(j: Judgement) -> WatermarkCheck | None:
 
 
 def _where(j: Judgement) -> str:
-    return f"node {j.deciding.dump.nid}'s {j.deciding.dump.name}" if j.deciding else "a zone"
+    if j.deciding is None:
+        return "a zone"
+    zone, info = j.deciding.dump, j.report.mem_info
+    return f"node {zone.nid}'s {zone.name}" if info and info.numa else f"zone {zone.name}"
 
 
 def _free(j: Judgement) -> str:
@@ -373,6 +391,11 @@ def _free(j: Judgement) -> str:
 def _short(j: Judgement) -> str:
     check = _check(j)
     return f"is {size(j, check.short)} short of what the request must leave" if check else ""
+
+
+def _rules(j: Judgement) -> str | None:
+    """The release whose check was asked: major and minor number."""
+    return None if j.release is None else f"{j.release.version[0]}.{j.release.version[1]}"
 
 
 def _sleeps(j: Judgement) -> bool:
@@ -397,10 +420,17 @@ def _area(r: Report) -> str:
     return f"CMA area {r.cma.name}" if r.cma and r.cma.name else "a CMA area"
 
 
+def _within(j: Judgement) -> str:
+    """The part of the address space that a vmalloc area was confined to, where that was said."""
+    limits = j.report.vmalloc.range if j.report.vmalloc else None
+    return f" within {limits[0]:#x}-{limits[1]:#x}" if limits else ""
+
+
 def _runs(r: Report) -> str:
     if r.cma is None or r.cma.available is None:
         return ""
-    return f": the longest is {max(r.cma.available, default=0)} pages"
+    free = f"{sum(r.cma.available)} of {r.cma.total}" if r.cma.total else f"{sum(r.cma.available)}"
+    return f": {free} pages are free, {max(r.cma.available, default=0)} at most in a row"
 
 
 def _of_memory(j: Judgement) -> str:

@@ -18,7 +18,7 @@ OPTIONS = (
 def state_document(state: SystemState, kernel: Kernel) -> dict[str, Any]:
     """A state with its kernel, for JSON; `observed.state` reads it again. Pfns and counts of pages."""
     config = kernel.profile.config
-    return {
+    document: dict[str, Any] = {
         "kernel": {
             "release": kernel.name, "version": state.version, "facts": list(kernel.release.version),
             "arch": kernel.arch, "profile": kernel.profile.name,
@@ -39,6 +39,11 @@ def state_document(state: SystemState, kernel: Kernel) -> dict[str, Any]:
             for node in state.nodes
         ],
     }  # fmt: skip
+    if state.vmalloc is not None:
+        from mmtool.report.vmalloc_state import vmalloc_document
+
+        document["vmalloc"] = vmalloc_document(state.vmalloc)
+    return document
 
 
 def _zone(zone: ZoneState) -> dict[str, Any]:
