@@ -1,7 +1,7 @@
 """Series of calls to alloc_pages() of a real kernel: those of fixtures/trials, and those in consoles' logs.
 
-A log of lab/ in the folder that MMTOOL_REPORTS names shows /proc's files between =====BEGIN and =====END, and behind them
-the calls that a module made ("mmtrig: do ..."), each with the kernel's answer.
+A log of lab/ in the folder that MMTOOL_REPORTS names shows /proc's files between =====BEGIN and =====END, and behind
+them the calls that a module made ("mmtrig: do ..."), each with the kernel's answer.
 """
 
 from __future__ import annotations
