@@ -318,15 +318,44 @@ def test_a_mask_of_the_next_release_is_read_as_that_one_means_it() -> None:
     assert (release.version, flags.release) == ((5, 13, 0), "5.14")
 
 
-def test_an_unknown_release_leaves_the_verdict_open_where_it_matters() -> None:
-    zone = (
-        "Mem-Info:\nNormal free:{free}kB min:4000kB low:5000kB high:6000kB present:900000kB mlocked:0kB bounce:0kB\n"
-        "lowmem_reserve[]: 0 0\nNormal: 400*4kB 200*8kB 0*16kB 1*32kB = 3232kB\n"
-    )
-    head = "x: page allocation failure: order:1, mode:0x20\n"
-    # with every right an atomic request must leave 375 pages; before 4.4 half of that in blocks of order 1 and more
-    assert judge(only(head + zone.format(free=1200))).verdict is F
-    assert judge(only(head + zone.format(free=3232))).verdict is P
+def test_a_mask_without_names_is_read_with_the_bits_that_make_sense_of_it() -> None:
+    for mask, names in (
+        ("0x20", "GFP_ATOMIC"),
+        ("0x201da", "GFP_HIGHUSER_MOVABLE|__GFP_COLD"),
+        ("0x24000c0", "GFP_KERNEL"),
+    ):
+        found = candidates(only(f"x: page allocation failure: order:0, mode:{mask}"))
+        assert {flags.format(int(mask, 16)) for _, flags in found} == {names}
+
+
+def test_lines_that_contradict_each_other_are_no_traceback() -> None:
+    zone = "Normal free:8kB min:4kB low:5kB high:6kB present:9kB mlocked:0kB\nNormal: 2*4kB = 8kB\n"
+    words = f"x: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL)\nMem-Info:\n{zone}"
+    assert judge(only(words)).report.mem_info is not None
+
+
+HIGH = """\
+x: page allocation failure: order:0, mode:0xce0(GFP_KERNEL|__GFP_HIGH), nodemask=(null)
+Mem-Info:
+Normal free:{free}kB boost:0kB min:4000kB low:5000kB high:6000kB reserved_highatomic:2048KB present:900000kB \
+managed:900000kB mlocked:0kB free_pcp:0kB free_cma:0kB
+lowmem_reserve[]: 0 0
+Normal: {blocks}*4kB (U) 0*8kB = {free}kB
+"""
+"""With __GFP_HIGH a request has right to the reserve for atomic ones from 6.3 on; the lines are of 5.19 to 6.12."""
+
+
+@pytest.mark.parametrize(
+    ("pages", "release", "verdict"),
+    [(400, None, F), (700, None, U), (1100, None, P), (700, "5.19.3", F), (700, "6.6.1", P), (700, "6.1.100", F),
+     (700, "6.1.120", P)],
+)  # fmt: skip
+def test_an_unknown_release_leaves_the_verdict_open_where_it_matters(
+    pages: int, release: str | None, verdict: Verdict
+) -> None:
+    words = HIGH.format(free=pages * 4, blocks=pages) + (f"Not tainted {release} #1" if release else "")
+    j = judge(only(words))
+    assert (j.verdict, j.cause is Cause.RELEASE_UNKNOWN) == (verdict, verdict is U)
 
 
 @pytest.mark.parametrize(
@@ -363,9 +392,10 @@ def test_node_lists() -> None:
 @given(st.sampled_from(sorted(EXPECTED)), st.data())
 def test_losing_lines_never_turns_a_failure_into_a_pass(name: str, data: st.DataObject) -> None:
     lines = text_of(FIXTURES / name).splitlines()
-    keep = data.draw(st.lists(st.integers(0, len(lines) - 1), max_size=6))
+    # without its first line, vmalloc's report of 4.4 is another: that of one page
+    lost = data.draw(st.lists(st.integers(1, max(1, len(lines) - 1)), max_size=2))
     end = data.draw(st.integers(1, len(lines)))
-    words = "\n".join(line for i, line in enumerate(lines[:end]) if i not in keep)
+    words = "\n".join(line for i, line in enumerate(lines[:end]) if i not in lost)
     for j in judged(words):
         assert j.verdict is not P or EXPECTED[name][2] is P
         json.dumps(document(j))
@@ -420,3 +450,14 @@ def test_a_log_without_reports_and_one_that_is_not_there() -> None:
     assert run(log).stdout == f"{log}: no report of a failed allocation\n"
     assert json.loads(run(log, "-o", "json").stdout) == {"schema": "mmtool.explain/1", "reports": []}
     assert run("/nonexistent").exception is not None
+
+
+def test_the_release_can_be_given(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(HIGH.format(free=2800, blocks=700))
+    verdicts = {
+        kernel: json.loads(run(str(log), "-o", "json", "--kernel", kernel).stdout)["reports"][0]["verdict"]
+        for kernel in ("5.19", "6.6")
+    }
+    assert verdicts == {"5.19": "fails", "6.6": "passes now"}
+    assert run(str(log), "--kernel", "new").exception is not None

@@ -87,17 +87,17 @@ def test_bare_table() -> None:
         [gap 0xc0000000-0xffffffff]
     """
     assert parse_table(table, "t") == (
-        E820Entry(0, 0x9FC00, 1),
-        E820Entry(0x9FC00, 0xA0000, 2),
-        E820Entry(0x100000, 0xBFFE0000, 1),
-        E820Entry(0xBFFE0000, 0xC0000000, 4),
+        (2, E820Entry(0, 0x9FC00, 1)),
+        (3, E820Entry(0x9FC00, 0xA0000, 2)),
+        (4, E820Entry(0x100000, 0xBFFE0000, 1)),
+        (5, E820Entry(0xBFFE0000, 0xC0000000, 4)),
     )
 
 
 def test_overlaps_are_kept() -> None:
     assert parse_table("0x1000-0x2fff usable\n0x0-0x1fff reserved\n", "t") == (
-        E820Entry(0x1000, 0x3000, 1),
-        E820Entry(0, 0x2000, 2),
+        (1, E820Entry(0x1000, 0x3000, 1)),
+        (2, E820Entry(0, 0x2000, 2)),
     )
 
 

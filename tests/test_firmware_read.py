@@ -10,14 +10,17 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.blobs import Tree, blob, cells, text
 from test_firmware_acpi import slit, srat
 
-from mmtool.errors import InputError
+from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import E820Entry, Machine, Slit, Srat
-from mmtool.firmware.read import read_machine, read_this_machine
+from mmtool.firmware.read import read_board, read_capture, read_input, read_machine, read_this_machine
 
 LOG = b"""\
 [    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable
@@ -51,6 +54,7 @@ IOMEM = """\
   80000000-ffffffff : namespace0.0
 """
 ENTRIES = (E820Entry(0, 0x9FC00, 1), E820Entry(0x9FC00, 0xA0000, 2))
+MEMORY: Tree = {"device_type": text("memory"), "reg": cells(0x40000000, 0x1000)}
 KNOWN = "known are usable, reserved, ACPI data, type N, ..."
 NO_RAM = "no System RAM and nothing reserved in it; give /proc/iomem whole, read as root"
 MEMMAP = (*ENTRIES, E820Entry(0xA0000, 0xB0000, 3))
@@ -90,25 +94,25 @@ def refusal(path: str) -> str:
 def test_log_plain_and_packed(put: Put) -> None:
     for data in (LOG, gzip.compress(LOG), gzip.compress(LOG[:60]) + gzip.compress(LOG[60:]), lzma.compress(LOG)):
         path = put(data)
-        assert read_machine(path) == Machine("BIOS-e820", ENTRIES, origin=path)
+        assert read_machine(path) == Machine("BIOS-e820", ENTRIES, origin=path, e820_places=(1, 2))
     assert read_machine(put(bz2.compress(LOG))).e820 == ENTRIES
     assert read_machine(put(LOG.decode().encode("utf-16"))).e820 == ENTRIES
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(LOG))))
-    assert read_machine("-") == Machine("BIOS-e820", ENTRIES, origin="-")
+    assert read_machine("-") == Machine("BIOS-e820", ENTRIES, origin="-", e820_places=(1, 2))
 
 
 def test_memmap_text_sorts_by_number(put: Put) -> None:
     path = put(GREP)
-    assert read_machine(path) == Machine("sysfs memmap", MEMMAP, origin=path)
+    assert read_machine(path) == Machine("sysfs memmap", MEMMAP, origin=path, e820_places=(7, 4, 2))
     assert read_machine(put(GREP.replace("/sys/firmware/memmap/", "./").replace("\n", "\r\n"))).e820 == MEMMAP
 
 
 def test_memmap_tree(tmp_path: Path) -> None:
     path = tree(tmp_path)
-    assert read_machine(str(path)) == Machine("sysfs memmap", MEMMAP, origin=str(path))
+    assert read_machine(str(path)) == Machine("sysfs memmap", MEMMAP, origin=str(path), e820_places=("0", "2", "10"))
     assert read_machine(str(tmp_path)).e820 == MEMMAP
 
 
@@ -120,6 +124,50 @@ def test_memmap_tar(tmp_path: Path, put: Put) -> None:
     assert read_machine(put(packed.getvalue())).e820 == MEMMAP
     assert read_machine(put(gzip.compress(packed.getvalue()))).e820 == MEMMAP
     assert "the tar file is damaged" in refusal(put(packed.getvalue()[:700]))
+
+
+def test_any_input_is_recognised(tmp_path: Path, put: Put) -> None:
+    """A log, a folder of sysfs, a capture, a device tree: plain or packed."""
+    path = put(LOG)
+    assert read_input(path) == read_machine(path)
+    assert read_input(str(tree(tmp_path))).e820 == MEMMAP
+    board = gzip.compress(blob({"#address-cells": cells(1), "#size-cells": cells(1), "memory": MEMORY}))
+    path = put(board)
+    assert read_input(path) == read_board(path)
+    capture = tmp_path / "capture"
+    capture.mkdir()
+    (capture / "dmesg.txt").write_bytes(LOG)
+    assert read_input(str(capture)) == read_capture(str(capture))
+    (capture / "machine.dtb.gz").write_bytes(board)
+    assert read_input(str(capture)).fdt == read_board(path).fdt
+
+
+@pytest.mark.parametrize(("option", "given"), [("dmesg", "log.txt"), ("memory", ((0, 4096),))])
+def test_what_belongs_to_a_tree_goes_with_no_other_input(put: Put, option: str, given: Any) -> None:
+    path = put(LOG)
+    with pytest.raises(UsageError, match=rf"--{option} goes with a device tree, which .* is not"):
+        read_input(path, **{option: given})
+
+
+def test_memory_that_the_boot_loader_would_fill_in(put: Put) -> None:
+    path = put(blob({"#address-cells": cells(1), "#size-cells": cells(1), "memory": {**MEMORY, "reg": cells(0, 0)}}))
+    for read in (read_board, read_input):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}:/: no memory node says where memory is; ")
+        assert "--memory 0x40000000-0xbfffffff" in str(caught.value)
+        assert read(path, need_memory=False).fdt == replace(read(path, memory=((1, 2),)).fdt, memory=())
+        given = read(path, memory=((1 << 32, 2 << 32), (0x40000000, 0xC0000000))).fdt
+        assert [(node.start, node.end) for node in given.memory] == [(1 << 32, 2 << 32), (0x40000000, 0xC0000000)]
+
+
+def test_memory_given_goes_before_the_tree_and_efi(put: Put, tmp_path: Path) -> None:
+    log = tmp_path / "dmesg.txt"
+    log.write_text("efi: mem00: [Conventional|WB] range=[0x40000000-0x7fffffff] (1024MB)\n")
+    path = put(blob({"#address-cells": cells(1), "#size-cells": cells(1), "memory": MEMORY}))
+    assert len(read_board(path, str(log)).efi) == 1
+    machine = read_board(path, str(log), ((0x80000000, 0x90000000),))
+    assert (machine.efi, [(node.start, node.end) for node in machine.fdt.memory]) == ((), [(0x80000000, 0x90000000)])
 
 
 def test_iomem(put: Put) -> None:
@@ -136,6 +184,7 @@ def test_iomem(put: Put) -> None:
             E820Entry(0x80000000, 0x100000000, 7),
         ),
         origin=path,
+        e820_places=(1, 2, 4, 5, 7, 10, 13),
         kernel_base=0x2000000,
     )
 
@@ -227,8 +276,8 @@ def test_many_entries_are_read_quickly(put: Put) -> None:
 def test_this_machine_is_its_map_and_what_proc_says(tmp_path: Path) -> None:
     entry = tmp_path / "sys/firmware/memmap/0"
     entry.mkdir(parents=True)
-    for name, text in (("start", "0x0"), ("end", "0x9fbff"), ("type", "System RAM")):
-        (entry / name).write_text(f"{text}\n")
+    for name, content in (("start", "0x0"), ("end", "0x9fbff"), ("type", "System RAM")):
+        (entry / name).write_text(f"{content}\n")
     bare = read_this_machine(tmp_path)
     assert (bare.release, bare.cmdline, bare.srat) == (None, None, None)
     (tmp_path / "proc").mkdir()

@@ -38,6 +38,10 @@ _VMALLOC = (
     "KASLR decides whether the vmalloc area begins inside an entry of the top-level page table, which costs a page"
 )
 
+_LINEAR_MAP = (
+    "KASLR moves the linear map, and decides by chance whether a page of its tables, or of struct pages', is shared"
+)
+
 TOLERANCES: tuple[Tolerance, ...] = (
     *(Tolerance(f"x86-{release}-*", "memory", _LATE_MEMORY) for release in ("6.12", "6.18", "7.3")),
     *(Tolerance(f"x86-{release}-*", "pcp_high", _TUNED) for release in ("6.12", "6.18", "7.3")),
@@ -46,6 +50,13 @@ TOLERANCES: tuple[Tolerance, ...] = (
     Tolerance("x86-5.10-efi-*", "memory", _EFI_TABLES),
     Tolerance("x86-*-efi-*", "managed", _EFI_TABLES, pages=10),
     *(Tolerance(f"x86-{release}-*", "managed", _SCATTERED, pages=1) for release in ("6.12", "6.18", "7.3")),
+    *(Tolerance(f"arm64-{release}-*", "memory", _LATE_MEMORY) for release in ("6.12", "6.18", "7.3")),
+    *(Tolerance(f"arm64-{release}-*", "pcp_high", _TUNED) for release in ("6.12", "6.18", "7.3")),
+    *(Tolerance(f"arm64-{release}-*", "managed", _LINEAR_MAP, pages=1) for release in ("6.1", "6.12")),
+    Tolerance("arm64-6.1-crashkernel-high", "memblock", _LINEAR_MAP),
+    Tolerance("arm64-6.1-crashkernel-high", "reservations", _LINEAR_MAP),
+    Tolerance("arm64-6.1-crashkernel-high", "memory", _LINEAR_MAP),
+    *(Tolerance(f"arm64-6.12-{name}", "memblock", _LINEAR_MAP) for name in ("hugepages-1g", "mem1g", "numa4-ring")),
 )
 
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
+    "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
+    "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
@@ -68,8 +70,11 @@ def main() -> None:
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
     try:
-        cli(prog_name="mmtool", standalone_mode=False)
+        # Without click's own error handling, the status of a command that exits early is what the call returns.
+        status = cli(prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
+        if status:
+            sys.exit(status)
     except InputError as e:
         _fail(str(e), 3)
     except UsageError as e:

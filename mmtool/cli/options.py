@@ -13,7 +13,9 @@ from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
 if TYPE_CHECKING:
+    from mmtool.firmware.machine import Machine
     from mmtool.init.boot import Boot
+    from mmtool.kernel.kernel import Kernel
 
     IntParam = click.ParamType[int]
     RangeParam = click.ParamType[tuple[int, int]]
@@ -67,11 +69,20 @@ def output_option(*formats: str) -> Callable[[F], F]:
     )
 
 
-MACHINE_OPTIONS = (
+SOURCE_OPTIONS = (
     click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
     click.option("--dtb", metavar="FILE|-", help="An ARM64 machine's device-tree blob, as /sys/firmware/fdt."),
-    click.option("--dmesg", metavar="FILE|-", help="With --dtb: a log of that machine, for the kernel's release."),
     click.option("--capture", metavar="DIR", help="A folder with dmesg.txt, SRAT.aml, SLIT.aml and proc/iomem."),
+)
+MACHINE_OPTIONS = (
+    click.option("--dmesg", metavar="FILE|-", help="With a device tree: the machine's log, for the kernel's release."),
+    click.option(
+        "--memory",
+        type=RANGE,
+        metavar="START-END",
+        multiple=True,
+        help="With a device tree: memory, in place of its memory nodes. May be given several times.",
+    ),
     click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's."),
     click.option("--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's."),
     click.option("--profile", metavar="FILE", help="A YAML profile of the kernel's build."),
@@ -87,48 +98,72 @@ MACHINE_OPTIONS = (
 
 def machine_options(command: F) -> F:
     """The options that say which machine is booted with which kernel: the arguments of boot_machine()."""
+    return _with_options(command, (*SOURCE_OPTIONS, *MACHINE_OPTIONS))
+
+
+def input_options(command: F) -> F:
+    """The same with the machine as an argument, INPUT: what it is, is recognised."""
+    return _with_options(command, (click.argument("input", metavar="FILE|DIR|-"), *MACHINE_OPTIONS))
+
+
+def _with_options(command: F, options: tuple[Callable[[F], F], ...]) -> F:
     command = kernel_file_options(command)
-    for option in reversed(MACHINE_OPTIONS):
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def boot_machine(
+def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | None, **sources: Any) -> Boot:
+    """Boot the machine of the machine options (or of the input options); without a file it is this one.
+
+    Addresses and ranges in bytes. Raises InputError and UsageError.
+    """
+    from mmtool.init.main import start_kernel
+
+    machine, kernel = machine_and_kernel(**sources)
+    return start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
+
+
+def machine_and_kernel(
     *,
-    e820: str | None,
-    dtb: str | None,
+    input: str | None = None,
+    e820: str | None = None,
+    dtb: str | None = None,
+    capture: str | None = None,
     dmesg: str | None,
-    capture: str | None,
-    cmdline: str | None,
+    memory: tuple[tuple[int, int], ...],
     kernel: str | None,
     profile: str | None,
-    kernel_base: int | None,
     initrd: tuple[int, int] | None,
     srat: str | None,
     slit: str | None,
-    cpus: int | None,
     config: str | None,
     system_map: str | None,
     vmlinuz: str | None,
-) -> Boot:
-    """Boot the machine of the machine options; without a file it is this one. Addresses and ranges in bytes.
+    need_memory: bool = True,
+) -> tuple[Machine, Kernel]:
+    """What the options say of the machine and of its kernel. Raises InputError and UsageError.
 
-    Raises InputError and UsageError.
+    Without `need_memory` a device tree need not say where memory is.
     """
-    from mmtool.firmware.read import read_board, read_capture, read_machine
-    from mmtool.init.main import start_kernel
+    from mmtool.firmware.read import read_board, read_capture, read_input, read_machine
     from mmtool.kernel.choose import kernel_for
     from mmtool.kernel.profile import read_profile, with_estimates
 
     if sum(source is not None for source in (e820, dtb, capture)) > 1:
         raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
-    if dmesg is not None and dtb is None:
-        raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
+    if dtb is None and input is None:
+        if dmesg is not None:
+            raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
+        if memory:
+            raise UsageError("--memory goes with --dtb; another map says itself where memory is")
     files = (config, system_map, vmlinuz)
     if profile is not None and any(files):
         raise UsageError("--profile says what --config, --system-map and --vmlinuz would; give one or the others")
-    if dtb is not None:
-        machine = read_board(dtb, dmesg)
+    if input is not None:
+        machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory)
+    elif dtb is not None:
+        machine = read_board(dtb, dmesg, memory, need_memory=need_memory)
     elif capture is not None:
         machine = read_capture(capture, srat=srat, slit=slit)
     else:
@@ -140,4 +175,4 @@ def boot_machine(
         made = read_profile(profile)
     elif any(files):
         made = with_estimates(profile_from_files(*files))
-    return start_kernel(machine, kernel_for(machine, kernel, made), cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
+    return machine, kernel_for(machine, kernel, made)

@@ -79,17 +79,21 @@ def is_bare_line(line: str) -> bool:
     return bool(_MODERN.match(text) or _GAP.match(text) or _OLD.fullmatch(text) or _BARE.fullmatch(text))
 
 
-def parse_table(text: str, source: str) -> tuple[E820Entry, ...]:
-    """A bare table of ranges, one a line; "#" starts a comment. Raises InputError.
+Located = tuple[int | str, E820Entry]
+"""An entry with where it stands: a line's number, or a path in a folder."""
+
+
+def parse_table(text: str, source: str) -> tuple[Located, ...]:
+    """A bare table of ranges, one a line, with the lines' numbers; "#" starts a comment. Raises InputError.
 
     Ends are inclusive ("0x0-0x9fbff usable", "[mem 0x0-0x9fbff] usable", "0-9fbff : System RAM") but for the
     style of kernels before 3.5 ("0000000000000000 - 000000000009f400 (usable)").
     """
-    entries = []
+    entries: list[Located] = []
     for number, line in enumerate(text.split("\n"), 1):
         words = line.partition("#")[0].strip()
         if words and (entry := _bare(words, source, number)) is not None:
-            entries.append(entry)
+            entries.append((number, entry))
     if not entries:
         raise InputError(source, None, "no entry in the table; an entry reads like '0x0-0x9fbff usable'")
     return tuple(entries)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from mmtool.errors import InputError
-from mmtool.firmware.e820 import check_range, type_number
+from mmtool.firmware.e820 import Located, check_range, type_number
 from mmtool.firmware.machine import E820Entry
 
 _LINE = re.compile(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*?)\s*$", re.IGNORECASE)
@@ -21,13 +21,13 @@ def is_iomem_line(line: str) -> bool:
     return _LINE.match(line) is not None
 
 
-def parse_iomem(text: str, source: str) -> tuple[tuple[E820Entry, ...], int | None]:
+def parse_iomem(text: str, source: str) -> tuple[tuple[Located, ...], int | None]:
     """The ranges that bear the name of an E820 type, and where the kernel's code begins (None when not listed).
 
     A range nested in one that counts does not count again (the kernel's own parts of RAM, memory that a driver
     plugged in); one nested in a bus or a device does. Raises InputError.
     """
-    entries: list[E820Entry] = []
+    entries: list[Located] = []
     kernel_base: int | None = None
     inside: int | None = None
     highest = 0
@@ -45,7 +45,7 @@ def parse_iomem(text: str, source: str) -> tuple[tuple[E820Entry, ...], int | No
             inside = None
         kind = type_number(name)
         if kind is not None and inside is None:
-            entries.append(E820Entry(start, end, kind))
+            entries.append((number, E820Entry(start, end, kind)))
             inside = depth
         if name == "Kernel code" and kernel_base is None:
             kernel_base = start

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
-from mmtool.firmware.e820 import parse_entry
+from mmtool.firmware.e820 import Located, parse_entry
 from mmtool.firmware.efi import parse_region, parse_tables
 from mmtool.firmware.lines import kernel_lines
 from mmtool.firmware.machine import (
     AcpiTable,
     CpuAffinity,
-    E820Entry,
     EfiRegion,
     LogNote,
     Machine,
@@ -54,7 +53,7 @@ class _Boot:
     cmdline: str | None = None
     late_cmdline: str | None = None
     map_heads: int = 0
-    maps: dict[str, list[E820Entry]] = field(default_factory=dict)
+    maps: dict[str, list[Located]] = field(default_factory=dict)
     initrd: tuple[int, int] | None = None
     kernel_base: int | None = None
     efi: list[EfiRegion] = field(default_factory=list)
@@ -136,7 +135,8 @@ def _machine(boot: _Boot) -> Machine:
     words = (boot.version_line or "").split()
     return Machine(
         source=kind,
-        e820=tuple(boot.maps.get(kind, ())),
+        e820=tuple(entry for _, entry in boot.maps.get(kind, ())),
+        e820_places=tuple(number for number, _ in boot.maps.get(kind, ())),
         origin=boot.origin,
         arch=arch,
         release=words[2] if len(words) > 2 else None,
@@ -164,7 +164,7 @@ def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
         boot.maps[who] = []
     entry = parse_entry(body.lstrip(), boot.origin, number)
     if entry is not None:
-        boot.maps[who].append(entry)
+        boot.maps[who].append((number, entry))
 
 
 def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -275,6 +275,13 @@ def _cpus(boot: _Boot, number: int, words: str, head: str) -> None:
         boot.cpus = present + hotplug if m[2] else present
 
 
+def _slub(boot: _Boot, number: int, words: str, head: str) -> None:
+    """nr_cpu_ids, for logs without x86's line about CPUs."""
+    if boot.cpus is None and (m := _SLUB_CPUS.search(words, len(head))):
+        boot.cpus = int(m[1])
+
+
+_SLUB_CPUS = re.compile(r", CPUs=([1-9]\d*), ")
 _CPUS = re.compile(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
@@ -310,6 +317,7 @@ _HANDLERS: dict[str, Handler] = {
     "smpboot: Allowing ": _cpus,
     "SMP: Allowing ": _cpus,
     "CPU topo: Allowing ": _cpus,
+    "SLUB: ": _slub,
 }
 """What is done with a line, by how it begins."""
 

@@ -121,6 +121,9 @@ class Machine:
     """The firmware's map, in the firmware's order, overlaps and all."""
     origin: str = "-"
     """The file, as the user named it."""
+    e820_places: tuple[int | str, ...] = ()
+    """Where each entry of `e820` stands in the file: a line's number, or its path in a folder. Empty where the map is
+    not written down."""
     arch: str | None = None
     """"x86_64", "i386", "arm64", "arm" or "riscv" when the input tells."""
     release: str | None = None

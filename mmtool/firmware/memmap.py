@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmtool.errors import InputError
-from mmtool.firmware.e820 import check_range, make_entry
-from mmtool.firmware.machine import E820Entry
+from mmtool.firmware.e820 import Located, check_range, make_entry
 
 Value = tuple[int, str, str, int | str]
 """Number of the entry, name of its file, what the file holds, and where that stands (for messages)."""
@@ -29,7 +28,7 @@ def is_memmap_line(line: str) -> bool:
     return _LINE.match(line) is not None
 
 
-def parse_memmap_text(text: str, source: str) -> tuple[E820Entry, ...]:
+def parse_memmap_text(text: str, source: str) -> tuple[Located, ...]:
     """The map in the words of `grep -r . /sys/firmware/memmap` (or `grep -H . .../*/*`), in any order.
 
     Raises InputError.
@@ -44,7 +43,7 @@ def parse_memmap_text(text: str, source: str) -> tuple[E820Entry, ...]:
     return _entries(values, source)
 
 
-def read_memmap_tree(path: Path, source: str) -> tuple[E820Entry, ...]:
+def read_memmap_tree(path: Path, source: str) -> tuple[Located, ...]:
     """The map in a copy of the folder /sys/firmware/memmap. Raises InputError."""
     values: list[Value] = []
     try:
@@ -62,7 +61,7 @@ def read_memmap_tree(path: Path, source: str) -> tuple[E820Entry, ...]:
     return _entries(values, source)
 
 
-def read_memmap_tar(data: bytes, source: str) -> tuple[E820Entry, ...]:
+def read_memmap_tar(data: bytes, source: str) -> tuple[Located, ...]:
     """The map in a tar file of /sys/firmware/memmap. Raises InputError."""
     import tarfile
 
@@ -80,7 +79,7 @@ def read_memmap_tar(data: bytes, source: str) -> tuple[E820Entry, ...]:
     return _entries(values, source)
 
 
-def _entries(values: Iterable[Value], source: str) -> tuple[E820Entry, ...]:
+def _entries(values: Iterable[Value], source: str) -> tuple[Located, ...]:
     """The entries by number, each with all of its files."""
     found: dict[int, dict[str, tuple[str, int | str]]] = {}
     for number, name, text, where in values:
@@ -93,13 +92,16 @@ def _entries(values: Iterable[Value], source: str) -> tuple[E820Entry, ...]:
     return tuple(_entry(number, found[number], source) for number in sorted(found))
 
 
-def _entry(number: int, fields: dict[str, tuple[str, int | str]], source: str) -> E820Entry:
+def _entry(number: int, fields: dict[str, tuple[str, int | str]], source: str) -> Located:
     if missing := [name for name in FIELDS if name not in fields]:
         where = next(iter(fields.values()))[1]
         raise InputError(source, where, f"entry {number} has no {' and no '.join(missing)}; copy the folder whole")
     start, end = (_address(*fields[name], source) for name in ("start", "end"))
     check_range(start, end + 1, source, fields["end"][1])
-    return make_entry(start, end + 1, fields["type"][0], source, fields["type"][1])
+    where = fields["start"][1]
+    return where if isinstance(where, int) else f"{number}", make_entry(
+        start, end + 1, fields["type"][0], source, fields["type"][1]
+    )
 
 
 def _address(text: str, where: int | str, source: str) -> int:

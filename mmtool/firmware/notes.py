@@ -124,6 +124,8 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("efi_keep_mmio", "efi: ", rf"Not removing mem(\d+): MMIO range=\[{_R}\]", numbered),
     ("efi_invalid_regions", "efi: ", r"Removing (\d+) invalid memory map entries", decimal),
     ("efi_apple", "efi: ", r"Apple Mac detected, using EFI v(\d+)\.(\d+) runtime services only", decimal),
+    ("memattr", "efi: memattr: ", _R, inclusive),
+    ("memattr", "efi: memattr:  ", _R, inclusive),
     ("esrt", "esrt: ", r"Reserving ESRT space from 0x([0-9a-f]+) to 0x([0-9a-f]+)", half_open),
     ("smbios", "SMBIOS ", r"(\d+)\.(\d+)(?:\.\d+)? present", decimal),
     ("smbios", "DMI: ", r"SMBIOS (\d+)\.(\d+)(?:\.\d+)? present", decimal),  # since 6.16

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from mmtool.errors import InputError
-from mmtool.firmware.e820 import UNKNOWN_TYPE, is_bare_line, parse_table
+from mmtool.errors import InputError, UsageError
+from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
 from mmtool.firmware.iomem import is_iomem_line, parse_iomem
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import read_log
-from mmtool.firmware.machine import E820Entry, Machine, Slit, Srat
+from mmtool.firmware.machine import Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
@@ -26,8 +26,13 @@ _LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical 
 _LARGEST = 1 << 28
 """Bytes beyond which a file is not unpacked."""
 
+_FDT_MAGIC = b"\xd0\x0d\xfe\xed"
+NO_MEMORY = (
+    "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
+    "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
+)
 _FOREIGN = {
-    b"\xd0\x0d\xfe\xed": "is a device-tree blob; give it with --dtb",
+    _FDT_MAGIC: "is a device-tree blob; give it with --dtb",
     b"SRAT": "is an ACPI table; give it with --srat, next to a map",
     b"SLIT": "is an ACPI table; give it with --slit, next to a map",
     b"\x7fELF": "is a program, not a log",
@@ -49,7 +54,10 @@ def read_machine(
     ACPI tables, which count before what the log says. Without `need_map` a log need not hold a map. Raises
     InputError, one line that says what to do.
     """
-    machine = read_this_machine() if path is None else _read(path, kind, need_map)
+    return _with_tables(read_this_machine() if path is None else _read(path, kind, need_map), srat, slit)
+
+
+def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machine:
     if srat is not None:
         machine = replace(machine, srat=read_srat(srat))
     if slit is not None:
@@ -57,10 +65,10 @@ def read_machine(
     return machine
 
 
-def read_capture(path: str, *, srat: str | None = None, slit: str | None = None) -> Machine:
+def read_capture(path: str, *, srat: str | None = None, slit: str | None = None, need_memory: bool = True) -> Machine:
     """The Machine in a folder of what a kernel reported: dmesg.txt, beside it machine.dtb (or .gz), SRAT.aml, SLIT.aml
     and proc/iomem if it has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's.
-    Raises InputError.
+    `need_memory` as for `read_board`. Raises InputError.
     """
     folder = Path(path)
     if not (folder / "dmesg.txt").is_file():
@@ -72,7 +80,7 @@ def read_capture(path: str, *, srat: str | None = None, slit: str | None = None)
     log, trees = str(folder / "dmesg.txt"), [folder / "machine.dtb.gz", folder / "machine.dtb"]
     tree = next((str(path) for path in trees if path.is_file()), None)
     if tree is not None:
-        machine = read_board(tree, log)
+        machine = read_board(tree, log, need_memory=need_memory)
     else:
         machine = read_machine(log, srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
     iomem = folder / "proc/iomem"
@@ -81,15 +89,53 @@ def read_capture(path: str, *, srat: str | None = None, slit: str | None = None)
     return machine
 
 
-def read_board(dtb: str, dmesg: str | None = None) -> Machine:
+def read_input(
+    path: str,
+    dmesg: str | None = None,
+    memory: tuple[tuple[int, int], ...] = (),
+    *,
+    srat: str | None = None,
+    slit: str | None = None,
+    need_memory: bool = True,
+) -> Machine:
+    """The Machine that `path` describes, whatever it is: a capture's folder, a device-tree blob or what
+    `read_machine` knows. `dmesg`, `memory` and `need_memory` are for a blob, as `read_board` has them.
+
+    Raises InputError, and UsageError for what does not go with the input.
+    """
+    is_folder = path != "-" and Path(path).is_dir()
+    data = b"" if is_folder else read_bytes(path)
+    if data[:4] == _FDT_MAGIC:
+        return _board(data, path, dmesg, memory, need_memory)
+    if dmesg is not None or memory:
+        given = "--dmesg" if dmesg is not None else "--memory"
+        raise UsageError(f"{given} goes with a device tree, which {path} is not")
+    if is_folder and (Path(path) / "dmesg.txt").is_file():
+        return read_capture(path, srat=srat, slit=slit, need_memory=need_memory)
+    return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True), srat, slit)
+
+
+def read_board(
+    dtb: str, dmesg: str | None = None, memory: tuple[tuple[int, int], ...] = (), *, need_memory: bool = True
+) -> Machine:
     """The Machine of a device-tree blob; a log adds the release and what else firmware said. Raises InputError.
 
-    What the boot loader wrote into /chosen goes before what the log says.
+    What the boot loader wrote into /chosen goes before what the log says. `memory`, ranges [start, end) in bytes,
+    stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
+    that says nothing of memory is refused unless `need_memory` is off.
     """
-    from mmtool.firmware.fdt import read_fdt
+    return _board(read_bytes(dtb), dtb, dmesg, memory, need_memory)
 
-    tree = read_fdt(dtb)
+
+def _board(data: bytes, dtb: str, dmesg: str | None, memory: tuple[tuple[int, int], ...], need_memory: bool) -> Machine:
+    from mmtool.firmware.fdt import parse_fdt, with_memory
+
+    tree = parse_fdt(data, dtb)
     machine = read_machine(dmesg, need_map=False) if dmesg is not None else Machine("none", ())
+    if memory:
+        tree, machine = with_memory(tree, memory), replace(machine, efi=())
+    elif need_memory and not tree.memory and not machine.efi:
+        raise InputError(dtb, "/", NO_MEMORY)
     return replace(
         machine,
         source="device tree",
@@ -142,10 +188,18 @@ def read_slit(path: str) -> Slit:
 
 def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
     if path != "-" and Path(path).is_dir():
-        if (Path(path) / "dmesg.txt").exists():
-            raise InputError(path, None, "is a capture, not a copy of /sys/firmware/memmap; give it with --capture")
-        return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
-    data = read_bytes(path)
+        return _read_folder(path)
+    return _of_bytes(read_bytes(path), path, kind, need_map)
+
+
+def _read_folder(path: str) -> Machine:
+    if (Path(path) / "dmesg.txt").exists():
+        raise InputError(path, None, "is a capture, not a copy of /sys/firmware/memmap; give it with --capture")
+    return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
+
+
+def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool) -> Machine:
+    """What `read_machine` knows, by what the bytes hold."""
     if not data.strip():
         raise InputError(path, None, "empty file; give a kernel log (dmesg) or `grep -r . /sys/firmware/memmap`")
     if hint := _FOREIGN.get(data[:4]):
@@ -164,11 +218,13 @@ def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
     return read_log(text, path, need_map=need_map)
 
 
-def _plain_map(source: str, entries: tuple[E820Entry, ...], path: str) -> Machine:
+def _plain_map(source: str, located: tuple[Located, ...], path: str) -> Machine:
     """A machine of which nothing but the map is known."""
+    entries = tuple(entry for _, entry in located)
     nameless = [e for e in entries if e.type == UNKNOWN_TYPE]
     warnings = tuple((0, f"the type of [{e.start:#x}-{e.end - 1:#x}] has no number here") for e in nameless)
-    return Machine(source, entries, origin=path, warnings=warnings)
+    places = tuple(place for place, _ in located)
+    return Machine(source, entries, origin=path, e820_places=places, warnings=warnings)
 
 
 def recognise(text: str) -> Kind:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Type
 from mmtool.init.boot import Boot
+from mmtool.mm.memblock import MEMBLOCK_NOMAP
 
 MEMORY_TYPES: dict[int, str] = {
     E820Type.RAM: "RAM", E820Type.RESERVED_KERN: "RAM", E820Type.ACPI: "ACPI tables", E820Type.NVS: "ACPI NVS",
@@ -63,9 +63,7 @@ class MemoryLedger:
 
 
 def memory_ledger(boot: Boot) -> MemoryLedger:
-    """The ledger of a finished boot. InputError on arm64, where not every taker is modelled."""
-    if boot.kernel.arch == "arm64":
-        raise InputError(boot.machine.origin, None, "the ledger is x86's so far: of arm64 not every taker is known")
+    """The ledger of a finished boot."""
     firmware = [(e.start, e.end, e.type) for e in boot.e820_firmware if e.type in MEMORY_TYPES]
     installed = sum(end - start for start, end, _ in firmware)
     lines = [*_kept_by_firmware(boot), *_reserved(boot), *_given_back(boot)]
@@ -94,9 +92,7 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
             inside = (max(low, e.start), min(high, e.end))
             if inside[0] < inside[1]:
                 for start, end in _without(inside, memory):
-                    whole = end - start >= boot.memblock.page_size
-                    name = "out of the kernel's reach" if whole else "incomplete pages"
-                    lost[(name, "e820__memblock_setup", "")] += end - start
+                    lost[_why_not_memory(boot, start, end)] += end - start
     return [LedgerLine(taker, amount, step, option) for (taker, step, option), amount in lost.items()]
 
 
@@ -111,15 +107,37 @@ def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
     return "reserved in the E820 map later", "e820__range_update", ""
 
 
+def _why_not_memory(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
+    """Why memblock has no memory at [start, end), which the map calls RAM: (taker, step, option)."""
+    arm64 = boot.kernel.arch == "arm64"
+    step = "arm64_memblock_init" if arm64 else "e820__memblock_setup"
+    if end - start < boot.memblock.page_size:
+        return "incomplete pages", step, ""
+    # Up to 5.12 placed regions with no-map leave memblock's memory.
+    if arm64 and (owners := boot.memblock.ledger.overlapping(start, end)):
+        return owners[0][2], boot.owner_steps.get(owners[0][2], ""), ""
+    if arm64 and boot.cmdline.has("mem"):
+        return "kept out by mem=", step, "mem="
+    return "out of the kernel's reach", step, ""
+
+
+def _no_map(boot: Boot) -> list[tuple[int, int]]:
+    """Memory that the kernel does not map and no one reserved, as far as the firmware called it RAM."""
+    ram = [(e.start, e.end) for e in boot.e820_firmware if e.type == E820Type.RAM]
+    reserved = [(r.base, r.end) for r in boot.memblock.reserved.regions]
+    hidden = [(r.base, r.end) for r in boot.memblock.memory.regions if r.flags & MEMBLOCK_NOMAP]
+    return [inside for r in hidden for piece in _without(r, reserved) for inside in _overlap(piece, ram)]
+
+
 def _reserved(boot: Boot) -> list[LedgerLine]:
-    """What memblock still held when the page allocator took over, by owner; then what lies in split pages.
+    """What memblock still held or hid when the page allocator took over, by owner; then what lies in split pages.
 
     Where several own a byte, the one that took the smallest range names it.
     """
     mb = boot.memblock
     takes: dict[str, int] = defaultdict(int)
     memory = [(r.base, r.end) for r in mb.memory.regions]
-    left = [piece for r in mb.reserved.regions for piece in _overlap((r.base, r.end), memory)]
+    left = [piece for r in mb.reserved.regions for piece in _overlap((r.base, r.end), memory)] + _no_map(boot)
     whole = sum(end - start for start, end in left)
     for start, end, owner in sorted(mb.ledger.entries, key=lambda t: t[1] - t[0]):
         pieces = _overlap((start, end), left)

@@ -38,6 +38,9 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
             if facts.reserved_mem_array_is_sized:
                 _init_node(boot, *placed[-1])
     boot.reserved_mem = len(fixed) + len(placed)
+    if tree.chosen.elfcorehdr is not None:
+        start, end = tree.chosen.elfcorehdr
+        boot.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
     if last:
         _memreserve(boot, tree)
     if not facts.reserved_mem_array_is_sized:
@@ -102,11 +105,12 @@ def _memreserve(boot: Boot, tree: DeviceTree) -> None:
 
 def _keep(boot: Boot, node: ReservedNode, start: int, end: int) -> None:
     """early_init_dt_reserve_memory_arch(): no-map memory leaves the direct map, other memory is reserved."""
-    mb = boot.memblock
+    mb, owner = boot.memblock, f"reserved-memory {node.name}"
     if node.no_map:
         mb.mark_nomap(start, end - start)
+        mb.ledger.take(start, end, owner)
     else:
-        mb.reserve(start, end - start, owner=f"reserved-memory {node.name}")
+        mb.reserve(start, end - start, owner=owner)
 
 
 def _place(boot: Boot, node: ReservedNode, known: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -147,4 +151,5 @@ def _find(
         else:
             mb.phys_free(base, size)
             mb.remove(base, size)
+            mb.ledger.take(base, base + size, f"reserved-memory {node.name}")
     return base or None

@@ -173,6 +173,8 @@ class _Case:
         needed = self._needed_pages()
         if not asked:
             verdict, cause, deciding = Verdict.FAILS, Cause.NO_ZONE, None
+        elif passing and self._its_node_may_be_lost():
+            verdict, cause, deciding = Verdict.UNKNOWN, Cause.NUMBERS_MISSING, passing[0]
         elif passing and needed is not None and self._together(passing) < needed:
             verdict, cause, deciding = Verdict.FAILS, Cause.TOO_FEW_TOGETHER, passing[0]
         elif passing:
@@ -225,7 +227,8 @@ class _Case:
             return False
         if order and (dump.blocks is None or (dump.blocks_kb is None and not check.ok)):
             return False
-        return not check.ok or ("free" in dump.kb and not self._cma_is_lost(dump))
+        whole = "free" in dump.kb and self.mem_info.page_kb_known
+        return not check.ok or (whole and not self._cma_is_lost(dump))
 
     def _cma_is_lost(self, dump: ZoneDump) -> bool:
         """Were free CMA pages printed, and is the zone's number gone? Not if the whole machine has none."""
@@ -275,6 +278,12 @@ class _Case:
             return asked
         willing = {zone.dump.nid for zone in asked if zone.passes}
         return [zone for zone in asked if zone.dump.nid not in willing] or asked
+
+    def _its_node_may_be_lost(self) -> bool:
+        """Is a request confined to one node, and are there nodes of which the report shows no zone?"""
+        nodes = set(self.mem_info.nodes) | (node_list(self.report.mems_allowed) or set())
+        shown = {zone.nid for zone in self.mem_info.zones}
+        return self.flags.has(self.mask, "__GFP_THISNODE") and not nodes <= shown
 
     def _size(self, dump: ZoneDump) -> int:
         """How large a zone is in kB, as far as the report tells; a number beyond the machine's memory tells nothing."""

@@ -6,28 +6,9 @@ from collections.abc import Iterator
 
 from mmtool.kernel.gfp import GfpFlags, gfp_flags
 from mmtool.kernel.release import Release, Version, parse_version, release_facts
+from mmtool.kernel.report_forms import ERAS, FIELDS_SINCE, NAMES_SINCE
 from mmtool.observed.reports import MemInfo, Report
 
-FIELDS: dict[str, Version] = {
-    "free_cma": (3, 7, 0),
-    "managed": (3, 8, 0),
-    "free_pcp": (4, 2, 0),
-    "reserved_highatomic": (5, 8, 0),
-    "boost": (5, 19, 0),
-    "free_highatomic": (6, 13, 0),
-    "zspages": (6, 19, 0),
-}
-"""Fields of a zone's line, from the release on that first printed them."""
-
-NAMES_SINCE: Version = (4, 6, 0)
-"""From here on a mask is followed by its names."""
-
-ERAS: tuple[Version, ...] = (
-    (2, 6, 32), (3, 6, 0), (3, 7, 0), (3, 8, 0), (3, 16, 0), (4, 2, 0), (4, 4, 0), (4, 5, 0), (4, 6, 0), (4, 10, 0),
-    (4, 14, 0), (4, 15, 0), (4, 18, 0), (5, 1, 0), (5, 8, 0), (5, 9, 0), (5, 14, 0), (5, 18, 0), (5, 19, 0), (6, 3, 0),
-    (6, 8, 0), (6, 12, 0), (6, 13, 0), (6, 14, 0), (6, 19, 0), (7, 3, 0),
-)  # fmt: skip
-"""One release for each time when something changed that a verdict depends on, masks included."""
 _NEWEST: Version = (999, 0, 0)
 
 
@@ -42,10 +23,12 @@ def candidates(report: Report) -> list[tuple[Release, GfpFlags]]:
     if named is not None:
         version = max(named, since) if since < until else named
         return [(release_facts(version), _flags(report, version))]
-    versions = [v for v in ERAS if since <= v < until and _prints(report, v)]
-    return [
-        (release_facts(v), gfp_flags(release_facts(v))) for v in versions or [v for v in ERAS if since <= v < until]
-    ]
+    eras = [v for v in ERAS if since <= v < until] or list(ERAS)
+    versions = [v for v in eras if _prints(report, v)] or eras
+    if report.mask is not None and report.names is None:
+        odd = {v: _odd_flags(report.mask, v) for v in versions}
+        versions = [v for v in versions if odd[v] == min(odd.values())]
+    return [(release_facts(v), gfp_flags(release_facts(v))) for v in versions]
 
 
 def _bounds(report: Report) -> tuple[Version, Version]:
@@ -54,7 +37,7 @@ def _bounds(report: Report) -> tuple[Version, Version]:
     if report.mask is not None:
         since, until = (NAMES_SINCE, until) if report.names is not None else (since, NAMES_SINCE)
     for field, seen in _evidence(report.mem_info):
-        since, until = (max(since, FIELDS[field]), until) if seen else (since, min(until, FIELDS[field]))
+        since, until = (max(since, FIELDS_SINCE[field]), until) if seen else (since, min(until, FIELDS_SINCE[field]))
     return since, until
 
 
@@ -64,7 +47,7 @@ def _evidence(mem_info: MemInfo | None) -> Iterator[tuple[str, bool]]:
         return
     printed = {field for zone in mem_info.zones for field in zone.kb}
     whole = any("present" in zone.kb and "mlocked" in zone.kb for zone in mem_info.zones)
-    for field in FIELDS:
+    for field in FIELDS_SINCE:
         if field in printed or whole:
             yield field, field in printed
 
@@ -77,6 +60,11 @@ def _prints(report: Report, version: Version) -> bool:
     if report.names is None:
         return not report.mask & ~flags.known
     return flags.format(report.mask) == report.names
+
+
+def _odd_flags(mask: int, version: Version) -> int:
+    """How many flags of a mask belong to no combination: read with another era's bits, masks fall into such."""
+    return sum(not name.startswith("GFP_") for name in gfp_flags(release_facts(version)).names(mask))
 
 
 def _flags(report: Report, version: Version) -> GfpFlags:

@@ -38,6 +38,10 @@ _USUAL = (
 
 SMALLEST_PAGEBLOCK_ORDER = 9
 """Of pages of 4 KiB; where there are no huge pages, or larger ones, pageblocks are larger."""
+LARGEST_PAGEBLOCK_ORDER = 13
+"""Of any architecture: arm64 with pages of 64 KiB."""
+LARGEST_RESERVE_RATIO = 256
+"""A zone keeps at least one page for so many of the zones above it (vm.lowmem_reserve_ratio)."""
 
 
 class Exclusion(Enum):
@@ -112,7 +116,8 @@ class DumpedZone:
         if orders:
             least = 1 << (SMALLEST_PAGEBLOCK_ORDER if self.page_kb == 4 else max(orders))
         managed = self.pages("managed") or self.pages("present") or self.machine_pages
-        most = managed // 100 + (1 << max(len(self.nr_free) - 1, 0)) if managed else self.nr_free_pages
+        pageblock = 1 << (len(self.nr_free) - 1 if self.nr_free else LARGEST_PAGEBLOCK_ORDER)
+        most = managed // 100 + pageblock if managed else self.nr_free_pages
         return least, max(least, most)
 
 
@@ -136,22 +141,29 @@ def zone_types(mem_info: MemInfo) -> tuple[str, ...]:
 
     def misfit(types: tuple[str, ...]) -> tuple[int, int]:
         usual = _USUAL.index(types) if types in _USUAL else len(_USUAL)
-        return sum(_contradictions(zone, types, shown) for zone in mem_info.zones), usual
+        return sum(_contradictions(zone, types, mem_info) for zone in mem_info.zones), usual
 
     return min(fitting, key=misfit)
 
 
-def _contradictions(zone: ZoneDump, types: tuple[str, ...], shown: set[str]) -> int:
-    """Entries of lowmem_reserve[] that these types do not explain: it is 0 up to the zone's own index, and rises
-    where a zone above has pages."""
+def _contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -> int:
+    """Entries of lowmem_reserve[] that do not go with these types.
+
+    It is 0 up to the zone's own index, and rises where a zone above has pages: where one is shown, and otherwise at
+    HighMem, which reports leave out if the request could not use it. A damaged report may have lost others.
+    """
     reserve = zone.lowmem_reserve
     if not reserve or zone.name not in types:
         return 0
+    sizes = {z.name: z.kb.get("managed", z.kb.get("present", 0)) for z in mem_info.zones if z.nid == zone.nid}
     own = types.index(zone.name)
     wrong = sum(1 for pages in reserve[: own + 1] if pages)
     for j in range(own + 1, min(len(reserve), len(types))):
-        rises = reserve[j] > reserve[j - 1]
-        wrong += rises and types[j] not in shown and types[j] != "HighMem"
+        if reserve[j] > reserve[j - 1]:
+            hidden = types[j] == "HighMem" or (mem_info.notes and types[j] != "Device")
+            wrong += types[j] not in sizes and not hidden
+        else:
+            wrong += sizes.get(types[j], 0) >= LARGEST_RESERVE_RATIO * mem_info.page_kb
     return wrong
 
 

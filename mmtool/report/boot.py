@@ -57,8 +57,6 @@ def heading(boot: Boot) -> str:
     sure = (
         f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
     )
-    if boot.kernel.arch == "arm64":
-        sure += "; zones and zonelists only, reservations are not complete and managed pages too many"
     return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
 
 

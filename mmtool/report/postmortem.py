@@ -145,6 +145,8 @@ def _aside(j: Judgement) -> str:
     r = j.report
     if r.kind is ReportKind.OOM and r.mask == 0:
         return "; a mask of 0 means that a page fault ran out of memory without a failed allocation of its own"
+    if r.killed:
+        return f"; {r.killed} was killed for it"
     if r.comm and r.comm.startswith("kswapd") and r.kind is ReportKind.FAILURE and j.verdict is Verdict.FAILS:
         return "; kswapd itself may go below every watermark, so that nothing at all was free a moment before"
     if j.flags is not None and r.mask is not None and j.flags.has(r.mask, "__GFP_THISNODE"):
@@ -188,7 +190,7 @@ _ADVICE: dict[Remedy, Callable[[int, Judgement], str]] = {
     Remedy.ADDRESS_SPACE: lambda n, j: (
         "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
     ),
-    Remedy.MORE_MEMORY: lambda n, j: f"{size(j, n)} more free; {users(j)}",
+    Remedy.MORE_MEMORY: lambda n, j: f"at least {size(j, n)} more free; {users(j)}",
     Remedy.SWAP: lambda n, j: f"swap: {size(j, n)} of anonymous pages have nowhere to go",
     Remedy.CGROUP_LIMIT: lambda n, j: "a higher memory.max, or less memory used within the cgroup",
     Remedy.CMA_AREA: lambda n, j: (
@@ -275,6 +277,7 @@ def document(j: Judgement) -> dict[str, Any]:
         "line": r.line,
         "kind": r.kind.value,
         "comm": r.comm,
+        "killed": r.killed,
         "order": r.order,
         "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
         "release": r.release,
@@ -362,7 +365,10 @@ def _check(j: Judgement) -> WatermarkCheck | None:
 
 
 def _where(j: Judgement) -> str:
-    return f"node {j.deciding.dump.nid}'s {j.deciding.dump.name}" if j.deciding else "a zone"
+    if j.deciding is None:
+        return "a zone"
+    zone, info = j.deciding.dump, j.report.mem_info
+    return f"node {zone.nid}'s {zone.name}" if info and info.numa else f"zone {zone.name}"
 
 
 def _free(j: Judgement) -> str:

@@ -19,8 +19,9 @@ from typing import Any
 from click.testing import CliRunner
 
 from mmtool.cli.boot import boot
+from mmtool.firmware.fdt import read_fdt
 
-FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "captures"
+FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
 
 _PREFIX = re.compile(r"(?:<\d+>)?\[\s*\d+\.\d+\]\s?(?:\[\s*[TC]\d+\]\s)?")
 _RANGE = r"\[(?:mem|gap) 0x"
@@ -48,7 +49,7 @@ LOG_FACTS = {
     "zonelists": (r"Fallback order for Node|Built \d+ zonelists|Policy zone:",),
     "memblock": (r"MEMBLOCK configuration:", r" (?:memory|reserved)(?:\.cnt| size|\[)"),
     "reservations": (
-        r"(?:NUMA: )?NODE_DATA\(\d+\)",
+        r"(?:NUMA: )?NODE_DATA(?:\(\d+\)| \[mem)",
         r"(?:NUMA: )?(?:No NUMA configuration found|Faking a node)",
         r"Reserving \d+MB.* for crashkernel|crashkernel|cma: |OF: reserved mem|Reserved memory: ",
         r"PM: hibernation: Registered nosave memory",
@@ -148,6 +149,21 @@ class Capture:
     def memmap(self) -> Path:
         return self.path / "memmap.txt"
 
+    @property
+    def tree(self) -> Path:
+        """An arm64 machine's device tree."""
+        return self.path / "machine.dtb.gz"
+
+    @property
+    def is_whole(self) -> bool:
+        """Has the log its beginning? The ring buffer drops it where memblock=debug prints much."""
+        return "Linux version" in self.input_log
+
+    @property
+    def says_where_memory_is(self) -> bool:
+        """EFI's map is at the beginning of the log: without it a tree without memory nodes says nothing."""
+        return not self.tree.exists() or self.is_whole or bool(read_fdt(str(self.tree)).memory)
+
     @cached_property
     def _log(self) -> tuple[str, dict[str, list[str]]]:
         return sort_lines((self.path / "dmesg.txt").read_text(errors="replace"))
@@ -177,7 +193,9 @@ class Capture:
     def predicted(self, fact: str) -> Any:
         """What mmtool says from the inputs alone, in the shape of `observed`."""
         if fact in LOG_FACTS:
-            return self._printed.get(fact)
+            lines = self._printed.get(fact)
+            left = self._log[1].get(fact, [])
+            return lines[-len(left) :] if lines and left and not self.is_whole else lines
         if fact == "min_free_kbytes":
             return self.document["totals"].get("min_free_kbytes")
         return _zone_fact(fact, document_zones(self.document))
@@ -195,11 +213,12 @@ class Capture:
         return (*out, "--kernel-base", f"0x{code[1]}") if code else tuple(out)
 
     def run(self, *arguments: str) -> str:
-        """What `mmtool boot` prints for the log without its answers."""
+        """What `mmtool boot` prints for the log without its answers, and for the tree."""
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "dmesg.txt"
             log.write_text(self.input_log)
-            return mmtool_boot("--e820", str(log), *self.arguments, *arguments)
+            source = ("--dtb", str(self.tree), "--dmesg", str(log)) if self.tree.exists() else ("--e820", str(log))
+            return mmtool_boot(*source, *self.arguments, *arguments)
 
     @cached_property
     def _printed(self) -> dict[str, list[str]]:
@@ -218,6 +237,8 @@ def mmtool_boot(*arguments: str) -> str:
 
 
 def captures() -> list[Capture]:
-    """The x86 captures of fixtures/, and of the folder that MMTOOL_CAPTURES names."""
-    folders = [FIXTURES, *(Path(more) for more in [os.environ.get("MMTOOL_CAPTURES")] if more)]
-    return [Capture(memmap.parent) for folder in folders for memmap in sorted(folder.glob("*/memmap.txt"))]
+    """The captures of fixtures/, and of the folder that MMTOOL_CAPTURES names: x86's first, then arm64's."""
+    more = [Path(folder) for folder in [os.environ.get("MMTOOL_CAPTURES")] if folder]
+    x86 = [memmap.parent for folder in (FIXTURES / "captures", *more) for memmap in sorted(folder.glob("*/memmap.txt"))]
+    arm64 = [tree.parent for folder in (FIXTURES / "arm64", *more) for tree in sorted(folder.glob("*/machine.dtb.gz"))]
+    return [Capture(path) for path in (*x86, *arm64)]

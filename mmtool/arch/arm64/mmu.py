@@ -14,6 +14,7 @@ from mmtool.mm.memblock import MEMBLOCK_ALLOC_NOLEAKTRACE
 from mmtool.mm.range_set import RangeSet
 from mmtool.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.mm.vmalloc.area import VM_MAP, VmStruct
+from mmtool.units import memparse
 
 SEGMENTS = (
     ("stext", "etext"),
@@ -81,8 +82,8 @@ class Tables:
 def maps_pages_only(boot: Boot) -> bool:
     """can_set_direct_map(): the linear map has no blocks, so that permissions of single pages can change.
 
-    So by default (RODATA_FULL_DEFAULT_ENABLED), with rodata=full and with debug_pagealloc=on. Not known here: the few
-    processors that change blocks under use (BBML3), for which 6.18 and later keep them.
+    So by default (RODATA_FULL_DEFAULT_ENABLED), with rodata=full, debug_pagealloc=on and a late KFENCE. Not known here:
+    the few processors that change blocks under use (BBML3), for which 6.18 and later keep them.
     """
     on_is_full = boot.kernel.release.rodata_on_is_full
     full = on_is_full or boot.kernel.enabled("RODATA_FULL_DEFAULT_ENABLED")
@@ -91,7 +92,14 @@ def maps_pages_only(boot: Boot) -> bool:
             full = True
         elif value in ("on", "off", "noalias", "1", "0", "y", "n"):
             full = False
-    return full or boot.cmdline.get("debug_pagealloc") == "on"
+    return full or boot.cmdline.get("debug_pagealloc") == "on" or _kfence_comes_late(boot)
+
+
+def _kfence_comes_late(boot: Boot) -> bool:
+    """arm64_kfence_can_set_direct_map(): KFENCE is built in but off at boot, so that its pool may be cut out later."""
+    interval = boot.cmdline.get("kfence.sample_interval")
+    default = boot.kernel.number("KFENCE_SAMPLE_INTERVAL", 100)
+    return boot.kernel.enabled("KFENCE") and not (memparse(interval)[0] if interval else default)
 
 
 def linear_map_tables(boot: Boot) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mmtool.init.boot import Boot
+from mmtool.mm.acpi_numa import acpi_numa_init, alloc_distance
 from mmtool.mm.numa_memblks import NumaError, NumaInfo, cleanup_meminfo, register_meminfo
 
 SMP_CACHE_BYTES = 64
@@ -12,9 +13,10 @@ DISTANCES = "NUMA distances"
 
 
 def arch_numa_init(boot: Boot) -> None:
-    """arch_numa_init(): the device tree's nodes where it has some, else one node for everything."""
+    """arch_numa_init(): the nodes of the SRAT or, without ACPI, of the device tree; else one node for everything."""
     off = any((value or "").startswith("off") for value in boot.cmdline.all("numa"))
-    if off or not _with_distances(boot, _of_numa_init):
+    acpi = bool(boot.machine.acpi) and boot.cmdline.get("acpi") != "off"
+    if off or not _with_distances(boot, _acpi_numa_init if acpi else _of_numa_init):
         _with_distances(boot, lambda b: _dummy_numa_init(b, off))
     for nid in sorted(boot.numa.nodes_parsed):
         _alloc_node_data(boot, nid)
@@ -42,6 +44,21 @@ def _with_distances(boot: Boot, init: Callable[[Boot], bool]) -> bool:
     return done
 
 
+def _acpi_numa_init(boot: Boot) -> bool:
+    """arch_acpi_numa_init(): False where there is no SRAT, or none that makes sense."""
+    boot.numa = NumaInfo()
+    try:
+        if boot.machine.srat is None:
+            raise NumaError("no SRAT")
+        acpi_numa_init(boot)
+    except NumaError:
+        boot.log.info("NUMA: Failed to initialise from firmware")
+        return False
+    # CPUs are numbered in the order of the table's entries.
+    boot.numa.cpu_nodes = dict(enumerate(boot.numa.cpu_nodes.values()))
+    return _register(boot)
+
+
 def _of_numa_init(boot: Boot) -> bool:
     """of_numa_init(): numa-node-id of CPUs and memory, distances; False where the tree has none or makes no sense."""
     tree, facts = boot.machine.fdt, boot.kernel.release
@@ -62,12 +79,8 @@ def _of_numa_init(boot: Boot) -> bool:
         boot.numa.set_distance(a, b, value, boot.log)
     if not tree.distance_map or facts.numa_distances_before_nodes:
         return _register(boot)
-    mb, size = boot.memblock, (max(boot.numa.nodes_parsed) + 1) ** 2
-    table = mb.alloc(size, mb.page_size, owner=DISTANCES)
-    done = _register(boot)
-    if not done and table is not None:
-        mb.phys_free(table, size)
-    return done
+    alloc_distance(boot)
+    return _register(boot)
 
 
 def _register(boot: Boot) -> bool:

@@ -17,6 +17,7 @@ from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve, dma_numa_cma_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel_arm64
+from mmtool.mm.efi_tables import efi_memattr_init, efi_memreserve
 from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
 from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
 from mmtool.mm.memblock import MEMBLOCK_NOMAP
@@ -104,7 +105,9 @@ def setup_machine_fdt(boot: Boot) -> None:
             "take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
         )
         raise InputError(boot.machine.origin, "/", f"no memory node says where memory is; {advice}")
-    if boot.initrd is not None:
+    if boot.machine.efi:
+        _efi_stub_put(boot, tree.size)
+    elif boot.initrd is not None:
         mb.reserve(-(-boot.initrd[1] // SZ_2M) * SZ_2M, tree.size, owner="device tree")
     page = mb.page_size
     for node in tree.memory:
@@ -115,11 +118,30 @@ def setup_machine_fdt(boot: Boot) -> None:
                 mb.mark_hotplug(start, end - start)
 
 
+def _efi_stub_put(boot: Boot, size: int) -> None:
+    """allocate_new_fdt_and_exit_boot() of the EFI stub: the tree has 2 MiB of its own, below the initial RAM disk.
+
+    EFI gives memory from the top down, and its map joins both to one range. What is left of it above is the RAM disk,
+    where a table tells of one, but for the end of its last page, which hardly any file fills.
+    """
+    areas = [r for r in boot.machine.efi if r.type == "Loader Data" and r.end - r.start >= SZ_2M]
+    if not areas:
+        return
+    area = max(areas, key=lambda r: r.start)
+    boot.memblock.reserve(area.start, size, owner="device tree")
+    if boot.initrd is None and any(n.text == "INITRD" for n in boot.notes("efi_table")):
+        rest = area.start + SZ_2M, area.end - 1
+        boot.initrd = rest if rest[0] < rest[1] else None
+
+
 def efi_init(boot: Boot) -> None:
     """efi_init(), reserve_regions(): where EFI booted the kernel, memory is what EFI's map says and nothing else."""
     mb = boot.memblock
     if not boot.machine.efi or boot.machine.version_line is None:
         return
+    efi_memreserve(boot)
+    efi_memattr_init(boot)
+    memblock_dump_all(boot)
     mb.remove(0, (1 << 64) - 1)
     page = mb.page_size
     for region in boot.machine.efi:
@@ -133,6 +155,10 @@ def efi_init(boot: Boot) -> None:
             mb.mark_nomap(start, end - start)
         if region.type == "ACPI Reclaim":
             mb.reserve(start, end - start, owner="ACPI tables")
+    mmap = boot.machine.fdt.chosen.uefi_mmap if boot.machine.fdt is not None else None
+    if mmap is not None:
+        start = mmap[0] // page * page
+        mb.reserve(start, -(-mmap[1] // page) * page - start, owner="EFI memory map")
 
 
 def firmware_map(boot: Boot) -> None:
@@ -147,6 +173,7 @@ def arm64_memblock_init(boot: Boot) -> None:
     """arm64_memblock_init(): what cannot be addressed or is kept out by mem= goes; the image and the initrd stay."""
     mb, kernel = boot.memblock, boot.kernel
     page, top = mb.page_size, 1 << 64
+    _keep_usable_ranges(boot)
     boot.physmem_bits = pa_bits(boot)
     mb.remove(1 << boot.physmem_bits, top - 1)
     if not mb.memory.total_size:
@@ -202,6 +229,21 @@ def zone_sizes_init(boot: Boot) -> None:
         boot.memblock, kernel, limits, movable_wish(boot.cmdline, kernel), boot.log,
         possible_nodes=boot.possible_nodes, online_nodes=boot.online_nodes,
     )  # fmt: skip
+
+
+def _keep_usable_ranges(boot: Boot) -> None:
+    """early_init_dt_check_for_usable_mem_range() (5.17 on), fdt_enforce_memory_region(): what a crash kernel may use.
+
+    The first range of linux,usable-memory-range, and from 5.17 on the others too.
+    """
+    ranges = boot.machine.fdt.chosen.usable_memory_ranges if boot.machine.fdt is not None else ()
+    if not ranges:
+        return
+    (start, end), *more = ranges
+    boot.memblock.cap_memory_range(start, end - start)
+    if boot.kernel.release.usable_memory_ranges_are_many:
+        for start, end in more:
+            boot.memblock.add(start, end - start)
 
 
 def crashkernel(boot: Boot) -> None:

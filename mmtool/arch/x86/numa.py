@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from mmtool.firmware.machine import CpuAffinity, MemoryAffinity, Slit
 from mmtool.init.boot import Boot
+from mmtool.mm.acpi_numa import acpi_numa_init
 from mmtool.mm.memblock import NUMA_NO_NODE, MemblockPanic
 from mmtool.mm.memblock.dump import dump_lines
 from mmtool.mm.numa_emulation import Emulation, transform_distance
 from mmtool.mm.numa_memblks import (
-    LOCAL_DISTANCE,
     NumaError,
     NumaInfo,
     cleanup_meminfo,
@@ -111,74 +110,6 @@ def _dummy_numa_init(boot: Boot, off: bool) -> None:
     boot.log.info(f"Faking a node at [mem {0:#018x}-{end - 1:#018x}]")
     boot.numa.nodes_parsed.add(0)
     boot.numa.add_memblk(0, 0, end, boot.log)
-
-
-def acpi_numa_init(boot: Boot) -> None:
-    """acpi_numa_init(): nodes out of the SRAT, first those of CPUs, then those of memory; distances out of the SLIT.
-
-    Nodes are numbered in the order in which their proximity domains turn up. NumaError without a memory entry.
-    """
-    srat = boot.machine.srat
-    assert srat is not None
-    # Kernels that do not print the CPUs' entries hide the order; the numbers in other lines stand for it.
-    nodes = {pxm: nid for nid, pxm in (n.values[:2] for n in boot.notes("srat_node"))} if not srat.cpus else {}
-    for cpu in srat.cpus:
-        if cpu.enabled:
-            _cpu_affinity(boot, cpu, nodes)
-    parsed = 0
-    for mem in srat.memory:
-        if mem.enabled:
-            _memory_affinity(boot, mem, nodes)
-            parsed += 1
-    boot.max_possible_pfn = max([boot.max_possible_pfn, *(-(-m.end >> PAGE_SHIFT) for m in srat.memory if m.enabled)])
-    if boot.machine.slit is not None:
-        _parse_slit(boot, boot.machine.slit, nodes)
-    if not parsed:
-        raise NumaError("no memory affinity")
-
-
-def _cpu_affinity(boot: Boot, cpu: CpuAffinity, nodes: dict[int, int]) -> None:
-    node = nodes.setdefault(cpu.pxm, len(nodes))
-    boot.numa.cpu_nodes[cpu.apic_id] = node
-    boot.numa.nodes_parsed.add(node)
-    if boot.kernel.release.srat_prints_cpus:
-        width = 4 if cpu.apic_id > 0xFF else 2
-        boot.log.info(f"SRAT: PXM {cpu.pxm} -> APIC 0x{cpu.apic_id:0{width}x} -> Node {node}")
-
-
-def _memory_affinity(boot: Boot, mem: MemoryAffinity, nodes: dict[int, int]) -> None:
-    node = nodes.setdefault(mem.pxm, len(nodes))
-    hotplug = mem.hotplug and boot.kernel.enabled("MEMORY_HOTPLUG")
-    boot.numa.add_memblk(node, mem.start, mem.end, boot.log)
-    boot.numa.nodes_parsed.add(node)
-    words = (" hotplug" if hotplug else "") + (" non-volatile" if mem.nonvolatile else "")
-    boot.log.info(f"ACPI: SRAT: Node {node} PXM {mem.pxm} [mem {mem.start:#010x}-{mem.end - 1:#010x}]{words}")
-    if hotplug:
-        boot.memblock.mark_hotplug(mem.start, mem.end - mem.start)
-
-
-def _parse_slit(boot: Boot, slit: Slit, nodes: dict[int, int]) -> None:
-    """acpi_parse_slit(): not used unless every node is nearer to itself than to any other."""
-    table = slit.distances
-    for i, row in enumerate(table):
-        for j, value in enumerate(row):
-            if (value != LOCAL_DISTANCE) if i == j else value <= LOCAL_DISTANCE:
-                boot.log.info("ACPI: SLIT table looks invalid. Not used.")
-                return
-    _alloc_distance(boot)
-    for i, row in enumerate(table):
-        for j, value in enumerate(row):
-            if i in nodes and j in nodes:
-                boot.numa.set_distance(nodes[i], nodes[j], value, boot.log)
-
-
-def _alloc_distance(boot: Boot) -> None:
-    """numa_alloc_distance(): a byte for every pair of nodes."""
-    count = max(boot.numa.nodes_parsed | {b.nid for b in boot.numa.meminfo}, default=0) + 1
-    if boot.kernel.release.numa_distance_anywhere:
-        boot.memblock.alloc(count * count, PAGE_SIZE, owner="NUMA distances")
-    else:
-        boot.memblock.phys_alloc_range(count * count, PAGE_SIZE, 0, boot.max_mapped, owner="NUMA distances")
 
 
 def _numa_emulation(boot: Boot) -> None:

@@ -26,6 +26,7 @@ from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
+from mmtool.mm.efi_tables import efi_memattr_init
 from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
 from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
 from mmtool.mm.memblock import MemblockPanic
@@ -43,7 +44,6 @@ LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
 HPET_NAME_SIZE, IOAPIC_NAME_SIZE = 9, 11
 SMP_CACHE_BYTES = 64
-MEMATTR_HEAD_SIZE = 16
 CPU_ENTRY_AREA_SIZE = 0x3B000
 """sizeof(struct cpu_entry_area) on x86-64, for profiles that do not say; of the releases at hand the same in all."""
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
@@ -211,16 +211,6 @@ def efi_init(boot: Boot) -> None:
     for note in boot.notes("efi_remove_mmio"):
         start, end = note.values[:2]
         boot.e820.range_remove(start, end - start, E820Type.RESERVED)
-
-
-def efi_memattr_init(boot: Boot) -> None:
-    """efi_memattr_init(): the memory attributes table stays reserved, and its page is not given back.
-
-    How many entries follow its head no log says; the head alone stands for it.
-    """
-    for note in boot.notes("efi_table"):
-        if note.text == "MEMATTR":
-            boot.memblock.reserve(note.values[0], MEMATTR_HEAD_SIZE, owner="EFI memory attributes")
 
 
 def do_add_efi_memmap(boot: Boot) -> None:

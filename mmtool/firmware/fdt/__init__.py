@@ -6,6 +6,9 @@ drivers/of/of_numa.c, `address` the translations of drivers/of/address.c; `value
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from mmtool.firmware.fdt.address import Translator, dma_buses
 from mmtool.firmware.fdt.blob import Node, parse_blob
 from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
@@ -18,6 +21,7 @@ from mmtool.firmware.fdt.values import (
     MemoryNode,
     NumaMemory,
     Problem,
+    Range,
     ReservedNode,
 )
 from mmtool.firmware.read import read_bytes
@@ -34,12 +38,22 @@ __all__ = [
     "ReservedNode",
     "parse_fdt",
     "read_fdt",
+    "with_memory",
 ]
 
 
 def read_fdt(path: str) -> DeviceTree:
     """The device tree in a file, plain or compressed; "-" is standard input. Raises InputError."""
     return parse_fdt(read_bytes(path), path)
+
+
+def with_memory(tree: DeviceTree, memory: Iterable[Range]) -> DeviceTree:
+    """The tree as a boot loader leaves it that writes these ranges [start, end) into the root's memory node.
+
+    A node's numa-node-id says nothing of memory that is only given here.
+    """
+    nodes = tuple(MemoryNode("/memory", start, end, None, False) for start, end in memory)
+    return replace(tree, memory=nodes, nested_memory=(), numa_memory=(), numa_error=None, numa_complete=False)
 
 
 def parse_fdt(data: bytes, source: str) -> DeviceTree:

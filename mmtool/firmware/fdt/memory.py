@@ -146,7 +146,9 @@ def _reserved(node: Node, cells: Cells, problems: list[Problem]) -> ReservedNode
         words = None if name in malformed else node.words(name)
         return None if words is None else tuple(ranges_of(words, cells))
 
-    size, alignment = _placement(node, cells, problems)
+    # where reg can be read, no kernel looks at what would place the region
+    placed = "reg" not in node.properties or "reg" in malformed
+    size, alignment = _placement(node, cells, problems if placed else [])
     if "reg" not in node.properties and "size" not in node.properties:
         problems.append(Problem(node.path, "reg", "neither reg nor size is there; nothing is reserved"))
     return ReservedNode(
@@ -196,7 +198,16 @@ def read_chosen(root: Node, cells: Cells, problems: list[Problem]) -> Chosen:
     elfcorehdr = _ranges_or_problem(node, "linux,elfcorehdr", cells, problems)
     if len(elfcorehdr) > 1:
         problems.append(Problem(node.path, "linux,elfcorehdr", "has more than one range; 7.3 passes over it"))
-    return Chosen(text, _initrd(node, problems), usable, elfcorehdr[0] if elfcorehdr else None)
+    return Chosen(text, _initrd(node, problems), usable, elfcorehdr[0] if elfcorehdr else None, _uefi_mmap(node))
+
+
+def _uefi_mmap(node: Node) -> Range | None:
+    """linux,uefi-mmap-start and -size, as efi_get_fdt_params() takes them."""
+    start, size = node.words("linux,uefi-mmap-start"), node.u32("linux,uefi-mmap-size")
+    if not start or size is None:
+        return None
+    address = (start[0] << 32 | start[1]) if len(start) > 1 else start[0]
+    return address, address + size
 
 
 def _ranges_or_problem(node: Node, name: str, cells: Cells, problems: list[Problem]) -> tuple[Range, ...]:

@@ -77,6 +77,8 @@ class Chosen:
     usable_memory_ranges: tuple[Range, ...] = ()
     """Every range of linux,usable-memory-range; 5.10 takes the first only, later releases two and more."""
     elfcorehdr: Range | None = None
+    uefi_mmap: Range | None = None
+    """Where the EFI stub left EFI's memory map for the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.read import read_bytes
@@ -56,6 +56,8 @@ _RELEASE = re.compile(
 )
 _VERSION = re.compile(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
 _NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
+_CONSTRAINT = re.compile(r"oom-kill:constraint=")
+"""From 4.19 on an OOM report says at its end which nodes counted."""
 _MEMS = re.compile(r"mems_allowed=([\d,-]*\d)")
 _MEMCG = re.compile(
     r"Memory cgroup out of memory|CONSTRAINT_MEMCG|memory: usage \d{1,20}kB, limit \d{1,20}kB|Memory cgroup stats"
@@ -63,9 +65,13 @@ _MEMCG = re.compile(
 _KILLED = re.compile(r"Kill(?:ed)? process (\d{1,20})(?:, UID \d{1,20},)? \(([^)\n]*)\)")
 
 
-def read_reports(path: str) -> list[Report]:
-    """The reports in a log, plain or compressed ("-": standard input). InputError when it cannot be read."""
-    return parse_reports(decode(read_bytes(path)))
+def read_reports(path: str, release: str | None = None) -> list[Report]:
+    """The reports in a log, plain or compressed ("-": standard input). InputError when it cannot be read.
+
+    `release` goes before what the log says of the kernel.
+    """
+    reports = parse_reports(decode(read_bytes(path)))
+    return reports if release is None else [replace(report, release=release) for report in reports]
 
 
 def parse_reports(text: str) -> list[Report]:
@@ -94,8 +100,10 @@ def parse_reports(text: str) -> list[Report]:
 def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
     """The report that `event` begins and that ends at `end` at the latest; `booted` is the log's last kernel."""
     mem_info = None if event.kind is ReportKind.CMA else parse_mem_info(text, event.end, end, numbers)
-    head_end = min(end, event.end + 600)
-    nodemask, mems = _NODEMASK.search(text, event.start, head_end), _MEMS.search(text, event.start, head_end)
+    said_at = event.start
+    if event.kind is ReportKind.OOM and (constraint := _CONSTRAINT.search(text, event.end, end)):
+        said_at = constraint.start()
+    nodemask, mems = (what.search(text, said_at, min(end, said_at + 600)) for what in (_NODEMASK, _MEMS))
     release = _RELEASE.search(text, event.end, end)
     killed = _KILLED.search(text, event.end, end) if event.kind is ReportKind.OOM else None
     return Report(

@@ -37,6 +37,8 @@ _SWAP = {
     "total": re.compile(r"Total\s+swap\s*=\s*(\d{1,20})\s*kB"),
 }
 _MARKS = ("min", "low", "high")
+PAGE_SIZES_KB = (4, 8, 16, 32, 64, 256)
+"""Of any architecture, the most usual first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class MemInfo:
     """ "free" and "total"."""
     page_kb: int
     """The size of a page, from the blocks of order 0, else from what zones and totals say of the same memory."""
+    page_kb_known: bool
+    """Neither says so, and 4 KiB is a guess, if this is False."""
     numa: bool
     """Zones are printed with their node."""
     notes: tuple[tuple[int, str], ...]
@@ -119,6 +123,7 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
     totals = {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(text, begin, stop)))}
     if not zones:
         notes.append((numbers.at(begin), "no zone's line is in the text"))
+    page_kb = _page_kb(zones, totals)
     return MemInfo(
         numbers.at(begin),
         tuple(zones),
@@ -126,7 +131,8 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
         totals,
         {name: int(m[1]) for name, pattern in _PAGES.items() if (m := pattern.search(text, begin, end))},
         {name: int(m[1]) for name, pattern in _SWAP.items() if (m := pattern.search(text, begin, end))},
-        _page_kb(zones, totals),
+        page_kb or PAGE_SIZES_KB[0],
+        page_kb is not None,
         any(m["nid"] is not None for m in (*heads, *lists)),
         tuple(notes),
     )
@@ -157,10 +163,17 @@ def _zones(
 
 
 def _with_whole_reserves(zones: list[ZoneDump], notes: list[tuple[int, str]]) -> list[ZoneDump]:
-    """All lowmem_reserve[] have one length; a shorter one has lost its end and is of no use."""
+    """Drop each lowmem_reserve[] that lost its end (all have one length), or that is another zone's.
+
+    The latter shows where the line of a zone above is lost: all zeroes are then that zone's.
+    """
     length = max((len(zone.lowmem_reserve) for zone in zones if zone.lowmem_reserve), default=0)
+    lost = {(zone.nid, ZONES.index(zone.name)) for zone in zones if not zone.kb}
     for i, zone in enumerate(zones):
-        if zone.lowmem_reserve and len(zone.lowmem_reserve) < length:
+        if zone.lowmem_reserve is None:
+            continue
+        lost_above = any(nid == zone.nid and index > ZONES.index(zone.name) for nid, index in lost)
+        if len(zone.lowmem_reserve) < length or (lost_above and not any(zone.lowmem_reserve)):
             notes.append((zone.line, f"{_said((zone.nid, zone.name))}: lowmem_reserve[] breaks off"))
             zones[i] = replace(zone, lowmem_reserve=None)
     return zones
@@ -221,10 +234,10 @@ def _said(key: tuple[int, str]) -> str:
     return f"node {key[0]} zone {key[1]}"
 
 
-def _page_kb(zones: list[ZoneDump], totals: Mapping[str, int]) -> int:
-    """4 KiB unless a zone's smallest blocks say otherwise, or the machine's free pages against the zones' free kB."""
+def _page_kb(zones: list[ZoneDump], totals: Mapping[str, int]) -> int | None:
+    """What the smallest blocks say, else the machine's free pages against free kB, if the zones are all there."""
     for zone in zones:
         if zone.blocks:
             return zone.blocks[0].kb
     free_kb, free = sum(zone.kb.get("free", 0) for zone in zones), totals.get("free", 0)
-    return min((4, 8, 16, 32, 64, 256), key=lambda kb: abs(kb * free - free_kb)) if free and free_kb else 4
+    return next((kb for kb in PAGE_SIZES_KB if free and abs(free_kb - kb * free) * 100 < free_kb), None)
