@@ -15,11 +15,13 @@ from mmtool.errors import InputError, UsageError
 COMMANDS = {
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+    "diff": "Boot two machines and show only what differs.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
     "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
     "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+    "whatif": "Show what other options on the command line would change.",
 }
 
 
