@@ -21,6 +21,7 @@ COMMANDS = {
     "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+    "reserve": "Say whether a reservation would fit, where, and what stops it.",
     "whatif": "Show what other options on the command line would change.",
 }
 
