@@ -41,7 +41,6 @@ _VMALLOC = (
 _LINEAR_MAP = (
     "KASLR moves the linear map, and decides by chance whether a page of its tables, or of struct pages', is shared"
 )
-_EFI_STUB = "how long the initial RAM disk is that the EFI stub loaded, no log says"
 
 TOLERANCES: tuple[Tolerance, ...] = (
     *(Tolerance(f"x86-{release}-*", "memory", _LATE_MEMORY) for release in ("6.12", "6.18", "7.3")),
@@ -53,7 +52,6 @@ TOLERANCES: tuple[Tolerance, ...] = (
     *(Tolerance(f"x86-{release}-*", "managed", _SCATTERED, pages=1) for release in ("6.12", "6.18", "7.3")),
     *(Tolerance(f"arm64-{release}-*", "memory", _LATE_MEMORY) for release in ("6.12", "6.18", "7.3")),
     *(Tolerance(f"arm64-{release}-*", "pcp_high", _TUNED) for release in ("6.12", "6.18", "7.3")),
-    Tolerance("arm64-6.18-16k-efi-acpi", "managed", _EFI_STUB, pages=1),
     *(Tolerance(f"arm64-{release}-*", "managed", _LINEAR_MAP, pages=1) for release in ("6.1", "6.12")),
     Tolerance("arm64-6.1-crashkernel-high", "memblock", _LINEAR_MAP),
     Tolerance("arm64-6.1-crashkernel-high", "reservations", _LINEAR_MAP),

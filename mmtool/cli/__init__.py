@@ -13,15 +13,21 @@ from mmtool.errors import InputError, UsageError
 
 # Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
 COMMANDS = {
+    "alloc": "Allocate pages on a state as the kernel would, and say why it went so.",
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+    "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
     "diff": "Boot two machines and show only what differs.",
+    "explain": "Explain every failed allocation that a kernel log reports.",
+    "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
     "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
     "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+    "replay": "Do a recorded trace of allocations again, and compare page by page.",
     "reserve": "Say whether a reservation would fit, where, and what stops it.",
+    "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
     "whatif": "Show what other options on the command line would change.",
 }
 
@@ -67,8 +73,11 @@ def main() -> None:
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
     try:
-        cli(prog_name="mmtool", standalone_mode=False)
+        # Without click's own error handling, the status of a command that exits early is what the call returns.
+        status = cli(prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
+        if status:
+            sys.exit(status)
     except InputError as e:
         _fail(str(e), 3)
     except UsageError as e:

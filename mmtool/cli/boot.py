@@ -24,10 +24,13 @@ def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> 
     Without --e820 it is this machine: its /sys/firmware/memmap and what /proc says of its kernel.
     """
     if explain is None:
+        from mmtool.cli.states import keep_last_state
         from mmtool.report.boot import render
 
         sections = _sections(only, output)
-        render(boot_machine(**machine), output, sections)
+        booted = boot_machine(**machine)
+        render(booted, output, sections)
+        keep_last_state(booted)
         return
 
     from mmtool.report.explain import render_address

@@ -18,6 +18,7 @@ _PREFIX = re.compile(
       {_STAMP}[ ]?
     | \[\s*[TC]\d+\][ ]?                                            # caller id: task or CPU
     | <\d{{1,3}}>                                                   # level
+    | \d+,\d+,\d+,[-c+][^;\n]{{0,40}};                              # a record of /dev/kmsg
     | \w+[ ]*:\w+[ ]*:[ ](?=\[)                                     # dmesg -x: "kern  :info  : ["
     | \[[^\[\]]{{3,12}}[ ]+\d+[ ]{_CLOCK}[ ]\d{{4}}\][ ]?           # dmesg -T: [Thu Feb  1 10:00:00 2024]
     | \[[A-Z][a-z]{{2}}[ ]*\d+[ ]\d\d:\d\d\][ ]?                     # dmesg -H: [Feb13 10:00]

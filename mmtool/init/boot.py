@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mmtool.arch.x86.e820 import E820Table
 from mmtool.firmware.cmdline import Cmdline
@@ -18,6 +20,9 @@ from mmtool.mm.numa_memblks import NumaInfo
 from mmtool.mm.page_alloc.zone import Pgdat
 from mmtool.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
 from mmtool.mm.zonelist import Zonelists
+
+if TYPE_CHECKING:
+    from mmtool.mm.address_space import AddressSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,24 @@ class Boot:
         """One past the last byte of the kernel's image (_end); 0 where it is not known."""
         end = self.kernel.profile.image.get("end", 0)
         return self.kernel_base + end if self.kernel_base is not None and end else 0
+
+    @property
+    def kaslr(self) -> bool:
+        """Does the kernel randomise where things lie? Not where the command line or its log says that it does not."""
+        off = self.cmdline.has("nokaslr") or bool(self.notes("kaslr_off"))
+        return self.kernel.enabled("RANDOMIZE_BASE") and not off
+
+    @cached_property
+    def address_space(self) -> AddressSpace:
+        """Where the kernel puts what in virtual memory; known once max_low_pfn and the page tables' levels are."""
+        from mmtool.mm.address_space import LayoutInputs, address_space
+
+        wide = False
+        if self.kernel.arch == "arm64":
+            from mmtool.arch.arm64.processor import has_wide_addresses
+
+            wide = has_wide_addresses(self)
+        return address_space(LayoutInputs(self.kernel, self.max_pfn, self.max_low_pfn, self.levels, self.kaslr, wide))
 
     def cpu_nodes(self) -> list[int | None]:
         """early_cpu_to_node() of every possible CPU, in the order of the SRAT's entries; None without NUMA.

@@ -31,7 +31,8 @@ def setup_log_buf(boot: Boot, *, early: bool) -> None:
     boot.log_buf_len = size
     boot.memblock.alloc(size, LOG_ALIGN, owner="log buffer")
     if k.release.log_buffer_has_descriptors:
-        for record in (PRB_DESC_SIZE, PRINTK_INFO_SIZE):
+        sizes = k.profile.sizes
+        for record in (sizes.get("prb_desc", PRB_DESC_SIZE), sizes.get("printk_info", PRINTK_INFO_SIZE)):
             boot.memblock.alloc((size >> PRB_AVGBITS) * record, LOG_ALIGN, owner="log buffer")
 
 

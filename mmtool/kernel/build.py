@@ -11,6 +11,9 @@ from mmtool.kernel.release import Version, parse_version
 # The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20 5.13.14)".
 _STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
 
+# What distributions add to the name of a build with large pages: "arm64-16k", "aarch64+64k", "64kb".
+_LARGE_PAGES = re.compile(r"[-+](16|64)kb?\b")
+
 FOR_ANYBODY = 128
 """CPUs from which on a build is meant for machines at large. Who configures for a machine of his own also leaves out
 the zone for device memory, which distributions ask for: of 389 logs with the count, 60 of 72 below and 28 of 317 above
@@ -31,8 +34,8 @@ def stable_version(release: str, version_line: str) -> Version | None:
 def build_options(machine: Machine) -> dict[str, Option]:
     """CONFIG_ options (without the prefix) that the log of `machine` settles, for a build that has no profile.
 
-    From the version line (SMP, who built it), the lines that only some builds print, and the count of CPUs that
-    the kernel was built for.
+    From the release's name (pages of 16 or 64 KiB), the version line (SMP, who built it), the lines that only some
+    builds print, and the count of CPUs that the kernel was built for.
     """
     options: dict[str, Option] = {}
     kinds = {n.kind for n in machine.notes}
@@ -40,6 +43,9 @@ def build_options(machine: Machine) -> dict[str, Option]:
     for note in machine.notes:
         if note.kind == "nr_cpus":
             options["NR_CPUS"] = note.values[0]
+    if machine.arch == "arm64" and (m := _LARGE_PAGES.search(machine.release or "")):
+        options |= {"ARM64_4K_PAGES": False, f"ARM64_{m[1]}K_PAGES": True}
+        options["ARCH_FORCE_MAX_ORDER"] = {"16": 11, "64": 13}[m[1]]
     if " SMP" not in version_line and version_line:
         options["NR_CPUS"] = 1
     if machine.arch == "i386":

@@ -194,6 +194,11 @@ class Release:
     kmap_local_in_fixmap: bool = _since(5, 11)
     """kmap_local() takes KM_MAX_IDX slots a CPU; before, kmap_atomic() took KM_TYPE_NR."""
 
+    i386_has_cpu_entry_areas: bool = _since(4, 15)
+    """The layout that i386 prints has a line for them; they lie in the fixmap before."""
+    i386_prints_layout: bool = _until(5, 7)
+    """"virtual kernel memory layout:" is printed (x86/mm/init_32: Stop printing the virtual memory layout)."""
+
     # arch/x86: what processors and builds bring
     five_levels_always: bool = _since(6, 17)
     """Five levels of page tables are no option any more (x86/mm/64: Always enable 5-level paging)."""
@@ -336,9 +341,90 @@ class Release:
     (mm/page_alloc: adjust pcp->high after CPU hotplug events)."""
     pcp_high_is_tuned: bool = _since(6, 7)
     """A per-CPU list's high moves between two limits (mm: add framework for PCP high auto-tuning)."""
+    pcp_holds_orders: bool = _since(5, 14)
+    """A CPU keeps blocks up to the costly order and huge pages; before, single pages only
+    (mm/page_alloc: allow high-order pages to be stored on the per-cpu lists)."""
+    pcp_splits_huge_pages: bool = _since(6, 10, stable=((6, 1, 96), (6, 6, 36)))
+    """Movable huge pages have a list of their own (mm/page_alloc: Separate THP PCP into movable and non-movable
+    categories)."""
+    pcp_scales_free_batch: bool = _since(5, 14)
+    """The batch that a full list loses doubles while only frees come (mm/page_alloc: scale the number of pages that
+    are batch freed)."""
+    pcp_frees_high_orders: bool = _since(5, 18)
+    """Blocks above single pages make a list go back whole while only frees come (mm/page_alloc: limit number of
+    high-order pages on PCP during bulk free)."""
+    pcp_frees_high_orders_late: bool = _since(6, 18)
+    """... only after more than half of the list's least high; in 7.3, not in 6.12."""
+    pcp_frees_by_batches: bool = _since(6, 18)
+    """What a full list loses leaves it batch by batch, each from the list that was freed to; in 7.3, not in 6.12."""
+    pcp_drains_whole_lists: bool = _since(5, 18)
+    """A drain begins with the list that was freed to and empties lists one by one; before, they take turns
+    (mm/page_alloc: drain the requested list first during bulk free)."""
+    pcp_stores_type: bool = _until(6, 7)
+    """A page on a per-CPU list carries the type that it drains to (until mm: page_alloc: remove pcppage migratetype
+    caching)."""
+    pcp_lock_may_fail: bool = _since(6, 0)
+    """A CPU that is interrupted while it is at its lists goes to the buddy lists meanwhile, and so does an allocation
+    that no per-CPU list can serve (mm/page_alloc: replace local_lock with normal spinlock)."""
+
+    # mm/page_alloc.c: taking blocks
+    free_pages_counted_by_lists: bool = _since(6, 10)
+    """Free pages are counted where blocks join and leave lists; before, a refill counts once at its end
+    (mm: page_alloc: consolidate free page accounting)."""
+    fallback_splits_in_place: bool = _since(6, 10)
+    """A single block taken from another type leaves its rest on that type's lists; before, the block moves first
+    (mm: page_alloc: fix freelist movement during block conversion)."""
+    fallback_claims: bool = _since(6, 15, stable=((6, 12, 32),))
+    """Whole pageblocks are claimed, largest first, before any block is taken out of another type's, smallest first
+    (mm: page_alloc: don't steal single pages from biggest buddy). In 6.12.107 too."""
+    highatomic_share_is_exact: bool = _since(6, 8)
+    """At most a hundredth of a zone is kept for high-order atomic allocations, and nothing where that is less than a
+    pageblock; before, a pageblock more (mm: page_alloc: correct high atomic reserve calculations)."""
+    highatomic_reserved_below_low: bool = _since(7, 0)
+    """Only an allocation that failed at the low watermark keeps a pageblock for its like; in 7.3, not in 6.12."""
+    highatomic_helps_non_block: bool = _since(6, 12, stable=((6, 1, 116), (6, 6, 60), (6, 11, 7)))
+    """A request that may not wait and finds nothing gets at the blocks kept for high-order atomic ones
+    (mm/page_alloc: let GFP_ATOMIC order-0 allocs access highatomic reserves)."""
+    pcp_skipped_without_cma: bool = _until(6, 10)
+    """A movable request that may not have CMA pages goes past the per-CPU lists, which may hold some."""
+    watermarks_are_boosted: bool = _since(5, 0)
+    """Mixing types raises the watermarks for a while (mm: reclaim small amounts of memory when an external
+    fragmentation event occurs)."""
+    nofragment: bool = _since(5, 0)
+    """A first pass keeps types apart and goes to a lower zone rather (mm, page_alloc: spread allocations across zones
+    before introducing fragmentation)."""
+
     khugepaged_off_recalculates: bool = _since(5, 16)
     """With transparent huge pages off, min_free_kbytes is worked out once more when they are set up
     (mm: khugepaged: recalculate min_free_kbytes after stopping khugepaged)."""
+
+    # include/linux/gfp_types.h, include/trace/events/mmflags.h
+    gfp_optional_bits_packed: bool = _since(6, 9)
+    """Flags that depend on options take the next free bits (mm: enumerate all gfp flags)."""
+    gfp_prints_in_bit_order: bool = _since(6, 14)
+    """Single flags are printed in the order of their bits, those of options too (tracing: gfp: Remove duplication of
+    recording GFP flags)."""
+
+    # mm/page_alloc.c: who may go how far below the watermarks
+    watermark_loops_over_orders: bool = _until(4, 4)
+    """The check takes away smaller blocks and halves the mark order by order; later, one block that is large enough
+    will do (mm, page_alloc: only enforce watermarks for order-0 allocations, 97a16fc82a7c)."""
+    has_highatomic_reserve: bool = _since(4, 4)
+    """Pageblocks are kept for atomic requests of higher orders (0aaa29a56e4f)."""
+    harder_takes_any_block: bool = _between((4, 4), (4, 15))
+    """ALLOC_HARDER is content with any block of sufficient order, CMA and isolated ones too (685dbf6f5aa1)."""
+    oom_victims_keep_watermarks: bool = _since(4, 14)
+    """Victims of the OOM killer have a part of the reserves, ALLOC_OOM; before, all of them (cd04ae1e2dc8)."""
+    watermark_min_reserve: bool = _since(6, 3, stable=((6, 1, 116),))
+    """__GFP_HIGH gives half the mark and not blocking another quarter of the rest, only together; before, ALLOC_HARDER
+    counts by itself (mm/page_alloc: explicitly define how __GFP_HIGH non-blocking allocations accesses reserves)."""
+    highatomic_counts_free: bool = _since(6, 12)
+    """Requests without right to the high-atomic reserve are denied its free pages; before, its whole size
+    (mm/page_alloc: keep track of free highatomic). In 6.12.117, not in 6.1.176."""
+    atomic_ignores_boost: bool = _since(5, 9)
+    """An order-0 request that may use reserves is not held to a boosted min watermark (f80b08fc4453)."""
+    cma_counts_in_watermark: bool = _since(3, 7)
+    """Free CMA pages are no use to requests that may not have them (cma: fix watermark checking)."""
 
     max_order_is_inclusive: bool = _since(6, 4)
     """ARCH_FORCE_MAX_ORDER is the largest order; before, one more (mm, treewide: redefine MAX_ORDER sanely)."""
@@ -357,9 +443,6 @@ class Release:
     arm64_idmap_is_allocated: bool = _between((6, 0), (6, 9))
     """paging_init() allocates the identity map's tables (arm64: mm: provide idmap pointer to cpu_replace_ttbr1()). In
     6.1, not in 5.10 and 6.12."""
-    arm64_vmemmap_ends_a_gib_early: bool = _since(6, 9)
-    """The struct pages' area ends 1 GiB below the top of addresses (arm64: mm: Move PCI I/O emulation region above the
-    vmemmap region). In 6.12, not in 6.1."""
     arm64_text_alias_has_pages: bool = _since(7, 0)
     """The linear map of the image is as fine as the rest of it; before, blocks where they fit. In 7.3, not in 6.18."""
     rodata_on_is_full: bool = _since(6, 18)
@@ -376,10 +459,37 @@ class Release:
     SECTION_SIZE_BITS)."""
     arm64_has_own_pfn_valid: bool = _until(5, 14)
     """arm64 holds a page valid only if it is memory, so that no hole has one (arm64: drop pfn_valid_within)."""
+    arm64_has_bpf_region: bool = _until(5, 17)
+    """BPF programs have 128 MiB of their own before the modules (arm64/bpf: Remove 128MB limit for BPF JIT programs).
+    In 5.10, not in 6.1."""
+    arm64_vmemmap_projects: bool = _since(5, 11)
+    """The vmemmap begins where the linear map's first page is, scaled down, and what is above it keeps its distance
+    (arm64: mm: make vmemmap region a projection of the linear region). In 6.1, not in 5.10."""
+    arm64_modules_have_2g: bool = _since(6, 5)
+    """2 GiB for modules, not 128 MiB (arm64: module: rework module VA range selection). In 6.12, not in 6.1."""
+    arm64_top_is_fixed: bool = _since(6, 9)
+    """The vmemmap ends 1 GiB below the top, PCI I/O and fixmap lie above it, and vmalloc gets what shorter addresses
+    leave of it (arm64: mm: Reclaim unused vmemmap region for vmalloc use). In 6.12, not in 6.1."""
+    arm64_has_lpa2: bool = _since(6, 9)
+    """Addresses of 52 bits with small pages too (arm64: mm: add LPA2 and 5 level paging support). In 6.12, not in
+    6.1."""
+    arm64_fixmap_in_pages: bool = _since(6, 4)
+    """The device tree's window is a page larger than a tree can be, not 2 MiB (arm64: mm: always map fixmap at page
+    granularity). In 6.12, not in 6.1."""
+    arm64_fixmap_has_vncr: bool = _since(6, 16)
+    """A page for every CPU's nested guest (KVM: arm64: nv: Handle mapping of VNCR_EL2 at EL2). In 7.3, not in 6.12."""
+    arm64_trampoline_data_always: bool = _until(6, 0)
+    """The data page of the way into the kernel has a place whatever the build (arm64: entry: simplify trampoline data
+    page). In 5.10, not in 6.1."""
+    arm64_btmaps_have_spare_page: bool = _since(7, 0)
+    """An early mapping may begin inside a page and still be 256 KiB; in 7.3, not in 6.12."""
     reserved_mem_keeps_nomap: bool = _since(5, 13)
     """A placed region with no-map is marked so; before, it leaves memblock's memory. In 6.1, not in 5.10."""
     reserved_mem_packs_regions: bool = _since(6, 4)
     """A placed region goes next to one that is there. In 6.12, not in 6.1."""
+    usable_memory_ranges_are_many: bool = _since(5, 17)
+    """All of linux,usable-memory-range counts, not the first range alone (of: fdt: Add memory for devices by DT
+    property "linux,usable-memory-range")."""
     reserved_mem_prints_ranges: bool = _since(6, 4)
     """Every region of /reserved-memory gets a line (of: reserved-mem: print out reserved-mem details during boot). In
     6.12, not in 6.1."""
@@ -409,6 +519,43 @@ class Release:
     """Huge pages only if each online node's share of an area is one; in 6.12, not in 6.18."""
     arm64_vmalloc_contiguous: bool = _since(6, 16)
     """arm64 maps vmalloc areas with contiguous entries (arm64/mm: Support huge pte-mapped pages in vmap)."""
+    vmap_search_counts_alignment: bool = _until(5, 16)
+    """The search for a free area counts the alignment to the size whatever it is; later only above a page, and not
+    where the range is as long as the request (mm/vmalloc: do not adjust the search size for alignment overhead). In
+    5.10, not in 6.1."""
+    vmap_purge_merges: bool = _since(5, 11)
+    """Lazily freed areas are kept by address and merged; before, in a list, the last one first
+    (mm/vmalloc: rework the drain logic). In 6.1, not in 5.10."""
+    vmap_has_nodes: bool = _since(6, 9)
+    """Lazily freed areas go to nodes, one a CPU, that keep some by size for the next request (mm: vmalloc: support
+    multiple nodes in vmallocinfo and its series). In 6.12, not in 6.1."""
+    vmap_small_pools_decay_whole: bool = _until(6, 18)
+    """Of fewer than four areas that a node keeps of one size all are given back, where a quarter is meant. In 6.12,
+    not in 7.3."""
+    vmap_spares_usable_blocks: bool = _since(6, 5)
+    """vm_unmap_aliases() leaves blocks with much room (mm/vmalloc: Don't purge usable blocks unnecessarily). In 6.12,
+    not in 6.1."""
+    vmalloc_errors_have_reason: bool = _since(5, 14)
+    """A failed vmalloc() says "vmalloc error: size N," and why; before, "vmalloc: allocation failure: N bytes"."""
+    vmalloc_error_has_order: bool = _until(6, 5)
+    """A shortage of pages is told with their order, and also when single pages are tried next
+    (mm/vmalloc: do not output a spurious warning when huge vmalloc() fails). In 6.1, not in 6.12."""
+    vmalloc_shortage_is_silent: bool = _between((5, 10), (6, 2))
+    """A shortage of pages is not told: the mask has __GFP_NOWARN by then (mm: cleanup the gfp_mask handling in
+    __vmalloc_area_node). In 5.10 and 6.1, not in 6.12."""
+    vmalloc_error_tells_whole_size: bool = _since(7, 0)
+    """The size in it is that of the area, not of the pages that were there; in 7.3, not in 6.12."""
+    vmalloc_error_has_align: bool = _since(7, 0)
+    """"vm_struct allocation failed" is told with the alignment; in 7.3, not in 6.12."""
+    vmalloc_takes_pages_in_bulk: bool = _since(5, 14)
+    """Single pages come from the bulk allocator, a hundred at most at once since 5.15
+    (mm/vmalloc: switch to bulk allocator in __vmalloc_area_node())."""
+    vmalloc_tries_large_blocks: bool = _since(6, 19)
+    """Pages are asked for in blocks as large as they come, without reclaim (mm/vmalloc: request large order pages from
+    buddy allocator). In 7.3, not in 6.18."""
+    vmap_failure_names_range: bool = _since(6, 11)
+    """A failure names the range that was searched, and not vmalloc= (vmalloc: modify the alloc_vmap_area() error
+    message for better diagnostics). In 6.12, not in 6.1."""
     prints_memory_late: bool = _since(6, 11)
     """"Memory: ..." is printed when the deferred memory has come, by page_alloc_init_late()."""
     preallocates_vmalloc_tables: bool = _since(5, 9)

@@ -38,6 +38,9 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
             if facts.reserved_mem_array_is_sized:
                 _init_node(boot, *placed[-1])
     boot.reserved_mem = len(fixed) + len(placed)
+    if tree.chosen.elfcorehdr is not None:
+        start, end = tree.chosen.elfcorehdr
+        boot.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
     if last:
         _memreserve(boot, tree)
     if not facts.reserved_mem_array_is_sized:

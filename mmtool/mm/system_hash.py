@@ -13,14 +13,13 @@ from mmtool.mm.kernel_pages import KernelPages
 from mmtool.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE, Memblock, MemblockPanic
 from mmtool.mm.mm_init import calc_memmap_pages
 from mmtool.mm.page_alloc.zone import Zone
+from mmtool.mm.vmalloc.huge import huge_vmap_shift
 from mmtool.units import memparse
 
 SMP_CACHE_BYTES = 64
 SZ_1M = 1 << 20
 ADAPT_SCALE_BASE, ADAPT_SCALE_SHIFT = 64 << 30, 2
 MOST_ENTRIES = 0x80000000
-CONT_PTE_SIZE = {12: 64 << 10, 14: 2 << 20, 16: 2 << 20}
-"""What arm64 maps with contiguous entries of the last level, in bytes by PAGE_SHIFT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +138,4 @@ def alloc_large_system_hash(boot: Boot, wish: Wish, *, early: bool) -> None:
 
 def vmalloc_kind(size: int, online_nodes: int, kernel: Kernel) -> str:
     """Whether vmalloc maps an area of `size` bytes with huge pages, in the words of alloc_large_system_hash()."""
-    facts = kernel.release
-    if not facts.hash_in_huge_vmalloc or not kernel.is_64bit:
-        return "vmalloc"
-    share = size // max(online_nodes, 1) if facts.vmalloc_huge_by_node else size
-    least = 1 << kernel.page_shift + kernel.page_shift - 3
-    if kernel.arch == "arm64" and facts.arm64_vmalloc_contiguous:
-        least = CONT_PTE_SIZE[kernel.page_shift]
-    return "vmalloc hugepage" if share >= least else "vmalloc"
+    return "vmalloc hugepage" if huge_vmap_shift(kernel, size, online_nodes) > kernel.page_shift else "vmalloc"

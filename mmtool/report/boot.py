@@ -6,15 +6,15 @@ import sys
 from typing import Any
 
 from mmtool.arch.x86.e820 import type_name
-from mmtool.arch.x86.pgtable import vmalloc_layout
-from mmtool.arch.x86.processor import has_la57
 from mmtool.init.boot import Boot
 from mmtool.init.log import Level
+from mmtool.init.system import state_of_boot
 from mmtool.kernel.release import Release
 from mmtool.mm.memblock import MemblockRegion
 from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.report.buddy import free_lists
+from mmtool.report.state import state_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
 MEMBLOCK_FLAGS = {
@@ -94,6 +94,8 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
             "mobility_grouping": lists.mobility_grouping,
             "managed": sum(z.managed_pages for node in boot.nodes.values() for z in node.zones),
         }  # fmt: skip
+        if wanted >= set(builders):
+            doc["state"] = state_document(state_of_boot(boot), kernel)
     return doc
 
 
@@ -184,20 +186,18 @@ def _watermarks_table(boot: Boot) -> Table:
     return t
 
 
-def _layout(boot: Boot) -> dict[str, tuple[int, int]]:
-    """The areas of the kernel's address space; arm64's are not modelled."""
-    if boot.kernel.arch == "arm64":
-        return {}
-    return vmalloc_layout(boot.kernel, boot.max_low_pfn, 5 if has_la57(boot) else 4)
-
-
-def _vmalloc(boot: Boot) -> dict[str, Any] | None:
-    layout = _layout(boot)
-    if not layout:
-        return None
-    start, end = layout["vmalloc"]
-    areas = [{"name": name, **_hex_range(a, b)} for name, (a, b) in layout.items()]
-    return {**_hex_range(start, end), "areas": areas}
+def _vmalloc(boot: Boot) -> dict[str, Any]:
+    areas = [
+        {
+            "name": area.name,
+            **_hex_range(area.start, area.end),
+            "size": f"{area.size:#x}",
+            "base_known": area.base_known,
+        }
+        for area in boot.address_space.areas
+    ]
+    own = boot.address_space.vmalloc
+    return {**_hex_range(own.start, own.end), "size": f"{own.size:#x}", "base_known": own.base_known, "areas": areas}
 
 
 def _firmware_table(boot: Boot) -> Table:
@@ -280,11 +280,13 @@ def _buddy_table(boot: Boot) -> Table:
 
 
 def _vmalloc_table(boot: Boot) -> Table:
+    areas = boot.address_space.areas
+    moved = ", ".join(area.name for area in areas if not area.base_known)
     t = Table(
-        "vmalloc", "Kernel address space (without KASLR's shifts)",
+        "vmalloc", f"Kernel address space{f' (KASLR moves {moved}: shown without its shifts)' if moved else ''}",
         columns("area", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE)),
     )  # fmt: skip
-    t.rows = [(name, a, b - 1, b - a) for name, (a, b) in _layout(boot).items()]
+    t.rows = [(area.name, area.start, area.end - 1, area.size) for area in areas]
     return t
 
 

@@ -1,4 +1,4 @@
-"""Page tables that boot takes from memblock: arch/arm64/mm/mmu.c. Bytes, ranges half-open.
+"""Page tables that boot takes from memblock, and the image's areas: arch/arm64/mm/mmu.c. Bytes, ranges half-open.
 
 Every table is a page, so that it is enough to know how many are needed.
 """
@@ -13,6 +13,8 @@ from mmtool.kernel.kernel import Kernel
 from mmtool.mm.memblock import MEMBLOCK_ALLOC_NOLEAKTRACE
 from mmtool.mm.range_set import RangeSet
 from mmtool.mm.sparse_vmemmap import VmemmapLayout
+from mmtool.mm.vmalloc.area import VM_MAP, VmStruct
+from mmtool.units import memparse
 
 SEGMENTS = (
     ("stext", "etext"),
@@ -80,8 +82,8 @@ class Tables:
 def maps_pages_only(boot: Boot) -> bool:
     """can_set_direct_map(): the linear map has no blocks, so that permissions of single pages can change.
 
-    So by default (RODATA_FULL_DEFAULT_ENABLED), with rodata=full and with debug_pagealloc=on. Not known here: the few
-    processors that change blocks under use (BBML3), for which 6.18 and later keep them.
+    So by default (RODATA_FULL_DEFAULT_ENABLED), with rodata=full, debug_pagealloc=on and a late KFENCE. Not known here:
+    the few processors that change blocks under use (BBML3), for which 6.18 and later keep them.
     """
     on_is_full = boot.kernel.release.rodata_on_is_full
     full = on_is_full or boot.kernel.enabled("RODATA_FULL_DEFAULT_ENABLED")
@@ -90,7 +92,14 @@ def maps_pages_only(boot: Boot) -> bool:
             full = True
         elif value in ("on", "off", "noalias", "1", "0", "y", "n"):
             full = False
-    return full or boot.cmdline.get("debug_pagealloc") == "on"
+    return full or boot.cmdline.get("debug_pagealloc") == "on" or _kfence_comes_late(boot)
+
+
+def _kfence_comes_late(boot: Boot) -> bool:
+    """arm64_kfence_can_set_direct_map(): KFENCE is built in but off at boot, so that its pool may be cut out later."""
+    interval = boot.cmdline.get("kfence.sample_interval")
+    default = boot.kernel.number("KFENCE_SAMPLE_INTERVAL", 100)
+    return boot.kernel.enabled("KFENCE") and not (memparse(interval)[0] if interval else default)
 
 
 def linear_map_tables(boot: Boot) -> int:
@@ -190,6 +199,24 @@ def vmemmap_layout(boot: Boot) -> VmemmapLayout:
     if shifts and shifts[-1] > array_bits:
         shifts.pop()
     first_byte = -(memstart(boot) >> shift) * struct_page
-    if kernel.release.arm64_vmemmap_ends_a_gib_early:
+    if kernel.release.arm64_top_is_fixed:
         first_byte -= 1 << 30
     return VmemmapLayout(2 << 20 if shift == 12 else 1 << shift, tuple(reversed(shifts)), first_byte)
+
+
+def declare_kernel_vmas(boot: Boot) -> list[VmStruct]:
+    """declare_kernel_vmas(): the image's segments as areas of vmalloc, from its start on, the last with a guard page.
+
+    None where KASLR has put the image elsewhere, or the profile does not know its parts. Before 6.9 map_kernel().
+    """
+    kernel, image = boot.kernel, boot.kernel.profile.image
+    if boot.kaslr or any(mark not in image for segment in SEGMENTS for mark in segment):
+        return []
+    base, page = boot.address_space.vmalloc.start, 1 << kernel.page_shift
+    areas = []
+    for first, last in SEGMENTS:
+        start = 0 if first == "stext" and not kernel.release.arm64_head_is_not_text else image[first]
+        phys = boot.kernel_base + start if boot.kernel_base is not None else None
+        guard = page if last == "end" else 0
+        areas.append(VmStruct(base + start, image[last] - start + guard, VM_MAP, "paging_init", phys))
+    return areas

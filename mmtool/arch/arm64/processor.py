@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from mmtool.arch.arm64.pgtable import va_bits_min
 from mmtool.init.boot import Boot
 
 
 def has_wide_addresses(boot: Boot) -> bool:
-    """Have the processors virtual addresses of 52 bits (FEAT_LVA, with small pages FEAT_LPA2)? The log says so."""
-    return bool(boot.notes("va52"))
+    """Have the processors virtual addresses of 52 bits (FEAT_LVA, with small pages FEAT_LPA2)? The log says so.
+
+    arm64.nolva on the command line does without.
+    """
+    return bool(boot.notes("va52")) and not boot.cmdline.has("arm64.nolva")
 
 
 def va_bits(boot: Boot) -> int:
-    """vabits_actual: bits of a kernel address; a build for 52 makes do with 48 where the processors have no more."""
-    configured = boot.kernel.number("ARM64_VA_BITS", 48)
-    return 48 if configured == 52 and not has_wide_addresses(boot) else configured
+    """vabits_actual: bits of a kernel address; a build for 52 makes do with less where the processors have no more."""
+    return boot.kernel.number("ARM64_VA_BITS", 48) if has_wide_addresses(boot) else va_bits_min(boot.kernel)
 
 
 def pa_bits(boot: Boot) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mmtool.arch.arm64.mmu import paging_init, vmemmap_layout
 from mmtool.arch.arm64.numa import arch_numa_init
+from mmtool.arch.arm64.pgtable import module_init_limits
 from mmtool.arch.arm64.processor import pa_bits
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -43,6 +44,8 @@ USABLE = {"Loader Code", "Loader Data", "ACPI Reclaim", "Boot Code", "Boot Data"
 
 def steps(kernel: Kernel) -> list[Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
+    end = late.steps(kernel)
+    initcalls = 1 + next(i for i, (name, _) in enumerate(end) if name == "page_alloc_init_late")
     facts = kernel.release
     sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
     area: list[Step] = [("free_area_init", zone_sizes_init), ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
@@ -76,7 +79,9 @@ def steps(kernel: Kernel) -> list[Step]:
         ("vfs_caches_init_early", vfs_caches_init_early),
         ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
         ("mem_init", mem_init),
-        *late.steps(kernel),
+        *end[:initcalls],
+        ("module_init_limits", module_init_limits),
+        *end[initcalls:],
     ]
 
 
@@ -117,7 +122,7 @@ def _efi_stub_put(boot: Boot, size: int) -> None:
     """allocate_new_fdt_and_exit_boot() of the EFI stub: the tree has 2 MiB of its own, below the initial RAM disk.
 
     EFI gives memory from the top down, and its map joins both to one range. What is left of it above is the RAM disk,
-    where a table or the tree tells of one.
+    where a table tells of one, but for the end of its last page, which hardly any file fills.
     """
     areas = [r for r in boot.machine.efi if r.type == "Loader Data" and r.end - r.start >= SZ_2M]
     if not areas:
@@ -125,7 +130,7 @@ def _efi_stub_put(boot: Boot, size: int) -> None:
     area = max(areas, key=lambda r: r.start)
     boot.memblock.reserve(area.start, size, owner="device tree")
     if boot.initrd is None and any(n.text == "INITRD" for n in boot.notes("efi_table")):
-        rest = area.start + SZ_2M, area.end
+        rest = area.start + SZ_2M, area.end - 1
         boot.initrd = rest if rest[0] < rest[1] else None
 
 
@@ -168,6 +173,7 @@ def arm64_memblock_init(boot: Boot) -> None:
     """arm64_memblock_init(): what cannot be addressed or is kept out by mem= goes; the image and the initrd stay."""
     mb, kernel = boot.memblock, boot.kernel
     page, top = mb.page_size, 1 << 64
+    _keep_usable_ranges(boot)
     boot.physmem_bits = pa_bits(boot)
     mb.remove(1 << boot.physmem_bits, top - 1)
     if not mb.memory.total_size:
@@ -223,6 +229,21 @@ def zone_sizes_init(boot: Boot) -> None:
         boot.memblock, kernel, limits, movable_wish(boot.cmdline, kernel), boot.log,
         possible_nodes=boot.possible_nodes, online_nodes=boot.online_nodes,
     )  # fmt: skip
+
+
+def _keep_usable_ranges(boot: Boot) -> None:
+    """early_init_dt_check_for_usable_mem_range() (5.17 on), fdt_enforce_memory_region(): what a crash kernel may use.
+
+    The first range of linux,usable-memory-range, and from 5.17 on the others too.
+    """
+    ranges = boot.machine.fdt.chosen.usable_memory_ranges if boot.machine.fdt is not None else ()
+    if not ranges:
+        return
+    (start, end), *more = ranges
+    boot.memblock.cap_memory_range(start, end - start)
+    if boot.kernel.release.usable_memory_ranges_are_many:
+        for start, end in more:
+            boot.memblock.add(start, end - start)
 
 
 def crashkernel(boot: Boot) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.arch.x86.numa import alloc_node_data
-from mmtool.arch.x86.pgtable import preallocate_vmalloc_pages
+from mmtool.arch.x86.pgtable import preallocate_vmalloc_pages, print_layout
 from mmtool.init import late
 from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
@@ -120,6 +120,7 @@ def mem_init(boot: Boot) -> None:
         max_low_pfn=boot.max_pfn if kernel.is_64bit else boot.max_low_pfn,
         highmem=kernel.enabled("HIGHMEM"), mirrored_kernelcore=movable_wish(boot.cmdline, kernel).mirror,
     )  # fmt: skip
-    random = kernel.enabled("RANDOMIZE_MEMORY") and not boot.cmdline.has("nokaslr")
+    random = kernel.enabled("RANDOMIZE_MEMORY") and boot.kaslr
     if not kernel.release.prints_memory_late:
         late.print_memory(boot, taken=preallocate_vmalloc_pages(kernel, boot.levels, random=random))
+    print_layout(boot)

@@ -5,11 +5,14 @@ All addresses and sizes are bytes; ranges are half-open.
 
 from __future__ import annotations
 
+from mmtool.init.boot import Boot
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
 from mmtool.units import memparse
 
 PAGE_SIZE = 4096
-PAGE_OFFSET_32 = 0xC0000000
+PAGE_OFFSETS_32 = {"VMSPLIT_3G_OPT": 0xB0000000, "VMSPLIT_2G": 0x80000000, "VMSPLIT_1G": 0x40000000}
+"""PAGE_OFFSET of i386 by how the 4 GiB are split; 3 GiB for processes without one of these."""
 FIXADDR_TOP_32 = 0xFFFFF000
 VMALLOC_OFFSET = 8 << 20
 DEFAULT_VMALLOC_RESERVE = 128 << 20
@@ -18,6 +21,20 @@ KM_MAX_IDX = {True: {False: 16, True: 33}, False: {False: 20, True: 41}}
 """Slots for temporary mappings a CPU: by kmap_local (else kmap_atomic), by whether they are debugged."""
 MAX_IO_APICS = 64
 DEBUG_STORE_BUFFER_PAGES = 32
+TIB = 1 << 40
+BASES_4_LEVELS = (0xFFFF888000000000, 0xFFFFC90000000000, 0xFFFFEA0000000000)
+BASES_5_LEVELS = (0xFF11000000000000, 0xFFA0000000000000, 0xFFD4000000000000)
+"""Where direct map, vmalloc and vmemmap of x86-64 begin by the levels of its page tables."""
+PUD_SHIFT_64 = 30
+KERNEL_MAP, MODULES_END = 0xFFFFFFFF80000000, 0xFFFFFFFFFF000000
+CPU_ENTRY_AREA_BASE_64 = 0xFFFFFE0000000000
+VSYSCALL_ADDR, FIXADDR_TOP_64 = 0xFFFFFFFFFF600000, 0xFFFFFFFFFF7FF000
+MAX_IO_APICS_64 = 128
+
+
+def page_offset_32(kernel: Kernel) -> int:
+    """PAGE_OFFSET of i386: where the direct map begins."""
+    return next((base for option, base in PAGE_OFFSETS_32.items() if kernel.enabled(option)), 0xC0000000)
 
 
 def fixmap_pages(kernel: Kernel) -> int:
@@ -84,7 +101,7 @@ def vmalloc_reserve_32(option: str | None) -> int:
 
 def maxmem_32(kernel: Kernel, vmalloc_reserve: int) -> int:
     """MAXMEM of i386: bytes of memory that can be mapped directly, with `vmalloc_reserve` bytes kept for vmalloc."""
-    return vmalloc_end_32(kernel) - PAGE_OFFSET_32 - vmalloc_reserve
+    return vmalloc_end_32(kernel) - page_offset_32(kernel) - vmalloc_reserve
 
 
 def preallocate_vmalloc_pages(kernel: Kernel, levels: int, *, random: bool) -> int:
@@ -98,29 +115,100 @@ def preallocate_vmalloc_pages(kernel: Kernel, levels: int, *, random: bool) -> i
     return entries + random
 
 
-def vmalloc_layout(kernel: Kernel, max_low_pfn: int, levels: int) -> dict[str, tuple[int, int]]:
-    """The areas of the kernel's address space, {name: (start, end)}; without KASLR's shifts on x86-64."""
-    if not kernel.is_64bit:
-        high_memory = PAGE_OFFSET_32 + max_low_pfn * PAGE_SIZE
-        return {
-            "direct map": (PAGE_OFFSET_32, high_memory),
-            "vmalloc": (high_memory + VMALLOC_OFFSET, vmalloc_end_32(kernel)),
-            "fixmap": (FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE, FIXADDR_TOP_32),
-        }
-    tib = 1 << 40
-    if levels == 5:
-        direct, vmalloc, vmemmap = (0xFF11 << 48, 32 << 50), (0xFFA0 << 48, 12800 * tib), (0xFFD4 << 48, 512 * tib)
-    else:
-        direct, vmalloc = (0xFFFF8880 << 32, 64 * tib), (0xFFFFC900 << 32, 32 * tib)
-        vmemmap = (0xFFFFEA00 << 32, 1 * tib)
-    modules_end = 0xFFFFFFFFFF000000
-    return {
-        "direct map": (direct[0], sum(direct)),
-        "vmalloc": (vmalloc[0], sum(vmalloc)),
-        "vmemmap": (vmemmap[0], sum(vmemmap)),
-        "kernel text": (
-            0xFFFFFFFF80000000,
-            0xFFFFFFFFA0000000 if not kernel.enabled("RANDOMIZE_BASE") else 0xFFFFFFFFC0000000,
-        ),
-        "modules": (0xFFFFFFFFC0000000 if kernel.enabled("RANDOMIZE_BASE") else 0xFFFFFFFFA0000000, modules_end),
-    }
+def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
+    """The areas of i386, from the direct map up to the fixmaps."""
+    k = inputs.kernel
+    pmd = _pmd_size_32(k)
+    high_memory = page_offset_32(k) + inputs.max_low_pfn * PAGE_SIZE
+    fixmap = FIXADDR_TOP_32 - fixmap_pages(k) * PAGE_SIZE
+    areas = k.number("NR_CPUS", 1) * cpu_entry_area_pages(k) + 1
+    entry = (fixmap - areas * PAGE_SIZE) // pmd * pmd
+    ldt = (entry - PAGE_SIZE) // pmd * pmd
+    pkmap = (ldt - PAGE_SIZE) // pmd * pmd
+    return [
+        KernelArea("direct map", page_offset_32(k), high_memory),
+        KernelArea(VMALLOC, high_memory + VMALLOC_OFFSET, vmalloc_end_32(k)),
+        *([KernelArea("pkmap", pkmap, pkmap + pmd)] if k.enabled("HIGHMEM") else []),
+        KernelArea("LDT remap", ldt, ldt + pmd),
+        KernelArea("CPU entry areas", entry, entry + areas * PAGE_SIZE),
+        KernelArea("fixmap", fixmap, FIXADDR_TOP_32),
+    ]
+
+
+def print_layout(boot: Boot) -> None:
+    """What mem_init() of i386 printed before 5.7; where the image lies in it only if that is known."""
+    if boot.kernel.is_64bit or not boot.kernel.release.i386_prints_layout:
+        return
+    boot.log.info("virtual kernel memory layout:")
+    names = {"fixmap": "    fixmap  ", "CPU entry areas": "  cpu_entry ", "pkmap": "    pkmap   ",
+             VMALLOC: "    vmalloc ", "direct map": "    lowmem  "}  # fmt: skip
+    if not boot.kernel.release.i386_has_cpu_entry_areas:
+        del names["CPU entry areas"]
+    areas = {area.name: area for area in boot.address_space.areas}
+    for name, title in names.items():
+        if name in areas:
+            area = areas[name]
+            unit, shift = ("MB", 20) if name in (VMALLOC, "direct map") else ("kB", 10)
+            boot.log.info(f"{title}: {area.start:#010x} - {area.end:#010x}   ({area.size >> shift:4d} {unit})")
+    image, base = boot.kernel.profile.image, boot.kernel_base
+    if base is None or not image or not boot.kernel.profile.exact:
+        return
+    parts = ((".init", "init_begin", "init_end"), (".data", "etext", "edata"), (".text", "stext", "etext"))
+    for title, first, last in parts:
+        start, end = (page_offset_32(boot.kernel) + base + image[mark] for mark in (first, last))
+        boot.log.info(f"      {title} : {start:#010x} - {end:#010x}   ({end - start >> 10:4d} kB)")
+
+
+def fixmap_pages_64(kernel: Kernel) -> tuple[int, int]:
+    """__end_of_permanent_fixed_addresses and __end_of_fixed_addresses of x86-64, in pages below FIXADDR_TOP."""
+    k = kernel
+    permanent = (FIXADDR_TOP_64 - VSYSCALL_ADDR) // PAGE_SIZE + 1 if k.enabled("X86_VSYSCALL_EMULATION") else 0
+    permanent += 2  # FIX_DBGP_BASE, FIX_EARLYCON_MEM_BASE
+    permanent += k.enabled("PROVIDE_OHCI1394_DMA_INIT") + k.enabled("X86_LOCAL_APIC")
+    permanent += MAX_IO_APICS_64 if k.enabled("X86_IO_APIC") else 0
+    permanent += k.enabled("PARAVIRT_XXL") + 2 * k.enabled("ACPI_APEI_GHES")
+    end = permanent
+    if (permanent ^ (permanent + TOTAL_FIX_BTMAPS - 1)) & -512:
+        end = permanent + TOTAL_FIX_BTMAPS - permanent % TOTAL_FIX_BTMAPS
+    return permanent, end + TOTAL_FIX_BTMAPS + k.enabled("INTEL_TXT")
+
+
+def layout_64(inputs: LayoutInputs) -> list[KernelArea]:
+    """The areas of x86-64. KASLR moves the first three (kernel_randomize_memory()), and cuts the direct map to size.
+
+    Memory that may be plugged in later is counted in, RANDOMIZE_MEMORY_PHYSICAL_PADDING TiB of it.
+    """
+    k = inputs.kernel
+    five = inputs.levels == 5
+    random = inputs.kaslr and k.enabled("RANDOMIZE_MEMORY")
+    physical = 1 << (52 if five else 46)
+    direct, vmalloc, vmemmap = BASES_5_LEVELS if five else BASES_4_LEVELS
+    size = (12800 if five else 32) * TIB
+    if k.enabled("KMSAN"):
+        size //= 4
+    if random and not k.enabled("ZONE_DEVICE"):
+        padding = k.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING", 10 if k.enabled("MEMORY_HOTPLUG") else 0)
+        physical = min(physical, (-(-(inputs.max_pfn * PAGE_SIZE) // TIB) + padding) * TIB)
+    map_size = physical // PAGE_SIZE * k.profile.sizes["struct_page"]
+    text_end = KERNEL_MAP + ((1 << 30) if k.enabled("RANDOMIZE_BASE") else 512 << 20)
+    permanent, fixed = (pages * PAGE_SIZE for pages in fixmap_pages_64(k))
+    return [
+        KernelArea("direct map", direct, direct + physical, not random),
+        KernelArea(VMALLOC, vmalloc, vmalloc + size, not random),
+        KernelArea("vmemmap", vmemmap, vmemmap + (-(-map_size // TIB) * TIB if random else map_size), not random),
+        KernelArea("CPU entry areas", CPU_ENTRY_AREA_BASE_64, CPU_ENTRY_AREA_BASE_64 + (512 << 30)),
+        KernelArea("kernel text", KERNEL_MAP, text_end),
+        KernelArea("modules", text_end, MODULES_END),
+        KernelArea("early ioremap", FIXADDR_TOP_64 - fixed, FIXADDR_TOP_64 - permanent),
+        KernelArea("fixmap", FIXADDR_TOP_64 - permanent, FIXADDR_TOP_64),
+    ]
+
+
+def address_space(inputs: LayoutInputs) -> AddressSpace:
+    """The areas of the kernel's address space."""
+    if inputs.kernel.is_64bit:
+        areas = layout_64(inputs)
+        last = next(area.end for area in areas if area.name == VMALLOC) - 1
+        return AddressSpace(tuple(areas), last, PUD_SHIFT_64)
+    order = _pmd_size_32(inputs.kernel).bit_length() - 1
+    return AddressSpace(tuple(layout_32(inputs)), vmalloc_end_32(inputs.kernel), order)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.zone import Zone
+from mmtool.mm.vmstat import mod_free_cma_pages, mod_free_pages
 
 
 def find_buddy_pfn(pfn: int, order: int) -> int:
@@ -22,9 +23,9 @@ def account_freepages(zone: Zone, nr_pages: int, migratetype: MigrateType) -> No
     """
     if migratetype == MigrateType.ISOLATE:
         return
-    zone.nr_free_pages += nr_pages
+    mod_free_pages(zone, nr_pages)
     if migratetype == MigrateType.CMA:
-        zone.nr_free_cma_pages += nr_pages
+        mod_free_cma_pages(zone, nr_pages)
     elif migratetype == MigrateType.HIGHATOMIC:
         zone.nr_free_highatomic += nr_pages
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import Any
 
 
 class MigrateType(IntEnum):
@@ -17,6 +18,9 @@ class MigrateType(IntEnum):
     HIGHATOMIC = 3
     CMA = 4
     ISOLATE = 5
+
+    # An int's, in C: free lists are looked up by type all the time.
+    __hash__ = int.__hash__
 
     @property
     def label(self) -> str:
@@ -52,11 +56,19 @@ class PageblockTypes:
         self.order = pageblock_order
         self._starts = [0]
         self._types: list[MigrateType | None] = [None]
+        self._known: dict[int, MigrateType] = {}
+        """Types that were asked for, by the pageblock's number."""
+        self.derived: dict[int, Any] = {}
+        """What somebody worked out of a pageblock's type, by its number; forgotten when types change."""
 
     def get(self, pfn: int) -> MigrateType:
         """The type of the pageblock that holds `pfn` (get_pageblock_migratetype)."""
-        at = bisect_right(self._starts, pfn >> self.order << self.order) - 1
-        return self._types[at] or MigrateType.UNMOVABLE
+        block = pfn >> self.order
+        found = self._known.get(block)
+        if found is None:
+            at = bisect_right(self._starts, block << self.order) - 1
+            found = self._known[block] = self._types[at] or MigrateType.UNMOVABLE
+        return found
 
     def add_sections(self, start_pfn: int, end_pfn: int) -> None:
         """Give the pageblocks of [start_pfn, end_pfn) flags, Unmovable (all zeroes), where they had none."""
@@ -101,6 +113,12 @@ class PageblockTypes:
     def _set(self, start: int, end: int, migratetype: MigrateType) -> None:
         """Overwrite [start, end), both pageblock aligned, and join equal neighbours."""
         starts, types = self._starts, self._types
+        if end - start == 1 << self.order:
+            self._known.pop(start >> self.order, None)
+            self.derived.pop(start >> self.order, None)
+        else:
+            self._known.clear()
+            self.derived.clear()
         first, last = bisect_left(starts, start), bisect_right(starts, end) - 1
         behind = types[last]
         new: list[tuple[int, MigrateType | None]] = []

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mmtool.kernel.release import Release
 from mmtool.mm.page_alloc.free_area import FreeArea
+from mmtool.mm.page_alloc.lru import LruPages
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
+
+if TYPE_CHECKING:
+    from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class Zone:
     zone_idx: int = 0
     managed_pages: int = 0
     nr_free_pages: int = 0
-    """NR_FREE_PAGES: pages on the free lists but for those of type Isolate."""
+    """NR_FREE_PAGES: pages on the free lists but for those of type Isolate, and for what CPUs have yet to add
+    (`mmtool.mm.vmstat`). The watermarks are compared with this number."""
     nr_free_cma_pages: int = 0
     nr_free_highatomic: int = 0
     """Pages on the HighAtomic lists; the kernel counts them from 6.12 on."""
@@ -60,6 +66,22 @@ class Zone:
     """Pages kept from allocations that could have used the zone of that index; /proc/zoneinfo's "protection"."""
     pageset: PagesetLimits | None = None
     """The limits of the per-CPU lists; None before setup_per_cpu_pageset() and for a zone without pages."""
+    mobility_grouping: bool = True
+    """Are pageblocks grouped by type? Not on a machine too small for it (page_group_by_mobility_disabled)."""
+    watermark_boost: int = 0
+    """What fragmentation has added to the watermarks, until kswapd has worked it off."""
+    nr_reserved_highatomic: int = 0
+    """Pages of the pageblocks that are kept for high-order atomic allocations."""
+    boosted_watermark: bool = False
+    """ZONE_BOOSTED_WATERMARK: the next allocation wakes kswapd."""
+    below_high: bool = False
+    """ZONE_BELOW_HIGH: an allocation met the high watermark, so that per-CPU lists stop growing (6.7 on)."""
+    lru: LruPages = field(default_factory=LruPages)
+    """Pages in use that are known to be movable or reclaimable."""
+    per_cpu_pageset: dict[int, PerCpuPages] = field(default_factory=dict)
+    """Each CPU's lists; empty while the zone is only booted."""
+    this_cpu: PerCpuPages | None = None
+    """The lists of the CPU that acts (this_cpu_ptr()); None while there is only the boot CPU, which counts at once."""
 
     @cached_property
     def free_area(self) -> FreeArea:
@@ -84,6 +106,16 @@ class Zone:
         """Free blocks by order, as /proc/buddyinfo prints them."""
         return self.free_area.nr_free
 
+    @property
+    def cma_pages(self) -> int:
+        """Pages of the zone's CMA pageblocks, free or not."""
+        spans = self.pageblocks.spans(self.zone_start_pfn, self.zone_end_pfn)
+        return sum(end - start for start, end, kind in spans if kind == MigrateType.CMA)
+
+    def has_free(self, order: int, migratetype: MigrateType) -> bool:
+        """Is there a free block of exactly that order and type?"""
+        return self.free_area.first(order, migratetype) is not None
+
     def spans(self, pfn: int) -> bool:
         return self.zone_start_pfn <= pfn < self.zone_end_pfn
 
@@ -104,6 +136,8 @@ class Pgdat:
     first_deferred_pfn: int | None = None
     """From here on the node's struct pages are set up late; None when none are (ULONG_MAX in the kernel)."""
     totalreserve_pages: int = 0
+    kswapd_failures: int = 0
+    """How often in a row kswapd freed nothing; from MAX_RECLAIM_RETRIES on nobody wakes it."""
 
     @property
     def node_end_pfn(self) -> int:

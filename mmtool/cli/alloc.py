@@ -1,0 +1,109 @@
+"""`mmtool alloc`: allocate pages on a state, and say what happened and why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmtool.cli.options import output_option
+from mmtool.cli.states import load_system, state_options
+from mmtool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mmtool.mm.page_alloc.outcome import Outcome
+    from mmtool.mm.system import System
+
+
+@click.command()
+@click.option("--order", type=int, metavar="N", help="2**N pages in one block.")
+@click.option("--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.")
+@click.option("--node", type=int, metavar="N", help="The node to look on first; else the CPU's.")
+@click.option("--nodemask", metavar="N,...", help="Only these nodes.")
+@click.option("--cpu", type=int, metavar="N", help="The CPU that asks; else the first.")
+@click.option("--count", default="1", show_default=True, metavar="N|max", help="How often; max: until it fails.")
+@click.option("--script", metavar="FILE|-", help="A series of allocations and frees, a line each.")
+@click.option("--explain", is_flag=True, help="Say step by step and zone by zone why.")
+@state_options
+@output_option("table", "json", "yaml", "csv")
+def alloc(
+    order: int | None,
+    gfp: str,
+    node: int | None,
+    nodemask: str | None,
+    cpu: int | None,
+    count: str,
+    script: str | None,
+    explain: bool,
+    output: str,
+    **state: Any,
+) -> None:
+    """Allocate pages as the kernel would, on a state from a boot, a file or /proc.
+
+    Without --state, --live or --proc it goes on from a document on standard input, else from the last boot. Exit
+    status 1 when an allocation fails.
+    """
+    if (order is None) == (script is None):
+        raise UsageError("give --order, or --script with a file of lines")
+    from mmtool.report.alloc import render_outcomes, render_script
+
+    system = load_system(**state)
+    use_cpu(system, cpu)
+    if script is not None:
+        from mmtool.mm.page_alloc.script import parse_script, run_script
+
+        render_script(run_script(parse_script(_lines(script), system, script), system), system, output)
+        return
+    assert order is not None
+    outcomes = _allocate(system, order, gfp, node, nodemask, count)
+    render_outcomes(outcomes, system, output, explain)
+    if not outcomes[-1].ok:
+        sys.stdout.flush()
+        raise click.exceptions.Exit(1)
+
+
+def use_cpu(system: System, cpu: int | None) -> None:
+    """Let a CPU act; UsageError when it is not online."""
+    if cpu is None:
+        return
+    if cpu not in system.cpu_nodes:
+        raise UsageError(f"--cpu: CPU {cpu} is not online; there is {', '.join(map(str, system.cpu_nodes))}")
+    system.cpu = cpu
+
+
+def _allocate(
+    system: System, order: int, gfp: str, node: int | None, nodemask: str | None, count: str
+) -> list[Outcome]:
+    from mmtool.kernel.gfp import GfpError
+    from mmtool.mm.page_alloc.script import check_node, check_order
+
+    try:
+        check_order(system, order)
+        mask = system.gfp.parse(gfp)
+        nodes = None if nodemask is None else frozenset(int(n) for n in nodemask.split(","))
+        for nid in (*(nodes or ()), *(() if node is None else (node,))):
+            check_node(system, nid)
+    except GfpError as e:
+        raise UsageError(f"--gfp: {e}") from None
+    except ValueError as e:
+        said = f"--nodemask: {nodemask!r} is no list of nodes (0,2)" if "invalid literal" in str(e) else str(e)
+        raise UsageError(said) from None
+    if count != "max" and not count.isdecimal():
+        raise UsageError(f"--count: {count!r} is neither a number nor max")
+    left = None if count == "max" else int(count)
+    outcomes: list[Outcome] = []
+    while left is None or len(outcomes) < max(left, 1):
+        outcomes.append(system.alloc_pages(mask, order, node, nodes))
+        if not outcomes[-1].ok:
+            break
+    return outcomes
+
+
+def _lines(source: str) -> list[str]:
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except (OSError, ValueError) as e:
+        raise InputError(source, None, getattr(e, "strerror", None) or "cannot be read") from None
+    return data.decode("utf-8", "replace").splitlines()

@@ -1,0 +1,70 @@
+"""`mmtool replay`: a real kernel's allocation trace, done again in the model."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from mmtool.cli.options import output_option
+from mmtool.cli.states import read_json, system_of_json
+from mmtool.errors import InputError, UsageError
+
+
+@click.command()
+@click.argument("trace", metavar="TRACE")
+@click.option("--state", metavar="FILE|-", help="The state before the trace; a recorded trace brings its own.")
+@output_option("table", "json")
+def replay(trace: str, state: str | None, output: str) -> None:
+    """Do the allocations and frees of TRACE again and compare the page frame numbers.
+
+    TRACE is the text of ftrace or perf script with kmem events, or a recorded trace with the states around it; either
+    may be compressed. Exit status 1 when a page differs, or the lists at the end do.
+    """
+    from mmtool.firmware.read import read_bytes
+
+    if trace == state == "-":
+        raise UsageError("the trace and --state cannot both be standard input")
+    data = read_bytes(trace)
+    recorded = _recorded(data, trace)
+    if recorded is None and state is None:
+        raise UsageError(f"{trace} is a plain trace: --state FILE gives the state that it begins with")
+    from mmtool.mm.replay import replay as run
+    from mmtool.observed.ftrace import read_events
+    from mmtool.report.replay import render
+
+    start = recorded if state is None else read_json(state)
+    system = system_of_json(start, trace if state is None else state)
+    text = recorded["trace"] if recorded is not None else data.decode("utf-8", "replace")
+    done = run(system, read_events(text.splitlines(), trace), _zones(start, system), trace)
+    end = None if recorded is None or "S1" not in recorded else system_of_json(recorded["S1"], trace)
+    good = render(done, system, end, output)
+    if not good:
+        sys.stdout.flush()
+        raise click.exceptions.Exit(1)
+
+
+def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
+    """A recorded trace with its states; None when the data is no JSON, but text."""
+    if data.lstrip()[:1] != b"{":
+        return None
+    import json
+
+    try:
+        document = json.loads(data)
+    except ValueError as e:
+        raise InputError(
+            source, getattr(e, "lineno", None), f"not JSON: {getattr(e, 'msg', 'cannot be read')}"
+        ) from None
+    if not isinstance(document.get("trace"), str) or not isinstance(document.get("S0"), dict):
+        raise InputError(source, None, "a recorded trace has the state S0 and the text of the trace")
+    found: dict[str, Any] = document
+    return found
+
+
+def _zones(document: Any, system: Any) -> dict[int, Any]:
+    """The zones by the addresses that probes print, where a recorded state tells them."""
+    from mmtool.observed.freelists import zone_addresses
+
+    return {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}

@@ -1,0 +1,153 @@
+"""Where a state of the page allocator comes from (a file, a pipe, /proc, the last boot), and where one is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmtool.cli.options import F
+from mmtool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mmtool.init.boot import Boot
+    from mmtool.mm.system import System
+
+PROC = Path("/proc")
+
+STATE_OPTIONS = (
+    click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON, or a recorded one."),
+    click.option("--live", is_flag=True, help="The state of this machine, as its /proc has it."),
+    click.option("--proc", metavar="DIR", help="A folder with /proc's version, zoneinfo, buddyinfo, pagetypeinfo."),
+)  # fmt: skip
+
+
+def state_options(command: F) -> F:
+    """The options that say on which state a command acts: arguments of load_system()."""
+    for option in reversed(STATE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
+    """The state of the state options; says on standard error which it is, unless an option named it.
+
+    Without an option it is a document on standard input if that is a pipe, else the last boot.
+    """
+    if (state is not None) + live + (proc is not None) > 1:
+        raise UsageError("--state, --live and --proc each bring a state of their own; give one of them")
+    if live or proc is not None:
+        folder = PROC if proc is None else Path(proc)
+        return _system_of_proc(folder)
+    if state is None and _is_pipe():
+        click.echo("mmtool: goes on from the state on standard input", err=True)
+        return system_of_json(read_json("-"), "-")
+    if state is None:
+        kept = last_state_file()
+        if not kept.is_file():
+            raise UsageError("there is no state to act on; give --state, --live or --proc, or run mmtool boot first")
+        state = str(kept)
+        click.echo(f"mmtool: goes on from the last boot, {kept}", err=True)
+    return system_of_json(read_json(state), state)
+
+
+def _is_pipe() -> bool:
+    """Is standard input a pipe or a file? A terminal, /dev/null and a closed one are not."""
+    import stat
+
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def read_json(source: str) -> Any:
+    """A JSON document, plain or compressed; InputError with the line when it is none."""
+    import json
+
+    from mmtool.firmware.read import read_bytes
+
+    try:
+        return json.loads(read_bytes(source).decode("utf-8"))
+    except UnicodeDecodeError as e:
+        raise InputError(source, f"byte {e.start}", "not UTF-8 text") from None
+    except json.JSONDecodeError as e:
+        raise InputError(source, e.lineno, f"not JSON: {e.msg}") from None
+    except (RecursionError, ValueError):
+        raise InputError(source, None, "not JSON that can be read: nested too deep, or a number too long") from None
+
+
+def system_of_json(document: object, source: str) -> System:
+    """The `System` of a parsed document."""
+    from mmtool.mm.state import system_of
+    from mmtool.observed.state import state_from_json
+
+    state, kernel = state_from_json(document, source)
+    return system_of(state, kernel)
+
+
+def _system_of_proc(folder: Path) -> System:
+    from mmtool.mm.state import system_of
+    from mmtool.mm.synthetic import ProcTexts, state_from_proc
+    from mmtool.observed.buddyinfo import parse_buddyinfo
+    from mmtool.observed.pagetypeinfo import parse_pagetypeinfo
+    from mmtool.observed.state import kernel_named
+    from mmtool.observed.zoneinfo import parse_zoneinfo
+
+    version = _text(folder / "version").strip()
+    words = version.split()
+    if words[:2] != ["Linux", "version"] or len(words) < 3:
+        raise InputError(str(folder / "version"), 1, "does not begin with 'Linux version', as /proc/version does")
+    types = folder / "pagetypeinfo"
+    try:
+        types_text = _text(types) if types.exists() else None
+    except InputError:
+        types_text = None
+    if types_text is None:
+        click.echo(f"mmtool: {types} cannot be read (it is for root alone): all free blocks count as Movable", err=True)
+    texts = ProcTexts(
+        version,
+        parse_zoneinfo(_text(folder / "zoneinfo"), str(folder / "zoneinfo")),
+        parse_buddyinfo(_text(folder / "buddyinfo"), str(folder / "buddyinfo")),
+        parse_pagetypeinfo(types_text, str(types)) if types_text is not None else None,
+    )
+    kernel = kernel_named(words[2], version)
+    return system_of(state_from_proc(texts, kernel, str(folder)), kernel)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError as e:
+        raise InputError(str(path), None, e.strerror or "cannot be read") from None
+
+
+def last_state_file() -> Path:
+    """Where the state of the last boot is kept: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state)."""
+    home = os.environ.get("XDG_STATE_HOME")
+    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
+    return base / "mmtool" / "boot.json"
+
+
+def keep_last_state(boot: Boot) -> None:
+    """Keep a boot's state for the commands that go on from it; where nothing can be written, nothing is kept."""
+    import json
+
+    from mmtool.init.system import state_of_boot
+    from mmtool.report.state import state_document
+
+    if boot.zonelists is None:
+        return
+    document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
+    path = last_state_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(document))
+        fresh.replace(path)
+    except OSError:
+        return

@@ -1,0 +1,73 @@
+"""Pages in use that could be moved or reclaimed: those on the LRU lists, as far as anything tells where they are."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+
+class LruPages:
+    """A zone's movable pages as ranges of pfns, and how many of them reclaim could free.
+
+    Which of them is which does not matter here: `reclaimable` counts those of files, which need no swap.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = (), reclaimable: int = 0) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in sorted(ranges):
+            if start < end:
+                self._starts.append(start)
+                self._ends.append(end)
+        self.reclaimable = min(reclaimable, sum(self._ends) - sum(self._starts))
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """[start, end) of each run, upwards."""
+        return list(zip(self._starts, self._ends, strict=True))
+
+    def count_in(self, start: int, end: int) -> int:
+        """How many of the pages [start, end) are movable."""
+        at = max(bisect_right(self._starts, start) - 1, 0)
+        pages = 0
+        while at < len(self._starts) and self._starts[at] < end:
+            pages += max(0, min(end, self._ends[at]) - max(start, self._starts[at]))
+            at += 1
+        return pages
+
+    def remove(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Take the movable ones of [start, end) out; the ranges that were."""
+        gone, kept = [], []
+        first = at = max(bisect_right(self._starts, start) - 1, 0)
+        while at < len(self._starts) and self._starts[at] < end:
+            low, high = self._starts[at], self._ends[at]
+            cut = max(low, start), min(high, end)
+            if cut[0] < cut[1]:
+                gone.append(cut)
+                kept += [r for r in ((low, cut[0]), (cut[1], high)) if r[0] < r[1]]
+            else:
+                kept.append((low, high))
+            at += 1
+        self._starts[first:at] = [low for low, _ in kept]
+        self._ends[first:at] = [high for _, high in kept]
+        return gone
+
+    def add(self, start: int, end: int) -> None:
+        """Pages [start, end), not movable or not in use so far, are movable."""
+        at = bisect_right(self._starts, start)
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+
+    def reclaim(self, want: int) -> list[tuple[int, int]]:
+        """Up to `want` pages that reclaim frees, as ranges; they are no longer in use."""
+        left, gone = min(want, self.reclaimable), []
+        self.reclaimable -= left
+        while left > 0:
+            start, end = self._starts[-1], self._ends[-1]
+            cut = max(start, end - left)
+            gone.append((cut, end))
+            left -= end - cut
+            if cut == start:
+                del self._starts[-1], self._ends[-1]
+            else:
+                self._ends[-1] = cut
+        return gone

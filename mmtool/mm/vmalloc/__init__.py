@@ -1,0 +1,1 @@
+"""Virtually contiguous memory: mm/vmalloc.c, from the tree of free addresses to vmalloc() and its relatives."""

@@ -1,0 +1,108 @@
+"""The page allocator of a real kernel as recorded from outside: free lists and per-CPU lists, page by page.
+
+A recording holds several moments ("stages") of one boot, or the two ends of a trace ("S0", "S1").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from mmtool.errors import InputError
+from mmtool.mm.page_alloc.migratetype import MigrateType
+from mmtool.mm.page_alloc.zone import PagesetLimits, Watermarks
+from mmtool.mm.state import CpuState, NodeState, Runs, SystemState, ZoneState
+
+ZONE_PREFIX = "ZONE_"
+
+
+def is_stage(document: object) -> bool:
+    """Does a JSON document look like one recorded moment with free lists?"""
+    return isinstance(document, dict) and {"nodes", "kernel", "pageblocks", "migratetypes"} <= document.keys()
+
+
+def state_from_stage(stage: Mapping[str, Any], source: str) -> SystemState:
+    """The state that a recorded stage holds. InputError, with the place in the document, when a part is missing."""
+    try:
+        return _state(stage)
+    except KeyError as e:
+        raise InputError(source, None, f"this recorded stage has no {e}") from None
+    except (TypeError, ValueError, AttributeError) as e:
+        raise InputError(source, None, f"not a recorded stage: {e}") from None
+
+
+def _state(stage: Mapping[str, Any]) -> SystemState:
+    types = {int(number): MigrateType.from_name(name) for number, name in stage["migratetypes"].items()}
+    cpu_nodes = {int(cpu): nid for cpu, nid in stage["misc"]["cpu_to_node"].items()}
+    online = {cpu: max(cpu_nodes.get(cpu, 0), 0) for cpu in stage["cpus_online"]}
+    nodes = tuple(
+        NodeState(
+            node["node_id"], node["node_start_pfn"], node["spanned"],
+            tuple(_zone(zone, types, online) for zone in node["zones"]),
+            _zonelist(node["zonelist_fallback"]), _zonelist(node["zonelist_nofallback"]),
+        )
+        for node in stage["nodes"]
+    )  # fmt: skip
+    return SystemState(
+        stage["kernel"]["release"], stage["kernel"].get("version", ""), nodes, online,
+        tuple((pfn, count, types[kind]) for pfn, count, kind in stage["pageblocks"]),
+        not stage["misc"]["page_group_by_mobility_disabled"],
+    )  # fmt: skip
+
+
+def _zonelist(entries: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((entry["nid"], zone_name(entry["zone"])) for entry in entries)
+
+
+def zone_name(enumerator: str) -> str:
+    """ZONE_DMA32 as /proc/zoneinfo prints it."""
+    word = enumerator.removeprefix(ZONE_PREFIX)
+    return word if word.startswith("DMA") else "HighMem" if word == "HIGHMEM" else word.capitalize()
+
+
+def _zone(zone: Mapping[str, Any], types: Mapping[int, MigrateType], online: Iterable[int]) -> ZoneState:
+    if zone.get("empty"):
+        return ZoneState(zone["name"], zone["zone_idx"], lowmem_reserve=tuple(zone["lowmem_reserve"]))
+    marks = zone["watermark"]
+    kept = zone["nr_free_pages_percpu"]
+    return ZoneState(
+        zone["name"], zone["zone_idx"], zone["zone_start_pfn"], zone["spanned"], zone["present"], zone["managed"],
+        Watermarks(marks["min"], marks["low"], marks["high"], marks["promo"]), zone["watermark_boost"],
+        tuple(zone["lowmem_reserve"]), zone["nr_reserved_highatomic"], zone["nr_free_pages_global"],
+        free=tuple(
+            (int(order), types[int(kind)], runs_of(blocks, int(order)))
+            for order, by_type in zone["free_lists"].items()
+            for kind, blocks in by_type.items()
+        ),
+        cpus={cpu: _cpu(zone["pcp"][str(cpu)], kept[str(cpu)], types) for cpu in online},
+    )  # fmt: skip
+
+
+def _cpu(pcp: Mapping[str, Any], kept: Mapping[str, int], types: Mapping[int, MigrateType]) -> CpuState:
+    return CpuState(
+        PagesetLimits(pcp["batch"], pcp["high"], pcp["high"]), pcp["high"],
+        {int(index): tuple(pages) for index, pages in pcp["lists"].items()},
+        {int(pfn): types[kind] for pfn, kind in pcp["page_mt"].items()},
+        pcp["free_factor"], expire=pcp["expire"], free_diff=kept["diff"], stat_threshold=kept["stat_threshold"],
+    )  # fmt: skip
+
+
+def runs_of(blocks: Iterable[int], order: int) -> Runs:
+    """Blocks of a list, head to tail, as runs of neighbours."""
+    joined = groupby(enumerate(blocks), key=lambda item: item[1] - (item[0] << order))
+    runs = []
+    for _, group in joined:
+        members = [pfn for _, pfn in group]
+        runs.append((members[0], len(members)))
+    return tuple(runs)
+
+
+def zone_addresses(document: object) -> dict[int, tuple[int, str]]:
+    """Where each zone's struct lies, as (node, name) by address; empty for a state that does not tell."""
+    if isinstance(document, dict) and "S0" in document:
+        document = document["S0"]
+    if not isinstance(document, dict) or not is_stage(document):
+        return {}
+    zones = ((node["node_id"], zone) for node in document["nodes"] for zone in node["zones"])
+    return {zone["addr"]: (nid, zone["name"]) for nid, zone in zones if zone.get("present") and "addr" in zone}

@@ -1,0 +1,213 @@
+"""Where a log says that an allocation failed: the lines that begin a report, in every form.
+
+'page allocation failure', 'invoked oom-killer', vmalloc's and cma_alloc's messages. Lines may have been wrapped
+between any two words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ReportKind(Enum):
+    FAILURE = "failure"
+    OOM = "oom"
+    VMALLOC = "vmalloc"
+    CMA = "cma"
+
+
+class VmallocStep(Enum):
+    """What vmalloc() says it failed at."""
+
+    TOO_LARGE = "exceeds total pages"
+    NO_AREA = "vm_struct allocation failed"
+    NO_PAGES = "failed to allocate pages"
+    NO_PAGE_ARRAY = "failed to allocate the array of pages"
+    NO_MAPPING = "failed to map pages"
+    UNSAID = "allocation failure"
+    """Up to 5.14: a size of 0 or beyond memory, or no address range; the size tells which."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmallocFailure:
+    """`size` in bytes as asked for; `area` what was looked for in the address range, where that was said."""
+
+    step: VmallocStep
+    size: int
+    allocated: int | None = None
+    area: int | None = None
+    range: tuple[int, int] | None = None
+    """The part of the address space that it had to lie in, where it was restricted and said."""
+
+
+@dataclass(frozen=True, slots=True)
+class CmaFailure:
+    """A cma_alloc() that failed with errno `-ret`. Pages; `available` as cma_debug_show_areas() lists free runs."""
+
+    name: str | None
+    req_size: int
+    ret: int
+    available: tuple[int, ...] | None = None
+    """Lengths of the free runs."""
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The head of a report: text[start:end] and what it says."""
+
+    kind: ReportKind
+    start: int
+    end: int
+    comm: str | None = None
+    order: int | None = None
+    mask: int | None = None
+    names: str | None = None
+    """The mask's names as printed; None before 4.6."""
+    vmalloc: VmallocFailure | None = None
+    cma: CmaFailure | None = None
+
+
+_MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
+_FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE)
+_OOM = re.compile(
+    r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
+    r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
+)
+_ORDER = re.compile(r"\border=(-?\d{1,2})\b")
+_VMALLOC = re.compile(
+    r"\bvmalloc(?:\s+error:\s+size\s+(?P<size>\d{1,20}),\s+(?:align\s+0x[0-9a-f]{1,16},\s+)?"
+    r"(?:page\s+order\s+(?P<order>\d{1,2})\b,\s+)?(?P<what>exceeds\s+total\s+pages|vm_struct\s+allocation\s+failed|"
+    r"failed\s+to\s+allocate\s+pages|failed\s+to\s+allocated?\s+page\s+array|page\s+counter\s+array|"
+    r"failed\s+to\s+map\s+pages)|:\s+allocation\s+failure(?::\s+(?P<bytes>\d{1,20})\s+bytes|"
+    r",\s+allocated\s+(?P<done>\d{1,20})\s+of\s+(?P<of>\d{1,20})\s+bytes))(?:[^\n]{0,40}?,\s+" + _MODE + ")?"
+)
+_VMAP = re.compile(
+    r"vmap\s+allocation\s+for\s+size\s+(?P<size>\d{1,20})\s+failed:\s+use|"
+    r"vmalloc_node_range\s+for\s+size\s+(?P<in_range>\d{1,20})\s+failed:\s+Address\s+range\s+restricted\s+to\s+"
+    r"(?P<from>0x[0-9a-f]{1,16})\s+-\s+(?P<to>0x[0-9a-f]{1,16})"
+)
+_CMA = re.compile(
+    r"cma:\s+\w*cma_alloc\w*:\s+(?:(?P<name>[^\n:]{1,64}):\s+)?alloc\s+failed,\s+req-size:\s+(?P<pages>\d{1,20})\s+pages,"
+    r"\s+ret:\s+(?P<ret>-?\d{1,20})"
+)
+_AVAILABLE = re.compile(r"number of available pages: ([\d@+ ]*)(?:=>\s*\d{1,20} free of (\d{1,20}) total pages)?")
+_STEPS = {
+    "exceeds": VmallocStep.TOO_LARGE,
+    "vm_struct": VmallocStep.NO_AREA,
+    "failed to map": VmallocStep.NO_MAPPING,
+    "page counter": VmallocStep.NO_PAGE_ARRAY,
+    "failed to allocated": VmallocStep.NO_PAGE_ARRAY,
+    "failed to allocate page array": VmallocStep.NO_PAGE_ARRAY,
+    "failed to allocate": VmallocStep.NO_PAGES,
+}
+_SIGNS = ("page allocation", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure")
+_NEAR = 400
+"""Characters within which two messages belong to one failure."""
+
+
+def find_events(text: str) -> list[Event]:
+    """The reports that `text` (lines freed of prefixes, joined) begins, in order; messages of one failure are one."""
+    if not any(sign in text for sign in _SIGNS):
+        return []
+    found: list[Event] = [
+        *(_failure(m) for m in _FAILURE.finditer(text)),
+        *(event for m in _OOM.finditer(text) if (event := _oom(m))),
+        *(_vmalloc(m) for m in _VMALLOC.finditer(text)),
+        *(_vmap(m) for m in _VMAP.finditer(text)),
+        *(_cma(m, text) for m in _CMA.finditer(text)),
+    ]
+    found.sort(key=lambda event: event.start)
+    events: list[Event] = []
+    for event in found:
+        joined = _joined(events[-1], event) if events else None
+        if joined is not None:
+            events[-1] = joined
+        else:
+            events.append(event)
+    return events
+
+
+def _failure(m: re.Match[str]) -> Event:
+    return Event(
+        ReportKind.FAILURE, m.start(), m.end(), _comm(m), int(m["order"]), int(m["mask"], 16), _names(m["names"])
+    )
+
+
+def _oom(m: re.Match[str]) -> Event | None:
+    order = _ORDER.search(m["rest"])
+    return Event(
+        ReportKind.OOM,
+        m.start(),
+        m.end("names") if m["names"] is not None else m.end("mask"),
+        _comm(m),
+        int(order[1]) if order else None,
+        int(m["mask"], 16),
+        _names(m["names"]),
+    )
+
+
+def _vmalloc(m: re.Match[str]) -> Event:
+    what = " ".join((m["what"] or "").split())
+    step = next((step for begins, step in _STEPS.items() if what.startswith(begins)), VmallocStep.UNSAID)
+    if m["done"]:
+        step = VmallocStep.NO_PAGES
+    failure = VmallocFailure(
+        step, int(m["size"] or m["bytes"] or m["of"]), allocated=int(m["done"]) if m["done"] else None
+    )
+    order = int(m["order"]) if m["order"] else 0 if step is VmallocStep.NO_PAGES else None
+    mask = int(m["mask"], 16) if m["mask"] else None
+    return Event(ReportKind.VMALLOC, m.start(), m.end(), _comm(m), order, mask, _names(m["names"]), vmalloc=failure)
+
+
+def _vmap(m: re.Match[str]) -> Event:
+    size = int(m["size"] or m["in_range"])
+    within = (int(m["from"], 16), int(m["to"], 16)) if m["from"] else None
+    failure = VmallocFailure(VmallocStep.NO_AREA, size, area=size, range=within)
+    return Event(ReportKind.VMALLOC, m.start(), m.end(), vmalloc=failure)
+
+
+def _cma(m: re.Match[str], text: str) -> Event:
+    runs = total = None
+    if listed := _AVAILABLE.search(text, m.end(), m.end() + _NEAR):
+        runs = tuple(int(run.partition("@")[0]) for run in listed[1].split("+") if "@" in run)
+        total = int(listed[2]) if listed[2] else None
+    failure = CmaFailure(m["name"], int(m["pages"]), int(m["ret"]), runs, total)
+    return Event(ReportKind.CMA, m.start(), m.end(), cma=failure)
+
+
+def _joined(first: Event, second: Event) -> Event | None:
+    """One event of two messages about one failure of vmalloc: the address range and then the caller's report (from
+    5.15 on), or the size and then warn_alloc()'s line (before 4.11); None for two failures."""
+    if first.vmalloc is None or second.start - first.end > _NEAR:
+        return None
+    area = first.vmalloc.area
+    if area is not None and first.mask is None and second.vmalloc is not None and second.vmalloc.area is None:
+        failure = VmallocFailure(
+            second.vmalloc.step, second.vmalloc.size, second.vmalloc.allocated, area, first.vmalloc.range
+        )
+        return Event(
+            ReportKind.VMALLOC, first.start, second.end, second.comm, second.order, second.mask, second.names, failure
+        )
+    if area is None and first.mask is None and second.kind is ReportKind.FAILURE and second.order == 0:
+        order = first.order if first.vmalloc.step is VmallocStep.NO_PAGES else None
+        return Event(
+            ReportKind.VMALLOC, first.start, second.end, second.comm, order, second.mask, second.names, first.vmalloc
+        )
+    return None
+
+
+_FRONT = re.compile(r"([^\n]{1,64}?):?\s+$")
+
+
+def _comm(m: re.Match[str]) -> str | None:
+    """The task's name: what stands in front on the line, or alone on the line before; 15 characters at most."""
+    front = _FRONT.search(m.string, m.string.rfind("\n", 0, max(0, m.start() - 1)) + 1, m.start())
+    words = front[1].split("] ")[-1] if front else ""
+    return words.rpartition(";")[2].strip()[-15:].strip() or None
+
+
+def _names(names: str | None) -> str | None:
+    return None if names is None else "".join(names.split())

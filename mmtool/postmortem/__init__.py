@@ -1,0 +1,1 @@
+"""Why allocations of a report failed, judged by the rules of the kernel that wrote it."""

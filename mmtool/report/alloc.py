@@ -1,0 +1,200 @@
+"""What allocations did, for people and scripts: the outcome, and step by step why."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mmtool.mm.page_alloc.outcome import Outcome, Step, ZoneResult, ZoneTry
+from mmtool.mm.page_alloc.script import LineResult
+from mmtool.mm.page_alloc.zone_watermark import (
+    ALLOC_CMA,
+    ALLOC_HIGHATOMIC,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_WMARK_HIGH,
+    ALLOC_WMARK_LOW,
+    ALLOC_WMARK_MASK,
+    Refusal,
+)
+from mmtool.mm.state import state_of
+from mmtool.mm.system import System
+from mmtool.report.state import state_document
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+
+RIGHTS = {
+    ALLOC_OOM: "OOM", ALLOC_NON_BLOCK: "NON_BLOCK", ALLOC_MIN_RESERVE: "MIN_RESERVE", ALLOC_CMA: "CMA",
+    ALLOC_NOFRAGMENT: "NOFRAGMENT", ALLOC_HIGHATOMIC: "HIGHATOMIC",
+}  # fmt: skip
+
+WORDS = {
+    "__alloc_pages": "first attempt",
+    "__alloc_pages_slowpath": "attempt with the request's own rights",
+    "wakeup_kswapd": "kswapd is woken",
+    "__alloc_pages_direct_compact": "direct compaction",
+    "__alloc_pages_direct_reclaim": "direct reclaim",
+    "drain_all_pages": "once more, after all per-CPU lists were given back",
+    "__alloc_pages_may_oom": "a last look before the OOM killer",
+    "out_of_memory": "__GFP_NOFAIL after the OOM killer: no watermark counts",
+    "__alloc_pages_cpuset_fallback": "__GFP_NOFAIL: with a part of the reserves",
+    "warn_alloc": "the request fails",
+}
+"""Kernel functions as people say what they do."""
+
+
+def mark_name(alloc_flags: int) -> str:
+    """Which watermark the rights ask for."""
+    if alloc_flags & ALLOC_NO_WATERMARKS:
+        return "none"
+    return {ALLOC_WMARK_LOW: "low", ALLOC_WMARK_HIGH: "high"}.get(alloc_flags & ALLOC_WMARK_MASK, "min")
+
+
+def rights(alloc_flags: int) -> list[str]:
+    """The flags beside the watermark, by the kernel's names without ALLOC_."""
+    return [name for bit, name in RIGHTS.items() if alloc_flags & bit]
+
+
+def why(tried: ZoneTry, order: int) -> str:
+    """A zone's part in an attempt, in words and numbers."""
+    check = tried.check
+    if tried.result is ZoneResult.TAKEN:
+        return "a block is taken"
+    if tried.result is ZoneResult.NO_BLOCK:
+        return "meets the watermark, but has no block that the request may take"
+    if check is None:
+        return "below the watermark"
+    if check.refusal is Refusal.NO_BLOCK:
+        return f"enough pages are free, but no block of order {order} or more of a type that it may take"
+    if check.refusal is Refusal.TOO_FEW_LARGE:
+        return (
+            f"of blocks of order {check.failed_order} or more {check.free_above} pages are free, and more than "
+            f"{check.min_above} are needed"
+        )
+    return f"{check.usable} usable pages are not more than {check.min + check.lowmem_reserve}"
+
+
+def _try(tried: ZoneTry, order: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "node": tried.zone.nid, "zone": tried.zone.name, "result": tried.result.value, "why": why(tried, order),
+    }  # fmt: skip
+    check = tried.check
+    if check is not None:
+        found |= {
+            "free": check.free, "usable": check.usable, "mark": check.mark, "min": check.min,
+            "reserve": check.lowmem_reserve, "passes": check.ok,
+        }  # fmt: skip
+    return found
+
+
+def step_document(step: Step, order: int) -> dict[str, Any]:
+    """A step of the path, for JSON."""
+    found: dict[str, Any] = {"step": step.function, "does": WORDS.get(step.function, step.function)}
+    if step.zones:
+        found |= {"watermark": mark_name(step.alloc_flags), "rights": rights(step.alloc_flags)}
+        found["zones"] = [_try(tried, order) for tried in step.zones]
+    return found | step.detail
+
+
+def outcome_document(outcome: Outcome, system: System) -> dict[str, Any]:
+    """An outcome, for JSON. Page frame numbers are null where they are made up."""
+    pfn = None if system.synthetic else outcome.pfn
+    return {
+        "ok": outcome.ok, "pfn": pfn, "phys": None if pfn is None else f"{pfn << system.kernel.page_shift:#x}",
+        "node": outcome.zone.nid if outcome.zone else None, "zone": outcome.zone.name if outcome.zone else None,
+        "reason": outcome.reason or None, "path": [step_document(step, outcome.order) for step in outcome.path],
+    }  # fmt: skip
+
+
+def render_outcomes(outcomes: Sequence[Outcome], system: System, output: str, explain: bool) -> None:
+    """Print outcomes to standard output."""
+    if output in ("json", "yaml"):
+        document = {
+            "schema": "mmtool.alloc/1", "outcomes": [outcome_document(o, system) for o in outcomes],
+            "state": state_document(state_of(system), system.kernel),
+        }  # fmt: skip
+        print_document(document, output)
+        return
+    table = _outcome_table(outcomes, system)
+    if output == "csv":
+        sys.stdout.write(csv_table(table))
+        return
+    tables = [table]
+    if explain:
+        tables += _explained(outcomes)
+    sys.stdout.write(text_tables(tables))
+
+
+def _outcome_table(outcomes: Iterable[Outcome], system: System) -> Table:
+    t = Table(
+        "outcomes", "Allocations",
+        columns("order", "gfp", "result", "node", "zone", ("pfn", Kind.COUNT), ("address", Kind.ADDRESS), "reason"),
+    )  # fmt: skip
+    for o in outcomes:
+        pfn = None if system.synthetic else o.pfn
+        address = None if pfn is None else pfn << system.kernel.page_shift
+        node, name = (str(o.zone.nid), o.zone.name) if o.zone else (None, None)
+        gfp = system.gfp.format(o.gfp) or f"{o.gfp:#x}"
+        t.rows.append((str(o.order), gfp, "ok" if o.ok else "fails", node, name, pfn, address, o.reason))
+    return t
+
+
+def _explained(outcomes: Sequence[Outcome]) -> list[Table]:
+    """The path of the first outcome, and of the last if that failed."""
+    chosen = [outcomes[0]] + ([outcomes[-1]] if len(outcomes) > 1 and not outcomes[-1].ok else [])
+    return [_path_table(outcome, number) for number, outcome in enumerate(chosen)]
+
+
+def _path_table(outcome: Outcome, number: int) -> Table:
+    title = "Step by step" if not number else "The one that failed, step by step"
+    t = Table(
+        "path", title,
+        columns(
+            "step", "watermark", "rights", "zone", ("free", Kind.COUNT), ("usable", Kind.COUNT), ("mark", Kind.COUNT),
+            ("reserve", Kind.COUNT), "result",
+        ),
+    )  # fmt: skip
+    for step in outcome.path:
+        does = WORDS.get(step.function, step.function)
+        detail = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in step.detail.items())
+        if not step.zones:
+            t.rows.append((does, None, None, None, None, None, None, None, detail))
+        for i, tried in enumerate(step.zones):
+            check = tried.check
+            numbers = (check.free, check.usable, check.min, check.lowmem_reserve) if check else (None,) * 4
+            head = (does, mark_name(step.alloc_flags), " ".join(rights(step.alloc_flags))) if not i else ("", "", "")
+            t.rows.append((*head, f"{tried.zone.nid}/{tried.zone.name}", *numbers, why(tried, outcome.order)))
+    return t
+
+
+# Scripts
+
+
+def render_script(results: Sequence[LineResult], system: System, output: str) -> None:
+    """Print what the lines of a script did."""
+    if output in ("json", "yaml"):
+        document = {
+            "schema": "mmtool.alloc-script/1", "lines": [_line(r) for r in results],
+            "state": state_document(state_of(system), system.kernel),
+        }  # fmt: skip
+        print_document(document, output)
+        return
+    t = Table(
+        "lines", "Lines of the script",
+        columns(("line", Kind.COUNT), ("allocated", Kind.COUNT), "zones", "stopped", ("freed", Kind.COUNT),
+                ("kept", Kind.COUNT)),
+    )  # fmt: skip
+    for r in results:
+        zones = " ".join(f"{nid}/{name}:{n}" for (nid, name), n in r.zones.items())
+        t.rows.append((r.line, r.allocated, zones, r.stopped, r.freed, r.kept))
+    sys.stdout.write(csv_table(t) if output == "csv" else text_tables([t]))
+
+
+def _line(r: LineResult) -> dict[str, Any]:
+    if r.freed is not None:
+        return {"line": r.line, "freed": r.freed, "kept": r.kept}
+    zones = {f"{nid}/{name}": n for (nid, name), n in r.zones.items()}
+    return {"line": r.line, "allocated": r.allocated, "zones": zones, "stopped": r.stopped}

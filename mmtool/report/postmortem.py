@@ -1,0 +1,416 @@
+"""What `mmtool explain` prints: what was asked for, zone by zone why not, and what would have let it pass."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mmtool.mm.gfp import gfp_migratetype
+from mmtool.mm.page_alloc.zone_watermark import Refusal, WatermarkCheck
+from mmtool.observed.reports import Report, ReportKind
+from mmtool.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.units import human
+
+
+def render(judged: list[Judgement], source: str, output: str) -> None:
+    """Print the judgements of a log's reports to standard output."""
+    if output in ("json", "yaml"):
+        print_document({"schema": "mmtool.explain/1", "reports": [document(j) for j in judged]}, output)
+    elif output == "csv":
+        sys.stdout.write(csv_table(all_zones(judged)))
+    elif not judged:
+        sys.stdout.write(f"{source}: no report of a failed allocation\n")
+    else:
+        sys.stdout.write("\n".join(text(j) for j in judged))
+
+
+# ---- for people -------------------------------------------------------------------------------------
+
+
+def text(j: Judgement) -> str:
+    """One report for people."""
+    parts = [f"line {j.report.line}: {request(j)}\n{origin(j)}\n\n{j.verdict.value}: {reason(j)}\n"]
+    if j.zones:
+        parts.append(text_tables([zone_table(j)]))
+    if j.advice:
+        parts.append("What would have let it pass\n" + "".join(f"- {advice(a, j)}\n" for a in j.advice))
+    notes = j.report.mem_info.notes if j.report.mem_info else ()
+    if notes:
+        parts.append("Not whole\n" + "".join(f"- line {line}: {note}\n" for line, note in notes))
+    return "\n".join(parts)
+
+
+def request(j: Judgement) -> str:
+    """What was asked for, in a sentence."""
+    r = j.report
+    who = r.comm or "somebody"
+    if r.cma is not None:
+        return f"{r.cma.req_size} pages ({size(j, r.cma.req_size)}) of {_area(r)} were asked for"
+    if r.vmalloc is not None:
+        return f"{who} asked vmalloc for {r.vmalloc.size} bytes ({human(r.vmalloc.size)}){_mask(j, ', ')}"
+    if r.order is None or r.order < 0:
+        return f"the OOM killer ran in {who}{_mask(j, ', ')}"
+    many = "one page" if r.order == 0 else f"{1 << r.order} pages in a row"
+    return f"{who} asked for {many} (order {r.order}, {size(j, 1 << r.order)}){_mask(j, ', ')}"
+
+
+def origin(j: Judgement) -> str:
+    """Whose report it is, and what its mask allows."""
+    named = f"Linux {j.report.release}" if j.report.release else "a kernel that the log does not name"
+    words = [named]
+    if j.flags is not None and j.report.mask is not None and j.highest_zone is not None:
+        mask = j.report.mask
+        kind = gfp_migratetype(mask, j.flags).label.lower()
+        words.append(f"{kind} pages of zones up to {j.highest_zone}")
+        words.append("may sleep and reclaim" if j.flags.can_direct_reclaim(mask) else "may not sleep")
+        if j.no_watermarks:
+            words.append("may use all reserves (__GFP_MEMALLOC)")
+    for allowed, mask_name in ((j.report.nodemask, "nodemask"), (j.report.mems_allowed, "mems_allowed")):
+        if allowed is not None:
+            words.append(f"{mask_name} {allowed}")
+    return "; ".join(words)
+
+
+def reason(j: Judgement) -> str:
+    """Why, in a sentence."""
+    return _REASONS[j.cause](j) + _aside(j)
+
+
+def _passes(j: Judgement) -> str:
+    return (
+        f"{_where(j)} passes the kernel's check with the dumped numbers: memory came back before the dump (a race), "
+        "or the cause is another"
+    )
+
+
+def _no_zone(j: Judgement) -> str:
+    nodes = j.report.nodemask or j.report.mems_allowed
+    within = f" of nodes {nodes}" if nodes else ""
+    return f"no zone with pages may be used: the request is for zones up to {j.highest_zone}{within}"
+
+
+def _no_block(j: Judgement, instead: str) -> str:
+    return f"{_free(j)} are free in {_where(j)}, but no block of {size(j, 1 << (j.order or 0))} or more{instead}"
+
+
+def _out_of_pages(j: Judgement) -> str:
+    return f"too few pages are free: {_where(j)} {_short(j)}" if _check(j) else "no page is free"
+
+
+_REASONS: dict[Cause, Callable[[Judgement], str]] = {
+    Cause.PASSES: _passes,
+    Cause.NO_ZONE: _no_zone,
+    Cause.ORDER_TOO_LARGE: lambda j: f"this kernel has no blocks of order {j.order}",
+    Cause.FRAGMENTED: lambda j: _no_block(j, ": free memory is fragmented"),
+    Cause.TOO_FEW_LARGE_BLOCKS: lambda j: (
+        f"{_free(j)} are free in {_where(j)}, but too little of it in large blocks: before 4.4 a part of the watermark "
+        "must be left at each order"
+    ),
+    Cause.ONLY_CMA_BLOCKS: lambda j: _no_block(j, " outside CMA's pageblocks, which are for movable pages"),
+    Cause.ONLY_HIGHATOMIC_BLOCKS: lambda j: _no_block(j, " outside the reserve for atomic requests"),
+    Cause.OUT_OF_PAGES: _out_of_pages,
+    Cause.CMA: lambda j: (
+        f"{_free(j)} are free in {_where(j)}, but {size(j, c.cma) if (c := _check(j)) else ''} of it are CMA's, for "
+        "movable pages only"
+    ),
+    Cause.HIGHATOMIC: lambda j: (
+        f"{_where(j)} {_short(j)}, as {size(j, c.highatomic) if (c := _check(j)) else ''} count as kept for atomic "
+        "requests of higher orders"
+    ),
+    Cause.LOWMEM_RESERVE: lambda j: (
+        f"what is free in {_where(j)} is kept for requests that can use no higher zone (lowmem_reserve), and the zones "
+        "above are out"
+    ),
+    Cause.BOOST: lambda j: f"{_where(j)} {_short(j)}, as its watermarks are boosted for a while after fragmentation",
+    Cause.TOO_FEW_TOGETHER: lambda j: f"single blocks are there, but not all {j.needed_pages} pages of the area",
+    Cause.TOO_LARGE: lambda j: f"the area is larger than all memory{_of_memory(j)}",
+    Cause.ZERO_SIZE: lambda j: "a size of 0 was asked for: a bug of the caller",
+    Cause.NO_ADDRESSES: lambda j: "no range of virtual addresses was left for it; memory is not what lacks",
+    Cause.NO_MAPPING: lambda j: "pages and addresses were there, but not the page tables to map them",
+    Cause.CMA_NO_RANGE: lambda j: f"{_area(j.report)} has no free run of that length{_runs(j.report)}",
+    Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
+    Cause.CMA_OTHER: lambda j: f"cma_alloc ended with error {j.report.cma.ret if j.report.cma else 0}",
+    Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
+    Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
+    Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
+    Cause.NUMBERS_MISSING: lambda j: "the text lost the numbers that would decide",
+    Cause.NOT_DUMPED: lambda j: "the report shows no zones",
+}
+
+
+def _aside(j: Judgement) -> str:
+    """What is worth knowing beside the cause."""
+    r = j.report
+    if r.kind is ReportKind.OOM and r.mask == 0:
+        return "; a mask of 0 means that a page fault ran out of memory without a failed allocation of its own"
+    if r.killed:
+        return f"; {r.killed} was killed for it"
+    if r.comm and r.comm.startswith("kswapd") and r.kind is ReportKind.FAILURE and j.verdict is Verdict.FAILS:
+        return "; kswapd itself may go below every watermark, so that nothing at all was free a moment before"
+    if j.flags is not None and r.mask is not None and j.flags.has(r.mask, "__GFP_THISNODE"):
+        return "; it is confined to one node (__GFP_THISNODE), which the report does not name"
+    if r.vmalloc is not None and j.order:
+        return "; vmalloc tries single pages after this"
+    return ""
+
+
+def advice(a: Advice, j: Judgement) -> str:
+    """One thing that would have let it pass."""
+    return _ADVICE[a.remedy](a.value, j)
+
+
+def _compaction(spare: int, j: Judgement) -> str:
+    can = f"compaction: {size(j, spare)} above the watermark are free in smaller blocks"
+    return can if _sleeps(j) else f"{can}; this request may not wait for it, vm.compact_memory before it may do it"
+
+
+_ADVICE: dict[Remedy, Callable[[int, Judgement], str]] = {
+    Remedy.RETRY: lambda n, j: "the same request again: there is memory for it now",
+    Remedy.LOWER_ORDER: lambda n, j: f"order {n} ({size(j, 1 << n)}) passes with these numbers",
+    Remedy.COMPACTION: _compaction,
+    Remedy.KVMALLOC: lambda n, j: (
+        "kvmalloc() or vmalloc() instead: the pages need not lie in a row, unless a device reads them"
+    ),
+    Remedy.MIN_FREE_KBYTES: lambda n, j: (
+        f"a larger vm.min_free_kbytes, so that reclaim begins earlier: {size(j, n)} were lacking"
+    ),
+    Remedy.RECLAIM: lambda n, j: f"a request that may sleep: {size(j, n)} of file pages are in these zones to reclaim",
+    Remedy.MOVABLE: lambda n, j: (
+        "a movable request (__GFP_MOVABLE), which may use CMA's pages; or a smaller CMA area (cma=)"
+    ),
+    Remedy.OTHER_NODE: lambda n, j: f"node {n}, which the request's nodes leave out",
+    Remedy.LOWMEM_RESERVE_RATIO: lambda n, j: (
+        "a larger vm.lowmem_reserve_ratio, at the cost of those who need low memory"
+    ),
+    Remedy.BOOST_FACTOR: lambda n, j: "vm.watermark_boost_factor=0, or a moment later: kswapd takes the boost back",
+    Remedy.HIGHER_ZONE: lambda n, j: "a mask that allows a zone with pages, or such memory on the nodes allowed",
+    Remedy.SMALLER: lambda n, j: "a reasonable size: look at who computed it",
+    Remedy.ADDRESS_SPACE: lambda n, j: (
+        "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
+    ),
+    Remedy.MORE_MEMORY: lambda n, j: f"at least {size(j, n)} more free; {users(j)}",
+    Remedy.SWAP: lambda n, j: f"swap: {size(j, n)} of anonymous pages have nowhere to go",
+    Remedy.CGROUP_LIMIT: lambda n, j: "a higher memory.max, or less memory used within the cgroup",
+    Remedy.CMA_AREA: lambda n, j: (
+        "a larger area (cma=, linux,cma), or the allocation early, before others' pages lie there"
+    ),
+}
+
+
+def users(j: Judgement) -> str:
+    """Who has the memory, the largest first."""
+    totals = j.report.mem_info.totals if j.report.mem_info else {}
+    anon = totals.get("active_anon", 0) + totals.get("inactive_anon", 0)
+    uses = {
+        "anonymous pages": anon,
+        "file pages": totals.get("active_file", 0) + totals.get("inactive_file", 0),
+        "unevictable pages": totals.get("unevictable", 0),
+        "kernel objects": totals.get("slab_unreclaimable", 0) + totals.get("slab_reclaimable", 0),
+        "page tables": totals.get("pagetables", 0),
+        "shared memory": totals.get("shmem", 0),
+    }
+    largest = sorted((pages, name) for name, pages in uses.items() if pages)[::-1][:3]
+    said = ", ".join(f"{name} {size(j, pages)}" for pages, name in largest)
+    return f"most of it has {said}" if said else "the report does not say who has it"
+
+
+def zone_table(j: Judgement) -> Table:
+    """A line for each zone: the terms of the check."""
+    title = "Zones, in pages: usable must exceed mark + reserve, and a block be there"
+    t = Table(
+        "zones", title,
+        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
+                ("reserve", Kind.COUNT), "largest block", "result"),
+        page_shift=(page_kb(j) << 10).bit_length() - 1,
+    )  # fmt: skip
+    for zone in j.zones:
+        check = zone.check
+        t.rows.append((
+            zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
+            pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
+            largest_block(zone), why(zone, j),
+        ))  # fmt: skip
+    return t
+
+
+def why(zone: ZoneVerdict, j: Judgement) -> str:
+    """Why a zone does not give the block, or that it does."""
+    if zone.exclusion is not None:
+        return f"not asked: {zone.exclusion.value}"
+    check = zone.check
+    if check is None:
+        return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
+    if zone.passes is None:
+        return "open: the numbers that would decide are missing"
+    if zone.passes:
+        return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
+    if check.refusal is Refusal.BELOW_MARK:
+        denied = [f"{n} {who}" for n, who in ((check.cma, "are CMA's"), (check.highatomic, "are HighAtomic's")) if n]
+        return f"below the mark by {check.short}" + (f"; {', '.join(denied)}" if denied else "")
+    if check.refusal is Refusal.TOO_FEW_LARGE:
+        return (
+            f"in blocks of order {check.failed_order} or more only {check.free_above} count, "
+            f"more than {check.min_above} are needed"
+        )
+    return f"no free block of order {check.order} or more for this type"
+
+
+def largest_block(zone: ZoneVerdict) -> str:
+    """The largest free block, with the types of such blocks."""
+    blocks = zone.dump.blocks or ()
+    order = next((o for o in range(len(blocks) - 1, -1, -1) if blocks[o].count), None)
+    if order is None:
+        return "none" if blocks else ""
+    letters = blocks[order].letters
+    return f"order {order}" + (f" ({letters})" if letters else "")
+
+
+# ---- for scripts ------------------------------------------------------------------------------------
+
+
+def document(j: Judgement) -> dict[str, Any]:
+    """One report of the mmtool.explain/1 document. Counts in pages but for what is called kb or bytes."""
+    r, info = j.report, j.report.mem_info
+    doc: dict[str, Any] = {
+        "line": r.line,
+        "kind": r.kind.value,
+        "comm": r.comm,
+        "killed": r.killed,
+        "order": r.order,
+        "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
+        "release": r.release,
+        "request": request(j),
+        "verdict": j.verdict.value,
+        "cause": j.cause.value,
+        "reason": reason(j),
+        "zones": [_zone_document(zone, j) for zone in j.zones],
+        "advice": [advice(a, j) for a in j.advice],
+    }
+    if r.vmalloc is not None:
+        doc["vmalloc"] = {"bytes": r.vmalloc.size, "step": r.vmalloc.step.value}
+    if r.cma is not None:
+        doc["cma"] = {"area": r.cma.name, "pages": r.cma.req_size, "error": r.cma.ret}
+    if info is not None:
+        doc["page_kb"] = info.page_kb
+        doc["totals"] = dict(info.totals) | {f"pages_{name}": n for name, n in info.pages.items()}
+        doc["swap_kb"] = dict(info.swap)
+        doc["notes"] = [{"line": line, "note": note} for line, note in info.notes]
+    return doc
+
+
+def _zone_document(zone: ZoneVerdict, j: Judgement) -> dict[str, Any]:
+    check, dump = zone.check, zone.dump
+    return {
+        "nid": dump.nid,
+        "zone": dump.name,
+        "free": pages(zone, j, "free"),
+        "usable": check.usable if check else None,
+        "min": pages(zone, j, "min"),
+        "mark": check.min if check else None,
+        "reserve": check.lowmem_reserve if check else None,
+        "passes": zone.passes if zone.exclusion is None else False,
+        "asked": zone.exclusion is None,
+        "why": why(zone, j),
+        "kb": dict(dump.kb),
+        "lowmem_reserve": None if dump.lowmem_reserve is None else list(dump.lowmem_reserve),
+        "blocks": [{"order": order, "count": b.count, "types": b.letters} for order, b in enumerate(dump.blocks or ())],
+        "blocks_kb": dump.sum_kb,
+    }
+
+
+def all_zones(judged: list[Judgement]) -> Table:
+    """A line for each zone of each report; one without zones for a report that has none."""
+    t = Table("explain", "Reports", columns(
+        "line", "kind", "order", "gfp", "verdict", "cause", "node", "zone",
+        ("free", Kind.COUNT), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
+        ("reserve", Kind.COUNT), "result",
+    ))  # fmt: skip
+    for j in judged:
+        names = "|".join(_names(j)) if j.report.mask is not None else None
+        head = (j.report.line, j.report.kind.value, j.report.order, names, j.verdict.value, j.cause.value)
+        for zone in j.zones:
+            check = zone.check
+            t.rows.append((
+                *head, zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
+                pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
+                why(zone, j),
+            ))  # fmt: skip
+        if not j.zones:
+            t.rows.append((*head, None, None, None, None, None, None, None, reason(j)))
+    return t
+
+
+# ---- small words ------------------------------------------------------------------------------------
+
+
+def page_kb(j: Judgement) -> int:
+    return j.report.mem_info.page_kb if j.report.mem_info else 4
+
+
+def size(j: Judgement, count: int) -> str:
+    """Pages as people say bytes."""
+    return human(count * page_kb(j) << 10)
+
+
+def pages(zone: ZoneVerdict, j: Judgement, field: str) -> int | None:
+    """A field of the zone's line in pages."""
+    return zone.dump.kb[field] // page_kb(j) if field in zone.dump.kb else None
+
+
+def _check(j: Judgement) -> WatermarkCheck | None:
+    """The check of the zone that the reason speaks of."""
+    return j.deciding.check if j.deciding else None
+
+
+def _where(j: Judgement) -> str:
+    if j.deciding is None:
+        return "a zone"
+    zone, info = j.deciding.dump, j.report.mem_info
+    return f"node {zone.nid}'s {zone.name}" if info and info.numa else f"zone {zone.name}"
+
+
+def _free(j: Judgement) -> str:
+    check = _check(j)
+    return size(j, check.free) if check else ""
+
+
+def _short(j: Judgement) -> str:
+    check = _check(j)
+    return f"is {size(j, check.short)} short of what the request must leave" if check else ""
+
+
+def _sleeps(j: Judgement) -> bool:
+    return j.flags is not None and j.flags.can_direct_reclaim(j.report.mask or 0)
+
+
+def _mask(j: Judgement, before: str) -> str:
+    if j.report.mask is None:
+        return ""
+    names = "|".join(_names(j))
+    return f"{before}{names} ({j.report.mask:#x})" if names else f"{before}{j.report.mask:#x}"
+
+
+def _names(j: Judgement) -> list[str]:
+    """The mask's names, as printed; worked out where the kernel printed none and is known."""
+    if j.report.names is not None:
+        return [name for name in j.report.names.split("|") if name]
+    return j.flags.names(j.report.mask or 0) if j.flags is not None else []
+
+
+def _area(r: Report) -> str:
+    return f"CMA area {r.cma.name}" if r.cma and r.cma.name else "a CMA area"
+
+
+def _runs(r: Report) -> str:
+    if r.cma is None or r.cma.available is None:
+        return ""
+    return f": the longest is {max(r.cma.available, default=0)} pages"
+
+
+def _of_memory(j: Judgement) -> str:
+    info = j.report.mem_info
+    if info is None or "ram" not in info.pages:
+        return ""
+    return f": {j.needed_pages} pages of {info.pages['ram'] - info.pages.get('reserved', 0)}"

@@ -1,0 +1,92 @@
+"""What vmalloc() gave, for people and scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmtool.mm.state import state_of
+from mmtool.mm.system import System
+from mmtool.mm.vmalloc.area import VmStruct
+from mmtool.mm.vmalloc.vmalloc import Vmalloc
+from mmtool.report.state import state_document
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.vmalloc_state import runs_of_pages
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One allocation: the bytes asked for, the area (None when it failed), what the kernel said."""
+
+    size: int
+    area: VmStruct | None
+    said: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.area is not None
+
+
+def _nodes(area: VmStruct, system: System) -> dict[str, int]:
+    """Pages by node."""
+    counts = Counter(system.zone_of(pfn).nid for pfn in area.pages)
+    return {str(nid): counts[nid] for nid in sorted(counts)}
+
+
+def _document(attempt: Attempt, system: System) -> dict[str, Any]:
+    area = attempt.area
+    if area is None:
+        return {"ok": False, "size": f"{attempt.size:#x}", "address": None, "said": list(attempt.said)}
+    return {
+        "ok": True, "size": f"{attempt.size:#x}", "address": f"{area.addr:#x}", "end": f"{area.addr + area.size:#x}",
+        "pages": len(area.pages), "page_order": area.page_order, "nodes": _nodes(area, system),
+        "pfns": None if system.synthetic else runs_of_pages(tuple(area.pages)), "said": list(attempt.said),
+    }  # fmt: skip
+
+
+def render_attempts(attempts: Sequence[Attempt], freed: Sequence[int], v: Vmalloc, system: System, output: str) -> None:
+    """Print allocations, and the addresses of areas that were freed before them."""
+    if output in ("json", "yaml"):
+        document = {
+            "schema": "mmtool.vmalloc/1", "freed": [f"{address:#x}" for address in freed],
+            "outcomes": [_document(attempt, system) for attempt in attempts],
+            "lazy_pages": v.space.lazy_pages, "lazy_max_pages": v.space.lazy_max_pages,
+            "state": state_document(state_of(system), system.kernel),
+        }  # fmt: skip
+        print_document(document, output)
+        return
+    table = _table(attempts, system)
+    if output == "csv":
+        sys.stdout.write(csv_table(table))
+        return
+    parts = []
+    if freed:
+        waiting = f"{v.space.lazy_pages} of {v.space.lazy_max_pages} pages wait to be purged"
+        parts.append(f"Freed: {', '.join(f'{address:#x}' for address in freed)} ({waiting})\n")
+    if attempts:
+        parts.append(text_tables([table]))
+    said = [line for attempt in attempts for line in attempt.said]
+    if said:
+        parts.append("What the kernel says\n" + "".join(f"{line}\n" for line in said))
+    sys.stdout.write("\n".join(parts))
+
+
+def _table(attempts: Sequence[Attempt], system: System) -> Table:
+    t = Table(
+        "vmalloc", "Allocations of virtual memory",
+        columns(
+            ("size", Kind.SIZE), "result", ("address", Kind.ADDRESS), ("end", Kind.ADDRESS), ("pages", Kind.COUNT),
+            ("page order", Kind.COUNT), "by node",
+        ),
+    )  # fmt: skip
+    for attempt in attempts:
+        area = attempt.area
+        if area is None:
+            t.rows.append((attempt.size, "fails", None, None, None, None, None))
+            continue
+        nodes = ", ".join(f"N{nid}={count}" for nid, count in _nodes(area, system).items())
+        t.rows.append((attempt.size, "ok", area.addr, area.addr + area.size, len(area.pages), area.page_order, nodes))
+    return t

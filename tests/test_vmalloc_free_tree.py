@@ -1,0 +1,111 @@
+"""The tree of free areas: balanced, right about its largest areas, and its searches against plain ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmtool.kernel.release import release_facts
+from mmtool.mm.vmalloc.free_tree import FreeArea, FreeTree
+from mmtool.mm.vmalloc.vmap import VmapSpace
+
+TOP = 1 << 20
+STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 9)), max_size=120)
+
+
+def check(node: FreeArea | None) -> tuple[int, int]:
+    """The number of black nodes on every way down, and the largest area; each subtree must know its own."""
+    if node is None:
+        return 1, 0
+    for child in (node.left, node.right):
+        assert child is None or (child.parent is node and not (node.red and child.red))
+    (black, left), (other, right) = check(node.left), check(node.right)
+    assert black == other
+    assert node.max_size == max(left, right, node.end - node.start)
+    return black + (not node.red), node.max_size
+
+
+def in_order(node: FreeArea | None) -> list[FreeArea]:
+    return [*in_order(node.left), node, *in_order(node.right)] if node is not None else []
+
+
+@given(STEPS)
+def test_the_tree_stays_a_tree(steps: list[tuple[bool, int, int]]) -> None:
+    tree, busy = FreeTree(), []
+    tree.add(1, TOP)
+    for take, size, order in steps:
+        align, size = 1 << order, size * 64
+        if take or not busy:
+            area = tree.lowest_match(size, align, 64, size + align - 1)
+            if area is None:
+                continue
+            start = max(area.start, 64) + align - 1 & -align
+            tree.clip(area, start, size)
+            busy.append((start, start + size))
+        else:
+            tree.add(*busy.pop(size % len(busy)))
+        check(tree.root)
+        assert [id(a) for a in in_order(tree.root)] == [id(a) for a in tree]
+        parts = sorted([*busy, *((a.start, a.end) for a in tree)])
+        assert parts[0][0] == 1 and parts[-1][1] == TOP
+        assert all(a[1] == b[0] for a, b in pairwise(parts))
+
+
+@given(STEPS, st.integers(1, 60), st.integers(0, TOP))
+def test_page_aligned_requests_get_the_lowest_place(steps: list[tuple[bool, int, int]], size: int, vstart: int) -> None:
+    tree = FreeTree()
+    tree.add(1, TOP)
+    for _, length, _ in steps:
+        area = tree.lowest_match(length * 128, 64, 64, length * 128)
+        if area is not None:
+            tree.clip(area, max(area.start, 64) + length * 64 + 63 & -64, length * 64)
+    size, vstart = size * 64, vstart & -64
+    places = [max(a.start, vstart) + 63 & -64 for a in tree if (max(a.start, vstart) + 63 & -64) + size <= a.end]
+    found = tree.lowest_match(size, 64, vstart, size)
+    assert (max(found.start, vstart) + 63 & -64 if found else None) == min(places, default=None)
+
+
+def test_what_is_free_cannot_be_freed() -> None:
+    tree = FreeTree()
+    tree.add(1, 100)
+    with pytest.raises(AssertionError, match="free already"):
+        tree.add(50, 150)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(1, 12)), max_size=12),
+    st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    st.lists(st.integers(0, 20), min_size=3, max_size=3),
+    st.sampled_from([1, 2, 4]),
+)
+def test_percpu_areas_lie_as_high_as_they_can(
+    taken: list[tuple[int, int]], lengths: list[int], gaps: list[int], unit: int
+) -> None:
+    """Against trying every base from the top."""
+    page = 4096
+    space = VmapSpace(release_facts((6, 1, 0)), page * 256, page * 512, page_size=page)
+    for at, pages in taken:
+        start = (256 + at) * page
+        space.alloc_vmap_area(pages * page, 1, start, start + pages * page)
+    free = {n for a in space.free for n in range(max(-(-a.start // page), 256), min(a.end // page, 512))}
+    offsets, sizes, at = [], [], 0
+    for i, length in enumerate(lengths):
+        offsets.append(at * page)
+        sizes.append(length * unit * page)
+        at += (length + (gaps[i] if i < len(gaps) else 0)) * unit
+    align = unit * page
+    last = max(o + s for o, s in zip(offsets, sizes, strict=True))
+    expected = next(
+        (
+            base
+            for base in range((512 * page & -align) - last, 256 * page - 1, -align)
+            if all(free.issuperset(range((base + o) // page, (base + o + s) // page))
+                   for o, s in zip(offsets, sizes, strict=True))
+        ),
+        None,
+    )  # fmt: skip
+    areas = space.pcpu_get_vm_areas(offsets, sizes, align)
+    assert (areas[0].start if areas else None) == expected
