@@ -180,7 +180,8 @@ def test_pagetypeinfo_may_be_missing(tmp_path: Path) -> None:
         (["--order", "0", "--nodemask", "0,9"], "node 9 is not online"),
         (["--order", "0", "--nodemask", "0,x"], "--nodemask: '0,x' is no list of nodes (0,2)"),
         (["--order", "0", "--cpu", "64"], "--cpu: CPU 64 is not online"),
-        (["--order", "0", "--count", "many"], "--count: 'many' is neither a number nor max"),
+        (["--order", "0", "--count", "many"], "--count: 'many' is neither a number from 1 on nor max"),
+        (["--order", "0", "--count", "0"], "--count: '0' is neither a number from 1 on nor max"),
         ([], "give --order, or --script"),
         (["--order", "0", "--live", "--proc", "/proc"], "--state, --live and --proc each bring a state"),
     ],
@@ -200,6 +201,7 @@ def test_a_failure_says_step_by_step_why(state_file: Path) -> None:
     done = mmtool("alloc", "--state", state_file, *request, "-o", "json")
     outcomes = json.loads(printed(done, 1))["outcomes"]
     assert all(o["ok"] and o["node"] == 1 for o in outcomes[:-1]) and len(outcomes) > 100
+    assert json.loads(done.stdout)["allocated"] == len(outcomes) - 1
     failed = outcomes[-1]
     assert (failed["ok"], failed["reason"]) == (False, "may not reclaim")
     assert failed["path"][0]["step"] == "__alloc_pages" and failed["path"][0]["watermark"] == "low"
@@ -208,6 +210,17 @@ def test_a_failure_says_step_by_step_why(state_file: Path) -> None:
         for zone in step.get("zones", ()):
             assert zone["result"] != "taken" and zone["why"]
             assert not zone["passes"] or zone["result"] == "no block"
+
+
+def test_of_many_allocations_the_first_and_a_failure_are_listed(state_file: Path) -> None:
+    request = ("--order", "3", "--gfp", "GFP_NOWAIT|__GFP_THISNODE", "--node", "1", "--count", "max")
+    document = json.loads(printed(mmtool("alloc", "--state", state_file, *request, "-o", "json"), 1))
+    outcomes = document["outcomes"]
+    assert len(outcomes) == 1001 and document["allocated"] > 20_000
+    assert [o["ok"] for o in outcomes] == [True] * 1000 + [False]
+    assert outcomes[-1]["reason"] == "may not reclaim"
+    steps = [step["step"] for step in outcomes[-1]["path"]]
+    assert (steps[0], steps[-1]) == ("__alloc_pages", "warn_alloc")
 
 
 def test_explain_is_a_table_of_the_path(state_file: Path) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mmtool.mm.page_alloc.outcome import Outcome
     from mmtool.mm.system import System
 
+LISTED = 1000
+"""How many allocations are listed one by one; of more only a failure is."""
+
 
 @click.command()
 @click.option("--order", type=int, metavar="N", help="2**N pages in one block.")
@@ -57,8 +60,8 @@ def alloc(
         render_script(run_script(parse_script(_lines(script), system, script), system), system, output)
         return
     assert order is not None
-    outcomes = _allocate(system, order, gfp, node, nodemask, count)
-    render_outcomes(outcomes, system, output, explain)
+    outcomes, allocated = _allocate(system, order, gfp, node, nodemask, count)
+    render_outcomes(outcomes, allocated, system, output, explain)
     if not outcomes[-1].ok:
         sys.stdout.flush()
         raise click.exceptions.Exit(1)
@@ -75,7 +78,8 @@ def use_cpu(system: System, cpu: int | None) -> None:
 
 def _allocate(
     system: System, order: int, gfp: str, node: int | None, nodemask: str | None, count: str
-) -> list[Outcome]:
+) -> tuple[list[Outcome], int]:
+    """The outcomes, the first LISTED and one that failed, and how many succeeded."""
     from mmtool.kernel.gfp import GfpError
     from mmtool.mm.page_alloc.script import check_node, check_order
 
@@ -90,15 +94,21 @@ def _allocate(
     except ValueError as e:
         said = f"--nodemask: {nodemask!r} is no list of nodes (0,2)" if "invalid literal" in str(e) else str(e)
         raise UsageError(said) from None
-    if count != "max" and not count.isdecimal():
-        raise UsageError(f"--count: {count!r} is neither a number nor max")
+    if count != "max" and (not count.isdecimal() or not int(count)):
+        raise UsageError(f"--count: {count!r} is neither a number from 1 on nor max")
     left = None if count == "max" else int(count)
     outcomes: list[Outcome] = []
-    while left is None or len(outcomes) < max(left, 1):
-        outcomes.append(system.alloc_pages(mask, order, node, nodes))
+    done = 0
+    while left is None or done < left:
+        if done < LISTED:
+            outcomes.append(system.alloc_pages(mask, order, node, nodes))
+        elif system.alloc_pfn(mask, order, node, nodes) is None:
+            assert system.failure is not None
+            outcomes.append(system.failure)
         if not outcomes[-1].ok:
             break
-    return outcomes
+        done += 1
+    return outcomes, done
 
 
 def _lines(source: str) -> list[str]:

@@ -17,7 +17,7 @@ from mmtool.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.mm.page_alloc.buddy import account_freepages, free_pages_ok
 from mmtool.mm.page_alloc.context import AllocContext
 from mmtool.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
-from mmtool.mm.page_alloc.freelist import get_page_from_freelist, passes, take_from_list, wmark_pages
+from mmtool.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.outcome import Outcome, Step
 from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, PerCpuPages, commit_of, drain_pages_zone, drain_zone_pages
@@ -58,6 +58,8 @@ class System:
     """Are the page frame numbers made up, because only counts are known?"""
     vmalloc: VmallocState | None = None
     """Virtual memory, where it is known; pages alone leave it as it is."""
+    failure: Outcome | None = field(init=False, default=None)
+    """The last allocation that failed, with its path."""
     gfp: GfpFlags = field(init=False)
     layout: PcpLayout = field(init=False)
     _cpu: int = field(init=False, default=-1)
@@ -181,7 +183,8 @@ class System:
         steps: list[Step] = []
         taken = self._alloc(ac, steps)
         if taken is None:
-            return Outcome(order, gfp, None, None, tuple(steps), str(steps[-1].detail.get("reason", "")))
+            assert self.failure is not None
+            return self.failure
         return Outcome(order, gfp, taken[0], taken[1], tuple(steps))
 
     def alloc_pfn(
@@ -193,7 +196,9 @@ class System:
         *,
         pcp_busy: bool = False,
     ) -> int | None:
-        """Allocate 2**order pages; the first one's pfn, None when it fails. Like alloc_pages(), without the record.
+        """Allocate 2**order pages; the first one's pfn, None when it fails: then `failure` says why.
+
+        Like alloc_pages(), without a record of what went well.
 
         `pcp_busy`: the CPU was interrupted while it was at its lists, so that the first attempt goes past them.
         """
@@ -259,7 +264,12 @@ class System:
     def _alloc(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> tuple[int, Zone] | None:
         taken = get_page_from_freelist(ac, ac.zones, ac.alloc_flags, len(self.nodes), "__alloc_pages", steps, skip_pcp)
         if taken is None:
-            taken = alloc_pages_slowpath(self, ac, steps)
+            path = [refused(ac, "__alloc_pages")] if steps is None else steps
+            taken = alloc_pages_slowpath(self, ac, path)
+            if taken is None:
+                self.failure = Outcome(
+                    ac.order, ac.gfp, None, None, tuple(path), str(path[-1].detail.get("reason", ""))
+                )
         if taken is not None and taken[1].boosted_watermark:
             zone = taken[1]
             zone.boosted_watermark = False

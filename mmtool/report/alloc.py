@@ -109,16 +109,19 @@ def outcome_document(outcome: Outcome, system: System) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def render_outcomes(outcomes: Sequence[Outcome], system: System, output: str, explain: bool) -> None:
-    """Print outcomes to standard output."""
+def render_outcomes(outcomes: Sequence[Outcome], allocated: int, system: System, output: str, explain: bool) -> None:
+    """Print outcomes to standard output; `allocated` counts those that succeeded, also where not all are listed."""
     if output in ("json", "yaml"):
         document = {
-            "schema": "mmtool.alloc/1", "outcomes": [outcome_document(o, system) for o in outcomes],
+            "schema": "mmtool.alloc/1", "allocated": allocated,
+            "outcomes": [outcome_document(o, system) for o in outcomes],
             "state": state_document(state_of(system), system.kernel),
         }  # fmt: skip
         print_document(document, output)
         return
     table = _outcome_table(outcomes, system)
+    if allocated > len(outcomes):
+        table.title = f"Allocations ({allocated} succeeded, not all are listed)"
     if output == "csv":
         sys.stdout.write(csv_table(table))
         return

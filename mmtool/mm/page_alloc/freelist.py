@@ -99,6 +99,15 @@ def get_page_from_freelist(
         alloc_flags &= ~ALLOC_NOFRAGMENT
 
 
+def refused(ac: AllocContext, function: str) -> Step:
+    """The record of a first attempt that failed without one: every zone's check as it stands now."""
+    tries = []
+    for zone in ac.zones:
+        check = check_zone(zone, ac, wmark_pages(zone, ac.alloc_flags), ac.alloc_flags)
+        tries.append(ZoneTry(zone, ZoneResult.NO_BLOCK if check.ok else ZoneResult.BELOW_WATERMARK, check))
+    return Step(function, ac.alloc_flags, tuple(tries))
+
+
 def may_try(zone: Zone, ac: AllocContext, alloc_flags: int) -> bool:
     """Does a zone meet the watermark? From 6.7 on the high one is looked at first, so that lists shrink in time."""
     if zone.facts.pcp_high_is_tuned and not zone.below_high:

@@ -135,7 +135,7 @@ def _allocate(line: AllocLine, system: System, kept: list[tuple[int, int]]) -> L
     while left is None or len(blocks) < left:
         pfn = system.alloc_pfn(gfp, order, node)
         if pfn is None:
-            result.stopped = system.alloc_pages(gfp, order, node).reason
+            result.stopped = system.failure.reason if system.failure else ""
             break
         blocks.append(pfn)
     result.allocated = len(blocks)
