@@ -136,6 +136,24 @@ def test_blocks_kept_for_atomic_requests(release: str) -> None:
         assert kept <= nid_zone.managed_pages // 100 + 512
 
 
+@each_release
+def test_lists_that_are_left_alone_shrink_only_where_their_high_is_tuned(release: str) -> None:
+    system = machine(release, blocks=32)
+    zone = system.zone(0, "Normal")
+    pages = [system.alloc_pfn(system.gfp.parse("GFP_KERNEL")) for _ in range(4000)]
+    for pfn in pages:
+        assert pfn is not None
+        system.free_pages(pfn)
+    pcp = zone.per_cpu_pageset[0]
+    high, count = pcp.high, pcp.count
+    for _ in range(100):
+        system.refresh_cpu_vm_stats(0)
+    if zone.facts.pcp_high_is_tuned:
+        assert high > pcp.high_min == pcp.high >= pcp.count
+    else:
+        assert (pcp.high, pcp.count) == (high, count)
+
+
 def test_at_most_a_hundredth_is_kept() -> None:
     for release, most in (("6.1.176", 2), ("6.12.117", 1)):
         system = machine(release, blocks=64)

@@ -20,7 +20,14 @@ from mmtool.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
 from mmtool.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.outcome import Outcome, Step
-from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, PerCpuPages, commit_of, drain_pages_zone, drain_zone_pages
+from mmtool.mm.page_alloc.per_cpu_pages import (
+    PcpLayout,
+    PerCpuPages,
+    commit_of,
+    decay_pcp_high,
+    drain_pages_zone,
+    drain_zone_pages,
+)
 from mmtool.mm.page_alloc.slowpath import alloc_pages_slowpath
 from mmtool.mm.page_alloc.zone import Pgdat, Zone
 from mmtool.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
@@ -383,12 +390,15 @@ class System:
     def refresh_cpu_vm_stats(self, cpu: int, do_pagesets: bool = True) -> None:
         """refresh_cpu_vm_stats(): a CPU's counts are added to the zones', and its lists of idle remote zones drained.
 
-        A list is drained when its zone's counters have not changed for three of these (on kernels with NUMA).
+        A list is drained when its zone's counters have not changed for three of these (on kernels with NUMA). From 6.7
+        on what the lists may hold decays.
         """
         for zone in self.zones():
             pcp = zone.per_cpu_pageset[cpu]
             if fold_zone_stats(zone, cpu):
                 pcp.expire = 3
+            if do_pagesets and self.facts.pcp_high_is_tuned:
+                decay_pcp_high(zone, pcp)
             if not do_pagesets or not pcp.expire or not pcp.count or not self.kernel.enabled("NUMA"):
                 continue
             if zone.nid == self.cpu_nodes[cpu]:

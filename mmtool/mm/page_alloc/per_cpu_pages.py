@@ -152,6 +152,16 @@ def drain_pages_zone(zone: Zone, cpu: int) -> None:
         free_pcppages_bulk(zone, min(pcp.count, most), pcp, 0)
 
 
+def decay_pcp_high(zone: Zone, pcp: PerCpuPages) -> None:
+    """decay_pcp_high(): what the lists may hold shrinks by an eighth, and what is too much goes back (6.7 on)."""
+    if pcp.high > pcp.high_min:
+        pcp.high = max(pcp.count - (pcp.batch << PCP_BATCH_SCALE_MAX), pcp.high - (pcp.high >> 3), pcp.high_min)
+    to_drain = pcp.count - pcp.high
+    while to_drain > 0:
+        free_pcppages_bulk(zone, min(to_drain, pcp.batch), pcp, 0)
+        to_drain -= pcp.batch
+
+
 def drain_zone_pages(zone: Zone, pcp: PerCpuPages) -> None:
     """drain_zone_pages(): a batch goes back, since the CPU has not used this remote zone for a while."""
     if pcp.count > 0:
