@@ -17,6 +17,7 @@ COMMANDS = {
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
     "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    "diff": "Boot two machines and show only what differs.",
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
@@ -25,7 +26,9 @@ COMMANDS = {
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
+    "reserve": "Say whether a reservation would fit, where, and what stops it.",
     "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
+    "whatif": "Show what other options on the command line would change.",
 }
 
 

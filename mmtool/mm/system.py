@@ -52,6 +52,8 @@ class System:
     """The online CPUs and their nodes."""
     version: str = ""
     """The kernel's uname -v, where it is known."""
+    kswapd_at_once: bool = field(init=False, default=True)
+    """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
     synthetic: bool = False
     """Are the page frame numbers made up, because only counts are known?"""
     vmalloc: VmallocState | None = None
@@ -262,7 +264,8 @@ class System:
         if taken is not None and taken[1].boosted_watermark:
             zone = taken[1]
             zone.boosted_watermark = False
-            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+            if self.kswapd_at_once:
+                wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
         return taken
 
     # Freeing
@@ -324,8 +327,11 @@ class System:
         zone = self.zone_of(pfn)
         if zone.free_area.find(pfn) is not None:
             return True
-        kept = (block for pcp in zone.per_cpu_pageset.values() for block in pcp.blocks())
-        return any((pfn ^ head) >> order == 0 for head, order in kept)
+        return any(
+            pfn >> order << order in pages
+            for pcp in zone.per_cpu_pageset.values()
+            for order, pages in zip(self.layout.order_of, pcp.lists, strict=True)
+        )
 
     def take(self, pfn: int, order: int) -> bool:
         """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""
