@@ -186,6 +186,17 @@ def test_failures_in_the_releases_words(profile: str, what: str, lines: list[str
     assert sorted(v.pages.free) == list(range(64 if what == "pages" else 1024))  # type: ignore[attr-defined]
 
 
+def test_more_than_there_is_as_a_6_12_of_512_mib_said_it() -> None:
+    """Who asked stands before it in the log, and the cpuset behind it. Nothing at all is asked for in silence."""
+    v = vmalloc_of(booted("debian-6.12-cloud-amd64"), FewPages(1))
+    v.totalram_pages = 120000
+    assert v.vmalloc(0) is None and not v.log.lines
+    assert v.vmalloc(1073741824) is None
+    assert [line.text for line in v.log.lines] == [
+        "vmalloc error: size 1073741824, exceeds total pages, mode:0xcc0(GFP_KERNEL), nodemask=(null)"
+    ]
+
+
 def test_a_mask_without_warnings_fails_in_silence() -> None:
     v = vmalloc_of(booted("debian-6.12-cloud-amd64"), FewPages(16))
     v.totalram_pages = 1024
