@@ -70,9 +70,8 @@ class System:
     """The zone of pageblocks that lie in one zone, by their number."""
 
     def __post_init__(self) -> None:
-        options = ("LOCKDEP", "KASAN_HW_TAGS", "SLAB_OBJ_EXT")
         self.facts = self.kernel.release
-        self.gfp = gfp_flags(self.facts, frozenset(o for o in options if self.kernel.enabled(o)))
+        self.gfp = gfp_flags(self.facts)
         self.layout = pcp_layout(self.kernel)
         self._commit = commit_of(self.facts)
         self._pageblock_order = self.kernel.pageblock_order
