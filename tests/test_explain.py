@@ -22,6 +22,7 @@ from support.reports import (
     sums_in_text,
 )
 
+from mmtool.kernel.release import parse_version
 from mmtool.observed.reports import Report, ReportKind, VmallocStep, parse_reports
 from mmtool.postmortem.judge import Cause, Judgement, Remedy, Verdict, judge
 from mmtool.postmortem.releases import candidates
@@ -265,7 +266,16 @@ def test_cma_says_which_runs_are_free() -> None:
     report = only(words)
     assert report.cma is not None
     assert (report.cma.name, report.cma.available, report.cma.total) == ("linux,cma", (3, 17, 1), 4096)
-    assert "the longest is 17 pages" in text(judge(report))
+    assert "no free run of that length: 21 of 4096 pages are free, 17 at most in a row\n" in text(judge(report))
+
+
+def test_a_restricted_range_of_addresses_is_said() -> None:
+    words = (
+        "vmalloc_node_range for size 8192 failed: Address range restricted to 0xffffffffa0000000 - 0xffffffffff000000"
+    )
+    assert "no range of virtual addresses was left for it within 0xffffffffa0000000-0xffffffffff000000;" in text(
+        judge(only(words))
+    )
 
 
 @pytest.mark.parametrize(
@@ -342,7 +352,7 @@ managed:900000kB mlocked:0kB free_pcp:0kB free_cma:0kB
 lowmem_reserve[]: 0 0
 Normal: {blocks}*4kB (U) 0*8kB = {free}kB
 """
-"""With __GFP_HIGH a request has right to the reserve for atomic ones from 6.3 on; the lines are of 5.19 to 6.12."""
+"""With __GFP_HIGH a request has right to the reserve for atomic ones from 6.3 on; the lines are of 5.18 to 6.12."""
 
 
 @pytest.mark.parametrize(
@@ -356,6 +366,24 @@ def test_an_unknown_release_leaves_the_verdict_open_where_it_matters(
     words = HIGH.format(free=pages * 4, blocks=pages) + (f"Not tainted {release} #1" if release else "")
     j = judge(only(words))
     assert (j.verdict, j.cause is Cause.RELEASE_UNKNOWN) == (verdict, verdict is U)
+
+
+@pytest.mark.parametrize(
+    ("path", "row"), real_reports(), ids=lambda value: value.stem if isinstance(value, Path) else ""
+)
+def test_a_report_s_lines_are_those_of_the_release_that_it_names(path: Path, row: dict[str, str]) -> None:
+    for report in parse_reports(text_of(path)):
+        named = parse_version(report.release) if report.release else None
+        if named is not None:
+            assert [release.version for release, _ in candidates(report)] == [named]
+
+
+def test_it_is_said_whose_rules_were_applied() -> None:
+    second = {name: text(judge(only(text_of(FIXTURES / name)))).splitlines()[1] for name in EXPECTED}
+    assert second["arm-no-release-cma.txt"].startswith(
+        "a kernel that the log does not name, judged by the rules of 3.7; "
+    )
+    assert second["6.12-order4.txt"].startswith("Linux 6.12.117+deb12-cloud-amd64; ")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ from mmtool.firmware.lines import decode, kernel_lines, plain
         "[    0.000000] kernel: ",
         "kernel: ",
         "Jan 01 00:00:00 host kernel[1]: <6>[    0.000000] ",
+        "6,339,5140900,-;",
+        "4,19685342,241227987454,-,caller=T12845;",
         "> [    0.000000] ",
         "> > [    0.000000] ",
         "   [    0.000000] ",

@@ -133,3 +133,4 @@ def test_a_reserve_that_is_not_printed_is_between_a_pageblock_and_a_hundredth(fr
     words = words.replace("boost:0kB ", "")
     j = explained("order:0, mode:0x6000c0(GFP_KERNEL), nodemask=(null)", words, release="4.19.1")
     assert j.verdict is verdict
+    assert ("open: the reserve for atomic requests is not printed" in text(j)) is (verdict is U)

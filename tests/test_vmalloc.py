@@ -6,6 +6,7 @@ The page allocator is a small stand-in here; tests/test_vmalloc_pages.py has the
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -45,8 +46,8 @@ class FewPages:
         found = (self.alloc_pfn(gfp) for _ in range(count))
         return [pfn for pfn in found if pfn is not None]
 
-    def free_pages(self, pfn: int, order: int = 0) -> None:
-        self.free += range(pfn, pfn + (1 << order))
+    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
+        self.free += pfns
 
 
 def vmalloc_of(boot: Boot, pages: FewPages | None = None, *, cpus: int = 1, nodes: int = 1) -> Vmalloc:

@@ -200,6 +200,16 @@ def test_kaslr_is_named() -> None:
     assert "KASLR hides where the vmalloc area begins" in result.stderr
 
 
+def test_a_base_that_is_known_moves_the_area() -> None:
+    text = booted("x86-6.1-movablecore", "")
+    first = document(text, "--size", "16K")
+    assert first["state"]["vmalloc"]["base_known"] is False
+    moved = document(json.dumps(first), "--size", "4K", "--base", "0xffffb10340000000")
+    assert moved["state"]["vmalloc"]["base_known"] is True
+    assert moved["outcomes"][0]["address"] == "0xffffb10340005000"
+    assert moved["state"]["vmalloc"]["busy"][0]["start"] == "0xffffb10340000000"
+
+
 def test_a_state_without_virtual_memory_gets_an_empty_area() -> None:
     body = json.loads(booted("x86-6.1-movablecore"))
     del body["state"]["vmalloc"]
@@ -216,6 +226,7 @@ def test_a_state_without_virtual_memory_gets_an_empty_area() -> None:
     (["--size", "4K", "--node", "77"], "77"),
     (["--size", "4K", "--cpu", "99"], "not online"),
     (["--size", "4K", "--info", "x"], "--info"),
+    (["--size", "4K", "--base", "0xffffc90000001000"], "KASLR does not hide it"),
 ])  # fmt: skip
 def test_wrong_usage(arguments: list[str], said: str) -> None:
     result = run(booted("x86-6.1-movablecore"), *arguments)

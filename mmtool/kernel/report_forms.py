@@ -11,8 +11,8 @@ FIELDS_SINCE: dict[str, Version] = {
     "free_cma": (3, 7, 0),
     "managed": (3, 8, 0),
     "free_pcp": (4, 2, 0),
-    "reserved_highatomic": (5, 8, 0),
-    "boost": (5, 19, 0),
+    "reserved_highatomic": (5, 7, 0),
+    "boost": (5, 18, 0),
     "free_highatomic": (6, 13, 0),
     "zspages": (6, 19, 0),
 }
@@ -23,7 +23,7 @@ NAMES_SINCE: Version = (4, 6, 0)
 
 ERAS: tuple[Version, ...] = (
     (2, 6, 32), (3, 6, 0), (3, 7, 0), (3, 8, 0), (3, 16, 0), (4, 2, 0), (4, 4, 0), (4, 5, 0), (4, 6, 0), (4, 10, 0),
-    (4, 14, 0), (4, 15, 0), (4, 18, 0), (5, 1, 0), (5, 8, 0), (5, 9, 0), (5, 14, 0), (5, 18, 0), (5, 19, 0), (6, 3, 0),
+    (4, 14, 0), (4, 15, 0), (4, 18, 0), (5, 1, 0), (5, 7, 0), (5, 9, 0), (5, 14, 0), (5, 18, 0), (6, 0, 0), (6, 3, 0),
     (6, 8, 0), (6, 12, 0), (6, 13, 0), (6, 14, 0), (6, 19, 0), (7, 3, 0),
 )  # fmt: skip
 """One release for each time when something changed that a verdict on a report depends on, masks included."""

@@ -114,7 +114,7 @@ class Judgement:
     verdict: Verdict
     cause: Cause
     release: Release | None = None
-    """None when it matters and is not known."""
+    """None when several may have written the report."""
     flags: GfpFlags | None = None
     order: int | None = None
     """The order that was judged; single pages for a vmalloc() that says none."""
@@ -146,7 +146,7 @@ def judge(report: Report) -> Judgement:
     first = judged[-1]
     if any(other.verdict is not first.verdict for other in judged):
         return Judgement(report, Verdict.UNKNOWN, Cause.RELEASE_UNKNOWN, order=order, zones=first.zones)
-    return first
+    return first if len(judged) == 1 else replace(first, release=None)
 
 
 def _named(report: Report) -> tuple[Release | None, GfpFlags | None]:
@@ -316,18 +316,17 @@ class _Case:
         )
 
     def _cause_of(self, zone: ZoneVerdict) -> Cause:
-        """The term without which the zone would pass."""
+        """The term that makes up more than half of what the zone is short of."""
         check, dump = zone.check, zone.dump
         if check is None:
             return Cause.OUT_OF_PAGES
         if check.refusal is not Refusal.BELOW_MARK:
             return self._lack_of_blocks(dump, check)
-        if check.cma >= check.short:
-            return Cause.CMA
-        if check.highatomic >= check.short:
-            return Cause.HIGHATOMIC
-        if check.lowmem_reserve >= check.short:
-            return Cause.LOWMEM_RESERVE
+        for cause, pages in (
+            (Cause.CMA, check.cma), (Cause.HIGHATOMIC, check.highatomic), (Cause.LOWMEM_RESERVE, check.lowmem_reserve),
+        ):  # fmt: skip
+            if 2 * pages > check.short:
+                return cause
         return Cause.BOOST if self._passes_unboosted(dump, check) else Cause.OUT_OF_PAGES
 
     def _passes_unboosted(self, dump: ZoneDump, check: WatermarkCheck) -> bool:

@@ -106,7 +106,7 @@ class DumpedZone:
     def reserved_highatomic_bounds(self) -> tuple[int, int]:
         """How large the reserve for atomic requests is, at least and at most (nr_reserved_highatomic).
 
-        Not printed before 5.8. A free HighAtomic block is a sign of a pageblock at least; the kernel stops reserving at
+        Not printed before 5.7. A free HighAtomic block is a sign of a pageblock at least; the kernel stops reserving at
         a hundredth of the zone and a pageblock.
         """
         if "reserved_highatomic" in self.dump.kb:

@@ -59,7 +59,9 @@ def request(j: Judgement) -> str:
 def origin(j: Judgement) -> str:
     """Whose report it is, and what its mask allows."""
     named = f"Linux {j.report.release}" if j.report.release else "a kernel that the log does not name"
-    words = [named]
+    rules = _rules(j)
+    told = rules is not None and not f"{j.report.release or ''}.".startswith(f"{rules}.")
+    words = [f"{named}, judged by the rules of {rules}" if told and j.zones else named]
     if j.flags is not None and j.report.mask is not None and j.highest_zone is not None:
         mask = j.report.mask
         kind = gfp_migratetype(mask, j.flags).label.lower()
@@ -127,7 +129,9 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.TOO_FEW_TOGETHER: lambda j: f"single blocks are there, but not all {j.needed_pages} pages of the area",
     Cause.TOO_LARGE: lambda j: f"the area is larger than all memory{_of_memory(j)}",
     Cause.ZERO_SIZE: lambda j: "a size of 0 was asked for: a bug of the caller",
-    Cause.NO_ADDRESSES: lambda j: "no range of virtual addresses was left for it; memory is not what lacks",
+    Cause.NO_ADDRESSES: lambda j: (
+        f"no range of virtual addresses was left for it{_within(j)}; memory is not what lacks"
+    ),
     Cause.NO_MAPPING: lambda j: "pages and addresses were there, but not the page tables to map them",
     Cause.CMA_NO_RANGE: lambda j: f"{_area(j.report)} has no free run of that length{_runs(j.report)}",
     Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
@@ -135,7 +139,7 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
     Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
-    Cause.NUMBERS_MISSING: lambda j: "the text lost the numbers that would decide",
+    Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
     Cause.NOT_DUMPED: lambda j: "the report shows no zones",
 }
 
@@ -243,7 +247,7 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
     if check is None:
         return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
     if zone.passes is None:
-        return "open: the numbers that would decide are missing"
+        return "open: " + _open(zone)
     if zone.passes:
         return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
     if check.refusal is Refusal.BELOW_MARK:
@@ -255,6 +259,13 @@ def why(zone: ZoneVerdict, j: Judgement) -> str:
             f"more than {check.min_above} are needed"
         )
     return f"no free block of order {check.order} or more for this type"
+
+
+def _open(zone: ZoneVerdict) -> str:
+    """What keeps a zone's result open."""
+    if "reserved_highatomic" not in zone.dump.kb and zone.dump.blocks is not None and "managed" in zone.dump.kb:
+        return "the reserve for atomic requests is not printed"
+    return "the numbers that would decide are missing"
 
 
 def largest_block(zone: ZoneVerdict) -> str:
@@ -281,6 +292,7 @@ def document(j: Judgement) -> dict[str, Any]:
         "order": r.order,
         "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
         "release": r.release,
+        "rules": _rules(j),
         "request": request(j),
         "verdict": j.verdict.value,
         "cause": j.cause.value,
@@ -381,6 +393,11 @@ def _short(j: Judgement) -> str:
     return f"is {size(j, check.short)} short of what the request must leave" if check else ""
 
 
+def _rules(j: Judgement) -> str | None:
+    """The release whose check was asked: major and minor number."""
+    return None if j.release is None else f"{j.release.version[0]}.{j.release.version[1]}"
+
+
 def _sleeps(j: Judgement) -> bool:
     return j.flags is not None and j.flags.can_direct_reclaim(j.report.mask or 0)
 
@@ -403,10 +420,17 @@ def _area(r: Report) -> str:
     return f"CMA area {r.cma.name}" if r.cma and r.cma.name else "a CMA area"
 
 
+def _within(j: Judgement) -> str:
+    """The part of the address space that a vmalloc area was confined to, where that was said."""
+    limits = j.report.vmalloc.range if j.report.vmalloc else None
+    return f" within {limits[0]:#x}-{limits[1]:#x}" if limits else ""
+
+
 def _runs(r: Report) -> str:
     if r.cma is None or r.cma.available is None:
         return ""
-    return f": the longest is {max(r.cma.available, default=0)} pages"
+    free = f"{sum(r.cma.available)} of {r.cma.total}" if r.cma.total else f"{sum(r.cma.available)}"
+    return f": {free} pages are free, {max(r.cma.available, default=0)} at most in a row"
 
 
 def _of_memory(j: Judgement) -> str:

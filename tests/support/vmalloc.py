@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,9 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from mmtool.cli.options import boot_machine
 from mmtool.firmware.machine import LogNote
+from mmtool.firmware.read import read_capture
 from mmtool.init.boot import Boot
+from mmtool.init.main import start_kernel
+from mmtool.kernel.choose import kernel_for
 from mmtool.kernel.kernel import Kernel
 from mmtool.kernel.profile import load_profile
 from mmtool.kernel.release import parse_version, release_facts
@@ -43,8 +44,8 @@ def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, leve
 
 def capture_boot(folder: Path) -> Boot:
     """The boot of a capture's folder."""
-    names = inspect.signature(boot_machine).parameters
-    return boot_machine(**(dict.fromkeys(names) | {"capture": str(folder)}))  # type: ignore[arg-type]
+    machine = read_capture(str(folder))
+    return start_kernel(machine, kernel_for(machine))
 
 
 @dataclass(frozen=True)

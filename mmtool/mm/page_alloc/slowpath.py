@@ -123,6 +123,8 @@ def _slowpath(request: _Request) -> tuple[Page | None, Reason | None]:
 def _wake_all_kswapds(request: _Request) -> None:
     """wake_all_kswapds(): one a node of the zonelist."""
     ac = request.ac
+    if not request.system.kswapd_at_once:
+        return
     for nid in dict.fromkeys(zone.nid for zone in request.zones):
         freed = wakeup_kswapd(request.system.nodes[nid], ac.order, ac.highest_zoneidx)
         if freed is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 """Zone types, lowest first."""
 
+_HEAD = re.compile(r"Mem-[Ii]nfo:")
 _NAME = r"(?:Node\s+(?P<nid>\d{1,20})\s+)?\b(?P<zone>DMA32|DMA|Normal|HighMem|Movable|Device)"
 _ZONE = re.compile(_NAME + r"\s+free:\s*(?P<free>\d{1,20})\s*kB")
 _BLOCKS = re.compile(
@@ -77,7 +78,6 @@ class ZoneDump:
 class MemInfo:
     """One Mem-Info. Totals and `pages` are pages, everything else kB as printed."""
 
-    line: int
     zones: tuple[ZoneDump, ...]
     nodes: Mapping[int, Mapping[str, int]]
     """The nodes' lines (from 4.8 on)."""
@@ -109,125 +109,119 @@ class LineNumbers:
 
 def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> MemInfo | None:
     """The Mem-Info within text[start:end]; None when there is no trace of one."""
-    head = re.compile(r"Mem-[Ii]nfo:").search(text, start, end)
-    heads = list(_ZONE.finditer(text, start, end))
-    lists = list(_BLOCKS.finditer(text, start, end))
+    head = _HEAD.search(text, start, end)
+    heads, lists = list(_ZONE.finditer(text, start, end)), list(_BLOCKS.finditer(text, start, end))
     if head is None and not heads and not lists:
         return None
     begin = head.end() if head else (heads or lists)[0].start()
     nodes = list(_NODE.finditer(text, begin, end))
-    stops = sorted(m.start() for m in (*heads, *lists, *nodes))
-    stop = next((s for s in stops if s >= begin), end)
-    notes: list[tuple[int, str]] = []
-    zones = _zones(text, heads, lists, stops, end, numbers, notes)
-    totals = {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(text, begin, stop)))}
+    reader = _Reader(text, end, numbers, sorted(m.start() for m in (*heads, *lists, *nodes)))
+    zones = reader.zones(heads, lists)
+    totals = reader.totals(begin)
     if not zones:
-        notes.append((numbers.at(begin), "no zone's line is in the text"))
+        reader.note(begin, "no zone's line is in the text")
     page_kb = _page_kb(zones, totals)
     return MemInfo(
-        numbers.at(begin),
         tuple(zones),
-        {int(m[1]): _fields(text, m.start(), _next(stops, m.start(), end)) for m in nodes},
+        {int(m[1]): reader.fields(m.start(), reader.stop_after(m.start())) for m in nodes},
         totals,
         {name: int(m[1]) for name, pattern in _PAGES.items() if (m := pattern.search(text, begin, end))},
         {name: int(m[1]) for name, pattern in _SWAP.items() if (m := pattern.search(text, begin, end))},
         page_kb or PAGE_SIZES_KB[0],
         page_kb is not None,
         any(m["nid"] is not None for m in (*heads, *lists)),
-        tuple(notes),
+        tuple(reader.notes),
     )
 
 
-def _zones(
-    text: str,
-    heads: list[re.Match[str]],
-    lists: list[re.Match[str]],
-    stops: list[int],
-    end: int,
-    numbers: LineNumbers,
-    notes: list[tuple[int, str]],
-) -> list[ZoneDump]:
-    blocks = {(int(m["nid"] or 0), m["zone"]): m for m in reversed(lists)}
-    zones: dict[tuple[int, str], ZoneDump] = {}
-    for m in heads:
-        key = (int(m["nid"] or 0), m["zone"])
-        if key not in zones:
-            segment_end = _next(stops, m.start(), end)
-            zones[key] = _zone(text, m, segment_end, blocks.get(key), numbers, notes)
-    for key, m in reversed(blocks.items()):
-        if key not in zones:
-            where = numbers.at(m.start())
-            notes.append((where, f"{_said(key)}: its line is missing, only its free blocks are there"))
-            zones[key] = ZoneDump(*key, where, {}, None, *_block_counts(m, _said(key), numbers, notes))
-    return _with_whole_reserves(list(zones.values()), notes)
+class _Reader:
+    """The text up to `end`, the places where lines of zones and nodes begin, and what was noted while reading."""
+
+    def __init__(self, text: str, end: int, numbers: LineNumbers, stops: list[int]) -> None:
+        self.text, self.end, self.numbers, self.stops = text, end, numbers, stops
+        self.notes: list[tuple[int, str]] = []
+
+    def note(self, offset: int, words: str) -> None:
+        self.notes.append((self.numbers.at(offset), words))
+
+    def stop_after(self, offset: int) -> int:
+        return next((stop for stop in self.stops if stop > offset), self.end)
+
+    def fields(self, start: int, end: int) -> dict[str, int]:
+        """Values in kB by name, the first of each name."""
+        return {m[1]: int(m[2]) for m in reversed(list(_FIELD.finditer(self.text, start, end)))}
+
+    def totals(self, begin: int) -> dict[str, int]:
+        """The machine's counters, which stand before the first zone or node."""
+        end = next((stop for stop in self.stops if stop >= begin), self.end)
+        return {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(self.text, begin, end)))}
+
+    def zones(self, heads: list[re.Match[str]], lists: list[re.Match[str]]) -> list[ZoneDump]:
+        """The zones by their lines (`heads`) and their blocks (`lists`), each the first of its name."""
+        blocks = {_key(m): m for m in reversed(lists)}
+        zones: dict[tuple[int, str], ZoneDump] = {}
+        for m in heads:
+            if _key(m) not in zones:
+                zones[_key(m)] = self._zone(m, blocks.get(_key(m)))
+        for key, m in reversed(blocks.items()):
+            if key not in zones:
+                self.note(m.start(), f"{_said(key)}: its line is missing, only its free blocks are there")
+                zones[key] = ZoneDump(*key, self.numbers.at(m.start()), {}, None, *self._block_counts(m))
+        return self._with_whole_reserves(list(zones.values()))
+
+    def _zone(self, head: re.Match[str], blocks: re.Match[str] | None) -> ZoneDump:
+        said, end = _said(_key(head)), self.stop_after(head.start())
+        reserve = _RESERVE.search(self.text, head.end(), end)
+        fields = self.fields(head.start(), reserve.start() if reserve else end) | {"free": int(head["free"])}
+        missing = [mark for mark in _MARKS if mark not in fields]
+        if missing:
+            self.note(head.start(), f"{said}: {', '.join(missing)} missing")
+        if reserve is None:
+            self.note(head.start(), f"{said}: lowmem_reserve[] missing")
+        if blocks is None:
+            self.note(head.start(), f"{said}: its free blocks are missing")
+        return ZoneDump(
+            *_key(head),
+            self.numbers.at(head.start()),
+            fields,
+            tuple(int(n) for n in reserve[1].split()) if reserve else None,
+            *(self._block_counts(blocks) if blocks else (None, None)),
+        )
+
+    def _block_counts(self, m: re.Match[str]) -> tuple[tuple[OrderCount, ...] | None, int | None]:
+        """A zone's free blocks by order, and their sum as the line says it."""
+        counts = tuple(OrderCount(int(b[1]), int(b[2]), b[3]) for b in _BLOCK.finditer(m["blocks"]))
+        printed = int(m["sum"]) if m["sum"] else None
+        total, said = sum(b.count * b.kb for b in counts), _said(_key(m))
+        if any(b.kb != counts[0].kb << order for order, b in enumerate(counts)):
+            self.note(m.start(), f"{said}: an order is missing among its free blocks")
+            return None, printed
+        if printed is None:
+            self.note(m.start(), f"{said}: its free blocks break off")
+        elif printed != total:
+            self.note(m.start(), f"{said}: its free blocks are {total} kB, but the line says {printed} kB")
+        return counts, printed
+
+    def _with_whole_reserves(self, zones: list[ZoneDump]) -> list[ZoneDump]:
+        """Drop each lowmem_reserve[] that lost its end (all have one length), or that is another zone's.
+
+        The latter shows where the line of a zone above is lost: all zeroes are then that zone's.
+        """
+        length = max((len(zone.lowmem_reserve) for zone in zones if zone.lowmem_reserve), default=0)
+        lost = {(zone.nid, ZONES.index(zone.name)) for zone in zones if not zone.kb}
+        for i, zone in enumerate(zones):
+            if zone.lowmem_reserve is None:
+                continue
+            lost_above = any(nid == zone.nid and index > ZONES.index(zone.name) for nid, index in lost)
+            if len(zone.lowmem_reserve) < length or (lost_above and not any(zone.lowmem_reserve)):
+                self.notes.append((zone.line, f"{_said((zone.nid, zone.name))}: lowmem_reserve[] breaks off"))
+                zones[i] = replace(zone, lowmem_reserve=None)
+        return zones
 
 
-def _with_whole_reserves(zones: list[ZoneDump], notes: list[tuple[int, str]]) -> list[ZoneDump]:
-    """Drop each lowmem_reserve[] that lost its end (all have one length), or that is another zone's.
-
-    The latter shows where the line of a zone above is lost: all zeroes are then that zone's.
-    """
-    length = max((len(zone.lowmem_reserve) for zone in zones if zone.lowmem_reserve), default=0)
-    lost = {(zone.nid, ZONES.index(zone.name)) for zone in zones if not zone.kb}
-    for i, zone in enumerate(zones):
-        if zone.lowmem_reserve is None:
-            continue
-        lost_above = any(nid == zone.nid and index > ZONES.index(zone.name) for nid, index in lost)
-        if len(zone.lowmem_reserve) < length or (lost_above and not any(zone.lowmem_reserve)):
-            notes.append((zone.line, f"{_said((zone.nid, zone.name))}: lowmem_reserve[] breaks off"))
-            zones[i] = replace(zone, lowmem_reserve=None)
-    return zones
-
-
-def _zone(
-    text: str,
-    head: re.Match[str],
-    end: int,
-    blocks: re.Match[str] | None,
-    numbers: LineNumbers,
-    notes: list[tuple[int, str]],
-) -> ZoneDump:
-    nid, name, line = int(head["nid"] or 0), head["zone"], numbers.at(head.start())
-    said = _said((nid, name))
-    reserve = _RESERVE.search(text, head.end(), end)
-    fields = _fields(text, head.start(), reserve.start() if reserve else end)
-    fields["free"] = int(head["free"])
-    missing = [mark for mark in _MARKS if mark not in fields]
-    if missing:
-        notes.append((line, f"{said}: {', '.join(missing)} missing"))
-    if reserve is None:
-        notes.append((line, f"{said}: lowmem_reserve[] missing"))
-    if blocks is None:
-        notes.append((line, f"{said}: its free blocks are missing"))
-    counts, blocks_kb = _block_counts(blocks, said, numbers, notes) if blocks else (None, None)
-    lowmem_reserve = tuple(int(n) for n in reserve[1].split()) if reserve else None
-    return ZoneDump(nid, name, line, fields, lowmem_reserve, counts, blocks_kb)
-
-
-def _block_counts(
-    m: re.Match[str], said: str, numbers: LineNumbers, notes: list[tuple[int, str]]
-) -> tuple[tuple[OrderCount, ...] | None, int | None]:
-    """A zone's free blocks by order, and their sum as the line says it."""
-    counts = tuple(OrderCount(int(b[1]), int(b[2]), b[3]) for b in _BLOCK.finditer(m["blocks"]))
-    printed = int(m["sum"]) if m["sum"] else None
-    total, where = sum(b.count * b.kb for b in counts), numbers.at(m.start())
-    if any(b.kb != counts[0].kb << order for order, b in enumerate(counts)):
-        notes.append((where, f"{said}: an order is missing among its free blocks"))
-        return None, printed
-    if printed is None:
-        notes.append((where, f"{said}: its free blocks break off"))
-    elif printed != total:
-        notes.append((where, f"{said}: its free blocks are {total} kB, but the line says {printed} kB"))
-    return counts, printed
-
-
-def _fields(text: str, start: int, end: int) -> dict[str, int]:
-    """Values in kB by name, the first of each name."""
-    return {m[1]: int(m[2]) for m in reversed(list(_FIELD.finditer(text, start, end)))}
-
-
-def _next(stops: list[int], after: int, end: int) -> int:
-    return next((stop for stop in stops if stop > after), end)
+def _key(m: re.Match[str]) -> tuple[int, str]:
+    """The node and the zone that a line is of; without NUMA there is but node 0."""
+    return int(m["nid"] or 0), m["zone"]
 
 
 def _said(key: tuple[int, str]) -> str:
