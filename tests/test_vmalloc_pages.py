@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtool.cli.alloc import alloc as alloc_command
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.vmalloc import vmalloc as command
 from mmtool.errors import InputError, UsageError
@@ -85,7 +86,7 @@ def test_pages_are_taken_from_the_free_ones_and_go_back(name: str) -> None:
 def test_no_page_is_lost(requests: list[tuple[int, bool, int]]) -> None:
     machine = system("i386-6.1-1g-debug")
     v, before = on(machine), free_pages(machine)
-    held = []
+    held, mapped = [], []
     for size, huge, which in requests:
         area = v.vmalloc_huge(size) if huge else v.vmalloc(size)
         assert area is not None
@@ -93,7 +94,11 @@ def test_no_page_is_lost(requests: list[tuple[int, bool, int]]) -> None:
         if which == 0:
             assert v.vfree(held.pop(len(held) // 2).addr)
         mapped = [pfn for a in held for pfn in (*a.pages, *(a.array.pages if a.array else ()))]
-        assert sorted([*mapped, *free_pages(machine)]) == before
+        assert len(mapped) == v.nr_vmalloc_pages == len(set(mapped))
+    assert sorted([*mapped, *free_pages(machine)]) == before
+    for area in held:
+        assert v.vfree(area.addr)
+    assert free_pages(machine) == before
 
 
 def test_high_memory_comes_first() -> None:
@@ -172,6 +177,13 @@ def test_json_goes_on_from_itself() -> None:
     second = document(json.dumps(first), "--size", "4K", "--free", addresses[0])
     assert second["freed"] == [addresses[0]] and second["lazy_pages"] == 5
     assert int(second["outcomes"][0]["address"], 16) == int(addresses[1], 16) + 5 * 4096
+
+
+def test_other_commands_leave_virtual_memory_as_it_is() -> None:
+    first = document(booted("x86-6.1-movablecore"), "--size", "16K")
+    arguments = ["--state", "-", "--order", "3", "-o", "json"]
+    between = CliRunner().invoke(alloc_command, arguments, input=json.dumps(first), standalone_mode=False)
+    assert json.loads(between.stdout)["state"]["vmalloc"] == first["state"]["vmalloc"]
 
 
 def test_every_format_has_the_areas() -> None:

@@ -467,7 +467,7 @@ def setup_cpu_entry_areas(boot: Boot) -> None:
     Where they lie is random then; each CPU most likely needs a table of two levels for itself.
     """
     k = boot.kernel
-    scattered = k.release.cpu_entry_areas_random and k.enabled("RANDOMIZE_BASE") and not boot.cmdline.has("nokaslr")
+    scattered = k.release.cpu_entry_areas_random and boot.kaslr
     if scattered:
         pages = 1 + 2 * boot.cpus
     else:
