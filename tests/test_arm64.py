@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_memory_can_be_given_where_the_boot_loader_fills_it_in(tmp_path: Path) -
 def test_sources_do_not_mix(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match="--"):
         printed(*arguments)
+
+
+FAULTS = FIXTURES / "fdt"
+RESERVED = re.compile(r"OF: (?:fdt|reserved mem): |Reserved memory: |\S+ \(0x[0-9a-f]+--.* overlaps with ")
+
+
+@pytest.mark.parametrize("release", ["5.10", "6.1", "6.12", "6.18", "7.3"])
+def test_every_mistake_in_reserved_memory_gets_the_kernels_lines(release: str) -> None:
+    version, *lines = (FAULTS / f"faults-{release}.txt").read_text().splitlines()
+    said = printed("--dtb", str(FAULTS / "faults.dtb.gz"), "--kernel", version.split()[2], "-o", "dmesg").splitlines()
+    assert [line for line in said if RESERVED.match(line)] == [line for line in lines if RESERVED.match(line)]

@@ -22,6 +22,7 @@ from mmtool.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
 from mmtool.mm.zonelist import Zonelists
 
 if TYPE_CHECKING:
+    from mmtool.firmware.fdt import ReservedNode
     from mmtool.mm.address_space import AddressSpace
 
 
@@ -104,8 +105,8 @@ class Boot:
     """What joined the page allocator after the hand-over, in the order of time."""
     cma_areas: list[CmaArea] = field(default_factory=list)
     """Memory kept for contiguous allocations, in the order in which the areas were made."""
-    reserved_mem: int = 0
-    """Regions of the device tree's /reserved-memory that have their place."""
+    reserved_mem: list[tuple[ReservedNode, int, int]] = field(default_factory=list)
+    """Regions of the device tree's /reserved-memory that have their place, [start, end); placed ones first."""
     hugetlb: Hugetlb = field(default_factory=Hugetlb)
     """The pools of huge pages, and how far their options have been read."""
     owner_steps: dict[str, str] = field(default_factory=dict)

@@ -503,6 +503,12 @@ class Release:
     (of: reserved_mem: Add code to dynamically allocate reserved_mem array). In 6.12, not in 6.1."""
     reserved_mem_keeps_its_node: bool = _until(7, 0)
     """An entry of that array has six words, not five: where its node is too. In 6.18, not in 7.3."""
+    reserved_mem_says_size: bool = _since(5, 11)
+    """A region that has no room is told with its size. In 6.1, not in 5.10."""
+    reserved_mem_knows_one_range: bool = _between((6, 15), (7, 0))
+    """A node with several ranges is not in the list of regions. In 6.18, not in 6.12 and 7.3."""
+    dma_pool_says_kib: bool = _since(7, 0)
+    """The size of a DMA pool is told in KiB, not in MiB. In 7.3, not in 6.18."""
     reserved_mem_takes_first_range: bool = _since(7, 0)
     """Of a region's reg the first range is reserved; before, all. In 7.3, not in 6.18."""
     reserved_mem_frees_unmapped_pools: bool = _until(7, 0)
