@@ -101,6 +101,24 @@ def picture(text: str) -> Picture:
     return Picture(ElementTree.fromstring(text))
 
 
+LISTED = re.compile(
+    r"([FMZR])(\d+)(?:\u2013[FMZR](\d+))? (0x\w+)\u2013(0x\w+), (?:(\d+) of )?([^:,]+)(?:, one every (0x\w+))?: "
+)
+
+
+def listed(words: str) -> dict[str, list[tuple[int, int]]]:
+    """The regions of the legend by letter, in the order of their numbers, entries of several taken apart."""
+    regions: dict[str, list[tuple[int, int]]] = {}
+    for letter, first, last, start, end, count, size, step in LISTED.findall(words):
+        own = regions.setdefault(letter, [])
+        assert (int(first), int(last or first)) == (len(own) + 1, len(own) + int(count or 1))
+        starts = [int(start, 16) + i * int(step or "0", 16) for i in range(int(count or 1))]
+        length = int(end, 16) + 1 - starts[-1]
+        assert human(length) == size
+        own += [(at, at + length) for at in starts]
+    return regions
+
+
 def meetings(boxes: list[Box]) -> list[tuple[str, str]]:
     """Pairs of texts that share room."""
     found = []
@@ -139,19 +157,23 @@ def test_it_shows_every_region_and_no_two_texts_meet(path: Path) -> None:
     check(drawn)
     document = json.loads(run(*boot_options(path), "-o", "json", command=boot))
     words, titles = re.sub(r"\s+", " ", drawn.words), {title.split(" (drawn")[0] for title, _ in drawn.pieces}
-    for number, entry in enumerate(document["firmware"]["map"], start=1):
-        start, end = int(entry["start"], 16), int(entry["end"], 16) + 1
+    legend = listed(words)
+    firmware = [(int(e["start"], 16), int(e["end"], 16) + 1) for e in document["firmware"]["map"]]
+    assert legend["F"] == firmware
+    for (start, end), entry in zip(firmware, document["firmware"]["map"], strict=True):
         place = f"{inclusive(start, end)}, {human(end - start)}"
-        assert f"F{number} {place}: {entry['type']}" in words
         assert f"{entry['type']}: {place}" in titles
     for letter, regions in (("M", document["memblock"]["memory"]), ("R", document["memblock"]["reserved"])):
-        for number, r in enumerate(regions, start=1):
+        assert legend[letter] == [(int(r["base"], 16), int(r["base"], 16) + int(r["size"], 16)) for r in regions]
+        for r in regions:
             base, size = int(r["base"], 16), int(r["size"], 16)
-            assert f"{letter}{number} {inclusive(base, base + size)}, {human(size)}:" in words
             assert all(owner in words for owner in r.get("owners", ()))
-            if letter == "M":
-                name = "no node" if r["nid"] is None else f"node {r['nid']}"
-                assert f"{name}: {inclusive(base, base + size)}, {human(size)}" in titles
+            name = "memblock.reserved" if letter == "R" else "no node" if r["nid"] is None else f"node {r['nid']}"
+            assert f"{name}: {inclusive(base, base + size)}, {human(size)}" in titles
+    owned = [title.partition(": 0x") for title in titles]
+    assert {owner for r in document["memblock"]["reserved"] for owner in r["owners"]} <= {
+        name + suffix for name, _, _ in owned for suffix in ("", *(f"({nid})" for nid in range(64)))
+    }
     zones = [(node["nid"], z) for node in document["nodes"] for z in node["zones"]]
     page = document["kernel"]["page_size"]
     for nid, z in zones:
@@ -205,13 +227,18 @@ def test_it_is_read_on_dark_pages_and_without_colour() -> None:
     assert style is not None and style.text is not None
     assert "prefers-color-scheme:dark" in style.text and "fill:currentColor" in style.text
     assert not [t for t in root.iter(f"{SVG}text") if "fill" in t.attrib]
-    patterns = {p.attrib["id"]: p.find(f"{SVG}path") for p in root.iter(f"{SVG}pattern")}
-    used = {r.attrib["fill"][5:-1] for r in root.iter(f"{SVG}rect") if r.attrib["fill"].startswith("url(")}
-    assert used <= set(patterns)
-    hatchings = [p.attrib["d"] for p in patterns.values() if p is not None]
-    assert len({"Movable", "Unmovable", "kept", "memory"} & {name.removeprefix("mmtool-") for name in used}) == 4
-    assert patterns["mmtool-Movable"] is None and patterns["mmtool-Unmovable"] is not None
-    assert len(hatchings) >= len(patterns) - 3
+    hatched = {p.attrib["id"]: p.find(f"{SVG}path") is not None for p in root.iter(f"{SVG}pattern")}
+    filled = {
+        piece.attrib["fill"].removeprefix("url(#").removesuffix(")")
+        for piece in root.iter(f"{SVG}rect")
+        if "x" in piece.attrib
+    }
+    assert filled <= set(hatched)
+    assert {name: hatched[f"mmtool-{name}"] for name in ("memory", "kept", "Movable", "Unmovable")} == {
+        "memory": False, "kept": True, "Movable": False, "Unmovable": True
+    }  # fmt: skip
+    heights = {p.attrib["id"]: next(p.iter(f"{SVG}rect")).attrib["height"] for p in root.iter(f"{SVG}pattern")}
+    assert (heights["mmtool-thin-Movable"], heights["mmtool-thin-Unmovable"]) == ("4", "2.5")
 
 
 def test_what_is_too_small_to_see_says_that_it_is_drawn_wider() -> None:

@@ -66,18 +66,14 @@ FIRMWARE_LOOKS: dict[int, str] = {
 }  # fmt: skip
 
 
-def _row(label: str, ranges: Iterable[Range], look: str, amount: str | None = None) -> Row:
-    """A row of one look; ranges that touch become one piece."""
+def _owner(label: str, ranges: Iterable[Range]) -> Row:
+    """The row of one owner, which may have taken a byte twice; ranges that touch become one piece."""
     joined = RangeSet()
     for start, end in ranges:
         joined.add(start, end)
     pairs = list(zip(joined.starts, joined.ends, strict=True))
-    size = sum(end - start for start, end in pairs)
-    return Row(
-        label,
-        human(size) if amount is None else amount,
-        tuple(Piece(start, end, look, label) for start, end in pairs),
-    )
+    amount = human(sum(end - start for start, end in pairs))
+    return Row(label, amount, tuple(Piece(start, end, "kept", label) for start, end in pairs))
 
 
 def _firmware(boot: Boot) -> Section:
@@ -142,8 +138,9 @@ def _reserved(boot: Boot) -> Section:
         # What each node has, such as NODE_DATA(0), is one row.
         taken.setdefault(re.sub(r"\(\d+\)$", "", owner), []).append((start, end))
     regions = [r for r in mb.reserved.regions if r.size]
-    whole = _row("memblock.reserved", ((r.base, r.end) for r in regions), "kept")
-    rows = (whole, *(_row(owner, ranges, "kept") for owner, ranges in taken.items()))
+    pieces = tuple(Piece(r.base, r.end, "kept", "memblock.reserved") for r in regions)
+    whole = Row("memblock.reserved", human(sum(r.size for r in regions)), pieces)
+    rows = (whole, *(_owner(owner, ranges) for owner, ranges in taken.items()))
     legend = tuple(Region(r.base, r.end, ", ".join(dict.fromkeys(mb.owners(r.base, r.size)))) for r in regions)
     return Section("memblock", "Reserved when the page allocator takes over, by owner", rows, "R", legend)
 

@@ -27,10 +27,12 @@ ROW, BAR = 15.0, 11.0
 FONT, SMALL = 10.0, 9.0
 ADVANCE = 0.64
 """Width of a character by the size of the font; monospaced fonts have 0.5 to 0.62."""
+LEAST_PIECE, THIN = 1.0, 2.0
+"""The least width of a piece, and from which on it has an outline."""
 NEARLY_TRUE = 1.1
 """A piece that is wider than to scale by this or more says so."""
-LEGEND_COLUMN, NUMBER = 430.0, 36.0
-"""The least width of a column of the legend, and what of it the numbers take."""
+LEGEND_TEXT = 400.0
+"""The least width of a column of the legend without its numbers."""
 
 LOOKS = {
     "memory": ("memory", "#3d8fd1", ""),
@@ -132,11 +134,10 @@ class _Drawing:
         self.parts.append(f'<path class="{style}" d="{d}"/>')
 
     def rect(self, x: float, y: float, width: float, height: float, look: str, title: str = "") -> None:
+        """A filled piece; of a thin one an outline would leave nothing to see."""
+        style = f'class="piece" fill="url(#mmtool-{look})"' if width >= THIN else f'fill="url(#mmtool-thin-{look})"'
         inner = f"><title>{_xml(title)}</title></rect>" if title else "/>"
-        self.parts.append(
-            f'<rect class="piece" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:g}"'
-            f' fill="url(#mmtool-{look})"{inner}'
-        )
+        self.parts.append(f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:g}" {style}{inner}')
 
     def cut_marks(self, top: float, bottom: float) -> None:
         """Where the axis is cut: two strokes through the ruler, faint lines through all rows."""
@@ -166,6 +167,11 @@ def _patterns() -> Iterator[str]:
             f'<rect width="6" height="6" fill="{color}" fill-opacity=".55"/>'
             + (f'<path class="hatch" d="{hatch}"/>' if hatch else "")
             + "</pattern>\n"
+        )
+        # Where there is no width for a hatching, dashes stand for it.
+        yield (
+            f'<pattern id="mmtool-thin-{name}" width="6" height="4" patternUnits="userSpaceOnUse">'
+            f'<rect width="6" height="{2.5 if hatch else 4}" fill="{color}"/></pattern>\n'
         )
 
 
@@ -223,7 +229,7 @@ def _ruler(drawing: _Drawing) -> None:
 
 def _strip(drawing: _Drawing, start: float, end: float) -> None:
     if end > start:
-        drawing.rect(drawing.left + start, drawing.top, end - start, 4, "widened")
+        drawing.rect(drawing.left + start, drawing.top, max(end - start, THIN), 4, "widened")
 
 
 def _ticks(axis: Axis) -> Iterator[int]:
@@ -249,6 +255,11 @@ def _section(drawing: _Drawing, section: Section) -> None:
     for row in section.rows:
         _row(drawing, row)
     drawing.y += 8
+
+
+def _numbers_text(letter: str, first: int, last: int) -> str:
+    """The numbers of the regions with these indices: "R2" or "R2\u2013R5"."""
+    return f"{letter}{first + 1}" + (f"\u2013{letter}{last + 1}" if first != last else "")
 
 
 def _numbers(drawing: _Drawing, section: Section) -> None:
@@ -279,8 +290,7 @@ class _Group:
 
     @property
     def text(self) -> str:
-        first, last = f"{self.letter}{self.first + 1}", f"{self.letter}{self.last + 1}"
-        return first if first == last else f"{first}\u2013{last}"
+        return _numbers_text(self.letter, self.first, self.last)
 
     def text_start(self, axis: Axis) -> float:
         """Where its text and the room around it begin: as near to the middle as the axis allows."""
@@ -307,7 +317,7 @@ def _row(drawing: _Drawing, row: Row) -> None:
 def _piece(drawing: _Drawing, piece: Piece) -> None:
     axis = drawing.axis
     x, end, size = axis.x(piece.start), axis.x(piece.end), piece.end - piece.start
-    width = max(end - x, min(axis.least, 2))
+    width = max(end - x, LEAST_PIECE)
     title = f"{piece.says}: {_range(piece.start, piece.end)}, {human(size)}"
     if size / axis.bytes_per_unit * NEARLY_TRUE < width:
         title += " (drawn wider than to scale)"
@@ -320,33 +330,48 @@ def _piece(drawing: _Drawing, piece: Piece) -> None:
 def _legend(drawing: _Drawing, shown: list[Section]) -> None:
     """Every numbered region, in as many columns as there is room for."""
     drawing.y += 8
+    entries = {section.title: list(_entries(section)) for section in shown if section.regions}
+    indent = max((text_width(number, FONT) for own in entries.values() for number, _ in own), default=0) + 10
     whole = drawing.width - 2 * EDGE
-    count = max(int(whole // LEGEND_COLUMN), 1)
-    column = whole / count
-    room = column - 16
-    lines: list[tuple[str, str]] = []
-    for section in shown:
-        lines += [("", section.title)] if section.regions else []
-        for i, region in enumerate(section.regions):
-            number = f"{section.letter}{i + 1}"
-            lines += [(number if first else " ", line) for first, line in _entry(region, room - NUMBER)]
-    height = -(-len(lines) // count)
-    for i, (number, line) in enumerate(lines):
+    columns = max(int(whole // (indent + LEGEND_TEXT)), 1)
+    column = whole / columns
+    room = column - indent - 16
+    lines: list[tuple[float, str, str, str]] = []
+    for title, own in entries.items():
+        lines.append((0, "", _fitting(title, column - 16, FONT), "head"))
+        for number, text in own:
+            wrapped = textwrap.wrap(text, int(room / (ADVANCE * FONT)))
+            lines += [(indent, "" if i else number, _fitting(line, room, FONT), "") for i, line in enumerate(wrapped)]
+    height = -(-len(lines) // columns)
+    for i, (start, number, text, style) in enumerate(lines):
         x, y = EDGE + i // height * column, drawing.y + (i % height + 1) * (ROW - 1)
-        if not number:
-            drawing.text(x, y, _fitting(line, room, FONT), style="head")
-            continue
-        if number != " ":
+        if number:
             drawing.text(x, y, number)
-        drawing.text(x + NUMBER, y, _fitting(line, room - NUMBER, FONT))
+        drawing.text(x + start, y, text, style=style)
     drawing.y += height * (ROW - 1)
 
 
-def _entry(region: Region, width: float) -> Iterator[tuple[bool, str]]:
-    """A region's entry in lines that fit: (is it the first, text)."""
-    text = f"{_range(region.start, region.end)}, {human(region.end - region.start)}: {region.says}"
-    for i, line in enumerate(textwrap.wrap(text, int(width / (ADVANCE * FONT)))):
-        yield i == 0, line
+def _entries(section: Section) -> Iterator[tuple[str, str]]:
+    """What the legend says of a section's regions: (number, text).
+
+    Three and more that are alike and lie at equal distances, as each CPU's area does, share an entry.
+    """
+    regions = section.regions
+    first = 0
+    while first < len(regions):
+        start = regions[first].start
+        size, says, count = regions[first].end - start, regions[first].says, 1
+        step = regions[first + 1].start - start if first + 1 < len(regions) else 0
+        while first + count < len(regions) and regions[first + count] == Region(
+            start + count * step, start + count * step + size, says
+        ):
+            count += 1
+        if count < 3:
+            count = 1
+        end = regions[first + count - 1].end
+        each = f"{count} of {human(size)}, one every {step:#x}" if count > 1 else human(size)
+        yield _numbers_text(section.letter, first, first + count - 1), f"{_range(start, end)}, {each}: {says}"
+        first += count
 
 
 def _description(boot: Boot, axis: Axis, shown: list[Section]) -> str:
