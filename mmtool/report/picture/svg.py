@@ -49,15 +49,17 @@ LOOKS = {
 """Fills: what they stand for, the colour, and the hatching (a path in a tile of 6 by 6) that does without it."""
 
 STYLE = """
-.mmtool{color-scheme:light dark;color:#1a1a1a;max-width:100%;height:auto}
+.mmtool{max-width:100%;height:auto}
+.mmtool:root{color-scheme:light dark;color:#1a1a1a}
 .mmtool text{font-family:"DejaVu Sans Mono","Liberation Mono",Menlo,Consolas,monospace;fill:currentColor}
 .mmtool .head{font-weight:bold}
 .mmtool .line{stroke:currentColor;fill:none;stroke-width:.8}
 .mmtool .faint{stroke:currentColor;fill:none;stroke-width:.6;stroke-opacity:.45;stroke-dasharray:2 3}
 .mmtool .hatch{stroke:currentColor;fill:none;stroke-width:.8;stroke-opacity:.55}
 .mmtool .piece{stroke:currentColor;stroke-width:.5;stroke-opacity:.7}
-@media screen and (prefers-color-scheme:dark){.mmtool{color:#ececec}}
+@media screen and (prefers-color-scheme:dark){.mmtool:root{color:#ececec}}
 """
+"""A picture by itself goes by what the reader prefers; one that stands in a page has the page's colour."""
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
