@@ -72,6 +72,16 @@ def test_direct_map_and_vmemmap_begin_where_kcore_has_them(profile: str) -> None
     assert direct.name in ("direct map", "linear map")
 
 
+@pytest.mark.parametrize(("profile", "slot"), [
+    ("debian-7.3-cloud-amd64", 0xFFFFFFFFFF200000), ("debian-6.1-686", 0xFFA00000), ("debian-6.1-686-pae", 0xFFA00000),
+])  # fmt: skip
+def test_early_mappings_begin_where_early_ioremap_debug_says(profile: str, slot: int) -> None:
+    """Below them are pages of the fixmap for tboot and, on i386, for the test of write protection."""
+    boot = booted(profile, max_low_pfn=0x30000)
+    below = 1 + boot.kernel.enabled("INTEL_TXT") + (boot.kernel.arch == "i386")
+    assert boot.address_space.area("early ioremap").start + (below << 12) == slot
+
+
 @pytest.mark.parametrize("levels", [4, 5])
 @pytest.mark.parametrize("profile", ["debian-5.10-cloud-amd64", "debian-7.3-cloud-amd64"])
 def test_kaslr_hides_the_bases_and_only_those(profile: str, levels: int) -> None:

@@ -90,6 +90,7 @@ def test_json_is_the_document_of_the_contract() -> None:
     assert {"present", "managed", "free"} <= set(zone)
     assert {"order", "type", "count", "runs"} <= set(zone["free"][0])
     assert int(document["vmalloc"]["start"], 16) < int(document["vmalloc"]["end"], 16)
+    assert document["vmalloc"]["VMALLOC_END"] == document["vmalloc"]["end"] == "0xffd1ffffffffffff"
     check_numbers(document)
 
 

@@ -24,8 +24,8 @@ README = ROOT / "README.md"
 PAGES = sorted((ROOT / "man").glob("*.[15]"))
 QUOTED = {README: ("```console\n", "```\n")} | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
 """How a file begins and ends a block of commands ("$ ...") with what they print."""
-OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z0-9-]*|-[a-zA-Z])(?![\w-])")
-LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z0-9-]*\+?|-[a-zA-Z])(?![\w+-])")
+LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*\+?(?![\w+-])")
 ESCAPES = {r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\e": "\\"}
 
 

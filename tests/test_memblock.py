@@ -195,14 +195,14 @@ def test_changes_since_a_snapshot():
     mb = memblock(6, 1)
     mb.add_node(0, GiB, 0)
     before = mb.snapshot()
-    assert mb.changes_since(before) == []
+    assert mb.snapshot().changes_since(before) == []
     mb.set_node(0, MiB, mb.memory, 1)
     mb.mark_nomap(4 * MiB, MiB)
-    assert mb.changes_since(before) == []
+    assert mb.snapshot().changes_since(before) == []
     mb.remove(512 * MiB, 512 * MiB)
     mb.add(2 * GiB, GiB)
     mb.reserve(MiB, MiB)
-    assert mb.changes_since(before) == [
+    assert mb.snapshot().changes_since(before) == [
         ("memory", "remove", 512 * MiB, GiB),
         ("memory", "add", 2 * GiB, 3 * GiB),
         ("reserved", "add", MiB, 2 * MiB),

@@ -173,7 +173,7 @@ def test_changes_since_a_snapshot_lead_from_one_state_to_the_other(version, firs
     old = {"memory": bytes_of(mb.memory), "reserved": bytes_of(mb.reserved)}
     for name, *arguments in second:
         getattr(mb, name)(*arguments)
-    for name, what, start, end in mb.changes_since(before):
+    for name, what, start, end in mb.snapshot().changes_since(before):
         touched = span(start, end)
         if what == "add":
             assert not old[name] & touched

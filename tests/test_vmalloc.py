@@ -6,6 +6,7 @@ The page allocator is a small stand-in here; tests/test_vmalloc_pages.py has the
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -29,6 +30,7 @@ class FewPages:
         self.free = list(range(count))
         self.blocks = blocks
         self.asked: list[tuple[int, int]] = []
+        self.asked_in_bulk: list[tuple[int, int]] = []
 
     def alloc_pfn(self, gfp: int, order: int = 0, nid: int | None = None) -> int | None:
         self.asked.append((gfp, order))
@@ -42,11 +44,12 @@ class FewPages:
         return None
 
     def alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
+        self.asked_in_bulk.append((gfp, count))
         found = (self.alloc_pfn(gfp) for _ in range(count))
         return [pfn for pfn in found if pfn is not None]
 
-    def free_pages(self, pfn: int, order: int = 0) -> None:
-        self.free += range(pfn, pfn + (1 << order))
+    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
+        self.free += pfns
 
 
 def vmalloc_of(boot: Boot, pages: FewPages | None = None, *, cpus: int = 1, nodes: int = 1) -> Vmalloc:
@@ -185,6 +188,17 @@ def test_failures_in_the_releases_words(profile: str, what: str, lines: list[str
     assert sorted(v.pages.free) == list(range(64 if what == "pages" else 1024))  # type: ignore[attr-defined]
 
 
+def test_more_than_there_is_as_a_6_12_of_512_mib_said_it() -> None:
+    """Who asked stands before it in the log, and the cpuset behind it. Nothing at all is asked for in silence."""
+    v = vmalloc_of(booted("debian-6.12-cloud-amd64"), FewPages(1))
+    v.totalram_pages = 120000
+    assert v.vmalloc(0) is None and not v.log.lines
+    assert v.vmalloc(1073741824) is None
+    assert [line.text for line in v.log.lines] == [
+        "vmalloc error: size 1073741824, exceeds total pages, mode:0xcc0(GFP_KERNEL), nodemask=(null)"
+    ]
+
+
 def test_a_mask_without_warnings_fails_in_silence() -> None:
     v = vmalloc_of(booted("debian-6.12-cloud-amd64"), FewPages(16))
     v.totalram_pages = 1024
@@ -287,6 +301,15 @@ def test_pages_of_others_are_mapped_and_left_alone() -> None:
     assert area is not None and area.size == 4 * PAGE
     assert v.vfree(area.addr) and not v.vfree(area.addr)
     assert len(pages.free) == 64
+
+
+def test_the_pages_of_a_stack_are_asked_for_as_the_kernel_does() -> None:
+    """As a trace of 6.1.176 shows it: __alloc_pages_bulk(gfp=0x2dc2, n=4) for GFP_KERNEL|__GFP_ZERO."""
+    pages = FewPages(256)
+    v = vmalloc_of(booted("debian-6.1-cloud-amd64"), pages)
+    assert v.vmalloc_node_range(16384, 0xDC0, align=16384) is not None
+    assert v.vmalloc(250 * PAGE) is not None
+    assert pages.asked_in_bulk == [(0x2DC2, 4), (0x2CC2, 100), (0x2CC2, 100), (0x2CC2, 50)]
 
 
 def test_32_bit_pages_come_from_dma32() -> None:

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtool.cli.alloc import alloc as alloc_command
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.vmalloc import vmalloc as command
 from mmtool.errors import InputError, UsageError
@@ -85,7 +86,7 @@ def test_pages_are_taken_from_the_free_ones_and_go_back(name: str) -> None:
 def test_no_page_is_lost(requests: list[tuple[int, bool, int]]) -> None:
     machine = system("i386-6.1-1g-debug")
     v, before = on(machine), free_pages(machine)
-    held = []
+    held, mapped = [], []
     for size, huge, which in requests:
         area = v.vmalloc_huge(size) if huge else v.vmalloc(size)
         assert area is not None
@@ -93,7 +94,11 @@ def test_no_page_is_lost(requests: list[tuple[int, bool, int]]) -> None:
         if which == 0:
             assert v.vfree(held.pop(len(held) // 2).addr)
         mapped = [pfn for a in held for pfn in (*a.pages, *(a.array.pages if a.array else ()))]
-        assert sorted([*mapped, *free_pages(machine)]) == before
+        assert len(mapped) == v.nr_vmalloc_pages == len(set(mapped))
+    assert sorted([*mapped, *free_pages(machine)]) == before
+    for area in held:
+        assert v.vfree(area.addr)
+    assert free_pages(machine) == before
 
 
 def test_high_memory_comes_first() -> None:
@@ -174,6 +179,13 @@ def test_json_goes_on_from_itself() -> None:
     assert int(second["outcomes"][0]["address"], 16) == int(addresses[1], 16) + 5 * 4096
 
 
+def test_other_commands_leave_virtual_memory_as_it_is() -> None:
+    first = document(booted("x86-6.1-movablecore"), "--size", "16K")
+    arguments = ["--state", "-", "--order", "3", "-o", "json"]
+    between = CliRunner().invoke(alloc_command, arguments, input=json.dumps(first), standalone_mode=False)
+    assert json.loads(between.stdout)["state"]["vmalloc"] == first["state"]["vmalloc"]
+
+
 def test_every_format_has_the_areas() -> None:
     text = booted("x86-6.1-movablecore")
     whole = document(text, "--size", "1M", "--huge")
@@ -200,6 +212,16 @@ def test_kaslr_is_named() -> None:
     assert "KASLR hides where the vmalloc area begins" in result.stderr
 
 
+def test_a_base_that_is_known_moves_the_area() -> None:
+    text = booted("x86-6.1-movablecore", "")
+    first = document(text, "--size", "16K")
+    assert first["state"]["vmalloc"]["base_known"] is False
+    moved = document(json.dumps(first), "--size", "4K", "--base", "0xffffb10340000000")
+    assert moved["state"]["vmalloc"]["base_known"] is True
+    assert moved["outcomes"][0]["address"] == "0xffffb10340005000"
+    assert moved["state"]["vmalloc"]["busy"][0]["start"] == "0xffffb10340000000"
+
+
 def test_a_state_without_virtual_memory_gets_an_empty_area() -> None:
     body = json.loads(booted("x86-6.1-movablecore"))
     del body["state"]["vmalloc"]
@@ -216,6 +238,7 @@ def test_a_state_without_virtual_memory_gets_an_empty_area() -> None:
     (["--size", "4K", "--node", "77"], "77"),
     (["--size", "4K", "--cpu", "99"], "not online"),
     (["--size", "4K", "--info", "x"], "--info"),
+    (["--size", "4K", "--base", "0xffffc90000001000"], "KASLR does not hide it"),
 ])  # fmt: skip
 def test_wrong_usage(arguments: list[str], said: str) -> None:
     result = run(booted("x86-6.1-movablecore"), *arguments)

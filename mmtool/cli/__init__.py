@@ -14,9 +14,11 @@ from mmtool.errors import InputError, UsageError
 # Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
 COMMANDS = {
     "alloc": "Allocate pages on a state as the kernel would, and say why it went so.",
+    "batch": "Boot many machines and print a row for each.",
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
     "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    "diff": "Boot two machines and show only what differs.",
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
@@ -26,7 +28,10 @@ COMMANDS = {
     "plot": "Draw the physical memory of a boot: as SVG, or as bars in the terminal.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
+    "reserve": "Say whether a reservation would fit, where, and what stops it.",
+    "verify": "Compare what is predicted with what the kernel reported.",
     "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
+    "whatif": "Show what other options on the command line would change.",
 }
 
 

@@ -106,6 +106,11 @@ def input_options(command: F) -> F:
     return _with_options(command, (click.argument("input", metavar="FILE|DIR|-"), *MACHINE_OPTIONS))
 
 
+def boot_options(command: F) -> F:
+    """The same without what names the machine."""
+    return _with_options(command, MACHINE_OPTIONS)
+
+
 def _with_options(command: F, options: tuple[Callable[[F], F], ...]) -> F:
     command = kernel_file_options(command)
     for option in reversed(options):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmtool.cli.options import output_option
 from mmtool.cli.states import read_json, system_of_json
 from mmtool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mmtool.mm.replay import Addresses
+    from mmtool.mm.system import System
 
 
 @click.command()
@@ -37,7 +41,7 @@ def replay(trace: str, state: str | None, output: str) -> None:
     start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
     text = recorded["trace"] if recorded is not None else data.decode("utf-8", "replace")
-    done = run(system, read_events(text.splitlines(), trace), _zones(start, system), trace)
+    done = run(system, read_events(text.splitlines(), trace), _addresses(start, system), trace)
     end = None if recorded is None or "S1" not in recorded else system_of_json(recorded["S1"], trace)
     good = render(done, system, end, output)
     if not good:
@@ -63,8 +67,10 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
     return found
 
 
-def _zones(document: Any, system: Any) -> dict[int, Any]:
-    """The zones by the addresses that probes print, where a recorded state tells them."""
-    from mmtool.observed.freelists import zone_addresses
+def _addresses(document: Any, system: System) -> Addresses:
+    """What the addresses in probes mean, where a recorded state tells it."""
+    from mmtool.mm.replay import Addresses
+    from mmtool.observed.freelists import vmemmap_of, zone_addresses
 
-    return {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
+    zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
+    return Addresses(zones, *vmemmap_of(document))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--count", default="1", show_default=True, metavar="N|max", help="How often; max: until it fails.")
 @click.option("--cpu", type=int, metavar="N", help="The CPU that asks; else the first.")
 @click.option("--free", "freed", type=SIZE, multiple=True, metavar="ADDR", help="Free the area at ADDR before.")
+@click.option("--base", type=SIZE, metavar="ADDR", help="Where the vmalloc area begins, where KASLR hides it.")
 @click.option("--info", metavar="FILE|-", help="Read a copy of /proc/vmallocinfo: use, holes, what would still fit.")
 @state_options
 @output_option("table", "json", "yaml", "csv")
@@ -38,6 +39,7 @@ def vmalloc(
     count: str,
     cpu: int | None,
     freed: tuple[int, ...],
+    base: int | None,
     info: str | None,
     output: str,
     **state: Any,
@@ -62,7 +64,7 @@ def vmalloc(
 
     system = load_system(**state)
     use_cpu(system, cpu)
-    v = _vmalloc_of(system)
+    v = _vmalloc_of(system, base)
     missing = [address for address in freed if not v.vfree(address)]
     attempts = _allocate(v, system, size, align, gfp, node, huge, count) if size is not None else []
     assert system.vmalloc is not None
@@ -76,9 +78,9 @@ def vmalloc(
         raise click.exceptions.Exit(1)
 
 
-def _vmalloc_of(system: System) -> Vmalloc:
+def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
     """The vmalloc side of a state; where it tells nothing of that, an empty area in the build's place for it."""
-    from mmtool.mm.vmalloc.state import assumed_state, vmalloc_of
+    from mmtool.mm.vmalloc.state import assumed_state, moved, vmalloc_of
 
     zones = list(system.zones())
     if system.vmalloc is None:
@@ -86,7 +88,13 @@ def _vmalloc_of(system: System) -> Vmalloc:
         end = max(zone.zone_end_pfn for zone in zones)
         low = max((zone.zone_end_pfn for zone in zones if zone.name in ("DMA", "Normal")), default=end)
         system.vmalloc = assumed_state(system.kernel, cpus=len(system.cpu_nodes), max_pfn=end, max_low_pfn=low)
-    if not system.vmalloc.base_known:
+    if base is not None:
+        if system.vmalloc.base_known:
+            raise UsageError(f"--base: this area begins at {system.vmalloc.start:#x}; KASLR does not hide it")
+        if base % (1 << system.kernel.page_shift):
+            raise UsageError(f"--base: {base:#x} is not where a page begins")
+        system.vmalloc = moved(system.vmalloc, base)
+    elif not system.vmalloc.base_known:
         click.echo("mmtool: KASLR hides where the vmalloc area begins: addresses are those without it", err=True)
     v = vmalloc_of(
         system.vmalloc, system.kernel, system,

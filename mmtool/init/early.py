@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mmtool.init.boot import Boot
+from mmtool.init.boot import Boot, Step
+from mmtool.kernel.kernel import Kernel
 from mmtool.mm.zonelist import build_all_zonelists
 from mmtool.units import memparse
 
@@ -39,3 +40,12 @@ def setup_log_buf(boot: Boot, *, early: bool) -> None:
 def zonelists(boot: Boot) -> None:
     """build_all_zonelists() at boot."""
     boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
+
+
+def mm_init(kernel: Kernel, others: list[Step], swiotlb: Step) -> list[Step]:
+    """The zonelists and the bounce buffers among the steps `others`, up to the early hash tables, of the release."""
+    facts = kernel.release
+    lists: Step = ("build_all_zonelists", zonelists)
+    if not facts.zonelists_in_mm_init:
+        return [lists, *others, swiotlb]
+    return [*others, swiotlb, lists] if facts.swiotlb_before_zonelists else [*others, lists, swiotlb]

@@ -46,16 +46,19 @@ def start_kernel(
         cpus=cpus or machine.cpus or 1,
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
+    before = boot.memblock.snapshot()
     for name, step in _steps(kernel):
         boot.step = name
-        before, lines = boot.memblock.snapshot(), len(log.lines)
+        lines = len(log.lines)
         try:
             step(boot)
         except (MemblockPanic, MemblockBug) as e:
             raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
-        for _, _, owner in boot.memblock.ledger.entries:
-            boot.owner_steps.setdefault(owner, name)
-        boot.steps.append(StepRecord(name, tuple(boot.memblock.changes_since(before)), lines, len(log.lines)))
+        for owner in boot.memblock.ledger.owners[len(boot.owner_steps) :]:
+            boot.owner_steps[owner] = name
+        now = boot.memblock.snapshot()
+        boot.steps.append(StepRecord(name, tuple(now.changes_since(before)), lines, len(log.lines)))
+        before = now
     return boot
 
 

@@ -58,7 +58,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("data of every page", "PAGE_EXTENSION PAGE_OWNER PAGE_TABLE_CHECK PAGE_POISONING KASAN KMSAN"),
     *_options("data of every page", "MEM_ALLOC_PROFILING KFENCE KFENCE_NUM_OBJECTS KFENCE_SAMPLE_INTERVAL"),
     *_options("allocator", "MEMCG SLUB SLAB BASE_SMALL BASE_FULL X86_L1_CACHE_SHIFT X86_INTERNODE_CACHE_SHIFT"),
-    *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT"),
+    *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT COMPACTION"),
 )
 """The configuration that the model asks for (each name that it does is here) or that settles a size below."""
 

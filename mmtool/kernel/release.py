@@ -244,6 +244,11 @@ class Release:
     counts_unavailable_by_zone: bool = _since(5, 12, stable=((5, 11, 7),))
     """Holes get struct pages zone by zone: "  Z zone: P pages in unavailable ranges" (mm/page_alloc.c: refactor
     initialization of struct page for holes in memory layout); `counts_unavailable` goes before it."""
+    zonelists_in_mm_init: bool = _since(6, 4)
+    """mm_init() builds the zonelists, when the early hash tables are there (init: fold build_all_zonelists() and
+    page_alloc_init_cpuhp() to mm_init())."""
+    swiotlb_before_zonelists: bool = _since(6, 15)
+    """Bounce buffers come before the zonelists, in arch_mm_preinit(). In 6.18, not in 6.12."""
     zonelist_load_counts_up: bool = _since(5, 17)
     """A node's load is how often it came first of its distance; before, the number of nodes left to place."""
     zonelist_prints_fallback: bool = _since(5, 17)

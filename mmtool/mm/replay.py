@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mmtool.errors import InputError
 from mmtool.kernel.gfp import GfpError
+from mmtool.mm.page_alloc.isolate import isolate_free_page, putback_isolated_page
 from mmtool.mm.page_alloc.per_cpu_pages import drain_pages_zone
 from mmtool.mm.page_alloc.zone import Zone
 from mmtool.mm.system import System
 from mmtool.observed.ftrace import TraceEvent
 
+UNSEEN = 64
+"""How far down a list the kernel's page is looked for after a miss."""
 NO_PAGE = (0, 2**64 - 1, 2**32 - 1)
 """The pfns that an event prints for an allocation that failed."""
 
@@ -63,12 +67,26 @@ class _Bulk:
     done: bool = False
 
 
-def replay(system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zone], source: str) -> Replay:
+@dataclass(frozen=True)
+class Addresses:
+    """What the addresses in a trace's probes mean: the zones, where struct pages begin, and how large one is."""
+
+    zones: Mapping[int, Zone] = field(default_factory=dict)
+    vmemmap: int | None = None
+    struct_page: int = 64
+
+    def pfn(self, page: int) -> int | None:
+        """The page frame of a struct page; None where nothing tells."""
+        return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
+
+
+def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
     """Do what `events` tell on `system`, which is left in the state at their end.
 
-    `zones` are the addresses by which probes name zones. InputError for an event with impossible fields.
+    InputError for an event with impossible fields.
     """
-    run = _Run(system, events, zones)
+    system.kswapd_at_once = False
+    run = _Run(system, events, addresses)
     for index, event in enumerate(events):
         try:
             run.event(index, event)
@@ -78,13 +96,15 @@ def replay(system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zon
 
 
 class _Run:
-    def __init__(self, system: System, events: Sequence[TraceEvent], zones: Mapping[int, Zone]) -> None:
-        self.system, self.zones, self.result = system, zones, Replay()
+    def __init__(self, system: System, events: Sequence[TraceEvent], addresses: Addresses) -> None:
+        self.system, self.addresses, self.result = system, addresses, Replay()
         self.cpus: dict[int, _Cpu] = {}
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
         self.refills_shown = any(event.name == "rqbulk" for event in events)
         self.later = _ends_of_frees(events)
+        self.held: set[int] = set()
+        """The blocks that were allocated in the trace and not freed yet."""
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
 
@@ -109,6 +129,8 @@ class _Run:
         if bulk is not None and not event.irq and bulk.gfp == gfp and order == 0:
             bulk.done = True
         model = self.system.alloc_pfn(gfp, order, pcp_busy=direct)
+        if kernel is not None:
+            self.held.add(kernel)
         self.result.allocations += 1
         if model == kernel:
             self.result.exact += 1
@@ -116,8 +138,23 @@ class _Run:
         self.result.misses.append(Miss(event.line, order, kernel, model))
         if model is not None:
             self.system.put_back(model, order)
-        if kernel is not None and self.system.take(kernel, order):
+        if kernel is not None and self._force(gfp, kernel, order):
             self.result.forced += 1
+
+    def _force(self, gfp: int, pfn: int, order: int) -> bool:
+        """Take the kernel's page to go on after a miss; whether it was free in the model.
+
+        Where it stands a little way down the CPU's list, the pages before it went to somebody whom no event shows, most
+        likely to __alloc_pages_bulk().
+        """
+        ac = self.system.context(gfp, order)
+        pcp = ac.zones[0].this_cpu if ac.zones and ac.pindex is not None else None
+        if pcp is not None and ac.pindex is not None:
+            unseen = list(islice(pcp.lists[ac.pindex], UNSEEN))
+            if pfn in unseen:
+                for before in unseen[: unseen.index(pfn)]:
+                    self.system.take(before, order)
+        return self.system.take(pfn, order)
 
     def bulk_begins(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
         self.bulks[event.pid] = _Bulk(event.number("gfp"), event.number("nid"), event.number("n"))
@@ -161,9 +198,12 @@ class _Run:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
-        # After a miss the model may hold a page for free that the kernel still used.
-        if not self.result.misses or not self.system.is_free(pfn):
-            self.system.free_pages(pfn, order, pcp_busy=pcp_busy)
+        # After a miss the model may hold a page for free that the kernel used, unless it saw it allocated.
+        if pfn in self.held:
+            self.held.remove(pfn)
+        elif self.result.misses and self.system.is_free(pfn):
+            return
+        self.system.free_pages(pfn, order, pcp_busy=pcp_busy)
 
     # What happens beside
 
@@ -171,9 +211,25 @@ class _Run:
         self.system.refresh_cpu_vm_stats(event.cpu, bool(event.number("do")))
 
     def drain(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        zone = self.zones.get(event.number("zone"))
+        zone = self.addresses.zones.get(event.number("zone"))
         if zone is not None:
             drain_pages_zone(zone, event.number("cpu"))
+
+    def kswapd(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        """kswapd works the boosts off; what it frees are events of their own."""
+        for zone in self.system.zones():
+            zone.watermark_boost = 0
+
+    def isolate(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
+        if pfn is not None and self.system.zone_of(pfn).free_area.is_free(pfn, order):
+            isolate_free_page(self.system.zone_of(pfn), pfn, order)
+
+    def put_back(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
+        if pfn is not None:
+            zone = self.system.zone_of(pfn)
+            putback_isolated_page(zone, pfn, order, zone.pageblocks.get(pfn))
 
     def _gfp(self, text: str) -> int:
         mask = self.gfps.get(text)
@@ -186,7 +242,7 @@ _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "rqbulk": _Run.refill,
     "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends, "f1p": _Run.free_one_page, "rcvs": _Run.refresh,
-    "drainzone": _Run.drain,
+    "drainzone": _Run.drain, "balpg": _Run.kswapd, "isof": _Run.isolate, "putb": _Run.put_back,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from mmtool.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.mm.page_alloc.buddy import account_freepages, free_pages_ok
 from mmtool.mm.page_alloc.context import AllocContext
 from mmtool.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
-from mmtool.mm.page_alloc.freelist import check_zone, get_page_from_freelist, take_from_list, wmark_pages
+from mmtool.mm.page_alloc.freelist import get_page_from_freelist, passes, take_from_list, wmark_pages
 from mmtool.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.mm.page_alloc.outcome import Outcome, Step
 from mmtool.mm.page_alloc.per_cpu_pages import PcpLayout, PerCpuPages, commit_of, drain_pages_zone, drain_zone_pages
@@ -52,6 +52,8 @@ class System:
     """The online CPUs and their nodes."""
     version: str = ""
     """The kernel's uname -v, where it is known."""
+    kswapd_at_once: bool = field(init=False, default=True)
+    """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
     synthetic: bool = False
     """Are the page frame numbers made up, because only counts are known?"""
     vmalloc: VmallocState | None = None
@@ -68,9 +70,8 @@ class System:
     """The zone of pageblocks that lie in one zone, by their number."""
 
     def __post_init__(self) -> None:
-        options = ("LOCKDEP", "KASAN_HW_TAGS", "SLAB_OBJ_EXT")
         self.facts = self.kernel.release
-        self.gfp = gfp_flags(self.facts, frozenset(o for o in options if self.kernel.enabled(o)))
+        self.gfp = gfp_flags(self.facts)
         self.layout = pcp_layout(self.kernel)
         self._commit = commit_of(self.facts)
         self._pageblock_order = self.kernel.pageblock_order
@@ -227,12 +228,19 @@ class System:
         Does not scale what frees drain. Where no local zone is `count` pages above its low watermark it allocates one
         page as usual.
         """
+        if nid is None and count > 1:
+            quick = self._quick_allocs.get(gfp)
+            if quick is not None:
+                zone, pcp, kept, plenty = quick
+                if len(kept) >= count and zone.nr_free_pages > plenty + count and not pcp.page_mt:
+                    pcp.count -= count
+                    return [kept.popleft() for _ in range(count)]
         ac = self.context(gfp, 0, None if nid is None or nid < 0 else nid)
         pages: list[int] = []
         for zone in ac.zones if count > 1 and ac.pindex is not None else ():
             if zone.nid != ac.zones[0].nid:
                 break
-            if not check_zone(zone, ac, wmark_pages(zone, ac.alloc_flags) + count, ac.alloc_flags).ok:
+            if not passes(zone, ac, wmark_pages(zone, ac.alloc_flags) + count, ac.alloc_flags):
                 continue
             assert ac.pindex is not None
             while len(pages) < count:
@@ -244,6 +252,8 @@ class System:
         if not pages:
             taken = self._alloc(ac, None)
             return [] if taken is None else [taken[0]]
+        if nid is None and gfp not in self._quick_allocs:
+            self._remember(gfp, ac)
         return pages
 
     def _alloc(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> tuple[int, Zone] | None:
@@ -253,7 +263,8 @@ class System:
         if taken is not None and taken[1].boosted_watermark:
             zone = taken[1]
             zone.boosted_watermark = False
-            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+            if self.kswapd_at_once:
+                wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
         return taken
 
     # Freeing
@@ -295,6 +306,19 @@ class System:
         pcp.count += 1 << order
         self._commit(zone, pcp, pindex, order)
 
+    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
+        """Free single pages, one after the other, as free_pages() does with each."""
+        quick_of, shift, commit = self._quick_frees, self._pageblock_order, self._commit
+        for pfn in pfns:
+            quick = quick_of.get(pfn >> shift)
+            if quick is None:
+                self.free_pages(pfn)
+                continue
+            zone, pcp, pages, pindex = quick
+            pages.appendleft(pfn)
+            pcp.count += 1
+            commit(zone, pcp, pindex, 0)
+
     # Single pages, found and moved by hand
 
     def is_free(self, pfn: int) -> bool:
@@ -302,8 +326,11 @@ class System:
         zone = self.zone_of(pfn)
         if zone.free_area.find(pfn) is not None:
             return True
-        kept = (block for pcp in zone.per_cpu_pageset.values() for block in pcp.blocks())
-        return any((pfn ^ head) >> order == 0 for head, order in kept)
+        return any(
+            pfn >> order << order in pages
+            for pcp in zone.per_cpu_pageset.values()
+            for order, pages in zip(self.layout.order_of, pcp.lists, strict=True)
+        )
 
     def take(self, pfn: int, order: int) -> bool:
         """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""

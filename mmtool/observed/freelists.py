@@ -100,9 +100,19 @@ def runs_of(blocks: Iterable[int], order: int) -> Runs:
 
 def zone_addresses(document: object) -> dict[int, tuple[int, str]]:
     """Where each zone's struct lies, as (node, name) by address; empty for a state that does not tell."""
+    stage = _stage(document)
+    zones = ((node["node_id"], zone) for node in stage.get("nodes", ()) for zone in node["zones"])
+    return {zone["addr"]: (nid, zone["name"]) for nid, zone in zones if zone.get("present") and "addr" in zone}
+
+
+def vmemmap_of(document: object) -> tuple[int | None, int]:
+    """Where struct pages begin (None where a state does not tell) and the size of one."""
+    stage = _stage(document)
+    return stage.get("misc", {}).get("vmemmap_base"), stage.get("sizeof_struct_page", 64)
+
+
+def _stage(document: object) -> Mapping[str, Any]:
+    """The recorded moment in a document; empty where it is something else."""
     if isinstance(document, dict) and "S0" in document:
         document = document["S0"]
-    if not isinstance(document, dict) or not is_stage(document):
-        return {}
-    zones = ((node["node_id"], zone) for node in document["nodes"] for zone in node["zones"])
-    return {zone["addr"]: (nid, zone["name"]) for nid, zone in zones if zone.get("present") and "addr" in zone}
+    return document if isinstance(document, dict) and is_stage(document) else {}

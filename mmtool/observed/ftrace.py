@@ -5,20 +5,18 @@ Only what the events say; `mmtool.mm.replay` knows what follows from it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mmtool.errors import InputError
 
-_LINE = re.compile(
-    r"\s*(?P<task>.*?)-?(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+(?:(?P<flags>[^\s:]+)\s+)?[\d.]+:\s+"
-    r"(?:\w+:)?(?P<name>\w+):(?P<rest>.*)"
-)
-_FIELD = re.compile(r"(\w+)=(\S+)")
-ALLOCATOR_EVENTS = frozenset(
-    ("mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_alloc_zone_locked", "mm_page_alloc_extfrag")
-)
+EVENTS = frozenset(
+    (
+        "mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_alloc_zone_locked",
+        "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "isof", "putb",
+    )
+)  # fmt: skip
+"""The events of kmem that are read, and the probes."""
 
 
 class TraceEvent(NamedTuple):
@@ -45,11 +43,20 @@ def read_events(lines: Iterable[str], source: str) -> list[TraceEvent]:
 
 
 def _events(lines: Iterable[str]) -> Iterator[TraceEvent]:
+    """The lines TASK-PID [CPU] FLAGS TIME: EVENT: FIELDS (ftrace) or TASK PID [CPU] TIME: kmem:EVENT: FIELDS (perf)."""
     for number, line in enumerate(lines, 1):
-        m = _LINE.match(line)
-        if m is None:
+        head, _, tail = line.partition("] ")
+        when, _, told = tail.partition(": ")
+        name, _, rest = told.partition(": ")
+        name = name.strip().rstrip(":").rpartition(":")[2]
+        if name not in EVENTS:
             continue
-        flags = m["flags"] or ""
+        task, _, cpu = head.rpartition("[")
+        words = task.split("(")[0].split()
+        pid = words[-1].rpartition("-")[2] if words else ""
+        if not (cpu.isdigit() and pid.isdigit()):
+            continue
+        flags = when.split()[0] if " " in when.strip() else ""
         irq = flags[2] if len(flags) > 2 and flags[2] in "hHsZz" else ""
-        fields = dict(_FIELD.findall(m["rest"]))
-        yield TraceEvent(number, m["name"], int(m["cpu"]), int(m["pid"]), irq, fields)
+        fields = dict(pair for pair in (word.split("=", 1) for word in rest.split()) if len(pair) == 2)
+        yield TraceEvent(number, name, int(cpu), int(pid), irq, fields)

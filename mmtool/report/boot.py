@@ -10,6 +10,7 @@ from mmtool.init.boot import Boot
 from mmtool.init.log import Level
 from mmtool.init.system import state_of_boot
 from mmtool.kernel.release import Release
+from mmtool.mm.address_space import KernelArea
 from mmtool.mm.memblock import MemblockRegion
 from mmtool.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.mm.page_alloc.zone import Zone
@@ -191,17 +192,12 @@ def _watermarks_table(boot: Boot) -> Table:
 
 
 def _vmalloc(boot: Boot) -> dict[str, Any]:
-    areas = [
-        {
-            "name": area.name,
-            **_hex_range(area.start, area.end),
-            "size": f"{area.size:#x}",
-            "base_known": area.base_known,
-        }
-        for area in boot.address_space.areas
-    ]
-    own = boot.address_space.vmalloc
-    return {**_hex_range(own.start, own.end), "size": f"{own.size:#x}", "base_known": own.base_known, "areas": areas}
+    def place(area: KernelArea) -> dict[str, Any]:
+        return {**_hex_range(area.start, area.end), "size": f"{area.size:#x}", "base_known": area.base_known}
+
+    space = boot.address_space
+    macros = {"VMALLOC_START": f"{space.vmalloc.start:#x}", "VMALLOC_END": f"{space.vmalloc_end:#x}"}
+    return place(space.vmalloc) | macros | {"areas": [{"name": area.name} | place(area) for area in space.areas]}
 
 
 def _firmware_table(boot: Boot) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,9 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from mmtool.cli.options import boot_machine
 from mmtool.firmware.machine import LogNote
+from mmtool.firmware.read import read_capture
 from mmtool.init.boot import Boot
+from mmtool.init.main import start_kernel
+from mmtool.kernel.choose import kernel_for
 from mmtool.kernel.kernel import Kernel
 from mmtool.kernel.profile import load_profile
 from mmtool.kernel.release import parse_version, release_facts
@@ -22,8 +23,10 @@ from mmtool.mm.vmalloc.vmap import VmapSpace
 from support.boots import boot_at
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "vmalloc"
-_EVENT = re.compile(r"\[(\d+)\].*?: (alloc_vmap_area|free_vmap_area_noflush|purge_vmap_area_lazy): (.*)")
-_INFO = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+) +\d+ (\S.*)")
+_EVENT = re.compile(
+    r"\[(\d+)\].*?: (alloc_vmap_area|free_vmap_area_noflush|purge_vmap_area_lazy|pcpu_get_vm_areas):(.*)"
+)
+_INFO = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+) +(\d+) (\S.*)")
 
 
 def kernel_of(profile: str) -> Kernel:
@@ -43,17 +46,18 @@ def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, leve
 
 def capture_boot(folder: Path) -> Boot:
     """The boot of a capture's folder."""
-    names = inspect.signature(boot_machine).parameters
-    return boot_machine(**(dict.fromkeys(names) | {"capture": str(folder)}))  # type: ignore[arg-type]
+    machine = read_capture(str(folder))
+    return start_kernel(machine, kernel_for(machine))
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the trace; numbers by their names in it."""
+    """One line of the trace; numbers by their names in it, and lists of them."""
 
     name: str
     cpu: int
     fields: dict[str, int]
+    lists: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,14 @@ class Area:
 
     start: int
     end: int
+    size: int
     text: str
 
 
 def read_areas(text: str) -> list[Area]:
     """The areas of /proc/vmallocinfo, in its order."""
     found = (_INFO.fullmatch(line) for line in text.splitlines())
-    return [Area(int(m[1], 16), int(m[2], 16), m[3]) for m in found if m]
+    return [Area(int(m[1], 16), int(m[2], 16), int(m[3]), m[4]) for m in found if m]
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class TracedBoot:
         events = []
         for m in _EVENT.finditer(text):
             words = m[3].replace("va_start: ", "va_start=").split()
-            events.append(Event(m[2], int(m[1]), {k: int(v, 0) for k, v in (word.split("=") for word in words)}))
+            lists = {k: [int(n, 0) for n in v.split(",")] for k, v in (word.split("=") for word in words)}
+            events.append(Event(m[2], int(m[1]), {k: v[0] for k, v in lists.items()}, lists))
         return events
 
     @cached_property

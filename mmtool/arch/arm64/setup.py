@@ -13,7 +13,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
-from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
+from mmtool.init.early import mm_init, setup_command_line, setup_log_buf
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve, dma_numa_cma_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel_arm64
@@ -53,6 +53,7 @@ def steps(kernel: Kernel) -> list[Step]:
     huge: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
     pernuma: list[Step] = [("dma_pernuma_cma_reserve", dma_numa_cma_reserve)] if not facts.numa_cma_with_default else []
     late_zones = facts.zones_after_setup_arch
+    log_buffer: Step = ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False))
     return [
         ("kernel image", kernel_image),
         ("setup_machine_fdt", setup_machine_fdt),
@@ -72,12 +73,16 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_command_line", setup_command_line),
         *(huge if not late_zones else []),
         ("setup_per_cpu_areas", setup_per_cpu_areas),
-        ("build_all_zonelists", zonelists),
-        ("hugetlb_setup", hugetlb_setup),
-        ("reserve_mem", reserve_mem),
-        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
-        ("vfs_caches_init_early", vfs_caches_init_early),
-        ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
+        *mm_init(
+            kernel,
+            [
+                ("hugetlb_setup", hugetlb_setup),
+                ("reserve_mem", reserve_mem),
+                log_buffer,
+                ("vfs_caches_init_early", vfs_caches_init_early),
+            ],
+            ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
+        ),
         ("mem_init", mem_init),
         *end[:initcalls],
         ("module_init_limits", module_init_limits),

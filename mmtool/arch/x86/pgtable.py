@@ -37,21 +37,30 @@ def page_offset_32(kernel: Kernel) -> int:
     return next((base for option, base in PAGE_OFFSETS_32.items() if kernel.enabled(option)), 0xC0000000)
 
 
-def fixmap_pages(kernel: Kernel) -> int:
-    """__end_of_fixed_addresses of i386: pages below FIXADDR_TOP that have an address from the build on."""
+def permanent_fixmap_pages(kernel: Kernel) -> int:
+    """__end_of_permanent_fixed_addresses of i386: pages below FIXADDR_TOP that have an address from the build on."""
     k = kernel
     debug = k.enabled("DEBUG_KMAP_LOCAL") or k.enabled("DEBUG_HIGHMEM")
     kmap = KM_MAX_IDX[k.release.kmap_local_in_fixmap][debug] * k.number("NR_CPUS", 1)
     permanent = 1 + 1 + 1  # FIX_HOLE, FIX_DBGP_BASE, FIX_EARLYCON_MEM_BASE
     permanent += k.enabled("PROVIDE_OHCI1394_DMA_INIT") + k.enabled("X86_LOCAL_APIC")
     permanent += MAX_IO_APICS if k.enabled("X86_IO_APIC") else 0
-    permanent += kmap + k.enabled("PCI_MMCONFIG") if k.enabled("HIGHMEM") else 0
-    permanent += k.enabled("PARAVIRT_XXL") + 2 * k.enabled("ACPI_APEI_GHES")
-    entries = 512 if k.enabled("X86_PAE") else 1024
-    end = permanent
+    if k.enabled("HIGHMEM") or not k.release.kmap_local_in_fixmap:
+        permanent += kmap + k.enabled("PCI_MMCONFIG")
+    return permanent + k.enabled("PARAVIRT_XXL") + 2 * k.enabled("ACPI_APEI_GHES")
+
+
+def _early_ioremap_end(permanent: int, entries: int) -> int:
+    """Pages up to the end of the early mappings, which lie below one table of `entries` where they otherwise do not."""
     if (permanent ^ (permanent + TOTAL_FIX_BTMAPS - 1)) & -entries:
-        end = permanent + TOTAL_FIX_BTMAPS - permanent % TOTAL_FIX_BTMAPS
-    return end + TOTAL_FIX_BTMAPS + 1 + k.enabled("INTEL_TXT")
+        permanent += TOTAL_FIX_BTMAPS - permanent % TOTAL_FIX_BTMAPS
+    return permanent + TOTAL_FIX_BTMAPS
+
+
+def fixmap_pages(kernel: Kernel) -> int:
+    """__end_of_fixed_addresses of i386: the same with those of early boot."""
+    entries = 512 if kernel.enabled("X86_PAE") else 1024
+    return _early_ioremap_end(permanent_fixmap_pages(kernel), entries) + 1 + kernel.enabled("INTEL_TXT")
 
 
 def cpu_entry_area_pages(kernel: Kernel) -> int:
@@ -121,6 +130,7 @@ def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
     pmd = _pmd_size_32(k)
     high_memory = page_offset_32(k) + inputs.max_low_pfn * PAGE_SIZE
     fixmap = FIXADDR_TOP_32 - fixmap_pages(k) * PAGE_SIZE
+    permanent = FIXADDR_TOP_32 - permanent_fixmap_pages(k) * PAGE_SIZE
     areas = k.number("NR_CPUS", 1) * cpu_entry_area_pages(k) + 1
     entry = (fixmap - areas * PAGE_SIZE) // pmd * pmd
     ldt = (entry - PAGE_SIZE) // pmd * pmd
@@ -131,7 +141,8 @@ def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
         *([KernelArea("pkmap", pkmap, pkmap + pmd)] if k.enabled("HIGHMEM") else []),
         KernelArea("LDT remap", ldt, ldt + pmd),
         KernelArea("CPU entry areas", entry, entry + areas * PAGE_SIZE),
-        KernelArea("fixmap", fixmap, FIXADDR_TOP_32),
+        KernelArea("early ioremap", fixmap, permanent),
+        KernelArea("fixmap", permanent, FIXADDR_TOP_32),
     ]
 
 
@@ -167,10 +178,7 @@ def fixmap_pages_64(kernel: Kernel) -> tuple[int, int]:
     permanent += k.enabled("PROVIDE_OHCI1394_DMA_INIT") + k.enabled("X86_LOCAL_APIC")
     permanent += MAX_IO_APICS_64 if k.enabled("X86_IO_APIC") else 0
     permanent += k.enabled("PARAVIRT_XXL") + 2 * k.enabled("ACPI_APEI_GHES")
-    end = permanent
-    if (permanent ^ (permanent + TOTAL_FIX_BTMAPS - 1)) & -512:
-        end = permanent + TOTAL_FIX_BTMAPS - permanent % TOTAL_FIX_BTMAPS
-    return permanent, end + TOTAL_FIX_BTMAPS + k.enabled("INTEL_TXT")
+    return permanent, _early_ioremap_end(permanent, 512) + k.enabled("INTEL_TXT")
 
 
 def layout_64(inputs: LayoutInputs) -> list[KernelArea]:

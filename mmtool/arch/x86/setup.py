@@ -22,7 +22,7 @@ from mmtool.arch.x86.processor import has_la57
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
-from mmtool.init.early import setup_command_line, setup_log_buf, zonelists
+from mmtool.init.early import mm_init, setup_command_line, setup_log_buf
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
@@ -64,6 +64,8 @@ def steps(kernel: Kernel) -> list[Step]:
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
     area: list[Step] = [("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
     zones = [*offline, *area, *huge, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline, *area]
+    log_buffer: Step = ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False))
+    entry_areas = setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes
     return [
         *early,
         *(bios if facts.reserves_early else []),
@@ -104,13 +106,17 @@ def steps(kernel: Kernel) -> list[Step]:
         *(zones if facts.zones_after_setup_arch else []),
         ("setup_command_line", setup_command_line),
         ("setup_per_cpu_areas", setup_per_cpu_areas),
-        ("build_all_zonelists", zonelists),
-        ("hugetlb_setup", hugetlb_setup),
-        ("reserve_mem", reserve_mem),
-        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
-        ("vfs_caches_init_early", vfs_caches_init_early),
-        ("setup_cpu_entry_areas", setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes),
-        ("swiotlb_init", swiotlb_init_x86),
+        *mm_init(
+            kernel,
+            [
+                ("hugetlb_setup", hugetlb_setup),
+                ("reserve_mem", reserve_mem),
+                log_buffer,
+                ("vfs_caches_init_early", vfs_caches_init_early),
+                ("setup_cpu_entry_areas", entry_areas),
+            ],
+            ("swiotlb_init", swiotlb_init_x86),
+        ),
         ("mem_init", mem_init),
         *late.steps(kernel),
     ]
@@ -461,7 +467,7 @@ def setup_cpu_entry_areas(boot: Boot) -> None:
     Where they lie is random then; each CPU most likely needs a table of two levels for itself.
     """
     k = boot.kernel
-    scattered = k.release.cpu_entry_areas_random and k.enabled("RANDOMIZE_BASE") and not boot.cmdline.has("nokaslr")
+    scattered = k.release.cpu_entry_areas_random and boot.kaslr
     if scattered:
         pages = 1 + 2 * boot.cpus
     else:

@@ -13,11 +13,18 @@ class Ledger:
     """The owners of reserved bytes: entries (start, end, owner), in the order in which they were taken."""
 
     entries: list[tuple[int, int, str]] = field(default_factory=list)
+    _owners: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def owners(self) -> list[str]:
+        """Whoever took something, in the order of the first time."""
+        return list(self._owners)
 
     def take(self, start: int, end: int, owner: str) -> None:
         """Note that bytes [start, end) belong to `owner`; they may belong to others too."""
         if start < end:
             self.entries.append((start, end, owner))
+            self._owners.setdefault(owner)
 
     def give_back(self, start: int, end: int) -> None:
         """Cut bytes [start, end) out of every entry."""

@@ -42,6 +42,15 @@ class Snapshot:
     memory: Ranges
     reserved: Ranges
 
+    def changes_since(self, before: Snapshot) -> list[Change]:
+        """What was added to and removed from memory and reservations since `before`; flags and nodes do not count."""
+        changes: list[Change] = []
+        for name, old, new in (("memory", before.memory, self.memory), ("reserved", before.reserved, self.reserved)):
+            if old != new:
+                changes += [(name, "remove", start, end) for start, end in _without(old, new)]
+                changes += [(name, "add", start, end) for start, end in _without(new, old)]
+        return changes
+
 
 def _covered(type_: MemblockType) -> Ranges:
     covered: list[tuple[int, int]] = []
@@ -248,13 +257,3 @@ class Memblock(MemblockAlloc):
     def snapshot(self) -> Snapshot:
         """The bytes that memory and reservations cover now."""
         return Snapshot(_covered(self.memory), _covered(self.reserved))
-
-    def changes_since(self, before: Snapshot) -> list[Change]:
-        """What was added to and removed from memory and reservations since `before`; flags and nodes do not count."""
-        now = self.snapshot()
-        changes: list[Change] = []
-        for name, old, new in (("memory", before.memory, now.memory), ("reserved", before.reserved, now.reserved)):
-            if old != new:
-                changes += [(name, "remove", start, end) for start, end in _without(old, new)]
-                changes += [(name, "add", start, end) for start, end in _without(new, old)]
-        return changes

@@ -123,6 +123,8 @@ def _slowpath(request: _Request) -> tuple[Page | None, Reason | None]:
 def _wake_all_kswapds(request: _Request) -> None:
     """wake_all_kswapds(): one a node of the zonelist."""
     ac = request.ac
+    if not request.system.kswapd_at_once:
+        return
     for nid in dict.fromkeys(zone.nid for zone in request.zones):
         freed = wakeup_kswapd(request.system.nodes[nid], ac.order, ac.highest_zoneidx)
         if freed is not None:
@@ -159,8 +161,8 @@ def _retry(request: _Request, can_reclaim: bool, memalloc: bool) -> tuple[Page |
 
 
 def _can_compact(request: _Request) -> bool:
-    """gfp_compaction_allowed(): the build has it and the request may do I/O."""
-    return request.system.kernel.enabled("COMPACTION") and request.has("__GFP_IO")
+    """gfp_compaction_allowed(): may the request do I/O? CONFIG_COMPACTION is taken to be set."""
+    return request.has("__GFP_IO")
 
 
 def _direct_compact(request: _Request) -> Page | None:

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+LARGE = 1 << 44
+"""Areas of 16 TiB and more count as equally large when subtrees are compared, which spares most of the counting: the
+one that most areas are cut from is larger, and no request is."""
+
 
 class FreeArea:
     """A free area [start, end): a node of the tree, and of the list by address."""
@@ -19,7 +23,7 @@ class FreeArea:
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
-        self.max_size = end - start
+        self.max_size = min(end - start, LARGE)
         self.left: FreeArea | None = None
         self.right: FreeArea | None = None
         self.parent: FreeArea | None = None
@@ -28,20 +32,20 @@ class FreeArea:
         self.red = True
 
 
-def fits(area: FreeArea, size: int, align: int, vstart: int) -> bool:
-    """is_within_this_va(): is there room for `size` bytes, aligned, in `area` and not below `vstart`?"""
-    start = area.start if area.start > vstart else vstart
-    return (start + align - 1 & -align) + size <= area.end
-
-
 class FreeTree:
     """The free areas, by address. They never touch each other: neighbours are merged."""
 
-    __slots__ = ("first", "root")
+    __slots__ = ("_hint", "_hint_size", "_hint_vstart", "first", "root")
 
     def __init__(self) -> None:
         self.root: FreeArea | None = None
         self.first: FreeArea | None = None
+        self._hint: FreeArea | None = None
+        """Where the last search without alignment ended; nothing below it, from where that began, has as much room.
+
+        That stays so until an area is added or one goes. Such searches find the lowest place whatever the tree.
+        """
+        self._hint_size = self._hint_vstart = 0
 
     def __iter__(self) -> Iterator[FreeArea]:
         area = self.first
@@ -89,7 +93,23 @@ class FreeTree:
     # Searches
 
     def lowest_match(self, size: int, align: int, vstart: int, length: int) -> FreeArea | None:
-        """find_vmap_lowest_match(): the area to take `size` bytes from, searched as one of `length` bytes."""
+        """find_vmap_lowest_match(): the area to take `size` bytes from, searched as one of `length` bytes.
+
+        An area that is passed on the way will do if the aligned request fits in it (is_within_this_va()).
+        """
+        if length != size:
+            return self._search(size, align, vstart, length)
+        node = self._hint
+        if node is not None and size >= self._hint_size and vstart == self._hint_vstart:
+            start = node.start if node.start > vstart else vstart
+            if (start + align - 1 & -align) + size <= node.end:
+                return node
+        node = self._hint = self._search(size, align, vstart, length)
+        self._hint_size, self._hint_vstart = size, vstart
+        return node
+
+    def _search(self, size: int, align: int, vstart: int, length: int) -> FreeArea | None:
+        length = min(length, LARGE)
         node = self.root
         while node is not None:
             left = node.left
@@ -106,7 +126,8 @@ class FreeTree:
             # Back up to the first right subtree that can hold it; only `vstart` or alignment leads here.
             node = node.parent
             while node is not None:
-                if fits(node, size, align, vstart):
+                start = node.start if node.start > vstart else vstart
+                if (start + align - 1 & -align) + size <= node.end:
                     return node
                 right = node.right
                 if right is not None and right.max_size >= length and vstart <= node.start:
@@ -154,6 +175,7 @@ class FreeTree:
 
         AssertionError when some of it is free already.
         """
+        self._hint = None
         node, parent, left = self.root, None, False
         while node is not None:
             parent = node
@@ -192,6 +214,7 @@ class FreeTree:
 
     def _link(self, new: FreeArea, parent: FreeArea | None, left: bool) -> None:
         """link_va(): a new leaf below `parent`, in the list beside it, and the tree balanced again."""
+        self._hint = None
         new.parent = parent
         if parent is None:
             self.root = self.first = new
@@ -209,7 +232,7 @@ class FreeTree:
             self.first = new
         if new.next is not None:
             new.next.prev = new
-        self._propagate(new)
+        self._propagate(parent)
         self._balance_insert(new)
 
     # The tree itself
@@ -217,7 +240,6 @@ class FreeTree:
     @staticmethod
     def _propagate(node: FreeArea | None) -> None:
         """augment_tree_propagate_from(): the largest sizes upwards, until one is right already."""
-        first = True
         while node is not None:
             size = node.end - node.start
             left, right = node.left, node.right
@@ -225,9 +247,10 @@ class FreeTree:
                 size = left.max_size
             if right is not None and right.max_size > size:
                 size = right.max_size
-            if size == node.max_size and not first:
+            if size > LARGE:
+                size = LARGE
+            if size == node.max_size:
                 return
-            first = False
             node.max_size = size
             node = node.parent
 
@@ -265,7 +288,7 @@ class FreeTree:
         for below in (node.left, node.right):
             if below is not None and below.max_size > size:
                 size = below.max_size
-        node.max_size = size
+        node.max_size = min(size, LARGE)
 
     def _balance_insert(self, node: FreeArea) -> None:
         """No red node below a red one: colours change upwards, two turns at most end it."""
@@ -290,6 +313,7 @@ class FreeTree:
 
     def erase(self, node: FreeArea) -> None:
         """unlink_va(): take a node out of tree and list. With two children its successor takes its place."""
+        self._hint = None
         if node.prev is not None:
             node.prev.next = node.next
         else:
@@ -334,7 +358,7 @@ class FreeTree:
                 size = node.left.max_size
             if node.right is not None and node.right.max_size > size:
                 size = node.right.max_size
-            node.max_size = size
+            node.max_size = min(size, LARGE)
             node = node.parent
 
     def _balance_erase(self, node: FreeArea | None, parent: FreeArea | None) -> None:

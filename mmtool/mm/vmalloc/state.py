@@ -73,6 +73,19 @@ def assumed_state(kernel: Kernel, *, cpus: int, max_pfn: int, max_low_pfn: int) 
     return state_of_layout(address_space(inputs), cpus=cpus)
 
 
+def moved(state: VmallocState, base: int) -> VmallocState:
+    """A state whose area begins at `base` after all; what lies in it moves along."""
+    by = base - state.start
+    busy = tuple(
+        replace(a, start=a.start + by, end=a.end + by, array=None if a.array is None else a.array + by)
+        for a in state.busy
+    )
+    lazy, kept = (tuple((start + by, end + by, n) for start, end, n in places) for places in (state.lazy, state.kept))
+    return replace(
+        state, start=base, end=state.end + by, base_known=True, busy=busy, lazy=lazy, kept=kept, free=()
+    )  # fmt: skip
+
+
 def vmalloc_of(state: VmallocState, kernel: Kernel, pages: Pages, *, totalram_pages: int, online_nodes: int) -> Vmalloc:
     """The `Vmalloc` that a state describes, on a page allocator that is in the state of the same moment."""
     structs = {

@@ -34,8 +34,8 @@ class Pages(Protocol):
     def alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
         """Up to `count` single pages."""
 
-    def free_pages(self, pfn: int, order: int = 0) -> None:
-        """Give 2**order pages back."""
+    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
+        """Give single pages back, in their order."""
 
 
 class Vmalloc:
@@ -110,31 +110,29 @@ class Vmalloc:
         """vmap(): pages that the caller has, in one piece. They stay the caller's."""
         if len(pfns) > self.totalram_pages:
             return None
-        return self.get_vm_area(len(pfns) << self.page_shift, 1, VM_MAP, caller=caller)
+        return self.get_vm_area(len(pfns) << self.page_shift, 1, VM_MAP, caller)
 
     def ioremap(self, phys_addr: int, size: int, *, caller: str = "") -> VmStruct | None:
         """ioremap(): device memory; large mappings are aligned to their size, so that large entries may map them."""
         first = phys_addr & -self.page_size
         last = phys_addr + size + self.page_size - 1 & -self.page_size
-        area = self.get_vm_area(last - first, 1, VM_IOREMAP, caller=caller)
+        area = self.get_vm_area(last - first, 1, VM_IOREMAP, caller)
         if area is not None:
             area.phys_addr = first
         return area
 
     def vfree(self, address: int) -> bool:
         """vfree(), vunmap(), iounmap(): the area goes, its pages at once; whether there was one."""
-        found = self.space.find_unlink(address)
+        space = self.space
+        found = space.busy.get(address)
         if found is None or found.vm is None:
-            if found is not None:
-                self.space.busy[address] = found
             return False
         vm = found.vm
-        self.space.free_vmap_area_noflush(found)
+        del space.busy[address]
+        space.free_vmap_area_noflush(found)
         pages = vm.pages
         if pages:
-            free = self.pages.free_pages
-            for pfn in pages:
-                free(pfn)
+            self.pages.free_pages_bulk(pages)
             self.nr_vmalloc_pages -= len(pages)
             vm.pages = ()
         if vm.array is not None:
@@ -148,12 +146,11 @@ class Vmalloc:
         size: int,
         align: int,
         flags: int,
-        *,
+        caller: str = "",
         shift: int = 0,
         start: int | None = None,
         end: int | None = None,
-        quiet: bool = False,
-        caller: str = "",
+        gfp: int = 0,
     ) -> VmStruct | None:
         """__get_vm_area_node(): room for `size` bytes in pages of `shift` bits, and a guard page unless NO_GUARD."""
         page = 1 << shift if shift else self.page_size
@@ -169,7 +166,7 @@ class Vmalloc:
         space = self.space
         area = space.alloc_vmap_area(size, align, start, end, vm)
         if area is None:
-            if not quiet:
+            if not gfp & self._nowarn:
                 self._no_room(size, space.start if start is None else start, space.end if end is None else end)
             return None
         vm.addr = area.start
@@ -192,19 +189,17 @@ class Vmalloc:
         `start` to `end` is where it may lie, by default the vmalloc area. With `huge` it is tried with huge pages,
         then with single ones.
         """
-        if size >> self.page_shift > self.totalram_pages or size <= 0:
-            self._warn_alloc(gfp, "exceeds total pages", size)
+        if size >> self.page_shift > self.totalram_pages or not size:
+            if size or not self.facts.vmalloc_errors_have_reason:
+                self._warn_alloc(gfp, "exceeds total pages", size)
             return None
         shift = self.page_shift
         if huge and self.allow_huge:
             shift = huge_vmap_shift(self.kernel, size, self.online_nodes if node is None else 1)
         flags = VM_ALLOC | VM_ALLOW_HUGE_VMAP if huge else VM_ALLOC
-        quiet = bool(gfp & self._nowarn)
         while True:
-            area = self.get_vm_area(
-                size, max(align, 1 << shift) if huge and shift > self.page_shift else align, flags,
-                shift=shift, start=start, end=end, quiet=quiet, caller=caller,
-            )  # fmt: skip
+            wanted = max(align, 1 << shift) if shift > self.page_shift else align
+            area = self.get_vm_area(size, wanted, flags, caller, shift, start, end, gfp)
             if area is None:
                 self._no_area(gfp, size, align)
             elif self._populate(area, gfp, shift - self.page_shift, node):
@@ -215,7 +210,7 @@ class Vmalloc:
 
     def _populate(self, area: VmStruct, gfp: int, order: int, node: int | None) -> bool:
         """__vmalloc_area_node(): the table of the area's pages, then the pages; all or nothing."""
-        count = area.size // self.page_size - 1
+        count = (area.size >> self.page_shift) - 1
         gfp_pages = gfp if gfp & self._dma else gfp | self._highmem
         if count * self.pointer_size > self.page_size:
             nested = gfp & self._reclaim | self.gfp.mask("__GFP_ZERO")
@@ -226,30 +221,24 @@ class Vmalloc:
                 self.vfree(area.addr)
                 return False
         area.page_order = order
-        area.pages = self._area_pages(gfp_pages | self._nowarn, node, order, count)
-        self.nr_vmalloc_pages += len(area.pages)
-        if len(area.pages) == count:
+        pages = area.pages = self._area_pages(gfp_pages | self._nowarn, node, order, count)
+        self.nr_vmalloc_pages += len(pages)
+        if len(pages) == count:
             return True
-        self._short_of_pages(gfp_pages, len(area.pages), count, order)
+        self._short_of_pages(gfp_pages, len(pages), count, order)
         self.vfree(area.addr)
         return False
 
     def _area_pages(self, gfp: int, node: int | None, order: int, count: int) -> list[int]:
         """vm_area_alloc_pages(): `count` pages if they are to be had, in blocks of `order`."""
-        if self._in_bulk and not order and count <= BULK_PAGES and not self._large_first:
-            pages = self.pages.alloc_pages_bulk(gfp, node, count)
-            if len(pages) == count:
-                return pages
-        else:
-            pages = []
+        pages: list[int] = []
         if self._large_first:
             self._large_blocks(pages, gfp, node, order, count)
-        if not order and self._in_bulk:
-            while len(pages) < count:
-                wanted = min(BULK_PAGES, count - len(pages))
-                got = self.pages.alloc_pages_bulk(gfp & ~self._nofail, node, wanted)
-                pages += got
-                if len(got) != wanted:
+        if self._in_bulk and not order:
+            while (left := count - len(pages)) > 0:
+                got = self.pages.alloc_pages_bulk(gfp & ~self._nofail, node, min(left, BULK_PAGES))
+                pages = pages + got if pages else got
+                if len(got) != left and len(got) != BULK_PAGES:
                     break
         while len(pages) < count:
             pfn = self.pages.alloc_pfn(gfp & ~self._nofail if order else gfp, order, node)

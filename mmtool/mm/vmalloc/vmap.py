@@ -44,7 +44,10 @@ _START = attrgetter("start")
 
 @dataclass
 class VmapNode:
-    """struct vmap_node of 6.9 on: what was freed lazily and what is kept by its number of pages."""
+    """struct vmap_node of 6.9 on: what was freed lazily, and what is kept by its number of pages.
+
+    Before, one of them stands for the list of all that was freed lazily.
+    """
 
     lazy: list[VmapArea] = field(default_factory=list)
     pools: dict[int, deque[VmapArea]] = field(default_factory=dict)
@@ -71,7 +74,6 @@ class VmapSpace:
     ) -> None:
         self.facts = facts
         self._counts_alignment = facts.vmap_search_counts_alignment
-        self._has_nodes = facts.vmap_has_nodes
         self.start, self.end = start, end
         self.page_size = page_size
         self.last = (1 << 64 if is_64bit else 1 << 32) - 1
@@ -82,7 +84,6 @@ class VmapSpace:
         count = min(max(cpus, 1), MOST_NODES) if facts.vmap_has_nodes and is_64bit else 1
         self.nodes = [VmapNode() for _ in range(count)]
         self._zone_size = 16 * page_size if count > 1 else 1
-        self._lazy: list[VmapArea] = []
         self.before_purge: list[Callable[[], None]] = []
         """What gives areas back when there is no room, before all that was freed lazily is."""
         self.lazy_max_pages = (online or cpus).bit_length() * (LAZY_BYTES // page_size)
@@ -121,31 +122,23 @@ class VmapSpace:
                 kept.vm, kept.node = vm, node
                 self.busy[kept.start] = kept
                 return kept
-        start = self._alloc_free(size, align, vstart, vend)
-        if start < 0:
-            self._reclaim_and_purge()
-            start = self._alloc_free(size, align, vstart, vend)
-            if start < 0:
-                return None
-        area = self.busy[start] = VmapArea(start, start + size, vm, node)
-        return area
-
-    def _alloc_free(self, size: int, align: int, vstart: int, vend: int) -> int:
-        """__alloc_vmap_area(): from the tree of free areas; -1 when none fits."""
         length = size
         if self._counts_alignment or (align > self.page_size and vend - vstart != size):
             length += align - 1
-        area = self.free.lowest_match(size, align, vstart, length)
-        if area is None:
-            return -1
-        start = area.start
-        if start < vstart:
-            start = vstart
-        start = start + align - 1 & -align
-        if start + size > vend:
-            return -1
-        self.free.clip(area, start, size)
-        return start
+        purged = False
+        while True:
+            free = self.free.lowest_match(size, align, vstart, length)
+            if free is not None:
+                start = free.start if free.start > vstart else vstart
+                start = start + align - 1 & -align
+                if start + size <= vend:
+                    self.free.clip(free, start, size)
+                    area = self.busy[start] = VmapArea(start, start + size, vm, node)
+                    return area
+            if purged:
+                return None
+            self._reclaim_and_purge()
+            purged = True
 
     def _from_pool(self, node: VmapNode, size: int, align: int, vstart: int, vend: int) -> VmapArea | None:
         """node_pool_del_va(): the area of this size that was kept last, if it is aligned; else it goes to the end."""
@@ -206,19 +199,17 @@ class VmapSpace:
         That is a moment later in a kernel of 5.18 on, which leaves it to a worker.
         """
         self.add_lazy(area)
-        area.vm = None
         if self.lazy_pages > self.lazy_max_pages:
             self.purge()
 
     def add_lazy(self, area: VmapArea) -> None:
-        """Let an area wait, with those of its node."""
-        self.lazy_pages += (area.end - area.start) // self.page_size
-        if area.node != NO_NODE:
-            self.nodes[area.node].lazy.append(area)
-        elif self._has_nodes:
-            self.nodes[area.start // self._zone_size % len(self.nodes)].lazy.append(area)
-        else:
-            self._lazy.append(area)
+        """Let an area wait, with those of the node that it goes back to, or else of the one that its address names."""
+        start, node = area.start, area.node
+        self.lazy_pages += (area.end - start) // self.page_size
+        area.vm = None
+        if node == NO_NODE:
+            node = start // self._zone_size % len(self.nodes)
+        self.nodes[node].lazy.append(area)
 
     def free_vmap_area(self, area: VmapArea) -> None:
         """free_vmap_area(): free at once, for what was never mapped."""
@@ -242,12 +233,12 @@ class VmapSpace:
             for node in self.nodes:
                 if node.lazy:
                     self._purge_node(node, keep=not decay_all)
-        elif self.facts.vmap_purge_merges:
-            self._reclaim(sorted(self._lazy, key=_START))
-            self._lazy = []
         else:
-            lazy, self._lazy = self._lazy, []
-            self._reclaim_down(reversed(lazy))
+            lazy, self.nodes[0].lazy = self.nodes[0].lazy, []
+            if self.facts.vmap_purge_merges:
+                self._reclaim(sorted(lazy, key=_START))
+            else:
+                self._reclaim_down(reversed(lazy))
         self.lazy_pages = 0
 
     def _reclaim(self, areas: Iterable[VmapArea]) -> None:
@@ -311,7 +302,6 @@ class VmapSpace:
         """What was freed lazily and is not free yet, node by node, by address."""
         for node in self.nodes:
             yield from sorted(node.lazy, key=_START)
-        yield from sorted(self._lazy, key=_START)
 
     def kept_areas(self) -> Iterator[VmapArea]:
         """What nodes keep for reuse."""

@@ -1,0 +1,37 @@
+"""`mmtool verify`: what mmtool predicts against what the kernel reported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from mmtool.cli.options import boot_machine, input_options, output_option
+from mmtool.errors import UsageError
+
+
+@click.command()
+@input_options
+@output_option("table", "json", "yaml", "csv")
+@click.pass_context
+def verify(context: click.Context, /, input: str, output: str, **options: Any) -> None:
+    """Compare what mmtool predicts with what the kernel reported, fact by fact.
+
+    From a log or a folder of one boot it predicts from what the machine said alone. Exit status 1 when
+    something differs.
+    """
+    from mmtool.observed.answers import read_answers
+    from mmtool.report.boot import shows_debug
+    from mmtool.report.verify import render
+    from mmtool.verify import verify as compare
+
+    if input == "-":
+        raise UsageError("verify reads its input twice: give a file, not -")
+    answers = read_answers(input)
+    boot = boot_machine(input=input, **options)
+    result = compare(boot, answers, debug=shows_debug(boot))
+    render(input, result, output, coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    if not result.agrees:
+        context.exit(1)

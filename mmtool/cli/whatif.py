@@ -1,0 +1,22 @@
+"""`mmtool whatif`: what other options on the command line would change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mmtool.cli.options import boot_machine, input_options, output_option
+
+
+@click.command()
+@input_options
+@click.option("--cmdline+", "added", metavar="TEXT", required=True, help="Options to add to the command line.")
+@output_option("table", "json", "yaml", "csv")
+def whatif(added: str, output: str, cmdline: str | None, **options: Any) -> None:
+    """Boot a machine as it is and with more options on its command line, and show only what differs."""
+    from mmtool.report.compare import render
+
+    before = boot_machine(cmdline=cmdline, **options)
+    after = boot_machine(cmdline=f"{before.cmdline_text} {added}".strip(), **options)
+    render(before, after, output)

@@ -1,0 +1,100 @@
+"""What a running kernel said that it had made of its memory: the result lines of its log, zoneinfo, min_free_kbytes.
+
+These are answers, to compare a prediction with; the readers of `firmware` leave them unread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmtool.errors import InputError
+from mmtool.firmware.lines import decode, kernel_lines
+from mmtool.firmware.read import read_bytes
+from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
+
+_ZONE = r"(?:DMA|DMA32|Normal|HighMem|Movable|Device)"
+
+LOG_FACTS: dict[str, tuple[str, ...]] = {
+    "e820": (
+        r"user-defined physical RAM map|user: \[",
+        # where the boot loader's data lies, RAM becomes RAM: that is told to the kernel, not by it
+        r"e820: (?:update|remove) (?!.*(?:usable ==> usable|System RAM ==> System RAM))",
+        r"last_pfn = |\[(?:mem|gap) .*available for PCI",
+    ),
+    "zones": (
+        r"Zone ranges:|Movable zone start|Early memory node ranges|Initmem setup node|Initializing node",
+        rf"  {_ZONE} +(?:\[mem|empty)|  Node \d+: |  node +\d+: ",
+        rf"On node \d+(?:, zone| totalpages)|  {_ZONE} zone: |Could not find start_pfn",
+        r"\d+MB (?:HIGHMEM|LOWMEM) available|  (?:mapped low ram|low ram): ",
+    ),
+    "zonelists": (r"Fallback order for Node|Built \d+ zonelists|Policy zone",),
+    "reservations": (
+        r"(?:NUMA: )?NODE_DATA|Reserving .*crashkernel|crashkernel|cma: |OF: reserved mem|Reserved memory: ",
+        r"PM: hibernation: Registered|(?:NUMA: )?Faking a node|(?:NUMA: )?No NUMA config|percpu: Embedded",
+        r"Dentry cache|Inode-cache|HugeTLB: .*pre-alloc|HugeTLB registered",
+    ),
+    "memory": (r"Memory: \d",),
+    "memblock": (r"MEMBLOCK configuration:| (?:memory|reserved)(?:\.cnt| size|\[)",),
+}
+"""How the lines begin that tell each fact."""
+OF_THE_MAP = ("e820", "zones")
+"""Facts that follow from the map and the command line; the others want the sizes of the very build."""
+
+_FACT = {fact: re.compile("|".join(patterns)) for fact, patterns in LOG_FACTS.items()}
+_HISTORY = re.compile(r"memblock_|mminit::|   ?memblock_")
+"""What memblock=debug and mminit_loglevel= print in between."""
+_RUNNING = re.compile(r"Run /init|Freeing unused kernel")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`log`: the lines of each fact with their numbers; `zones` and `min_free_kbytes` None where they are not there."""
+
+    source: str
+    log: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    zones: tuple[ZoneInfo, ...] | None = None
+    min_free_kbytes: int | None = None
+
+
+def fact_of(line: str) -> str | None:
+    """The fact that a line of a log (without its prefix) tells; None for any other."""
+    if _HISTORY.match(line):
+        return None
+    return next((fact for fact, pattern in _FACT.items() if pattern.match(line)), None)
+
+
+def read_answers(path: str) -> Answers:
+    """The answers in a log, or in a folder with dmesg.txt, proc/zoneinfo and proc/sys/vm/min_free_kbytes.
+
+    Of several boots in a log it is the first. Raises InputError.
+    """
+    folder = Path(path)
+    if path == "-" or not folder.is_dir():
+        return Answers(path, _of_log(decode(read_bytes(path))))
+    log, zones, kbytes = (str(folder / name) for name in ("dmesg.txt", "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"))
+    return Answers(
+        log,
+        _of_log(decode(read_bytes(log))),
+        parse_zoneinfo(decode(read_bytes(zones)), zones).zones if Path(zones).is_file() else None,
+        _number(kbytes) if Path(kbytes).is_file() else None,
+    )
+
+
+def _of_log(text: str) -> dict[str, list[tuple[int, str]]]:
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for number, line in kernel_lines(text):
+        if (line.startswith("Linux version ") and found) or (_RUNNING.match(line) and "memory" in found):
+            break
+        if fact := fact_of(line):
+            found[fact].append((number, line))
+    return dict(found)
+
+
+def _number(path: str) -> int:
+    text = decode(read_bytes(path)).strip()
+    if not text.isdigit():
+        raise InputError(path, 1, f"not a number: {text[:40]!r}")
+    return int(text)
