@@ -283,8 +283,11 @@ def test_a_machine_that_cannot_boot_has_no_picture(kind: str) -> None:
 
 
 def test_names_that_are_no_xml_do_not_break_it() -> None:
-    drawn = picture(run(RING, "--cmdline", "cma=64M@1G memmap=1M$2G reserve_mem=4M:4K:<&\x01\ud800>"))
+    machine = FIXTURES / "captures" / "x86-7.3-reserve-mem"
+    drawn = picture(run(machine, "--cmdline", "reserve_mem=4M:4K:<&\x01\ud800>"))
     check(drawn)
+    assert "reserve_mem <&\ufffd\ufffd>: " in " ".join(title for title, _ in drawn.pieces)
+    assert "reserve_mem <&\ufffd\ufffd> 4 MiB" in drawn.words
 
 
 # The bar

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, input_options
+from mmtool.cli.options import boot_machine, input_options, stdout_in_colour
 
 
 @click.command()
@@ -25,8 +24,7 @@ def plot(bar: bool, **options: Any) -> None:
 
         from mmtool.report.picture.bar import bars
 
-        coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        sys.stdout.write(bars(booted, get_terminal_size().columns, coloured=coloured))
+        sys.stdout.write(bars(booted, get_terminal_size().columns, coloured=stdout_in_colour()))
         return
 
     from mmtool.report.picture.rows import SECTIONS
