@@ -17,7 +17,7 @@ SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "wat
 @machine_options
 @click.option("--only", metavar="SECTION,...", help=f"Only these sections: {', '.join(SECTIONS)}.")
 @click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
-@output_option("table", "json", "yaml", "csv", "dmesg")
+@output_option("table", "json", "yaml", "csv", "dmesg", "svg")
 def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
 
@@ -35,8 +35,8 @@ def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> 
 
     from mmtool.report.explain import render_address
 
-    if only is not None or output == "dmesg":
-        raise UsageError("--explain is an answer of its own: it goes neither with --only nor with -o dmesg")
+    if only is not None or output in ("dmesg", "svg"):
+        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
     render_address(boot_machine(**machine), explain, output)
 
 

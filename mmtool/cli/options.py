@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,6 +69,11 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
     )
+
+
+def stdout_in_colour() -> bool:
+    """Is standard output a terminal whose user has not asked for NO_COLOR?"""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 SOURCE_OPTIONS = (

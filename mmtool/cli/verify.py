@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, input_options, output_option
+from mmtool.cli.options import boot_machine, input_options, output_option, stdout_in_colour
 from mmtool.errors import UsageError
 
 
@@ -32,6 +30,6 @@ def verify(context: click.Context, /, input: str, output: str, **options: Any) -
     answers = read_answers(input)
     boot = boot_machine(input=input, **options)
     result = compare(boot, answers, debug=shows_debug(boot))
-    render(input, result, output, coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    render(input, result, output, coloured=stdout_in_colour())
     if not result.agrees:
         context.exit(1)

@@ -30,6 +30,10 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
         sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
     elif output in ("json", "yaml"):
         print_document(document(boot, sections), output)
+    elif output == "svg":
+        from mmtool.report.picture.svg import svg
+
+        sys.stdout.write(svg(boot, sections))
     elif output == "csv":
         chosen = sections[0] if len(sections) == 1 else "zones"
         sys.stdout.write(csv_table(TABLES[chosen](boot)))
@@ -113,13 +117,13 @@ def _firmware(boot: Boot) -> dict[str, Any]:
     }
 
 
-def _flags(flags: int) -> list[str]:
+def flag_names(flags: int) -> list[str]:
     return [name for bit, name in MEMBLOCK_FLAGS.items() if flags & bit]
 
 
 def _region(boot: Boot, r: MemblockRegion) -> dict[str, Any]:
     nid = r.nid if boot.memblock.valid_node(r.nid) else None
-    return {"base": f"{r.base:#x}", "size": f"{r.size:#x}", "nid": nid, "flags": _flags(r.flags)}
+    return {"base": f"{r.base:#x}", "size": f"{r.size:#x}", "nid": nid, "flags": flag_names(r.flags)}
 
 
 def _memblock(boot: Boot) -> dict[str, Any]:
@@ -215,7 +219,7 @@ def _memblock_table(boot: Boot) -> Table:
             if r.size:
                 nid = str(r.nid) if mb.valid_node(r.nid) else None
                 owners = ", ".join(mb.owners(r.base, r.size)) if name == "reserved" else ""
-                t.rows.append((name, r.base, r.end - 1, r.size, nid, " ".join(_flags(r.flags)), owners))
+                t.rows.append((name, r.base, r.end - 1, r.size, nid, " ".join(flag_names(r.flags)), owners))
     return t
 
 
