@@ -85,31 +85,34 @@ def collect(root: Path = Path("/"), run: Run = run_program) -> Collected:
 
 
 def _collect(root: Path, source: Source, found: Collected) -> None:
-    if source.name.endswith("/"):
-        top = source.path[: len(source.name)] if source.path.startswith(source.name) else ""
-        for path in sorted(root.glob(source.path)):
-            name = path.relative_to(root).as_posix()
-            single = Source(source.name + name.removeprefix(top), name, source.cost, optional=True)
-            if path.is_file():
-                _collect(root, single, found)
+    """One source; of a pattern every file that it fits."""
+    if "*" not in source.path:
+        _read(root, source.path, source.name or source.path, source, found)
         return
+    for path in sorted(root.glob(source.path)):
+        name = path.relative_to(root).as_posix()
+        _read(root, name, name, source, found)
+
+
+def _read(root: Path, path: str, name: str, source: Source, found: Collected) -> None:
     try:
-        data = (root / source.path).read_bytes()
+        data = (root / path).read_bytes()
     except FileNotFoundError:
         if not source.optional:
-            found.missing.append(Missing(source.name, f"/{source.path} is not there", source.cost))
+            found.missing.append(Missing(name, f"/{path} is not there", source.cost))
     except OSError as e:
-        _refused(source.name, source.path, e, source.cost, found)
+        _refused(name, path, e, source.cost, found)
     else:
-        if source.name == "proc/iomem" and _is_masked(data):
-            found.missing.append(Missing(source.name, "its addresses are hidden", source.cost, as_root=True))
+        if name == "proc/iomem" and _is_masked(data):
+            found.missing.append(Missing(name, "its addresses are hidden", source.cost, as_root=True))
         elif data:
-            found.files[source.name] = data
+            found.files[name] = data
 
 
 def _refused(name: str, path: str, error: OSError, cost: str, found: Collected) -> None:
+    why = (error.strerror or str(error)).lower()
     denied = isinstance(error, PermissionError) and os.geteuid() != 0
-    found.missing.append(Missing(name, f"/{path}: {error.strerror or error}", cost, as_root=denied))
+    found.missing.append(Missing(name, why if name == path else f"/{path}: {why}", cost, as_root=denied))
 
 
 def _is_masked(iomem: bytes) -> bool:
@@ -148,7 +151,8 @@ def has_start(log: bytes) -> bool:
 def _logs(root: Path, run: Run) -> Iterator[bytes]:
     yield run(("dmesg",)) or b""
     yield _kmsg(root / "dev/kmsg")
-    yield run(("journalctl", "-k", "-b", "-o", "short-monotonic", "--no-hostname", "--no-pager")) or b""
+    journal = run(("journalctl", "-k", "-b", "-o", "short-monotonic", "--no-hostname", "--no-pager")) or b""
+    yield re.sub(rb"^-- .*\n?", b"", journal, flags=re.MULTILINE)  # its own words, such as "-- No entries --"
 
 
 def _kmsg(path: Path) -> bytes:
@@ -199,7 +203,7 @@ def _collect_map(root: Path, found: Collected) -> None:
         except OSError as e:
             _refused(MEMMAP, "sys/firmware/memmap", e, MAP_COST, found)
     else:
-        _collect(root, Source("machine.dtb", "sys/firmware/fdt", TREE_COST), found)
+        _collect(root, Source("sys/firmware/fdt", TREE_COST, name="machine.dtb"), found)
 
 
 def _memmap_text(memmap: Path) -> str:
@@ -245,5 +249,5 @@ def _collect_first(
     if denied is not None:
         _refused(name, next(path for path in places if (root / path).exists()), denied, cost, found)
     else:
-        looked = " and ".join([", ".join(f"/{p}" for p in places[:-1]), f"/{places[-1]}"]) if places else "everywhere"
-        found.missing.append(Missing(name, f"looked in {looked}", cost))
+        why = f"neither {' nor '.join(f'/{path}' for path in places)} holds it" if places else "its release is unknown"
+        found.missing.append(Missing(name, why, cost))

@@ -7,42 +7,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a capture."""
+    """A file of a capture, or several by a pattern."""
 
-    name: str
-    """Its path in the capture."""
     path: str
-    """Its path on the machine, without the first slash; may be a pattern, if `name` ends in a slash."""
+    """Where the machine has it, without the first slash, and where the capture has it if `name` is empty."""
     cost: str
     """What stays unknown without it."""
     optional: bool = False
     """Not every machine has it: it costs something only where it is there and cannot be read."""
+    name: str = ""
 
 
 FREE_LISTS = "the free blocks stay unknown: nothing to compare the model's with, no state for alloc"
 
+ACPI_TABLES = "sys/firmware/acpi/tables"
+
 SOURCES = (
-    Source("SRAT.aml", "sys/firmware/acpi/tables/SRAT", "nodes are known from the log alone", optional=True),
-    Source("SLIT.aml", "sys/firmware/acpi/tables/SLIT", "distances between nodes are taken as 10 and 20", optional=True),
-    Source("proc/version", "proc/version", "the kernel's release is known from the log alone"),
-    Source("proc/cmdline", "proc/cmdline", "the command line is known from the log alone"),
-    Source("proc/zoneinfo", "proc/zoneinfo", "nothing to compare zones and watermarks with"),
-    Source("proc/buddyinfo", "proc/buddyinfo", FREE_LISTS),
-    Source("proc/pagetypeinfo", "proc/pagetypeinfo", "free blocks are not told apart by mobility"),
-    Source("proc/iomem", "proc/iomem", "where the kernel's image lies stays unknown"),
-    Source("proc/vmallocinfo", "proc/vmallocinfo", "who uses the vmalloc area stays unknown", optional=True),
-    Source("proc/meminfo", "proc/meminfo", "nothing to compare MemTotal with"),
-    Source("proc/sys/vm/min_free_kbytes", "proc/sys/vm/min_free_kbytes", "nothing to compare it with"),
-    Source("proc/sys/vm/", "proc/sys/vm/lowmem_reserve_ratio", "reserves are taken as by default", optional=True),
-    Source("proc/sys/vm/", "proc/sys/vm/watermark_*_factor", "watermarks are taken as by default", optional=True),
-    Source("sys/", "sys/devices/system/node/node[0-9]*/cpulist", "nodes' processors stay unknown", optional=True),
-    Source("sys/", "sys/devices/system/node/node[0-9]*/distance", "nothing to compare distances with", optional=True),
-    Source("sys/", "sys/devices/system/node/node[0-9]*/meminfo", "nodes' memory stays unknown", optional=True),
-    Source("sys/", "sys/devices/system/node/online", "which nodes are online stays unknown", optional=True),
-    Source("sys/", "sys/devices/system/cpu/online", "how many processors there are stays unknown", optional=True),
-    Source("sys/", "sys/devices/system/memory/block_size_bytes", "the memory block size stays unknown", optional=True),
-    Source("sys/", "sys/kernel/mm/hugepages/*/nr_hugepages", "how many huge pages there are stays unknown", optional=True),
-    Source("sys/kernel/debug/memblock/", "sys/kernel/debug/memblock/*", "memblock's end stays unknown", optional=True),
+    Source(f"{ACPI_TABLES}/SRAT", "nodes are known from the log alone", optional=True, name="SRAT.aml"),
+    Source(f"{ACPI_TABLES}/SLIT", "distances between nodes are taken as 10 and 20", optional=True, name="SLIT.aml"),
+    Source("proc/version", "the kernel's release is known from the log alone"),
+    Source("proc/cmdline", "the command line is known from the log alone"),
+    Source("proc/zoneinfo", "nothing to compare zones and watermarks with"),
+    Source("proc/buddyinfo", "the free blocks stay unknown: nothing to compare the model's with, no state for alloc"),
+    Source("proc/pagetypeinfo", "free blocks are not told apart by mobility"),
+    Source("proc/iomem", "where the kernel's image lies stays unknown"),
+    Source("proc/vmallocinfo", "who uses the vmalloc area stays unknown", optional=True),
+    Source("proc/meminfo", "nothing to compare MemTotal with"),
+    Source("proc/sys/vm/min_free_kbytes", "nothing to compare it with"),
+    Source("proc/sys/vm/lowmem_reserve_ratio", "reserves are taken as by default", optional=True),
+    Source("proc/sys/vm/watermark_*_factor", "watermarks are taken as by default", optional=True),
+    Source("sys/devices/system/node/node[0-9]*/cpulist", "nodes' processors stay unknown", optional=True),
+    Source("sys/devices/system/node/node[0-9]*/distance", "nothing to compare distances with", optional=True),
+    Source("sys/devices/system/node/node[0-9]*/meminfo", "nodes' memory stays unknown", optional=True),
+    Source("sys/devices/system/node/online", "which nodes are online stays unknown", optional=True),
+    Source("sys/devices/system/cpu/online", "how many processors there are stays unknown", optional=True),
+    Source("sys/devices/system/memory/block_size_bytes", "the memory block size stays unknown", optional=True),
+    Source("sys/kernel/mm/hugepages/*/nr_hugepages", "the number of huge pages stays unknown", optional=True),
+    Source("sys/kernel/debug/memblock/*", "memblock's lists stay unknown", optional=True),
 )
 
 LOG_COST = "what the machine told its kernel at boot (processors, MTRRs, EFI, the initial RAM disk) stays unknown"
@@ -55,5 +56,5 @@ TREE_COST = "the machine has neither /sys/firmware/memmap nor a device tree: its
 CONFIG_COST = "no profile can be made of this kernel's build; one that mmtool has, or a generic one, stands in"
 SYSTEM_MAP_COST = "where the parts of the kernel's image lie is taken from a profile"
 
-CONFIGS = ("proc/config.gz", "boot/config-{release}", "lib/modules/{release}/config", "usr/lib/modules/{release}/config")
-SYSTEM_MAPS = ("boot/System.map-{release}", "lib/modules/{release}/System.map", "usr/lib/modules/{release}/System.map")
+CONFIGS = ("proc/config.gz", "boot/config-{release}", "lib/modules/{release}/config")
+SYSTEM_MAPS = ("boot/System.map-{release}", "lib/modules/{release}/System.map")

@@ -17,6 +17,7 @@ COMMANDS = {
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
     "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    "capture": "Collect what this machine's kernel says of its memory, for a boot elsewhere.",
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
     "ledger": "Say where the memory went, from the firmware's map to MemTotal.",

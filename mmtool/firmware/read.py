@@ -29,6 +29,7 @@ NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
 )
+_IS_CAPTURE = "is a capture, not a copy of /sys/firmware/memmap; give it with --capture"
 _FOREIGN = {
     _FDT_MAGIC: "is a device-tree blob; give it with --dtb",
     b"SRAT": "is an ACPI table; give it with --srat, next to a map",
@@ -71,7 +72,8 @@ def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machin
 def read_capture(path: str, *, srat: str | None = None, slit: str | None = None, need_memory: bool = True) -> Machine:
     """The Machine in a capture, a folder or a tar file of one: what its log says, machine.dtb (or .gz), SRAT.aml and
     SLIT.aml; where the log has lost its beginning, memmap.txt, proc/version and proc/cmdline. Where the image lies
-    comes from proc/iomem. `srat` and `slit` go before the capture's. `need_memory` as for `read_board`. Raises InputError.
+    comes from proc/iomem. `srat` and `slit` go before the capture's. `need_memory` as for `read_board`.
+    Raises InputError.
     """
     return _captured(open_capture(path), srat, slit, need_memory)
 
@@ -234,7 +236,7 @@ def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
 
 def _read_folder(path: str) -> Machine:
     if (Path(path) / "dmesg.txt").exists():
-        raise InputError(path, None, "is a capture, not a copy of /sys/firmware/memmap; give it with --capture")
+        raise InputError(path, None, _IS_CAPTURE)
     return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
 
 
@@ -245,6 +247,8 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool) -> Mach
     if hint := _FOREIGN.get(data[:4]):
         raise InputError(path, None, hint)
     if is_tar(data):
+        if open_tar(data, path).is_capture:
+            raise InputError(path, None, _IS_CAPTURE)
         return _plain_map("sysfs memmap", read_memmap_tar(data, path), path)
     text = decode(data)
     kind = kind or recognise(text)
