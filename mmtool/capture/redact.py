@@ -16,7 +16,7 @@ from itertools import pairwise
 from mmtool.capture.identity import NO_HOST, Identity, is_serial, names_of_host
 from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG
-from mmtool.firmware.lines import plain
+from mmtool.firmware.lines import plain, raw_pieces
 from mmtool.firmware.log import is_read
 
 _HEX_PAIRS = re.compile(r"(?<![0-9a-f])[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4,}(?![0-9a-f])", re.IGNORECASE)
@@ -119,16 +119,17 @@ class Redactor:
             self._hosts |= {host for m in pattern.finditer(text) for host in names_of_host(m[1])}
 
     def _line(self, line: str) -> str:
+        return "".join(map(self._message, raw_pieces(line)))
+
+    def _message(self, line: str) -> str:
         words = plain(line)
         head = line[: line.rfind(words)] if words else line
         rest = self._patterns(line[len(head) :])
         if m := _CMDLINE.match(rest):
             return head + m[0] + self._cmdline(rest[m.end() :])
-        if _USERLAND.match(rest):
-            return head + self._known(rest)
         if is_read(words):
             return head + rest
-        return head + self._known(rest, distinct=True)
+        return head + self._known(rest, distinct=not _USERLAND.match(rest))
 
     def _cmdline(self, text: str) -> str:
         options, dashes, arguments = text.partition(" -- ")
