@@ -378,6 +378,35 @@ def test_a_capture_is_written_over_only_by_force(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["c"]
 
 
+def test_a_capture_goes_into_an_empty_folder_where_it_is(tmp_path: Path) -> None:
+    before = tmp_path.stat().st_ino
+    write_capture(ONE, str(tmp_path), force=False)
+    assert contents(tmp_path) == ONE and tmp_path.stat().st_ino == before
+
+
+def test_a_write_that_was_stopped_is_finished_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped before any of its moves, it leaves a folder that --force takes."""
+    replace_file, moves = Path.replace, 0
+
+    def stopping(self: Path, to: Path) -> Path:
+        nonlocal moves
+        moves += 1
+        if moves == stop:
+            raise KeyboardInterrupt
+        return replace_file(self, to)
+
+    for stop in (1, 2, 3):
+        target = tmp_path / f"c{stop}"
+        write_capture(ONE, str(target), force=False)
+        moves = 0
+        monkeypatch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            write_capture(OTHER, str(target), force=True)
+        monkeypatch.undo()
+        write_capture(OTHER, str(target), force=True)
+        assert contents(target) == OTHER and set(listed(target)) == set(OTHER)
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_what_is_no_capture_is_never_written_over(force: bool, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()

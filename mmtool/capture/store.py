@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from mmtool.errors import UsageError
@@ -28,11 +28,11 @@ def check_target(target: str, *, force: bool) -> None:
     if target == "-":
         return
     path = Path(target)
-    parent = path.absolute().parent
-    if not parent.is_dir():
+    folder = path if path.is_dir() else path.absolute().parent
+    if not folder.is_dir():
         raise UsageError(f"{target}: there is no folder {path.parent}")
-    if not os.access(parent, os.W_OK):
-        raise UsageError(f"{target}: you may not write into {path.parent}; choose another place")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{target}: you may not write into {folder}; choose another place")
     if not os.path.lexists(path):
         return
     if is_tar_name(target) != path.is_file():
@@ -54,17 +54,20 @@ def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> by
     if target == "-":
         return _tar(files, "capture")
     path = Path(target)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path / f".{os.getpid()}" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if is_tar_name(target):
-            part.write_bytes(_tar(files, path.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")))
+            part.write_bytes(_tar(files, path.name.removesuffix(".tgz").removesuffix(".tar.gz")))
             part.replace(path)
         else:
             for name, data in files.items():
                 file = part / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
-            _put_in_place(part, path)
+            if path.is_dir():
+                _move_into(part, path, files)
+            else:
+                part.replace(path)
     except OSError as e:
         raise UsageError(f"{target}: {e.strerror or e}") from None
     finally:
@@ -87,30 +90,34 @@ def _tar(files: Mapping[str, bytes], top: str) -> bytes:
     return out.getvalue()
 
 
-def _put_in_place(part: Path, path: Path) -> None:
-    """Put the folder that was written in place of a capture, beside whatever else somebody keeps there."""
-    if (path / INDEX).is_file():
-        _remove_capture(path)
-    if not path.exists() or not any(path.iterdir()):
-        part.replace(path)
-        return
-    for file in sorted(part.rglob("*")):
-        if file.is_file():
-            to = path / file.relative_to(part)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(to)
+def _move_into(part: Path, path: Path, names: Iterable[str]) -> None:
+    """Put the files that were written in place of a capture's, beside whatever else somebody keeps there.
+
+    At every moment an INDEX names all that is there of the one and of the other, so that a move that was stopped is
+    finished by the next.
+    """
+    stale = _listed(path) - set(names)
+    both = {"files": [{"name": name} for name in sorted({*names, *stale})]}
+    (part / "both").write_text(json.dumps(both))
+    (part / "both").replace(path / INDEX)
+    for name in names:
+        if name != INDEX:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).replace(path / name)
+    for name in stale:
+        (path / name).unlink(missing_ok=True)
+        for folder in list((path / name).parents)[: len(PurePosixPath(name).parts) - 1]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+    (part / INDEX).replace(path / INDEX)
 
 
-def _remove_capture(path: Path) -> None:
-    """Remove the files that a capture's INDEX names, and folders that this leaves empty."""
+def _listed(path: Path) -> set[str]:
+    """The files in a folder that its INDEX names."""
+    if not (path / INDEX).is_file():
+        return set()
     try:
-        listed = json.loads((path / INDEX).read_bytes())["files"]
-        names = [PurePosixPath(entry["name"]) for entry in listed]
+        names = [PurePosixPath(entry["name"]) for entry in json.loads((path / INDEX).read_bytes())["files"]]
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: its {INDEX} is damaged; remove the folder or choose another name") from None
-    for name in (*names, PurePosixPath(INDEX)):
-        if not name.is_absolute() and ".." not in name.parts:
-            (path / name).unlink(missing_ok=True)
-    for folder in sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    return {str(name) for name in names if not name.is_absolute() and ".." not in name.parts}
