@@ -1,6 +1,20 @@
-"""`python -m mmtool`."""
+"""`mmtool`, and `python -m mmtool`."""
 
-from mmtool.cli import main
+from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+
+
+def main() -> None:
+    """Entry point: Ctrl-C ends the program quietly from its first moment on."""
+    # While modules are imported there is nothing to clean up. Who has it ignored, as nohup does, wants it so.
+    stoppable = getsignal(SIGINT) is default_int_handler
+    if stoppable:
+        signal(SIGINT, SIG_DFL)
+    from mmtool.cli import main
+
+    if stoppable:
+        signal(SIGINT, default_int_handler)
+    main()
+
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,8 @@ from mmtool.firmware.lines import decode
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.memmap import parse_memmap_text, read_memmap_tar
-from mmtool.firmware.read import read_machine, recognise, unpack
+from mmtool.firmware.packed import unpack
+from mmtool.firmware.read import read_machine, recognise
 
 LOGS = sorted((Path(__file__).parent.parent / "fixtures" / "logs").glob("*.txt"))
 TEXTS = [path.read_text() for path in LOGS]

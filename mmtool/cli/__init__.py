@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from signal import SIG_DFL, SIGPIPE, signal
+from typing import TYPE_CHECKING
 
 import click
 
 from mmtool import __version__
 from mmtool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
 COMMANDS = {
@@ -18,6 +22,7 @@ COMMANDS = {
     "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
     "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
     "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    "capture": "Collect what this machine's kernel says of its memory, for a boot elsewhere.",
     "diff": "Boot two machines and show only what differs.",
     "explain": "Explain every failed allocation that a kernel log reports.",
     "free": "Free pages on a state, and show what they merge into.",
@@ -45,7 +50,18 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"mmtool.cli.{name}"), name)
+        if ctx.resilient_parsing:  # a shell asks how a line may go on
+            from mmtool.cli.completion import complete_files
+
+            complete_files(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands come from the table, so that none is imported for its name; options as for any command."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -79,7 +79,7 @@ def stdout_in_colour() -> bool:
 SOURCE_OPTIONS = (
     click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
     click.option("--dtb", metavar="FILE|-", help="An ARM64 machine's device-tree blob, as /sys/firmware/fdt."),
-    click.option("--capture", metavar="DIR", help="A folder with dmesg.txt, SRAT.aml, SLIT.aml and proc/iomem."),
+    click.option("--capture", metavar="DIR|FILE", help="What mmtool capture made: a folder, or a tar file of one."),
 )
 MACHINE_OPTIONS = (
     click.option("--dmesg", metavar="FILE|-", help="With a device tree: the machine's log, for the kernel's release."),

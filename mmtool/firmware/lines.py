@@ -61,10 +61,23 @@ def kernel_lines(text: str) -> list[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         m = _PREFIX.match(line)
         words = line[m.end() :] if m else line
-        # printk pads the seconds to five places, so a stamp from the boot holds this
-        if "[ " in words and (cuts := [inner.start() for inner in _INNER.finditer(words)]):
+        if cuts := _cuts(words):
             pieces = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
             out.extend((number, piece) for piece in map(plain, pieces) if piece)
         else:
             out.append((number, words.rstrip()))
     return out
+
+
+def raw_pieces(line: str) -> list[str]:
+    """A raw line cut where `kernel_lines` cuts it; put together again they are the line."""
+    m = _PREFIX.match(line)
+    start = m.end() if m else 0
+    cuts = [start + cut for cut in _cuts(line[start:])]
+    return [line[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+
+
+def _cuts(words: str) -> list[int]:
+    """Where in a line without its prefix further messages begin."""
+    # printk pads the seconds to five places, so a stamp from the boot holds this
+    return [inner.start() for inner in _INNER.finditer(words)] if "[ " in words else []

@@ -336,5 +336,10 @@ def _head(words: str) -> str | None:
     return "" if words[:1] in "0123456789ABCDEF" and BARE.match(words) else None
 
 
+def is_read(words: str) -> bool:
+    """Is it a line of the kernel's that `read_log` reads?"""
+    return _head(words.lstrip()) is not None
+
+
 _MAP_HEADS = ("BIOS-e820:", "BIOS-e801:", "BIOS-88:", "Xen: [mem ", "Xen: 0")
 _MADE_HEADS = ("user: [mem", "modified: [mem", "reserve setup_data: [mem", "modified physical RAM map")

@@ -5,32 +5,31 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from mmtool.errors import InputError, UsageError
+from mmtool.firmware.capture import LOG, MEMMAP, TREES, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
 from mmtool.firmware.iomem import is_iomem_line, parse_iomem
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
+from mmtool.firmware.packed import unpack
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
 
 Kind = Literal["log", "memmap", "iomem", "table"]
 
 _LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
-_LARGEST = 1 << 28
-"""Bytes beyond which a file is not unpacked."""
-
 _FDT_MAGIC = b"\xd0\x0d\xfe\xed"
 NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
 )
+_IS_CAPTURE = "is a capture, not a copy of /sys/firmware/memmap; give it with --capture"
 _FOREIGN = {
     _FDT_MAGIC: "is a device-tree blob; give it with --dtb",
     b"SRAT": "is an ACPI table; give it with --srat, next to a map",
@@ -57,6 +56,11 @@ def read_machine(
     return _with_tables(read_this_machine() if path is None else _read(path, kind, need_map), srat, slit)
 
 
+def open_capture(path: str) -> CaptureFiles:
+    """The files of a capture, a folder or a tar file of one, packed or not. Raises InputError."""
+    return open_folder(path) if path != "-" and Path(path).is_dir() else open_tar(read_bytes(path), path)
+
+
 def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machine:
     if srat is not None:
         machine = replace(machine, srat=read_srat(srat))
@@ -66,27 +70,60 @@ def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machin
 
 
 def read_capture(path: str, *, srat: str | None = None, slit: str | None = None, need_memory: bool = True) -> Machine:
-    """The Machine in a folder of what a kernel reported: dmesg.txt, beside it machine.dtb (or .gz), SRAT.aml, SLIT.aml
-    and proc/iomem if it has them. Where the image lies comes from proc/iomem. `srat` and `slit` go before the folder's.
-    `need_memory` as for `read_board`. Raises InputError.
+    """The Machine in a capture, a folder or a tar file of one: what its log says, machine.dtb (or .gz), SRAT.aml and
+    SLIT.aml; where the log has lost its beginning, memmap.txt, proc/version and proc/cmdline. Where the image lies
+    comes from proc/iomem. `srat` and `slit` go before the capture's. `need_memory` as for `read_board`.
+    Raises InputError.
     """
-    folder = Path(path)
-    if not (folder / "dmesg.txt").is_file():
-        raise InputError(path, None, "is not a capture: it has no dmesg.txt; give a log or a map with --e820")
+    return _captured(open_capture(path), srat, slit, need_memory)
 
-    def table(name: str, given: str | None) -> str | None:
-        return given or (str(folder / name) if (folder / name).is_file() else None)
 
-    log, trees = str(folder / "dmesg.txt"), [folder / "machine.dtb.gz", folder / "machine.dtb"]
-    tree = next((str(path) for path in trees if path.is_file()), None)
+def _captured(files: CaptureFiles, srat: str | None, slit: str | None, need_memory: bool) -> Machine:
+    if not files.is_capture:
+        raise InputError(files.path, None, "is not a capture: it has no dmesg.txt; give a log or a map with --e820")
+    tree = next((name for name in TREES if files.get(name) is not None), None)
+    log = files.read(LOG)
     if tree is not None:
-        machine = read_board(tree, log, need_memory=need_memory)
+        told = read_log(decode(log), files.place(LOG), need_map=False) if log is not None else None
+        machine = _board(files.read(tree) or b"", files.place(tree), told, (), need_memory)
     else:
-        machine = read_machine(log, srat=table("SRAT.aml", srat), slit=table("SLIT.aml", slit))
-    iomem = folder / "proc/iomem"
-    if machine.kernel_base is None and iomem.is_file():
-        machine = replace(machine, kernel_base=parse_iomem(decode(read_bytes(str(iomem))), str(iomem))[1])
+        machine = _captured_map(files, log)
+        if aml := files.read("SRAT.aml"):
+            machine = replace(machine, srat=parse_srat(aml, files.place("SRAT.aml")))
+        if aml := files.read("SLIT.aml"):
+            machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
+        machine = _with_tables(machine, srat, slit)
+    iomem = files.read("proc/iomem")
+    if machine.kernel_base is None and iomem is not None:
+        machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
     return machine
+
+
+def _captured_map(files: CaptureFiles, log: bytes | None) -> Machine:
+    """The machine of a capture's log; of what /sys and /proc said where the log does not say it."""
+    memmap = files.read(MEMMAP)
+    if log is None:
+        machine = Machine("none", ())
+    elif memmap is None:
+        machine = _of_bytes(log, files.place(LOG), None, True)
+    else:
+        machine = read_log(decode(log), files.place(LOG), need_map=False)
+    if memmap is not None and not (machine.e820 or machine.efi):
+        place = files.place(MEMMAP)
+        plain = _plain_map("sysfs memmap", parse_memmap_text(decode(memmap), place), place)
+        machine = replace(machine, source=plain.source, e820=plain.e820, e820_places=plain.e820_places, origin=place)
+    version, cmdline = (files.read(f"proc/{name}") for name in ("version", "cmdline"))
+    if machine.version_line is None and version is not None:
+        machine = _of_version(machine, decode(version).strip())
+    if machine.cmdline is None and cmdline is not None:
+        machine = replace(machine, cmdline=decode(cmdline).strip())
+    return machine
+
+
+def _of_version(machine: Machine, line: str) -> Machine:
+    """With what /proc/version says of the kernel."""
+    words = line.split()
+    return replace(machine, release=words[2] if len(words) > 2 else None, version_line=line)
 
 
 def read_input(
@@ -106,12 +143,13 @@ def read_input(
     is_folder = path != "-" and Path(path).is_dir()
     data = b"" if is_folder else read_bytes(path)
     if data[:4] == _FDT_MAGIC:
-        return _board(data, path, dmesg, memory, need_memory)
+        return _board(data, path, _log_beside(dmesg), memory, need_memory)
     if dmesg is not None or memory:
         given = "--dmesg" if dmesg is not None else "--memory"
         raise UsageError(f"{given} goes with a device tree, which {path} is not")
-    if is_folder and (Path(path) / "dmesg.txt").is_file():
-        return read_capture(path, srat=srat, slit=slit, need_memory=need_memory)
+    files = open_folder(path) if is_folder else open_tar(data, path) if is_tar(data) else None
+    if files is not None and files.is_capture:
+        return _captured(files, srat, slit, need_memory)
     return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True), srat, slit)
 
 
@@ -124,14 +162,20 @@ def read_board(
     stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
     that says nothing of memory is refused unless `need_memory` is off.
     """
-    return _board(read_bytes(dtb), dtb, dmesg, memory, need_memory)
+    return _board(read_bytes(dtb), dtb, _log_beside(dmesg), memory, need_memory)
 
 
-def _board(data: bytes, dtb: str, dmesg: str | None, memory: tuple[tuple[int, int], ...], need_memory: bool) -> Machine:
+def _log_beside(dmesg: str | None) -> Machine | None:
+    return read_machine(dmesg, need_map=False) if dmesg is not None else None
+
+
+def _board(
+    data: bytes, dtb: str, log: Machine | None, memory: tuple[tuple[int, int], ...], need_memory: bool
+) -> Machine:
     from mmtool.firmware.fdt import parse_fdt, with_memory
 
     tree = parse_fdt(data, dtb)
-    machine = read_machine(dmesg, need_map=False) if dmesg is not None else Machine("none", ())
+    machine = log or Machine("none", ())
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())
     elif need_memory and not tree.memory and not machine.efi:
@@ -157,12 +201,10 @@ def read_this_machine(root: Path = Path("/")) -> Machine:
     if not memmap.is_dir():
         instead = "give its boot log: dmesg | mmtool boot --e820 -"
         raise InputError(str(memmap), None, f"is not there, so that this machine cannot be read; {instead}")
+    machine = _plain_map("sysfs memmap", read_memmap_tree(memmap, str(memmap)), str(memmap))
     version_line = _text_of(root / "proc/version")
-    words = (version_line or "").split()
     return replace(
-        _plain_map("sysfs memmap", read_memmap_tree(memmap, str(memmap)), str(memmap)),
-        release=words[2] if len(words) > 2 else None,
-        version_line=version_line,
+        machine if version_line is None else _of_version(machine, version_line),
         cmdline=_text_of(root / "proc/cmdline"),
         srat=read_srat(str(tables / "SRAT")) if os.access(tables / "SRAT", os.R_OK) else None,
         slit=read_slit(str(tables / "SLIT")) if os.access(tables / "SLIT", os.R_OK) else None,
@@ -194,7 +236,7 @@ def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
 
 def _read_folder(path: str) -> Machine:
     if (Path(path) / "dmesg.txt").exists():
-        raise InputError(path, None, "is a capture, not a copy of /sys/firmware/memmap; give it with --capture")
+        raise InputError(path, None, _IS_CAPTURE)
     return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
 
 
@@ -204,7 +246,9 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool) -> Mach
         raise InputError(path, None, "empty file; give a kernel log (dmesg) or `grep -r . /sys/firmware/memmap`")
     if hint := _FOREIGN.get(data[:4]):
         raise InputError(path, None, hint)
-    if data[257:262] == b"ustar":
+    if is_tar(data):
+        if open_tar(data, path).is_capture:
+            raise InputError(path, None, _IS_CAPTURE)
         return _plain_map("sysfs memmap", read_memmap_tar(data, path), path)
     text = decode(data)
     kind = kind or recognise(text)
@@ -250,48 +294,3 @@ def read_bytes(path: str) -> bytes:
     except (OSError, ValueError) as e:
         raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
     return unpack(data, path)
-
-
-class _Unpacker(Protocol):
-    """What the decompressors of zlib, lzma and bz2 have in common."""
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-
-
-def unpack(data: bytes, source: str) -> bytes:
-    """What gzip, xz or bzip2 packed; other data as it is. Raises InputError."""
-    if data[:2] == b"\x1f\x8b":
-        import zlib
-
-        return _unpack(lambda: zlib.decompressobj(wbits=31), zlib.error, data, source)
-    if data[:6] == b"\xfd7zXZ\0":
-        import lzma
-
-        return _unpack(lzma.LZMADecompressor, lzma.LZMAError, data, source)
-    if data[:3] == b"BZh":
-        import bz2
-
-        return _unpack(bz2.BZ2Decompressor, OSError, data, source)
-    return data
-
-
-def _unpack(new: Callable[[], _Unpacker], error: type[Exception], data: bytes, source: str) -> bytes:
-    """Every packed part of the data, one after the other (appending to a compressed log makes several)."""
-    magic, parts, size = data[:2], [], 0
-    while data[:2] == magic:
-        unpacker = new()
-        try:
-            parts.append(unpacker.decompress(data, _LARGEST - size + 1))
-        except (error, EOFError, ValueError) as e:
-            raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
-        size += len(parts[-1])
-        if size > _LARGEST:
-            raise InputError(source, None, "unpacks to more than 256 MiB, which no log is; give the part with the boot")
-        if not unpacker.eof:
-            raise InputError(source, None, "the compressed file ends too early; copy it again")
-        data = unpacker.unused_data
-    return b"".join(parts)

@@ -1,0 +1,1 @@
+"""What a running Linux shows of its memory, collected into files that another machine can read."""

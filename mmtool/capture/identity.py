@@ -1,0 +1,70 @@
+"""What a machine is known by: its names, its serial numbers, the addresses of its network cards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_HOST_FILES = ("proc/sys/kernel/hostname", "proc/sys/kernel/domainname", "etc/hostname")
+_MAC_FILES = ("sys/class/net/*/address",)
+_SERIAL_FILES = (
+    "sys/class/dmi/id/*_serial",
+    "sys/class/dmi/id/product_uuid",
+    "sys/class/dmi/id/chassis_asset_tag",
+    "sys/class/block/*/device/serial",
+    "sys/class/nvme/*/serial",
+    "sys/bus/usb/devices/*/serial",
+    "sys/firmware/devicetree/base/serial-number",
+    "etc/machine-id",
+)
+NO_HOST = {"localhost", "localhost.localdomain", "(none)", "none", "localdomain"}
+"""What a machine is called that was not given a name."""
+_SHORTEST_SERIAL = 6
+"""Characters below which a number is no serial number, or one that many other words equal."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The words by which a machine is known, as they are written; a character stands for a byte."""
+
+    hosts: frozenset[str] = frozenset()
+    serials: frozenset[str] = frozenset()
+    """Numbers of boards, disks and USB devices, and network cards' addresses without their colons."""
+
+
+def read_identity(root: Path = Path("/")) -> Identity:
+    """The words by which the machine below `root` is known, as far as they can be read."""
+    hosts = {host for text in _texts(root, _HOST_FILES) for host in names_of_host(text)}
+    macs = {text.replace(":", "") for text in _texts(root, _MAC_FILES)}
+    serials = {*_texts(root, _SERIAL_FILES), *macs}
+    return Identity(frozenset(hosts), frozenset(filter(is_serial, serials)))
+
+
+def names_of_host(name: str) -> Iterator[str]:
+    """A host's name and the first part of it; nothing where it is the name of any machine."""
+    for host in (name, name.partition(".")[0]):
+        if host and host.lower() not in NO_HOST and not re.fullmatch(r"[\d.:]+", host):
+            yield host
+
+
+def is_serial(text: str) -> bool:
+    """Is it a number of this one machine, not a word that its maker put in place of one?"""
+    return (
+        len(text) >= _SHORTEST_SERIAL
+        and any(c.isdigit() for c in text)
+        and len(set(text)) > 2
+        and not re.match(r"0123456789|123456789", text)
+    )
+
+
+def _texts(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            try:
+                text = path.read_bytes().decode("latin-1").strip("\0 \t\r\n")
+            except OSError:
+                continue
+            if text:
+                yield text
