@@ -1,0 +1,81 @@
+"""What an installation brings: the program, its profiles, manual pages and completions, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SHARED = {
+    **{f"share/man/man{page.suffix[1:]}/{page.name}": page for page in (ROOT / "man").iterdir()},
+    "share/bash-completion/completions/mmtool": ROOT / "completions" / "mmtool",
+    "share/zsh/site-functions/_mmtool": ROOT / "completions" / "_mmtool",
+    "share/fish/vendor_completions.d/mmtool.fish": ROOT / "completions" / "mmtool.fish",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel that is built of this tree, without a network."""
+    pytest.importorskip("setuptools", minversion="77", reason="the build asks for it")
+    tree = tmp_path_factory.mktemp("tree")
+    hidden = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=hidden, dirs_exist_ok=True)
+    code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tree)], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return zipfile.ZipFile(tree / done.stdout.split()[-1])
+
+
+def test_the_wheel_holds_the_program_its_pages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    data = f"mmtool-{PROJECT['project']['version']}.data/data/"
+    package = {
+        file.relative_to(ROOT).as_posix(): file
+        for file in (ROOT / "mmtool").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    expected = package | {data + name: file for name, file in SHARED.items()}
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert held == set(expected)
+    assert all(wheel.read(name) == file.read_bytes() for name, file in expected.items())
+    assert any(name.startswith("mmtool/kernel/profiles/") for name in held)
+    assert not [name for name in held if "fixtures" in name or "test" in name]
+
+
+def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
+    points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    assert re.findall(r"^(\w+) = (\S+)$", wheel.read(points).decode(), flags=re.M) == [
+        ("mmtool", "mmtool.__main__:main")
+    ]
+
+
+def test_installed_by_itself_it_boots(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """Only what the wheel holds is there, not this tree."""
+    wheel.extractall(tmp_path)
+    log = ROOT / "fixtures" / "logs" / "laptop-6.16.txt"
+    command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(log), "-o", "dmesg"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Zone ranges:" in done.stdout.splitlines()
+
+
+def test_the_oldest_python_is_the_one_that_is_checked_for() -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert PROJECT["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    named = [c.rpartition(" ")[2] for c in PROJECT["project"]["classifiers"] if "Python ::" in c]
+    assert named == ["3.11", "3.12", "3.13"] and named[0] == oldest
+
+
+def test_every_file_is_in_the_language_of_the_oldest_python() -> None:
+    import ast
+
+    for file in (ROOT / "mmtool").rglob("*.py"):
+        ast.parse(file.read_text(), feature_version=(3, 11))
