@@ -1,4 +1,4 @@
-"""Many machines, one row each: boots on all of this machine's processors, with memory that does not grow.
+"""Many machines, one row each: boots on all of this machine's processors or a cluster's, in constant memory.
 
 The rows come in the order of the inputs. What goes wrong with one of them is its row, never the end of the others.
 """
@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
+from typing import Any
 
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.read import read_input
@@ -127,6 +128,38 @@ def rows(files: Iterable[str], jobs: int) -> Iterator[Row]:
             yield row
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cluster_rows(files: Iterable[str], address: str) -> Iterator[Row]:
+    """The rows of many files, in their order, made by the workers of a Dask cluster whose scheduler is at `address`.
+
+    The workers open the files themselves, by their full paths, and need mmtool. UsageError without Dask here, or when
+    nobody answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError as e:
+        raise UsageError("--dask needs Dask; install it with: pip install 'mmtool[dask]'") from e
+    try:
+        client: Any = Client(address, set_as_default=False)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"--dask {address}: no scheduler answers there: {e}") from e
+    pending: deque[tuple[str, Any]] = deque()
+    source = iter(files)
+    with client:
+        ahead = AHEAD * max(sum(client.nthreads().values()), 1)
+        while True:
+            while len(pending) < ahead and (file := next(source, None)) is not None:
+                pending.append((file, client.submit(summary, str(Path(file).absolute()), pure=False)))
+            if not pending:
+                return
+            file, future = pending.popleft()
+            try:
+                row = future.result()
+            except Exception as e:  # such as a worker that was killed, over and over
+                row = Row(file, f"{file}: no worker could do it: {type(e).__name__}: {e}")
+            error = row.error.replace(str(Path(file).absolute()), file) if row.error is not None else None
+            yield replace(row, file=file, error=error)
 
 
 def _given(pool: ProcessPoolExecutor, file: str) -> Future[Row] | None:

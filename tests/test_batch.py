@@ -168,3 +168,18 @@ def test_a_folder_that_is_none() -> None:
     )
     with pytest.raises(InputError):
         list(inputs_of("/nowhere"))
+
+
+def test_a_dask_cluster_gives_the_same_table(fleet: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = run(fleet, "--dask", cluster.scheduler_address, "-o", "csv")
+    assert (spread.returncode, spread.stderr) == (0, "")
+    assert spread.stdout == run(fleet, "--jobs", "1", "-o", "csv").stdout
+
+
+def test_no_cluster_is_wrong_usage(fleet: Path) -> None:
+    pytest.importorskip("distributed")
+    done = run(fleet, "--dask", "nonsense://nowhere")
+    assert done.returncode == 2 and done.stderr.startswith("mmtool: --dask nonsense://nowhere: ")
+    assert run(fleet, "--dask", "tcp://127.0.0.1:1", "--jobs", "2").returncode == 2

@@ -9,27 +9,31 @@ from collections.abc import Iterator
 import click
 
 from mmtool.cli.options import output_option
+from mmtool.errors import UsageError
 
 
 @click.command()
 @click.argument("source", metavar="DIR|-")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes to use; by default one a processor.")
+@click.option("--dask", metavar="ADDRESS", help="Hand the work to the Dask cluster whose scheduler is there.")
 @output_option("ndjson", "csv")
-def batch(source: str, jobs: int | None, output: str) -> None:
+def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
     """Boot every dump in a folder, or each of a list of files on standard input, and print a row for each.
 
     A file that cannot be booted is a row with its error.
     """
-    from mmtool.batch import inputs_of, rows
+    from mmtool.batch import cluster_rows, inputs_of, rows
     from mmtool.report.batch import render
 
+    if jobs and dask:
+        raise UsageError("--jobs is for this machine's processes, --dask for a cluster's: give one of them")
     files = _listed() if source == "-" else inputs_of(source)
-    count = jobs or len(os.sched_getaffinity(0))
+    made = cluster_rows(files, dask) if dask else rows(files, jobs or len(os.sched_getaffinity(0)))
     if sys.stdout.isatty() or not sys.stderr.isatty():
-        render(rows(files, count), output)
+        render(made, output)
         return
     length = sum(1 for _ in inputs_of(source)) if source != "-" else None
-    with click.progressbar(rows(files, count), length=length, file=sys.stderr, label="machines") as progress:
+    with click.progressbar(made, length=length, file=sys.stderr, label="machines") as progress:
         render(progress, output)
 
 
