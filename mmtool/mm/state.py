@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.page_alloc.lru import LruPages
 from mmtool.mm.page_alloc.migratetype import MigrateType, PageblockTypes
-from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
 from mmtool.mm.page_alloc.zone import PagesetLimits, Pgdat, Watermarks, Zone
-from mmtool.mm.system import System, Zonelist, pcp_layout
 
 if TYPE_CHECKING:
+    from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
+    from mmtool.mm.system import System, Zonelist
     from mmtool.mm.vmalloc.state import VmallocState
 
 Runs = tuple[tuple[int, int], ...]
@@ -101,6 +101,9 @@ class SystemState:
 
 def system_of(state: SystemState, kernel: Kernel) -> System:
     """The `System` that a state describes, on the kernel it came from."""
+    # Who only keeps a state, as every boot does, need not load the allocator.
+    from mmtool.mm.system import System
+
     pageblocks = PageblockTypes(kernel.pageblock_order)
     for pfn, count, migratetype in state.pageblocks:
         start, end = pfn, pfn + (count << kernel.pageblock_order)
@@ -119,6 +122,9 @@ def system_of(state: SystemState, kernel: Kernel) -> System:
 
 
 def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblocks: PageblockTypes) -> Zone:
+    from mmtool.mm.page_alloc.per_cpu_pages import PerCpuPages
+    from mmtool.mm.system import pcp_layout
+
     zone = Zone(
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
         z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,

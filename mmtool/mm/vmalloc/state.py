@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.address_space import AddressSpace, LayoutInputs, address_space
 from mmtool.mm.vmalloc.area import VM_MAP, VmStruct
 from mmtool.mm.vmalloc.free_tree import FreeTree
-from mmtool.mm.vmalloc.vmalloc import Pages, Vmalloc
 from mmtool.mm.vmalloc.vmap import NO_NODE, VmapArea
+
+if TYPE_CHECKING:
+    from mmtool.mm.vmalloc.vmalloc import Pages, Vmalloc
 
 Place = tuple[int, int, int]
 """An area that is no more in use: first byte, end, the node that it goes back to."""
@@ -88,6 +91,8 @@ def moved(state: VmallocState, base: int) -> VmallocState:
 
 def vmalloc_of(state: VmallocState, kernel: Kernel, pages: Pages, *, totalram_pages: int, online_nodes: int) -> Vmalloc:
     """The `Vmalloc` that a state describes, on a page allocator that is in the state of the same moment."""
+    from mmtool.mm.vmalloc.vmalloc import Vmalloc
+
     structs = {
         a.start: VmStruct(a.start, a.end - a.start, a.flags, a.caller, a.phys_addr)
         for a in state.busy
