@@ -44,7 +44,7 @@ def test_options_of_every_command_are_completed(name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mmtool boot -o ", ["table", "json", "yaml", "csv", "dmesg"]),
+        ("mmtool boot -o ", ["table", "json", "yaml", "csv", "dmesg", "svg"]),
         ("mmtool map x --to d", ["dts"]),
     ],
 )
@@ -71,7 +71,7 @@ def test_no_command_is_imported_for_its_name() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"mmtool.cli", "mmtool.errors"}
-    assert [item.value for item in cli.shell_complete(context, "b")] == ["boot", "buddy", "buddyinfo"]
+    assert [item.value for item in cli.shell_complete(context, "b")] == ["batch", "boot", "buddy", "buddyinfo"]
 
 
 def in_shell(shell: str, script: str, tmp_path: Path) -> str:
