@@ -12,6 +12,8 @@ from support.captures import Capture, captures
 
 from mmtool.cli.boot import boot
 from mmtool.errors import InputError, UsageError
+from mmtool.firmware.machine import Machine
+from mmtool.kernel.choose import kernel_for
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOST = [c for c in captures() if not c.says_where_memory_is]
@@ -68,3 +70,17 @@ def test_every_mistake_in_reserved_memory_gets_the_kernels_lines(release: str) -
     version, *lines = (FAULTS / f"faults-{release}.txt").read_text().splitlines()
     said = printed("--dtb", str(FAULTS / "faults.dtb.gz"), "--kernel", version.split()[2], "-o", "dmesg").splitlines()
     assert [line for line in said if RESERVED.match(line)] == [line for line in lines if RESERVED.match(line)]
+
+
+@pytest.mark.parametrize(
+    ("release", "page_shift", "order"),
+    [
+        ("6.1.9-arm64-16k", 14, 11),
+        ("5.15.0-25-generic-64k", 16, 13),
+        ("6.12.0-1.el10.aarch64+64k", 16, 13),
+        ("6.9.1", 12, 10),
+    ],
+)
+def test_a_build_with_large_pages_is_known_by_its_name(release: str, page_shift: int, order: int) -> None:
+    kernel = kernel_for(Machine("device tree", (), arch="arm64", release=release))
+    assert (kernel.page_shift, kernel.max_page_order) == (page_shift, order)

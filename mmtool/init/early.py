@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from mmtool.init.boot import Boot, Step
 from mmtool.kernel.kernel import Kernel
+from mmtool.mm.hugetlb import hugetlb_setup
+from mmtool.mm.memblock.reserve_mem import reserve_mem
+from mmtool.mm.system_hash import vfs_caches_init_early
 from mmtool.mm.zonelist import build_all_zonelists
 from mmtool.units import memparse
 
@@ -42,10 +45,17 @@ def zonelists(boot: Boot) -> None:
     boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.online_nodes, boot.kernel, boot.log)
 
 
-def mm_init(kernel: Kernel, others: list[Step], swiotlb: Step) -> list[Step]:
-    """The zonelists and the bounce buffers among the steps `others`, up to the early hash tables, of the release."""
+def mm_init(kernel: Kernel, trap_init: list[Step], swiotlb: Step) -> list[Step]:
+    """The steps from zonelists to bounce buffers, in the release's order; `trap_init` are the architecture's."""
     facts = kernel.release
     lists: Step = ("build_all_zonelists", zonelists)
+    between: list[Step] = [
+        ("hugetlb_setup", hugetlb_setup),
+        ("reserve_mem", reserve_mem),
+        ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False)),
+        ("vfs_caches_init_early", vfs_caches_init_early),
+        *trap_init,
+    ]
     if not facts.zonelists_in_mm_init:
-        return [lists, *others, swiotlb]
-    return [*others, swiotlb, lists] if facts.swiotlb_before_zonelists else [*others, lists, swiotlb]
+        return [lists, *between, swiotlb]
+    return [*between, swiotlb, lists] if facts.swiotlb_before_zonelists else [*between, lists, swiotlb]

@@ -45,7 +45,6 @@ def build_options(machine: Machine) -> dict[str, Option]:
             options["NR_CPUS"] = note.values[0]
     if machine.arch == "arm64" and (m := _LARGE_PAGES.search(machine.release or "")):
         options |= {"ARM64_4K_PAGES": False, f"ARM64_{m[1]}K_PAGES": True}
-        options["ARCH_FORCE_MAX_ORDER"] = {"16": 11, "64": 13}[m[1]]
     if " SMP" not in version_line and version_line:
         options["NR_CPUS"] = 1
     if machine.arch == "i386":

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from mmtool.kernel.profile import Profile
 from mmtool.kernel.release import Release
 
+LARGEST_ORDER = {12: 10, 14: 11, 16: 13}
+"""The default of the largest block's order by PAGE_SHIFT; larger pages are arm64's (arch/arm64/Kconfig)."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -69,7 +72,7 @@ class Kernel:
             return self.number("FORCE_MAX_ZONEORDER", 11) - 1
         if self.enabled("ARCH_FORCE_MAX_ORDER"):
             return self.number("ARCH_FORCE_MAX_ORDER", 10) - (not self.release.max_order_is_inclusive)
-        return 10
+        return LARGEST_ORDER[self.page_shift]
 
     @property
     def pageblock_order(self) -> int:

@@ -9,7 +9,7 @@ from mmtool.mm.state import CpuState, SystemState, ZoneState
 
 OPTIONS = (
     "NUMA", "TRANSPARENT_HUGEPAGE", "ZONE_DMA32", "HUGETLB_PAGE", "CMA", "X86_PAE", "ARM64_16K_PAGES",
-    "ARM64_64K_PAGES", "FORCE_MAX_ZONEORDER", "ARCH_FORCE_MAX_ORDER", "NODES_SHIFT",
+    "ARM64_64K_PAGES", "COMPACTION", "FORCE_MAX_ZONEORDER", "ARCH_FORCE_MAX_ORDER", "NODES_SHIFT",
 )  # fmt: skip
 """What of a build's configuration the page allocator depends on."""
 

@@ -13,16 +13,15 @@ from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.init import late
 from mmtool.init.boot import Boot, Step
-from mmtool.init.early import mm_init, setup_command_line, setup_log_buf
+from mmtool.init.early import mm_init, setup_command_line
 from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve, dma_numa_cma_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel_arm64
 from mmtool.mm.efi_tables import efi_memattr_init, efi_memreserve
-from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
+from mmtool.mm.hugetlb import hugetlb_bootmem_alloc
 from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
 from mmtool.mm.memblock import MEMBLOCK_NOMAP
-from mmtool.mm.memblock.dump import dump_lines
-from mmtool.mm.memblock.reserve_mem import reserve_mem
+from mmtool.mm.memblock.dump import memblock_dump_all
 from mmtool.mm.mm_init import MOVABLE, free_area_init, movable_wish
 from mmtool.mm.of_fdt import unflatten_device_tree
 from mmtool.mm.of_reserved_mem import early_init_fdt_scan_reserved_mem
@@ -30,7 +29,7 @@ from mmtool.mm.page_alloc.handover import memblock_free_all
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
 from mmtool.mm.swiotlb import swiotlb_init_arm64
-from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init_early
+from mmtool.mm.system_hash import calc_nr_kernel_pages
 from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32
@@ -53,7 +52,6 @@ def steps(kernel: Kernel) -> list[Step]:
     huge: list[Step] = [("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
     pernuma: list[Step] = [("dma_pernuma_cma_reserve", dma_numa_cma_reserve)] if not facts.numa_cma_with_default else []
     late_zones = facts.zones_after_setup_arch
-    log_buffer: Step = ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False))
     return [
         ("kernel image", kernel_image),
         ("setup_machine_fdt", setup_machine_fdt),
@@ -67,7 +65,7 @@ def steps(kernel: Kernel) -> list[Step]:
         *([] if late_zones else [*huge_cma, *pernuma, *sparse, *area]),
         ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, dma_phys_limit(boot))),
         ("reserve_crashkernel", crashkernel),
-        ("memblock_dump_all", memblock_dump_all),
+        ("memblock_dump_all", lambda boot: memblock_dump_all(boot.memblock, boot.cmdline, boot.log)),
         ("request_standard_resources", request_standard_resources),
         *([*area, *huge_cma, *huge, *sparse] if late_zones else []),
         ("setup_command_line", setup_command_line),
@@ -75,12 +73,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_per_cpu_areas", setup_per_cpu_areas),
         *mm_init(
             kernel,
-            [
-                ("hugetlb_setup", hugetlb_setup),
-                ("reserve_mem", reserve_mem),
-                log_buffer,
-                ("vfs_caches_init_early", vfs_caches_init_early),
-            ],
+            [],
             ("swiotlb_init", lambda boot: swiotlb_init_arm64(boot, dma_phys_limit(boot))),
         ),
         ("mem_init", mem_init),
@@ -146,7 +139,7 @@ def efi_init(boot: Boot) -> None:
         return
     efi_memreserve(boot)
     efi_memattr_init(boot)
-    memblock_dump_all(boot)
+    memblock_dump_all(mb, boot.cmdline, boot.log)
     mb.remove(0, (1 << 64) - 1)
     page = mb.page_size
     for region in boot.machine.efi:
@@ -254,13 +247,6 @@ def _keep_usable_ranges(boot: Boot) -> None:
 def crashkernel(boot: Boot) -> None:
     """reserve_crashkernel(), later arch_reserve_crashkernel(): below the reach of DMA, then anywhere."""
     reserve_crashkernel_arm64(boot, dma_phys_limit(boot), pa_bits(boot))
-
-
-def memblock_dump_all(boot: Boot) -> None:
-    """memblock_dump_all(), which prints with memblock=debug."""
-    if boot.cmdline.get("memblock") == "debug":
-        for line in dump_lines(boot.memblock):
-            boot.log.info(line)
 
 
 def request_standard_resources(boot: Boot) -> None:

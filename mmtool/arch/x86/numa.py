@@ -9,7 +9,7 @@ from dataclasses import replace
 from mmtool.init.boot import Boot
 from mmtool.mm.acpi_numa import acpi_numa_init
 from mmtool.mm.memblock import NUMA_NO_NODE, MemblockPanic
-from mmtool.mm.memblock.dump import dump_lines
+from mmtool.mm.memblock.dump import memblock_dump_all
 from mmtool.mm.numa_emulation import Emulation, transform_distance
 from mmtool.mm.numa_memblks import (
     NumaError,
@@ -70,7 +70,7 @@ def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
         if boot.kernel.release.numa_prints_initmem:
             _log_initmem(boot, nid)
         alloc_node_data(boot, nid)
-    memblock_dump_all(boot)
+    memblock_dump_all(mb, boot.cmdline, boot.log)
     return True
 
 
@@ -86,13 +86,6 @@ def alloc_node_data(boot: Boot, nid: int) -> None:
     found = boot.memblock.search_pfn_nid(base >> PAGE_SHIFT)
     if found is not None and found[0] != nid:
         boot.log.info(f"    NODE_DATA({nid}) on node {found[0]}")
-
-
-def memblock_dump_all(boot: Boot) -> None:
-    """memblock_dump_all(): the whole of memblock, when memblock=debug asks for it."""
-    if boot.cmdline.get("memblock") == "debug":
-        for line in dump_lines(boot.memblock):
-            boot.log.info(line)
 
 
 def _log_initmem(boot: Boot, nid: int) -> None:

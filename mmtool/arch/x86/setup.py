@@ -27,15 +27,15 @@ from mmtool.kernel.kernel import Kernel
 from mmtool.mm.cma import dma_contiguous_reserve
 from mmtool.mm.crash_reserve import reserve_crashkernel
 from mmtool.mm.efi_tables import efi_memattr_init
-from mmtool.mm.hugetlb import hugetlb_bootmem_alloc, hugetlb_setup
+from mmtool.mm.hugetlb import hugetlb_bootmem_alloc
 from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
 from mmtool.mm.memblock import MemblockPanic
-from mmtool.mm.memblock.reserve_mem import reserve_mem
+from mmtool.mm.memblock.dump import memblock_dump_all
 from mmtool.mm.percpu import setup_per_cpu_areas
 from mmtool.mm.sparse import sparse_init
 from mmtool.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.mm.swiotlb import swiotlb_init_x86
-from mmtool.mm.system_hash import calc_nr_kernel_pages, vfs_caches_init_early
+from mmtool.mm.system_hash import calc_nr_kernel_pages
 
 PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SZ_64K, SZ_1M = 64 << 10, 1 << 20
@@ -64,7 +64,6 @@ def steps(kernel: Kernel) -> list[Step]:
     flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
     area: list[Step] = [("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
     zones = [*offline, *area, *huge, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline, *area]
-    log_buffer: Step = ("setup_log_buf", lambda boot: setup_log_buf(boot, early=False))
     entry_areas = setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes
     return [
         *early,
@@ -108,13 +107,7 @@ def steps(kernel: Kernel) -> list[Step]:
         ("setup_per_cpu_areas", setup_per_cpu_areas),
         *mm_init(
             kernel,
-            [
-                ("hugetlb_setup", hugetlb_setup),
-                ("reserve_mem", reserve_mem),
-                log_buffer,
-                ("vfs_caches_init_early", vfs_caches_init_early),
-                ("setup_cpu_entry_areas", entry_areas),
-            ],
+            [("setup_cpu_entry_areas", entry_areas)],
             ("swiotlb_init", swiotlb_init_x86),
         ),
         ("mem_init", mem_init),
@@ -315,7 +308,7 @@ def e820_memblock_setup(boot: Boot) -> None:
         mb.mark_kho_scratch(0, SZ_1M)
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
         mb.remove(boot.max_pfn << PAGE_SHIFT, 2**64 - 1)
-    numa.memblock_dump_all(boot)
+    memblock_dump_all(boot.memblock, boot.cmdline, boot.log)
 
 
 def efi_esrt_init(boot: Boot) -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mmtool.firmware.cmdline import Cmdline
+from mmtool.init.log import KernelLog
 from mmtool.mm.memblock.memblock import Memblock
 from mmtool.mm.memblock.regions import MemblockType
+
+
+def memblock_dump_all(mb: Memblock, cmdline: Cmdline, log: KernelLog) -> None:
+    """memblock_dump_all(): the whole of memblock, when memblock=debug asks for it."""
+    if cmdline.get("memblock") == "debug":
+        for line in dump_lines(mb):
+            log.info(line)
 
 
 def dump_lines(mb: Memblock, *, physmem: bool = False) -> list[str]:

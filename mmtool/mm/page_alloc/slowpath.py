@@ -161,8 +161,8 @@ def _retry(request: _Request, can_reclaim: bool, memalloc: bool) -> tuple[Page |
 
 
 def _can_compact(request: _Request) -> bool:
-    """gfp_compaction_allowed(): may the request do I/O? CONFIG_COMPACTION is taken to be set."""
-    return request.has("__GFP_IO")
+    """gfp_compaction_allowed(): the build has it and the request may do I/O."""
+    return request.system.kernel.enabled("COMPACTION") and request.has("__GFP_IO")
 
 
 def _direct_compact(request: _Request) -> Page | None:
