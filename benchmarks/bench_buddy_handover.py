@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from time import process_time
 
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import load_profile
+from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import Cmdline
-from mmtool.init.main import hand_over
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import load_profile
-from mmtool.kernel.release import release_facts
-from mmtool.mm.memblock import Memblock, MemblockRegion
+from mmtool.linux.init.main import hand_over
+from mmtool.linux.mm.memblock import Memblock, MemblockRegion
 
 GIB = 1 << 30
 LIMIT = 1.5

@@ -10,9 +10,9 @@ import sys
 import tracemalloc
 from time import process_time
 
+from mmtool.build.choose import kernel_for
 from mmtool.firmware.machine import CpuAffinity, E820Entry, E820Type, LogNote, Machine, MemoryAffinity, Srat
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
+from mmtool.linux.init.main import start_kernel
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 LIMIT = 1.5

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from support.boots import said
 from support.vmalloc import booted, capture_boot
 
-from mmtool.arch.x86.pgtable import print_layout
+from mmtool.build.fact import parse_version
+from mmtool.build.release import release_facts
 from mmtool.cli.boot import boot as boot_command
-from mmtool.kernel.release import parse_version, release_facts
+from mmtool.linux.arch.x86.mm.pgtable import print_layout
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MORE = os.environ.get("MMTOOL_CAPTURES", "")

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from support.blobs import Tree, blob, cells, text
 from support.captures import Capture, captures
 
+from mmtool.build.choose import kernel_for
 from mmtool.cli.boot import boot
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import Machine
-from mmtool.kernel.choose import kernel_for
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOST = [c for c in captures() if not c.says_where_memory_is]

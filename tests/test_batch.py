@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from mmtool.batch import AHEAD, Row, inputs_of, rows, summary
+from mmtool.answers.batch import AHEAD, Row, inputs_of, rows, summary
+from mmtool.answers.ledger import memory_ledger
+from mmtool.build.choose import kernel_for
 from mmtool.errors import InputError
 from mmtool.firmware.read import read_input
-from mmtool.init.ledger import memory_ledger
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
+from mmtool.linux.init.main import start_kernel
 from mmtool.report.batch import document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -125,7 +125,7 @@ def test_no_more_is_read_than_is_worked_on() -> None:
 
 
 def test_a_process_that_is_killed_ends_one_row_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmtool.batch.summary", _dies_on_one)
+    monkeypatch.setattr("mmtool.answers.batch.summary", _dies_on_one)
     made = list(rows(["first", "die", *(f"{i}" for i in range(30))], 2))
     assert [row.file for row in made] == ["first", "die", *(f"{i}" for i in range(30))]
     assert [row.file for row in made if row.error is not None] == ["die"]
@@ -138,7 +138,7 @@ def _dies_on_one(file: str) -> Row:
 
 
 def test_a_defect_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmtool.batch.start_kernel", lambda *_: 1 / 0)
+    monkeypatch.setattr("mmtool.answers.batch.start_kernel", lambda *_: 1 / 0)
     assert summary(str(CAPTURE)).error == f"{CAPTURE}: this is a defect of mmtool: ZeroDivisionError: division by zero"
 
 

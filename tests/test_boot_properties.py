@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmtool.build.choose import kernel_for
+from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
 from mmtool.firmware.machine import CpuAffinity, E820Entry, E820Type, LogNote, Machine, MemoryAffinity, Slit, Srat
-from mmtool.init.boot import Boot
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
-from mmtool.kernel.kernel import Kernel
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.zone import Zone
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.main import start_kernel
+from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.report.boot import TABLES, dmesg_lines, document
 from mmtool.report.table import text_tables
 

@@ -235,7 +235,7 @@ def test_importing_the_command_is_cheap() -> None:
     code = "import sys; before = set(sys.modules); import mmtool.cli.buddy; print(*(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"json", "gzip", "csv", "yaml", "tabulate"} & set(loaded)
-    assert not [name for name in loaded if name.startswith(("mmtool.mm", "mmtool.report", "mmtool.observed"))]
+    assert not [name for name in loaded if name.startswith(("mmtool.linux.mm", "mmtool.report", "mmtool.observed"))]
 
 
 def test_standard_input_is_read_as_bytes() -> None:

@@ -13,15 +13,18 @@ from typing import Any
 
 import pytest
 
-from mmtool.arch.x86.init import max_zone_pfns
+from mmtool.build.fact import parse_version
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import load_profile
+from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import parse_cmdline
-from mmtool.init.log import KernelLog
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import load_profile
-from mmtool.kernel.release import parse_version, release_facts
-from mmtool.mm.memblock import Memblock
-from mmtool.mm.mm_init import free_area_init, movable_wish
-from mmtool.mm.page_alloc import MigrateType, Pgdat, Zone, memblock_free_all, page_alloc_init_late
+from mmtool.linux.arch.x86.mm.zones import max_zone_pfns
+from mmtool.linux.init.log import KernelLog
+from mmtool.linux.mm.memblock import Memblock
+from mmtool.linux.mm.mm_init import free_area_init, movable_wish
+from mmtool.linux.mm.mmzone import Pgdat, Zone
+from mmtool.linux.mm.page_alloc.handover import memblock_free_all, page_alloc_init_late
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.observed.memblock import RecordedMemblock, memblock_from_json
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "freelists"

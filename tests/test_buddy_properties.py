@@ -9,24 +9,17 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtool.init.log import KernelLog
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import Profile
-from mmtool.kernel.release import Release, release_facts
-from mmtool.mm.memblock import Memblock, MemblockRegion
-from mmtool.mm.mm_init import MovableWish, free_area_init
-from mmtool.mm.page_alloc import (
-    FreeArea,
-    MigrateType,
-    PageblockTypes,
-    Pgdat,
-    Zone,
-    deferred_grow_zone,
-    free_pages_ok,
-    memblock_free_all,
-    page_alloc_init_late,
-    page_del_and_expand,
-)
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import Profile
+from mmtool.build.release import Release, release_facts
+from mmtool.linux.init.log import KernelLog
+from mmtool.linux.mm.memblock import Memblock, MemblockRegion
+from mmtool.linux.mm.mm_init import MovableWish, free_area_init
+from mmtool.linux.mm.mmzone import Pgdat, Zone
+from mmtool.linux.mm.page_alloc.buddy import free_pages_ok, page_del_and_expand
+from mmtool.linux.mm.page_alloc.free_area import FreeArea
+from mmtool.linux.mm.page_alloc.handover import deferred_grow_zone, memblock_free_all, page_alloc_init_late
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
 TOP, BLOCK, SECTION = 4, 3, 32
 """Small orders, so that a few hundred pages hold every situation: 16-page blocks, 8-page pageblocks."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.boots import boot_at, said
 
 from mmtool.firmware.cmdline import parse_cmdline
-from mmtool.mm.cma import (
+from mmtool.linux.mm.cma import (
     CmaArea,
     CmaError,
     CmaRequest,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.boots import boot_at, said
 
-from mmtool.init.log import KernelLog
-from mmtool.kernel.release import release_facts
-from mmtool.mm.crash_reserve import (
+from mmtool.build.release import release_facts
+from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.crash_reserve import (
     CrashRequest,
     InvalidCrashkernel,
     parse_crashkernel,

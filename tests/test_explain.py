@@ -22,11 +22,11 @@ from support.reports import (
     sums_in_text,
 )
 
-from mmtool.kernel.release import parse_version
+from mmtool.answers.postmortem.judge import Cause, Judgement, Remedy, Verdict, judge
+from mmtool.answers.postmortem.releases import candidates
+from mmtool.answers.postmortem.zones import node_list, zone_types
+from mmtool.build.fact import parse_version
 from mmtool.observed.reports import Report, ReportKind, VmallocStep, parse_reports
-from mmtool.postmortem.judge import Cause, Judgement, Remedy, Verdict, judge
-from mmtool.postmortem.releases import candidates
-from mmtool.postmortem.zones import node_list, zone_types
 from mmtool.report.postmortem import document, text
 
 F, P, U = Verdict.FAILS, Verdict.PASSES, Verdict.UNKNOWN

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from support.blobs import Tree, assemble, blob, cells, text
 from support.dts import Node, compile_dts, decompile
 
+from mmtool.answers.lint import lint
+from mmtool.build.choose import kernel_for
 from mmtool.errors import InputError
 from mmtool.firmware.fdt import Chosen, Cpu, DeviceTree, DmaBus, NumaMemory, Problem, parse_fdt, read_fdt
 from mmtool.firmware.machine import Machine
-from mmtool.kernel.choose import kernel_for
-from mmtool.lint import lint
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "fdt"
 CAPTURES = os.environ.get("MMTOOL_CAPTURES", "")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mmtool.build.choose import kernel_for
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import Profile
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import read_machine
-from mmtool.kernel.choose import kernel_for
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import Profile
-from mmtool.mm.free_reserved import Freed, Moment, given_back
-from mmtool.mm.print_info import ImageParts, MemoryCounts, image_parts, mem_init_print_info
+from mmtool.linux.mm.free_reserved import Freed, Moment, given_back
+from mmtool.linux.mm.print_info import ImageParts, MemoryCounts, image_parts, mem_init_print_info
 
 LOGS = sorted((Path(__file__).parent.parent / "fixtures" / "captures").glob("*/dmesg.txt"))
 each_log = pytest.mark.parametrize("log", LOGS, ids=lambda p: str(p.parent.name))

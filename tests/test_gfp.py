@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtool.kernel.gfp import GfpError, GfpFlags, gfp_flags
-from mmtool.kernel.release import Version, release_facts
-from mmtool.mm.gfp import gfp_migratetype, gfp_zone
-from mmtool.mm.page_alloc.migratetype import MigrateType
+from mmtool.build.fact import Version
+from mmtool.build.gfp import GfpError, GfpFlags, gfp_flags
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 
 RELEASES: tuple[Version, ...] = (
     (2, 6, 32), (3, 4, 0), (3, 13, 0), (4, 4, 114), (4, 5, 0), (4, 9, 0), (4, 10, 0), (4, 15, 0), (4, 19, 57),

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.boots import boot_at, said
 
-from mmtool.mm.hugetlb import (
+from mmtool.linux.mm.hugetlb import (
     hugetlb_bootmem_alloc,
     hugetlb_init,
     hugetlb_setup,
     string_get_size,
 )
-from mmtool.mm.hugetlb_cma import hugetlb_cma_reserve
-from mmtool.mm.memblock import MEMBLOCK_RSRV_NOINIT
+from mmtool.linux.mm.hugetlb_cma import hugetlb_cma_reserve
+from mmtool.linux.mm.memblock import MEMBLOCK_RSRV_NOINIT
 
 M, G = 1 << 20, 1 << 30
 MEMORY = [(0x1000, 0x9F000, 0), (0x100000, 0xBFFE0000, 0), (0x100000000, 0x240000000, 0)]

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from support.captures import Capture, captures
 
+from mmtool.answers.ledger import memory_ledger
+from mmtool.build.choose import kernel_for
 from mmtool.cli.boot import boot
 from mmtool.cli.ledger import ledger
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import E820Entry, Machine
-from mmtool.init.ledger import memory_ledger
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
+from mmtool.linux.init.main import start_kernel
 
 MOST_APART = 0.001
 """Of MemTotal: what KASLR and unknown places of firmware tables may cost."""

@@ -16,15 +16,15 @@ import yaml
 from click.testing import CliRunner, Result
 from support.blobs import Tree, blob, cells, text
 
+from mmtool.answers.lint import RULES, Finding, lint
+from mmtool.answers.lint.reserved_memory import FREED, REFUSED
+from mmtool.build.choose import kernel_for
 from mmtool.cli.lint import lint as command
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.fdt import parse_fdt
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import read_input
-from mmtool.kernel.choose import kernel_for
-from mmtool.lint import RULES, Finding, lint
-from mmtool.lint.reserved_memory import FREED, REFUSED
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FAULTS = FIXTURES / "fdt" / "faults.dtb.gz"

@@ -15,14 +15,14 @@ import yaml
 from click.testing import CliRunner
 from support.dts import compile_dts
 
-from mmtool.arch.x86.e820 import E820Table, parse_memmap_opt
+from mmtool.build.release import release_facts
 from mmtool.cli.map import map as command
 from mmtool.errors import UsageError
 from mmtool.firmware.fdt import parse_fdt
 from mmtool.firmware.machine import E820Type
 from mmtool.firmware.read import read_machine
-from mmtool.init.log import KernelLog
-from mmtool.kernel.release import release_facts
+from mmtool.linux.arch.x86.kernel.e820 import E820Table, parse_memmap_opt
+from mmtool.linux.init.log import KernelLog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CAPTURES = os.environ.get("MMTOOL_CAPTURES", "")

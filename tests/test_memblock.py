@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmtool.kernel.release import release_facts
-from mmtool.mm.memblock import (
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.memblock import (
     MEMBLOCK_KHO_SCRATCH,
     MEMBLOCK_MIRROR,
     MEMBLOCK_RSRV_KERN,
@@ -13,7 +13,7 @@ from mmtool.mm.memblock import (
     Memblock,
     MemblockPanic,
 )
-from mmtool.mm.memblock.dump import dump_lines
+from mmtool.linux.mm.memblock.dump import dump_lines
 
 MiB = 1 << 20
 GiB = 1 << 30

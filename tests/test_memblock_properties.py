@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtool.kernel.release import release_facts
-from mmtool.mm.memblock import MEMBLOCK_NOMAP, Memblock
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP, Memblock
 
 PAGE = 4096
 TOP = 64 * PAGE

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmtool.cli.memblock import memblock
 from mmtool.errors import InputError
 from mmtool.observed.memblock_log import parse_memblock_log
-from mmtool.observed.memblock_replay import Replay, replay
+from mmtool.system.memblock_replay import Replay, replay
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LOGS = {

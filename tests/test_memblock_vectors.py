@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mmtool.kernel.release import release_facts
-from mmtool.mm.memblock.script import run_script
+from mmtool.build.release import release_facts
 from mmtool.observed.memblock_records import compare, read_records
+from mmtool.system.memblock_script import run_script
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "memblock" / "vectors.jsonl.gz"
 MORE = os.environ.get("MMTOOL_VECTORS")

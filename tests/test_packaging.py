@@ -46,7 +46,7 @@ def test_the_wheel_holds_the_program_its_pages_and_nothing_else(wheel: zipfile.Z
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == set(expected)
     assert all(wheel.read(name) == file.read_bytes() for name, file in expected.items())
-    assert any(name.startswith("mmtool/kernel/profiles/") for name in held)
+    assert any(name.startswith("mmtool/build/profiles/") for name in held)
     assert not [name for name in held if "fixtures" in name or "test" in name]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mmtool.answers.postmortem.judge import Cause, Judgement, Remedy, Verdict, judge
+from mmtool.answers.postmortem.zones import Exclusion
 from mmtool.observed.reports import parse_reports
-from mmtool.postmortem.judge import Cause, Judgement, Remedy, Verdict, judge
-from mmtool.postmortem.zones import Exclusion
 from mmtool.report.postmortem import text
 
 F, P, U = Verdict.FAILS, Verdict.PASSES, Verdict.UNKNOWN

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import images
 
+from mmtool.build.image.btf import find, read_btf
+from mmtool.build.image.kallsyms import read_kallsyms
+from mmtool.build.image.read import KernelImage, read_image
+from mmtool.build.image.unpack import unpack
 from mmtool.errors import InputError
-from mmtool.kernel.image.btf import find, read_btf
-from mmtool.kernel.image.kallsyms import read_kallsyms
-from mmtool.kernel.image.read import KernelImage, read_image
-from mmtool.kernel.image.unpack import unpack
 
 TEXT = 0xFFFFFFFF81000000
 BANNER = b"Linux version 6.1.0-50-cloud-amd64 (maker) (gcc) #1 SMP Debian 6.1.176-1 (2026-07-02)\n\0"
@@ -126,7 +126,7 @@ def test_payload_packed(how: str) -> None:
         pytest.skip("no zstd program")
     kernel = vmlinux()
     if how == "lz4":  # Its test frame begins with twenty equal bytes, so that it holds a copy.
-        from mmtool.kernel.image.compress import decompress
+        from mmtool.build.image.compress import decompress
 
         assert decompress(PACKED[how](kernel), "x") == b"A" * 20 + kernel
         return

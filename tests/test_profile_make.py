@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_profile_image import arm64, vmlinux
 
+from mmtool.build.kconfig import read_config
+from mmtool.build.make import make_profile_from
+from mmtool.build.options import OPTIONS, STRUCTURES
+from mmtool.build.profile import available, load_profile, read_profile
+from mmtool.build.system_map import read_system_map
 from mmtool.cli.profile import profile
 from mmtool.errors import InputError, UsageError
-from mmtool.kernel.kconfig import read_config
-from mmtool.kernel.make import make_profile_from
-from mmtool.kernel.options import OPTIONS, STRUCTURES
-from mmtool.kernel.profile import available, load_profile, read_profile
-from mmtool.kernel.system_map import read_system_map
 from mmtool.report.profile import to_yaml
 
 CONFIG = """#

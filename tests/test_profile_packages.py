@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtool.kernel.make import make_profile_from
-from mmtool.kernel.profile import available, debian_name, load_profile
+from mmtool.build.make import make_profile_from
+from mmtool.build.profile import available, debian_name, load_profile
 
 KERNELS = os.environ.get("MMTOOL_KERNELS", "")
 IMAGES = sorted(Path(KERNELS).glob("linux-*/**/vmlinuz*")) if KERNELS else []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.boots import boot_at, said
 
-from mmtool.mm.memblock.reserve_mem import parse_reserve_mem, reserve_mem
+from mmtool.linux.mm.memblock.reserve_mem import parse_reserve_mem, reserve_mem
 
 M, G = 1 << 20, 1 << 30
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from support.systems import RELEASES, free_pages, machine
 
-from mmtool.mm.page_alloc.fallback import reserve_highatomic_pageblock
-from mmtool.mm.page_alloc.lru import LruPages
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.outcome import Outcome
-from mmtool.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
-from mmtool.mm.system import System
+from mmtool.linux.mm.page_alloc.fallback import reserve_highatomic_pageblock
+from mmtool.linux.mm.page_alloc.lru import LruPages
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.linux.mm.page_alloc.outcome import Outcome
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
+from mmtool.system.system import System
 
 each_release = pytest.mark.parametrize("release", RELEASES)
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmtool.build.choose import kernel_for
+from mmtool.build.kernel import Kernel
+from mmtool.build.release import release_facts
 from mmtool.firmware.machine import E820Entry, E820Type, Machine, MemoryAffinity, Srat
-from mmtool.init.boot import Boot
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.release import release_facts
-from mmtool.mm.kernel_pages import KernelPages
-from mmtool.mm.memblock import Memblock
-from mmtool.mm.system_hash import count_free_pages, count_zone_pages, hash_entries, vmalloc_kind
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.main import start_kernel
+from mmtool.linux.mm.kernel_pages import KernelPages
+from mmtool.linux.mm.memblock import Memblock
+from mmtool.linux.mm.system_hash import count_free_pages, count_zone_pages, hash_entries, vmalloc_kind
 
 MIB, GIB = 1 << 20, 1 << 30
 

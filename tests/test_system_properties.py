@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.systems import RELEASES, free_pages, machine
 
-from mmtool.mm.page_alloc.outcome import ZoneResult
-from mmtool.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
-from mmtool.mm.state import state_of, system_of
-from mmtool.mm.system import System
-from mmtool.mm.vmstat import mod_free_pages, take_free_pages, zone_page_state_snapshot
+from mmtool.linux.mm.page_alloc.outcome import ZoneResult
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
+from mmtool.linux.mm.vmstat import mod_free_pages, take_free_pages, zone_page_state_snapshot
+from mmtool.system.state import state_of, system_of
+from mmtool.system.system import System
 
 GFPS = (
     "GFP_KERNEL|__GFP_NORETRY", "GFP_ATOMIC", "GFP_NOWAIT", "GFP_HIGHUSER_MOVABLE|__GFP_NORETRY",

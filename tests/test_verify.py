@@ -15,11 +15,11 @@ import yaml
 from click.testing import CliRunner, Result
 from support.captures import FACTS, Capture, captures
 
+from mmtool.answers.verify import Difference, Verification
 from mmtool.cli.verify import verify as command
 from mmtool.errors import InputError, UsageError
 from mmtool.observed.answers import LOG_FACTS, read_answers
 from mmtool.report.verify import differences
-from mmtool.verify import Difference, Verification
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 PLAIN = FIXTURES / "captures" / "x86-6.1-movablecore"

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.vmalloc import FIXTURES, booted, read_areas
 
-from mmtool.arch.x86.pgtable import maxmem_32, vmalloc_reserve_32
-from mmtool.init.boot import Boot
-from mmtool.mm.vmalloc.area import VmStruct
-from mmtool.mm.vmalloc.vmalloc import Vmalloc
+from mmtool.linux.arch.x86.mm.pgtable import maxmem_32, vmalloc_reserve_32
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.vmalloc.area import VmStruct
+from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
 
 EXHAUSTED = FIXTURES / "i386-6.1-exhausted"
 PAGE = 4096

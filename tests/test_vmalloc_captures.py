@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 from support.vmalloc import TracedBoot, capture_boot, traced_boots
 
-from mmtool.init.boot import Boot
-from mmtool.mm.vmalloc.area import VM_MAP, VmStruct
-from mmtool.mm.vmalloc.huge import huge_vmap_shift
-from mmtool.mm.vmalloc.vmap import VmapSpace
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.vmalloc.area import VM_MAP, VmStruct
+from mmtool.linux.mm.vmalloc.huge import huge_vmap_shift
+from mmtool.linux.mm.vmalloc.vmap import VmapSpace
 from mmtool.observed.vmallocinfo import InfoArea, VmallocInfo, parse_vmallocinfo
 
 MORE = os.environ.get("MMTOOL_CAPTURES", "")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtool.kernel.release import release_facts
-from mmtool.mm.vmalloc.free_tree import FreeArea, FreeTree
-from mmtool.mm.vmalloc.vmap import VmapSpace
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.vmalloc.free_tree import FreeArea, FreeTree
+from mmtool.linux.mm.vmalloc.vmap import VmapSpace
 
 TOP = 1 << 20
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 9)), max_size=120)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from support.vmalloc import Area, TracedBoot, traced_boots
 
-from mmtool.mm.vmalloc.vmap import LAZY_BYTES, VmapArea, VmapSpace
+from mmtool.linux.mm.vmalloc.vmap import LAZY_BYTES, VmapArea, VmapSpace
 
 BOOTS = traced_boots()
 EVENTS_ONLY = [boot for boot in BOOTS if all(event.name != "pcpu_get_vm_areas" for event in boot.events)]

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmtool.build.fact import Version, parse_version
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import Profile
+from mmtool.build.release import Release, release_facts
 from mmtool.firmware.cmdline import parse_cmdline
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import Profile
-from mmtool.kernel.release import Release, Version, parse_version, release_facts
-from mmtool.mm.khugepaged import hugepage_enabled, hugepage_init, recommended_min_free_kbytes
-from mmtool.mm.page_alloc.migratetype import PageblockTypes
-from mmtool.mm.page_alloc.pcp import pcp_high_at_init, setup_per_cpu_pageset, zone_batchsize, zone_pcp_update
-from mmtool.mm.page_alloc.tuning import Tuning
-from mmtool.mm.page_alloc.watermarks import (
+from mmtool.linux.mm.khugepaged import hugepage_enabled, hugepage_init, recommended_min_free_kbytes
+from mmtool.linux.mm.mmzone import Pgdat, Zone
+from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
+from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init, setup_per_cpu_pageset, zone_batchsize, zone_pcp_update
+from mmtool.linux.mm.page_alloc.tuning import Tuning
+from mmtool.linux.mm.page_alloc.watermarks import (
     MAX_FREE_KBYTES,
     MIN_FREE_KBYTES,
     adjust_managed_page_count,
@@ -28,7 +30,6 @@ from mmtool.mm.page_alloc.watermarks import (
     nr_free_buffer_pages,
     setup_per_zone_wmarks,
 )
-from mmtool.mm.page_alloc.zone import Pgdat, Zone
 
 CASES = [
     json.loads(line)

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmtool.kernel.gfp import gfp_flags
-from mmtool.kernel.release import Version, release_facts
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.zone_watermark import (
+from mmtool.build.fact import Version
+from mmtool.build.gfp import gfp_flags
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
     ALLOC_CPUSET,
     ALLOC_HIGHATOMIC,

@@ -13,8 +13,8 @@ from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.mm.page_alloc.outcome import Outcome
-    from mmtool.mm.system import System
+    from mmtool.linux.mm.page_alloc.outcome import Outcome
+    from mmtool.system.system import System
 
 LISTED = 1000
 """How many allocations are listed one by one; of more only a failure is."""
@@ -55,7 +55,7 @@ def alloc(
     system = load_system(**state)
     use_cpu(system, cpu)
     if script is not None:
-        from mmtool.mm.page_alloc.script import parse_script, run_script
+        from mmtool.system.script import parse_script, run_script
 
         render_script(run_script(parse_script(_lines(script), system, script), system), system, output)
         return
@@ -80,8 +80,8 @@ def _allocate(
     system: System, order: int, gfp: str, node: int | None, nodemask: str | None, count: str
 ) -> tuple[list[Outcome], int]:
     """The outcomes, the first LISTED and one that failed, and how many succeeded."""
-    from mmtool.kernel.gfp import GfpError
-    from mmtool.mm.page_alloc.script import check_node, check_order
+    from mmtool.build.gfp import GfpError
+    from mmtool.system.script import check_node, check_order
 
     try:
         check_order(system, order)

@@ -22,7 +22,7 @@ def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
 
     A file that cannot be booted is a row with its error.
     """
-    from mmtool.batch import cluster_rows, inputs_of, rows
+    from mmtool.answers.batch import cluster_rows, inputs_of, rows
     from mmtool.report.batch import render
 
     if jobs and dask:

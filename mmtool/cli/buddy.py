@@ -15,8 +15,8 @@ from mmtool.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mmtool.kernel.kernel import Kernel
-    from mmtool.mm.page_alloc import Pgdat
+    from mmtool.build.kernel import Kernel
+    from mmtool.linux.mm.mmzone import Pgdat
     from mmtool.observed.memblock import RecordedMemblock
 
 
@@ -38,8 +38,8 @@ def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool,
     compressed. The answer is the state right after: which blocks are free, list by list, from head to tail.
     """
     from mmtool.firmware.cmdline import parse_cmdline
-    from mmtool.init.main import hand_over
-    from mmtool.mm.memblock import Memblock
+    from mmtool.linux.init.main import hand_over
+    from mmtool.linux.mm.memblock import Memblock
     from mmtool.observed.memblock import memblock_from_json
 
     recorded = memblock_from_json(_load_json(source), source)
@@ -53,8 +53,8 @@ def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool,
 
 def _kernel(recorded: RecordedMemblock, name: str | None, no_deferred: bool) -> Kernel:
     """The kernel of that name, else the one that made the lists, else the default release."""
+    from mmtool.build.choose import kernel_for
     from mmtool.firmware.machine import Machine
-    from mmtool.kernel.choose import kernel_for
 
     release, version_line = recorded.release, None
     if release is not None:

@@ -18,10 +18,10 @@ def explain(log: str, kernel: str | None, output: str) -> None:
     2.6.32 to 7.3, also as mail left them. Says of each what was asked for, zone by zone why it was
     refused by that release's own check, and what would have let it pass.
     """
+    from mmtool.answers.postmortem.judge import judge
+    from mmtool.build.fact import parse_version
     from mmtool.errors import UsageError
-    from mmtool.kernel.release import parse_version
     from mmtool.observed.reports import read_reports
-    from mmtool.postmortem.judge import judge
     from mmtool.report.postmortem import render
 
     if kernel is not None and parse_version(kernel) is None:

@@ -27,8 +27,8 @@ def free(pfn: int | None, phys: int | None, order: int, cpu: int | None, output:
     """
     if (pfn is None) == (phys is None):
         raise UsageError("give --pfn or --phys, one of them")
-    from mmtool.mm.page_alloc.script import check_order
     from mmtool.report.free import render
+    from mmtool.system.script import check_order
 
     system = load_system(**state)
     use_cpu(system, cpu)

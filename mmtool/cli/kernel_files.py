@@ -12,7 +12,7 @@ import click
 from mmtool.errors import InputError
 
 if TYPE_CHECKING:
-    from mmtool.kernel.profile import Profile
+    from mmtool.build.profile import Profile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +42,7 @@ def profile_from_files(
 
     `sizes` (bytes) go before what the image says. Raises InputError and UsageError.
     """
-    from mmtool.kernel.make import make_profile_from
+    from mmtool.build.make import make_profile_from
 
     made = make_profile_from(
         (_text(config), config) if config is not None else None,
@@ -59,7 +59,7 @@ def profile_from_files(
 def _text(path: str) -> str:
     data = _bytes(path)
     if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
-        from mmtool.kernel.image.compress import decompress
+        from mmtool.build.image.compress import decompress
 
         data = decompress(data, path) or b""
     try:

@@ -28,7 +28,7 @@ def lint(
     The line says where it is, what is wrong, what Linux does about it, and what to change. Exit status 1
     when something is found.
     """
-    from mmtool.lint import lint as find
+    from mmtool.answers.lint import lint as find
     from mmtool.report.lint import render
 
     machine, kernel = machine_and_kernel(**options, need_memory=False)

@@ -20,11 +20,11 @@ def run(context: click.Context, file: str, output: str) -> None:
     Compares with the results that the records hold and says how many agree; exit status 1 if one does
     not. With -o json prints what each script did instead, one line a record.
     """
+    from mmtool.build.release import release_facts
     from mmtool.errors import InputError
-    from mmtool.kernel.release import release_facts
-    from mmtool.mm.memblock.script import ScriptError, run_script
     from mmtool.observed.memblock_records import compare, read_records
     from mmtool.report.memblock import comparison_lines, run_json
+    from mmtool.system.memblock_script import ScriptError, run_script
 
     comparisons = []
     for record in read_records(file):
@@ -57,10 +57,11 @@ def replay(context: click.Context, file: str, output: str, kernel: str | None) -
     The address that the log shows for an allocation is compared with and never used for it; after a
     difference the replay goes on from the log's. Exit status 1 if one differs.
     """
+    from mmtool.build.fact import parse_version
     from mmtool.errors import UsageError
-    from mmtool.kernel.release import parse_version
-    from mmtool.observed import memblock_log, memblock_replay
+    from mmtool.observed import memblock_log
     from mmtool.report.memblock_replay import replay_json, replay_lines
+    from mmtool.system import memblock_replay
 
     release = parse_version(kernel) if kernel is not None else None
     if kernel is not None and release is None:

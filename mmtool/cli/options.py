@@ -15,9 +15,9 @@ from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
 if TYPE_CHECKING:
+    from mmtool.build.kernel import Kernel
     from mmtool.firmware.machine import Machine
-    from mmtool.init.boot import Boot
-    from mmtool.kernel.kernel import Kernel
+    from mmtool.linux.init.boot import Boot
 
     IntParam = click.ParamType[int]
     RangeParam = click.ParamType[tuple[int, int]]
@@ -130,7 +130,7 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
 
     Addresses and ranges in bytes. Raises InputError and UsageError.
     """
-    from mmtool.init.main import start_kernel
+    from mmtool.linux.init.main import start_kernel
 
     machine, kernel = machine_and_kernel(**sources)
     return start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
@@ -158,9 +158,9 @@ def machine_and_kernel(
 
     Without `need_memory` a device tree need not say where memory is.
     """
+    from mmtool.build.choose import kernel_for
+    from mmtool.build.profile import read_profile, with_estimates
     from mmtool.firmware.read import read_board, read_capture, read_input, read_machine
-    from mmtool.kernel.choose import kernel_for
-    from mmtool.kernel.profile import read_profile, with_estimates
 
     if sum(source is not None for source in (e820, dtb, capture)) > 1:
         raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")

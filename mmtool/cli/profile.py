@@ -18,7 +18,7 @@ def profile() -> None:
 @profile.command("list")
 def list_profiles() -> None:
     """List the profiles that come with mmtool."""
-    from mmtool.kernel.profile import available
+    from mmtool.build.profile import available
 
     for name in available():
         click.echo(name)
@@ -28,7 +28,7 @@ def list_profiles() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print a profile that comes with mmtool, as YAML."""
-    from mmtool.kernel.profile import profile_text
+    from mmtool.build.profile import profile_text
 
     click.echo(profile_text(name), nl=False)
 

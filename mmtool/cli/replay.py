@@ -12,8 +12,8 @@ from mmtool.cli.states import read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.mm.replay import Addresses
-    from mmtool.mm.system import System
+    from mmtool.system.replay import Addresses
+    from mmtool.system.system import System
 
 
 @click.command()
@@ -34,9 +34,9 @@ def replay(trace: str, state: str | None, output: str) -> None:
     recorded = _recorded(data, trace)
     if recorded is None and state is None:
         raise UsageError(f"{trace} is a plain trace: --state FILE gives the state that it begins with")
-    from mmtool.mm.replay import replay as run
     from mmtool.observed.ftrace import read_events
     from mmtool.report.replay import render
+    from mmtool.system.replay import replay as run
 
     start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
@@ -69,8 +69,8 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
 
 def _addresses(document: Any, system: System) -> Addresses:
     """What the addresses in probes mean, where a recorded state tells it."""
-    from mmtool.mm.replay import Addresses
     from mmtool.observed.freelists import vmemmap_of, zone_addresses
+    from mmtool.system.replay import Addresses
 
     zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
     return Addresses(zones, *vmemmap_of(document))

@@ -34,7 +34,7 @@ def reserve(
 
     Exit status 1 when it does not fit.
     """
-    from mmtool.init.reserve import reserve as ask
+    from mmtool.answers.reserve import reserve as ask
     from mmtool.report.reserve import render
 
     asked = [(kind, value) for kind in KINDS if (value := options.pop(kind)) is not None]

@@ -13,8 +13,8 @@ from mmtool.cli.options import F
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.init.boot import Boot
-    from mmtool.mm.system import System
+    from mmtool.linux.init.boot import Boot
+    from mmtool.system.system import System
 
 PROC = Path("/proc")
 
@@ -83,20 +83,20 @@ def read_json(source: str) -> Any:
 
 def system_of_json(document: object, source: str) -> System:
     """The `System` of a parsed document."""
-    from mmtool.mm.state import system_of
-    from mmtool.observed.state import state_from_json
+    from mmtool.system.read import state_from_json
+    from mmtool.system.state import system_of
 
     state, kernel = state_from_json(document, source)
     return system_of(state, kernel)
 
 
 def _system_of_proc(folder: Path) -> System:
-    from mmtool.mm.state import system_of
-    from mmtool.mm.synthetic import ProcTexts, state_from_proc
     from mmtool.observed.buddyinfo import parse_buddyinfo
     from mmtool.observed.pagetypeinfo import parse_pagetypeinfo
-    from mmtool.observed.state import kernel_named
     from mmtool.observed.zoneinfo import parse_zoneinfo
+    from mmtool.system.read import kernel_named
+    from mmtool.system.state import system_of
+    from mmtool.system.synthetic import ProcTexts, state_from_proc
 
     version = _text(folder / "version").strip()
     words = version.split()
@@ -137,8 +137,8 @@ def keep_last_state(boot: Boot) -> None:
     """Keep a boot's state for the commands that go on from it; where nothing can be written, nothing is kept."""
     import json
 
-    from mmtool.init.system import state_of_boot
-    from mmtool.report.state import state_document
+    from mmtool.system.of_boot import state_of_boot
+    from mmtool.system.write import state_document
 
     if boot.zonelists is None:
         return

@@ -20,10 +20,10 @@ def verify(context: click.Context, /, input: str, output: str, **options: Any) -
     From a log or a folder of one boot it predicts from what the machine said alone. Exit status 1 when
     something differs.
     """
+    from mmtool.answers.verify import verify as compare
     from mmtool.observed.answers import read_answers
     from mmtool.report.boot import shows_debug
     from mmtool.report.verify import render
-    from mmtool.verify import verify as compare
 
     if input == "-":
         raise UsageError("verify reads its input twice: give a file, not -")

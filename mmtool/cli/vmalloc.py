@@ -12,9 +12,9 @@ from mmtool.cli.states import load_system, state_options
 from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmtool.mm.system import System
-    from mmtool.mm.vmalloc.vmalloc import Vmalloc
+    from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
     from mmtool.report.vmalloc import Attempt
+    from mmtool.system.system import System
 
 
 @click.command()
@@ -59,7 +59,7 @@ def vmalloc(
     if align < 1 or align & (align - 1):
         raise UsageError(f"--align: {align:#x} is not a power of two")
     from mmtool.cli.alloc import use_cpu
-    from mmtool.mm.vmalloc.state import state_of_vmalloc
+    from mmtool.linux.mm.vmalloc.state import state_of_vmalloc
     from mmtool.report.vmalloc import render_attempts
 
     system = load_system(**state)
@@ -80,7 +80,7 @@ def vmalloc(
 
 def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
     """The vmalloc side of a state; where it tells nothing of that, an empty area in the build's place for it."""
-    from mmtool.mm.vmalloc.state import assumed_state, moved, vmalloc_of
+    from mmtool.linux.mm.vmalloc.state import assumed_state, moved, vmalloc_of
 
     zones = list(system.zones())
     if system.vmalloc is None:
@@ -107,9 +107,9 @@ def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
 def _allocate(
     v: Vmalloc, system: System, size: int, align: int, gfp: str, node: int | None, huge: bool, count: str
 ) -> list[Attempt]:
-    from mmtool.kernel.gfp import GfpError
-    from mmtool.mm.page_alloc.script import check_node
+    from mmtool.build.gfp import GfpError
     from mmtool.report.vmalloc import Attempt
+    from mmtool.system.script import check_node
 
     try:
         mask = system.gfp.parse(gfp)

@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import Any
 
 from mmtool.errors import InputError
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.zone import PagesetLimits, Watermarks
-from mmtool.mm.state import CpuState, NodeState, Runs, SystemState, ZoneState
+from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.system.state import CpuState, NodeState, Runs, SystemState, ZoneState
 
 ZONE_PREFIX = "ZONE_"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmtool.errors import InputError
-from mmtool.mm.memblock import NUMA_NO_NODE, MemblockRegion
+from mmtool.linux.mm.memblock import NUMA_NO_NODE, MemblockRegion
 from mmtool.units import parse_size
 
 MAX_NUMNODES = 1024

@@ -9,14 +9,15 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mmtool.build.build import stable_version
+from mmtool.build.fact import Version
+from mmtool.build.release import Release, release_facts
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import read_bytes
-from mmtool.kernel.build import stable_version
-from mmtool.kernel.release import Release, Version, release_facts
 
 OLDEST: Version = (4, 20, 0)
 """The first release whose memblock is modelled."""

@@ -13,9 +13,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from mmtool.build.fact import Version, parse_version
 from mmtool.errors import InputError
-from mmtool.kernel.release import Version, parse_version
-from mmtool.mm.memblock.script import Outcome
+from mmtool.system.memblock_script import Outcome
 
 OLDEST: Version = (4, 20, 0)
 """The first release whose memblock is modelled."""

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmtool.mm.page_alloc.outcome import Outcome, Step, ZoneResult, ZoneTry
-from mmtool.mm.page_alloc.script import LineResult
-from mmtool.mm.page_alloc.zone_watermark import (
+from mmtool.linux.mm.page_alloc.outcome import Outcome, Step, ZoneResult, ZoneTry
+from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
     ALLOC_HIGHATOMIC,
     ALLOC_MIN_RESERVE,
@@ -21,10 +20,11 @@ from mmtool.mm.page_alloc.zone_watermark import (
     ALLOC_WMARK_MASK,
     Refusal,
 )
-from mmtool.mm.state import state_of
-from mmtool.mm.system import System
-from mmtool.report.state import state_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.script import LineResult
+from mmtool.system.state import state_of
+from mmtool.system.system import System
+from mmtool.system.write import state_document
 
 RIGHTS = {
     ALLOC_OOM: "OOM", ALLOC_NON_BLOCK: "NON_BLOCK", ALLOC_MIN_RESERVE: "MIN_RESERVE", ALLOC_CMA: "CMA",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import Any
 
-from mmtool.batch import Row
+from mmtool.answers.batch import Row
 
 COLUMNS = (
     "file", "error", "kernel", "arch", "exact", "installed", "usable", "memtotal", "lost", "takers", "zones",

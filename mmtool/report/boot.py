@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.arch.x86.e820 import type_name
-from mmtool.init.boot import Boot
-from mmtool.init.log import Level
-from mmtool.init.system import state_of_boot
-from mmtool.kernel.release import Release
-from mmtool.mm.address_space import KernelArea
-from mmtool.mm.memblock import MemblockRegion
-from mmtool.mm.page_alloc.pcp import pcp_high_at_init
-from mmtool.mm.page_alloc.zone import Zone
+from mmtool.build.release import Release
+from mmtool.linux.arch.x86.kernel.e820 import type_name
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.log import Level
+from mmtool.linux.mm.address_space import KernelArea
+from mmtool.linux.mm.memblock import MemblockRegion
+from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
 from mmtool.report.buddy import free_lists
-from mmtool.report.state import state_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.of_boot import state_of_boot
+from mmtool.system.write import state_document
 
 MEMBLOCK_FLAGS = {
     0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",

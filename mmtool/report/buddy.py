@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmtool.mm.page_alloc import Pgdat, Zone
+from mmtool.linux.mm.mmzone import Pgdat, Zone
 
 COLUMNS = ("node", "zone", "order", "type", "blocks", "pages", "first pfn", "last pfn")
 

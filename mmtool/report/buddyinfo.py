@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.mm.system import System
-from mmtool.mm.vmstat import zone_page_state_snapshot
+from mmtool.linux.mm.vmstat import zone_page_state_snapshot
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.system import System
 
 
 def buddyinfo_text(system: System) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.init.boot import Boot
-from mmtool.init.explain import Finding, explain_address
+from mmtool.answers.explain import Finding, explain_address
+from mmtool.linux.init.boot import Boot
 from mmtool.report.boot import heading
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 

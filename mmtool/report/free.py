@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.mm.page_alloc.zone import Zone
-from mmtool.mm.state import state_of
-from mmtool.mm.system import System
-from mmtool.report.state import state_document
+from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.state import state_of
+from mmtool.system.system import System
+from mmtool.system.write import state_document
 
 
 def where(zone: Zone, pfn: int) -> tuple[str, int, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.kernel.kernel import Kernel
-from mmtool.lint import Finding, Lint
+from mmtool.answers.lint import Finding, Lint
+from mmtool.build.kernel import Kernel
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document
 from mmtool.units import human
 

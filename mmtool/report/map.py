@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+from mmtool.answers.ledger import MEMORY_TYPES
 from mmtool.firmware.machine import E820Entry, E820Type
-from mmtool.init.boot import Boot
-from mmtool.init.ledger import MEMORY_TYPES
+from mmtool.linux.init.boot import Boot
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
 MIB = 1 << 20

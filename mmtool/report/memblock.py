@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmtool.mm.memblock.script import Outcome
     from mmtool.observed.memblock_records import Comparison
+    from mmtool.system.memblock_script import Outcome
 
 
 def run_json(record_id: str, run: Outcome, *, states: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mmtool.observed.memblock_replay import Allocation, Replay
+from mmtool.system.memblock_replay import Allocation, Replay
 
 SHOWN = 5
 

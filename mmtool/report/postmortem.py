@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mmtool.mm.gfp import gfp_migratetype
-from mmtool.mm.page_alloc.zone_watermark import Refusal, WatermarkCheck
+from mmtool.answers.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
+from mmtool.linux.mm.gfp import gfp_migratetype
+from mmtool.linux.mm.page_alloc.zone_watermark import Refusal, WatermarkCheck
 from mmtool.observed.reports import Report, ReportKind
-from mmtool.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.units import human
 

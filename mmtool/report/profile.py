@@ -1,11 +1,11 @@
-"""A profile as the YAML that `mmtool.kernel.profile` reads, one line a fact."""
+"""A profile as the YAML that `mmtool.build.profile` reads, one line a fact."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from mmtool.kernel.profile import Option, Profile
+from mmtool.build.profile import Option, Profile
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

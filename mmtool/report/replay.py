@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.mm.replay import Miss, Replay
-from mmtool.mm.state import SystemState, state_of
-from mmtool.mm.system import System
-from mmtool.report.state import state_document
 from mmtool.report.table import print_document
+from mmtool.system.replay import Miss, Replay
+from mmtool.system.state import SystemState, state_of
+from mmtool.system.system import System
+from mmtool.system.write import state_document
 
 SHOWN = 5
 

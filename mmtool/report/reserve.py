@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mmtool.init.reserve import Reservation
+from mmtool.answers.reserve import Reservation
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.units import human
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from mmtool.answers.verify import Verification
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
-from mmtool.verify import Verification
 
 SIGNS = {"kernel": "-", "mmtool": "+"}
 COLOURS = {"kernel": "31", "mmtool": "32"}

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmtool.mm.state import state_of
-from mmtool.mm.system import System
-from mmtool.mm.vmalloc.area import VmStruct
-from mmtool.mm.vmalloc.vmalloc import Vmalloc
-from mmtool.report.state import state_document
+from mmtool.linux.mm.vmalloc.area import VmStruct
+from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
-from mmtool.report.vmalloc_state import runs_of_pages
+from mmtool.system.state import state_of
+from mmtool.system.system import System
+from mmtool.system.write import state_document
+from mmtool.system.write_vmalloc import runs_of_pages
 
 
 @dataclass(frozen=True)

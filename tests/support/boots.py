@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmtool.arch.x86.e820 import E820Table
+from mmtool.build.fact import parse_version
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import Option, Profile
+from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
-from mmtool.init.boot import Boot
-from mmtool.init.log import KernelLog
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import Option, Profile
-from mmtool.kernel.release import parse_version, release_facts
-from mmtool.mm.memblock import Memblock
+from mmtool.linux.arch.x86.kernel.e820 import E820Table
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.log import KernelLog
+from mmtool.linux.mm.memblock import Memblock
 
 
 def boot_at(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import load_profile
-from mmtool.kernel.release import parse_version, release_facts
-from mmtool.mm.page_alloc.migratetype import MigrateType
-from mmtool.mm.page_alloc.zone import PagesetLimits, Watermarks
-from mmtool.mm.state import CpuState, NodeState, SystemState, ZoneState, system_of
-from mmtool.mm.system import System
+from mmtool.build.fact import parse_version
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import load_profile
+from mmtool.build.release import release_facts
+from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
+from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState, system_of
+from mmtool.system.system import System
 
 RELEASES = ("5.10.0", "5.15.0", "6.1.0", "6.1.176", "6.6.0", "6.8.0", "6.12.5", "6.12.117", "7.3.4")
 BLOCK = 1024

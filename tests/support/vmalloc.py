@@ -10,16 +10,17 @@ from pathlib import Path
 
 import yaml
 
+from mmtool.build.choose import kernel_for
+from mmtool.build.fact import parse_version
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import load_profile
+from mmtool.build.release import release_facts
 from mmtool.firmware.machine import LogNote
 from mmtool.firmware.read import read_capture
-from mmtool.init.boot import Boot
-from mmtool.init.main import start_kernel
-from mmtool.kernel.choose import kernel_for
-from mmtool.kernel.kernel import Kernel
-from mmtool.kernel.profile import load_profile
-from mmtool.kernel.release import parse_version, release_facts
-from mmtool.mm.vmalloc.area import VM_MAP, VmStruct
-from mmtool.mm.vmalloc.vmap import VmapSpace
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.main import start_kernel
+from mmtool.linux.mm.vmalloc.area import VM_MAP, VmStruct
+from mmtool.linux.mm.vmalloc.vmap import VmapSpace
 from support.boots import boot_at
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "vmalloc"

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cached_property
 from itertools import pairwise
 
-from mmtool.mm.range_set import RangeSet
+from mmtool.linux.mm.range_set import RangeSet
 
 Range = tuple[int, int]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from mmtool.init.boot import Boot
-from mmtool.mm.page_alloc import Zone
-from mmtool.mm.range_set import RangeSet
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.range_set import RangeSet
 from mmtool.report.boot import heading
 from mmtool.units import human
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from mmtool.arch.x86.e820 import type_name
+from mmtool.answers.ledger import MEMORY_TYPES
 from mmtool.firmware.machine import E820Type
-from mmtool.init.boot import Boot
-from mmtool.init.ledger import MEMORY_TYPES
-from mmtool.mm.memblock import MemblockRegion
-from mmtool.mm.range_set import RangeSet
+from mmtool.linux.arch.x86.kernel.e820 import type_name
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.memblock import MemblockRegion
+from mmtool.linux.mm.range_set import RangeSet
 from mmtool.report.boot import flag_names
 from mmtool.report.picture.axis import Axis, Range, make_axis
 from mmtool.units import human

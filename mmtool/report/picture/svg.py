@@ -14,7 +14,7 @@ from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
 from mmtool.errors import UsageError
-from mmtool.init.boot import Boot
+from mmtool.linux.init.boot import Boot
 from mmtool.report.boot import heading
 from mmtool.report.picture.axis import Axis, Scale
 from mmtool.report.picture.rows import SECTIONS, Piece, Region, Row, Section, axis_of, sections

@@ -1,0 +1,1 @@
+"""The questions people come with, each a function of the stages before it."""

@@ -1,0 +1,190 @@
+"""Where the memory went: every byte of RAM in the firmware's map, up to MemTotal, with the one who took it.
+
+A ledger is a sum: what the map calls memory, less each taker, plus what comes back late in the boot, is MemTotal.
+All amounts are bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mmtool.firmware.machine import E820Type
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
+
+MEMORY_TYPES: dict[int, str] = {
+    E820Type.RAM: "RAM", E820Type.RESERVED_KERN: "RAM", E820Type.ACPI: "ACPI tables", E820Type.NVS: "ACPI NVS",
+    E820Type.UNUSABLE: "unusable", E820Type.SOFT_RESERVED: "soft reserved",
+    E820Type.PMEM: "persistent memory", E820Type.PRAM: "persistent memory",
+}  # fmt: skip
+"""What the firmware's map says is memory of some kind; all else of it may be devices."""
+
+OPTIONS = {
+    "crashkernel": "crashkernel=",
+    "swiotlb": "swiotlb=",
+    "CMA": "cma=",
+    "log buffer": "log_buf_len=",
+    "Dentry cache": "dhash_entries=",
+    "Inode-cache": "ihash_entries=",
+    "huge pages": "hugepages=",
+    "hugetlb": "hugetlb_cma=",
+    "reserve_mem": "reserve_mem=",
+    "soft reserved": "efi=nosoftreserve",
+    "direct-map page tables": "nogbpages",
+    "per-CPU": "nr_cpus=",
+}
+"""The option that moves what an owner takes, by how the owner's name begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One taker: `amount` bytes (negative when they come back), at which step, and the option that would change it."""
+
+    taker: str
+    amount: int
+    step: str
+    option: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryLedger:
+    """installed - sum of the takers = memtotal, to the byte."""
+
+    installed: int
+    lines: tuple[LedgerLine, ...]
+    memtotal: int
+
+    @property
+    def unexplained(self) -> int:
+        """Bytes by which the sum fails; 0 when it closes."""
+        return self.installed - sum(line.amount for line in self.lines) - self.memtotal
+
+
+def memory_ledger(boot: Boot) -> MemoryLedger:
+    """The ledger of a finished boot."""
+    firmware = [(e.start, e.end, e.type) for e in boot.e820_firmware if e.type in MEMORY_TYPES]
+    installed = sum(end - start for start, end, _ in firmware)
+    lines = [*_kept_by_firmware(boot), *_reserved(boot), *_given_back(boot)]
+    memtotal = sum(z.managed_pages for node in boot.nodes.values() for z in node.zones) << boot.kernel.page_shift
+    rest = installed - sum(line.amount for line in lines) - memtotal
+    if rest:
+        lines.append(LedgerLine("not accounted for", rest, ""))
+    return MemoryLedger(installed, tuple(lines), memtotal)
+
+
+def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
+    """Memory of the firmware's map that never reaches memblock, by what keeps it."""
+    lost: dict[tuple[str, str, str], int] = defaultdict(int)
+    memory = [(r.base, r.end) for r in boot.memblock.memory.regions]
+    edited = [(e.start, e.end) for e in boot.e820.snapshot() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
+    for e in boot.e820_firmware:
+        name = MEMORY_TYPES.get(e.type)
+        if name is None:
+            continue
+        if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
+            lost[(f"firmware: {name}", "e820__memory_setup", "")] += e.end - e.start
+            continue
+        for start, end in _without((e.start, e.end), edited):
+            lost[_why_edited(boot, start, end)] += end - start
+        for low, high in edited:
+            inside = (max(low, e.start), min(high, e.end))
+            if inside[0] < inside[1]:
+                for start, end in _without(inside, memory):
+                    lost[_why_not_memory(boot, start, end)] += end - start
+    return [LedgerLine(taker, amount, step, option) for (taker, step, option), amount in lost.items()]
+
+
+def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
+    """Which edit of the E820 map took RAM at [start, end): (taker, step, option)."""
+    if start < boot.memblock.page_size:
+        return "page 0 (BIOS)", "trim_bios_range", ""
+    if 0xA0000 <= start < 0x100000:
+        return "ISA hole", "trim_bios_range", ""
+    if boot.user_defined_map:
+        return "kept out by mem= or memmap=", "parse_early_param", "mem=, memmap="
+    return "reserved in the E820 map later", "e820__range_update", ""
+
+
+def _why_not_memory(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
+    """Why memblock has no memory at [start, end), which the map calls RAM: (taker, step, option)."""
+    arm64 = boot.kernel.arch == "arm64"
+    step = "arm64_memblock_init" if arm64 else "e820__memblock_setup"
+    if end - start < boot.memblock.page_size:
+        return "incomplete pages", step, ""
+    # Up to 5.12 placed regions with no-map leave memblock's memory.
+    if arm64 and (owners := boot.memblock.ledger.overlapping(start, end)):
+        return owners[0][2], boot.owner_steps.get(owners[0][2], ""), ""
+    if arm64 and boot.cmdline.has("mem"):
+        return "kept out by mem=", step, "mem="
+    return "out of the kernel's reach", step, ""
+
+
+def _no_map(boot: Boot) -> list[tuple[int, int]]:
+    """Memory that the kernel does not map and no one reserved, as far as the firmware called it RAM."""
+    ram = [(e.start, e.end) for e in boot.e820_firmware if e.type == E820Type.RAM]
+    reserved = [(r.base, r.end) for r in boot.memblock.reserved.regions]
+    hidden = [(r.base, r.end) for r in boot.memblock.memory.regions if r.flags & MEMBLOCK_NOMAP]
+    return [inside for r in hidden for piece in _without(r, reserved) for inside in _overlap(piece, ram)]
+
+
+def _reserved(boot: Boot) -> list[LedgerLine]:
+    """What memblock still held or hid when the page allocator took over, by owner; then what lies in split pages.
+
+    Where several own a byte, the one that took the smallest range names it.
+    """
+    mb = boot.memblock
+    takes: dict[str, int] = defaultdict(int)
+    memory = [(r.base, r.end) for r in mb.memory.regions]
+    left = [piece for r in mb.reserved.regions for piece in _overlap((r.base, r.end), memory)] + _no_map(boot)
+    whole = sum(end - start for start, end in left)
+    for start, end, owner in sorted(mb.ledger.entries, key=lambda t: t[1] - t[0]):
+        pieces = _overlap((start, end), left)
+        amount = sum(b - a for a, b in pieces)
+        if not amount:
+            continue
+        takes[owner] += amount
+        whole -= amount
+        for piece in pieces:
+            left = [p for r in left for p in _without(r, [piece])]
+    largest_first = sorted(takes.items(), key=lambda taken: -taken[1])
+    lines = [LedgerLine(owner, n, boot.owner_steps.get(owner, ""), _option(owner)) for owner, n in largest_first]
+    if whole:
+        lines.append(LedgerLine("reserved, owner not recorded", whole, ""))
+    split = _split_pages(boot)
+    if split:
+        lines.append(LedgerLine("rest of pages that are reserved in part", split, "memblock_free_all"))
+    return lines
+
+
+def _option(owner: str) -> str:
+    return next((option for name, option in OPTIONS.items() if owner.startswith(name)), "")
+
+
+def _split_pages(boot: Boot) -> int:
+    """Bytes of free memory in pages that reservations cover in part, which are never freed."""
+    lost = 0
+    mb = boot.memblock
+    for start, end, _ in mb.for_each_free_mem_range():
+        first, last = -(-start // mb.page_size) * mb.page_size, end // mb.page_size * mb.page_size
+        lost += end - start - max(last - first, 0)
+    return lost
+
+
+def _given_back(boot: Boot) -> list[LedgerLine]:
+    """What is freed after the hand-over: a negative amount a piece."""
+    return [LedgerLine(f"given back: {piece.name}", -piece.size, piece.step) for piece in boot.given_back]
+
+
+def _overlap(r: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    pieces = [(max(r[0], a), min(r[1], b)) for a, b in ranges]
+    return [p for p in pieces if p[0] < p[1]]
+
+
+def _without(r: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """[r) with the ranges of `taken` cut out."""
+    left = [r]
+    for a, b in taken:
+        left = [p for s, e in left for p in ((s, min(e, a)), (max(s, b), e)) if p[0] < p[1]]
+    return left

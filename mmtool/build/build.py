@@ -1,0 +1,60 @@
+"""What a log shows of the configuration that its kernel was built with."""
+
+from __future__ import annotations
+
+import re
+
+from mmtool.firmware.machine import Machine
+from mmtool.build.profile import Option
+from mmtool.build.fact import Version, parse_version
+
+# The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20 5.13.14)".
+_STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
+
+# What distributions add to the name of a build with large pages: "arm64-16k", "aarch64+64k", "64kb".
+_LARGE_PAGES = re.compile(r"[-+](16|64)kb?\b")
+
+FOR_ANYBODY = 128
+"""CPUs from which on a build is meant for machines at large. Who configures for a machine of his own also leaves out
+the zone for device memory, which distributions ask for: of 389 logs with the count, 60 of 72 below and 28 of 317 above
+are without that zone."""
+
+
+def stable_version(release: str, version_line: str) -> Version | None:
+    """The mainline or stable release that a kernel was made from, for its facts: what its maker says, else its name.
+
+    `release` is as uname -r has it ("5.10.0-32-cloud-amd64"), `version_line` the "Linux version" line or "".
+    None when the name does not begin with a version.
+    """
+    named = parse_version(release)
+    said = (parse_version(m[1] or m[2]) for m in _STABLE.finditer(version_line))
+    return next((v for v in said if v and named and v[:2] == named[:2]), named)
+
+
+def build_options(machine: Machine) -> dict[str, Option]:
+    """CONFIG_ options (without the prefix) that the log of `machine` settles, for a build that has no profile.
+
+    From the release's name (pages of 16 or 64 KiB), the version line (SMP, who built it), the lines that only some
+    builds print, and the count of CPUs that the kernel was built for.
+    """
+    options: dict[str, Option] = {}
+    kinds = {n.kind for n in machine.notes}
+    version_line = machine.version_line or ""
+    for note in machine.notes:
+        if note.kind == "nr_cpus":
+            options["NR_CPUS"] = note.values[0]
+    if machine.arch == "arm64" and (m := _LARGE_PAGES.search(machine.release or "")):
+        options |= {"ARM64_4K_PAGES": False, f"ARM64_{m[1]}K_PAGES": True}
+    if " SMP" not in version_line and version_line:
+        options["NR_CPUS"] = 1
+    if machine.arch == "i386":
+        if kinds & {"pae", "non_pae"}:
+            options["X86_PAE"] = "pae" in kinds
+        if "no_highmem" in kinds:
+            options["HIGHMEM"] = False
+    elif "devtmpfs" in kinds and "memory_block_size" not in kinds:
+        # Kernels with memory hotplug say their block size just before they start devtmpfs.
+        options |= {"MEMORY_HOTPLUG": False, "ZONE_DEVICE": False}
+    elif "memory_block_size" not in kinds and int(options.get("NR_CPUS", FOR_ANYBODY)) < FOR_ANYBODY:
+        options["ZONE_DEVICE"] = False
+    return options

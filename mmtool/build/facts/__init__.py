@@ -1,0 +1,1 @@
+"""What differs between kernel releases, a module a subsystem: classes of named facts with their evidence."""

@@ -1,0 +1,97 @@
+"""`Kernel`: which kernel boots - a release's facts and a build's profile in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mmtool.build.fact import Facts
+from mmtool.build.profile import Profile
+from mmtool.build.release import Release
+
+LARGEST_ORDER = {12: 10, 14: 11, 16: 13}
+"""The default of the largest block's order by PAGE_SHIFT; larger pages are arm64's (arch/arm64/Kconfig)."""
+
+Group = TypeVar("Group", bound=Facts)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to boot: `name` as uname -r has it, the release's facts, the build's profile."""
+
+    name: str
+    release: Release
+    profile: Profile
+
+    @property
+    def arch(self) -> str:
+        return self.profile.arch
+
+    @property
+    def is_64bit(self) -> bool:
+        return self.profile.arch in ("x86_64", "arm64")
+
+    @property
+    def phys_addr_bits(self) -> int:
+        """Bits of phys_addr_t."""
+        return 64 if self.is_64bit or self.enabled("X86_PAE") else 32
+
+    def facts(self, group: type[Group]) -> Group:
+        """The facts of one subsystem, a class of `mmtool.build.facts`, for this release."""
+        return group(self.release.version)
+
+    def enabled(self, option: str) -> bool:
+        """Is CONFIG_<option> set in this build?"""
+        return self.profile.enabled(option)
+
+    def number(self, option: str, default: int) -> int:
+        """The value of a numeric CONFIG_<option>."""
+        value = self.profile.config.get(option, default)
+        return int(value) if not isinstance(value, str) else int(value, 0)
+
+    @property
+    def max_numnodes(self) -> int:
+        """MAX_NUMNODES: node ids lie below it."""
+        return 1 << self.number("NODES_SHIFT", 0) if self.enabled("NUMA") else 1
+
+    @property
+    def cpumask_offstack(self) -> bool:
+        """CONFIG_CPUMASK_OFFSTACK: masks of CPUs are allocated; x86 needs that for more than 512 CPUs."""
+        return self.enabled("CPUMASK_OFFSTACK") or (self.arch != "arm64" and self.number("NR_CPUS", 1) > 512)
+
+    @property
+    def section_size_bits(self) -> int:
+        """SECTION_SIZE_BITS (asm/sparsemem.h): log2 of a memory section's bytes."""
+        if self.arch == "arm64" and self.release.arm64_sections_are_1g:
+            return 30
+        if self.is_64bit:
+            return 29 if self.page_shift == 16 else 27
+        return 29 if self.enabled("X86_PAE") else 26
+
+    @property
+    def page_shift(self) -> int:
+        """PAGE_SHIFT: log2 of a page's bytes."""
+        return 14 if self.enabled("ARM64_16K_PAGES") else 16 if self.enabled("ARM64_64K_PAGES") else 12
+
+    @property
+    def max_page_order(self) -> int:
+        """MAX_PAGE_ORDER: the largest order of a free block."""
+        if self.enabled("FORCE_MAX_ZONEORDER"):
+            return self.number("FORCE_MAX_ZONEORDER", 11) - 1
+        if self.enabled("ARCH_FORCE_MAX_ORDER"):
+            return self.number("ARCH_FORCE_MAX_ORDER", 10) - (not self.release.max_order_is_inclusive)
+        return LARGEST_ORDER[self.page_shift]
+
+    @property
+    def pageblock_order(self) -> int:
+        """pageblock_order: the huge page's order, bounded by the largest block; that bound without huge pages."""
+        if not self.enabled("HUGETLB_PAGE"):
+            return self.max_page_order
+        huge = self.page_shift - 3 if self.is_64bit or self.enabled("X86_PAE") else 10
+        return min(huge, self.max_page_order)
+
+    @property
+    def migrate_types(self) -> int:
+        """MIGRATE_TYPES: unmovable, movable, reclaimable, highatomic, and CMA and isolate where they are built in."""
+        isolation = any(self.enabled(o) for o in ("MEMORY_HOTREMOVE", "CMA", "HUGETLB_PAGE", "CONTIG_ALLOC"))
+        return 4 + self.enabled("CMA") + isolation

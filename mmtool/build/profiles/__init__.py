@@ -1,0 +1,1 @@
+"""Profiles of builds, as YAML; see mmtool.build.profile."""

@@ -1,1 +1,0 @@
-"""Profiles of builds, as YAML; see mmtool.kernel.profile."""

@@ -1,0 +1,1 @@
+"""arch/x86/kernel: setup_arch(), the E820 map, MTRRs, the processor."""

@@ -1,0 +1,30 @@
+"""What the processor can do, as far as the log shows it: arch/x86/include/asm/processor.h, kernel/head64.c."""
+
+from __future__ import annotations
+
+from mmtool.linux.init.boot import Boot
+
+# (vendor of family 6 and up, family): models whose page tables can have five levels (CPUID.7:ECX.LA57).
+LA57_MODELS = {
+    0x6: {0x6A, 0x6C, 0x8F, 0xCF, 0xAD, 0xAE, 0xAF},
+    0x19: {*range(0x10, 0x20), *range(0xA0, 0xB0)},
+    0x1A: set(range(0x00, 0x20)),
+}
+QEMU_TCG = "QEMU TCG CPU"
+
+
+def has_la57(boot: Boot) -> bool:
+    """Does the kernel run with five levels of page tables (52 physical bits) on this machine?
+
+    Models l5_supported() and check_la57_support(): the build has it (always from 6.17 on), the command line does
+    not forbid it ("no5lvl"), and the CPU can. The CPU's model is in the log; a virtual one may lack what the model has.
+    """
+    kernel = boot.kernel
+    if not (kernel.enabled("X86_5LEVEL") or kernel.release.five_levels_always) or boot.cmdline.has("no5lvl"):
+        return False
+    for note in boot.notes("cpu"):
+        if QEMU_TCG in note.text:
+            return True
+        if len(note.values) >= 2 and note.values[1] in LA57_MODELS.get(note.values[0], ()):
+            return not boot.notes("hypervisor")
+    return False

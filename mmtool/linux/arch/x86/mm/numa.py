@@ -1,0 +1,149 @@
+"""Nodes of an x86 machine: arch/x86/mm/numa.c, arch/x86/mm/srat.c and drivers/acpi/numa/srat.c."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmtool.linux.drivers.acpi.numa.srat import acpi_numa_init
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.memblock import NUMA_NO_NODE, MemblockPanic
+from mmtool.linux.mm.memblock.dump import memblock_dump_all
+from mmtool.linux.mm.numa_emulation import Emulation, transform_distance
+from mmtool.linux.mm.numa_memblks import (
+    NumaError,
+    NumaInfo,
+    cleanup_meminfo,
+    covers_memory,
+    register_meminfo,
+)
+from mmtool.units import memparse
+
+PAGE_SHIFT, PAGE_SIZE = 12, 4096
+SMP_CACHE_BYTES = 64
+DMA32_END = 1 << 32
+
+_MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
+
+
+def initmem_init(boot: Boot) -> None:
+    """x86_numa_init(): the SRAT's nodes if they make sense, else one node for everything."""
+    if not boot.kernel.enabled("NUMA"):
+        mb = boot.memblock
+        mb.set_node(0, 2**64 - 1, mb.memory, 0)
+        boot.possible_nodes = boot.online_nodes = {0}
+        return
+    options = boot.cmdline.all("numa")
+    off = any(v and v.startswith("off") for v in options)
+    noacpi = any(v and v.startswith("noacpi") for v in options) or boot.cmdline.get("acpi") == "off"
+    usable = boot.machine.srat is not None and boot.kernel.enabled("ACPI_NUMA") and not noacpi
+    if off or not usable or not _numa_init(boot, acpi_numa_init):
+        _numa_init(boot, lambda b: _dummy_numa_init(b, off))
+    if not boot.online_nodes:
+        reach = boot.max_pfn << PAGE_SHIFT
+        raise MemblockPanic(f"no nodes hold the memory, of which it can address {reach:#x} bytes")
+
+
+def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
+    """numa_init(): try one source of nodes; False when the kernel rejects it."""
+    mb = boot.memblock
+    boot.numa = NumaInfo()
+    no_node = NUMA_NO_NODE if boot.kernel.release.numa_unassigned_is_no_node else mb.max_numnodes
+    mb.set_node(0, 2**64 - 1, mb.memory, no_node)
+    mb.set_node(0, 2**64 - 1, mb.reserved, no_node)
+    mb.clear_hotplug(0, 2**64 - 1)
+    try:
+        find(boot)
+        mb.bottom_up = False
+        cleanup_meminfo(boot.numa.meminfo, mb, boot.kernel, boot.max_pfn, boot.log)
+    except NumaError:
+        return False
+    _numa_emulation(boot)
+    register_meminfo(boot.numa, mb)
+    if not covers_memory(mb, boot.log):
+        return False
+    with_memory = {b.nid for b in boot.numa.meminfo}
+    boot.possible_nodes = boot.numa.nodes_parsed | with_memory
+    boot.online_nodes = set(with_memory)
+    for nid in sorted(with_memory):
+        if boot.kernel.release.numa_prints_initmem:
+            _log_initmem(boot, nid)
+        alloc_node_data(boot, nid)
+    memblock_dump_all(mb, boot.cmdline, boot.log)
+    return True
+
+
+def alloc_node_data(boot: Boot, nid: int) -> None:
+    """alloc_node_data(): the node's pg_data_t, on the node where possible."""
+    unit = PAGE_SIZE if boot.kernel.release.node_data_in_pages else SMP_CACHE_BYTES
+    size = -(-boot.kernel.profile.sizes["pg_data_t"] // unit) * unit
+    base = boot.memblock.phys_alloc_try_nid(size, SMP_CACHE_BYTES, nid, owner=f"NODE_DATA({nid})")
+    if not base:
+        return
+    boot.node_data[nid] = base
+    boot.log.info(f"NODE_DATA({nid}) allocated [mem {base:#010x}-{base + size - 1:#010x}]")
+    found = boot.memblock.search_pfn_nid(base >> PAGE_SHIFT)
+    if found is not None and found[0] != nid:
+        boot.log.info(f"    NODE_DATA({nid}) on node {found[0]}")
+
+
+def _log_initmem(boot: Boot, nid: int) -> None:
+    """setup_node_data() of before 3.17: the span of a node's blocks, rounded up to the largest zone alignment."""
+    align = 1 << (boot.kernel.max_page_order + PAGE_SHIFT)
+    blocks = [b for b in boot.numa.meminfo if b.nid == nid]
+    start = -(-min(b.start for b in blocks) // align) * align
+    boot.log.info(f"Initmem setup node {nid} [mem {start:#010x}-{max(b.end for b in blocks) - 1:#010x}]")
+
+
+def _dummy_numa_init(boot: Boot, off: bool) -> None:
+    """dummy_numa_init(): node 0 has everything up to max_pfn."""
+    end = boot.max_pfn << PAGE_SHIFT
+    boot.log.info("NUMA turned off" if off else "No NUMA configuration found")
+    boot.log.info(f"Faking a node at [mem {0:#018x}-{end - 1:#018x}]")
+    boot.numa.nodes_parsed.add(0)
+    boot.numa.add_memblk(0, 0, end, boot.log)
+
+
+def _numa_emulation(boot: Boot) -> None:
+    """numa_emulation(): replace the nodes by faked ones when numa=fake= asks for it and the build can."""
+    wishes = [v[5:] for v in boot.cmdline.all("numa") if v and v.startswith("fake=")]
+    if not wishes or not boot.kernel.enabled("NUMA_EMU"):
+        return
+    text, _, distances = wishes[-1].partition(":")
+    info = boot.numa
+    emulation = Emulation(
+        info, lambda a, b: _hole_bytes(boot, a, b), boot.max_pfn << PAGE_SHIFT, DMA32_END,
+        boot.kernel.max_numnodes, boot.log,
+    )  # fmt: skip
+    if not emulation.run(text):
+        return
+    fake = [replace(b) for b in emulation.fake]
+    try:
+        cleanup_meminfo(fake, boot.memblock, boot.kernel, boot.max_pfn, boot.log)
+    except NumaError:
+        boot.log.warn("NUMA: Warning: constructed meminfo invalid, disabling emulation")
+        return
+    info.meminfo = fake
+    info.nodes_parsed = {b.nid for b in fake}
+    info.emulated = emulation.to_physical
+    transform_distance(info, info.distance, _leading_numbers(distances), boot.log)
+
+
+def _leading_numbers(text: str) -> list[int]:
+    """What get_option() takes one after the other as members of a list: numbers that a comma follows."""
+    numbers = []
+    while m := _MEMBER.match(text):
+        numbers.append(memparse(m[2])[0] * (-1 if m[1] else 1))
+        text = text[m.end() :]
+    return numbers
+
+
+def _hole_bytes(boot: Boot, start: int, end: int) -> int:
+    """mem_hole_size(): bytes of whole pages in [start, end) that are no memory."""
+    first, last = -(-start >> PAGE_SHIFT), end >> PAGE_SHIFT
+    if first >= last:
+        return 0
+    mb = boot.memblock
+    pages = sum(max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes))
+    return (last - first - pages) << PAGE_SHIFT

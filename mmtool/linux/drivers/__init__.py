@@ -1,0 +1,1 @@
+"""drivers/: what firmware drivers do to memory while the kernel boots."""

@@ -1,0 +1,1 @@
+"""drivers/acpi/numa: nodes and distances out of SRAT and SLIT."""

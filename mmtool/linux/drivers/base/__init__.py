@@ -1,0 +1,1 @@
+"""drivers/base: arch_numa, the nodes of a device tree."""

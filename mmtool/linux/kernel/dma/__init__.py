@@ -1,0 +1,1 @@
+"""kernel/dma: bounce buffers (swiotlb) and contiguous memory for devices."""

@@ -1,0 +1,60 @@
+"""Walking memblock: __next_mem_range() of mm/memblock.c. What is free lies in "memory" and outside "reserved"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mmtool.linux.mm.memblock.regions import MemblockRegion, MemblockType
+
+FreeRange = tuple[int, int, int]
+"""(start, end, nid): bytes [start, end) in memory of node nid."""
+
+
+def free_ranges(
+    memory: MemblockType, reserved: MemblockType, skip: Callable[[MemblockRegion], bool], low: int = 0
+) -> Iterator[FreeRange]:
+    """The free ranges in ascending order, without those that end at or below `low`.
+
+    Between two reservations that touch there is an empty range, which the kernel visits too.
+    """
+    taken = reserved.regions
+    gap = reserved.index_after(low) if low else 0
+    for m in memory.regions[memory.index_after(low) if low else 0 :]:
+        if skip(m):
+            continue
+        while gap <= len(taken):
+            gap_start = taken[gap - 1].end if gap else 0
+            gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
+            if gap_start >= m.end:
+                break
+            if m.base < gap_end:
+                yield max(m.base, gap_start), min(m.end, gap_end), m.nid
+                if m.end <= gap_end:
+                    break
+            gap += 1
+
+
+def free_ranges_reverse(
+    memory: MemblockType, reserved: MemblockType, skip: Callable[[MemblockRegion], bool], high: int | None = None
+) -> Iterator[FreeRange]:
+    """The free ranges in descending order, without those that begin at or above `high`.
+
+    Models __next_mem_range_rev().
+    """
+    taken = reserved.regions
+    gap = len(taken) if high is None else reserved.index_below(high)
+    top = len(memory.regions) if high is None else memory.index_below(high)
+    for i in reversed(range(top)):
+        m = memory.regions[i]
+        if skip(m):
+            continue
+        while gap >= 0:
+            gap_start = taken[gap - 1].end if gap else 0
+            gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
+            if gap_end <= m.base:
+                break
+            if m.end > gap_start:
+                yield max(m.base, gap_start), min(m.end, gap_end), m.nid
+                if m.base >= gap_start:
+                    break
+            gap -= 1

@@ -1,0 +1,64 @@
+"""reserve_mem= of mm/memblock.c (6.12 on): memory with a name, at a place that memblock picks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmtool.units import memparse
+
+if TYPE_CHECKING:
+    from mmtool.linux.init.boot import Boot
+
+RESERVE_MEM_MAX_ENTRIES = 8
+RESERVE_MEM_NAME_SIZE = 16
+SMP_CACHE_BYTES = 64
+
+MALFORMED = "reserve_mem: empty or malformed parameter"
+
+
+def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
+    """SIZE:ALIGN:NAME as (bytes, bytes, name); None when it is malformed.
+
+    An alignment below a cache line is one; a name has 1 to 15 characters, not all of them blank.
+    """
+    size, at = memparse(value)
+    if not size or value[at : at + 1] != ":":
+        return None
+    align, at = memparse(value, at + 1)
+    name = value[at + 1 :]
+    if value[at : at + 1] != ":" or not 0 < len(name) < RESERVE_MEM_NAME_SIZE or not name.strip(" \t\n\v\f\r\xa0"):
+        return None
+    return size, max(align, SMP_CACHE_BYTES), name
+
+
+def reserve_mem(boot: Boot) -> None:
+    """The step: every reserve_mem= in its order, when start_kernel() has printed its command line.
+
+    Up to eight with different names. 6.12 refuses the others without a word.
+    """
+    facts = boot.kernel.release
+    if not facts.has_reserve_mem:
+        return
+    names: set[str] = set()
+    for value in boot.cmdline.all("reserve_mem"):
+        problem = _reserve(boot, value, names)
+        if problem and facts.reserve_mem_says_why:
+            boot.log.err(problem)
+
+
+def _reserve(boot: Boot, value: str | None, names: set[str]) -> str | None:
+    """Reserve for one option; what is wrong, if something is."""
+    if value is None:
+        return MALFORMED
+    if len(names) >= RESERVE_MEM_MAX_ENTRIES:
+        return "reserve_mem: no more room for reserved memory"
+    asked = parse_reserve_mem(value)
+    if asked is None:
+        return MALFORMED
+    size, align, name = asked
+    if name in names:
+        return f'reserve_mem: name "{name}" was already used'
+    if not boot.memblock.phys_alloc(size, align, owner=f"reserve_mem {name}"):
+        return "reserve_mem: memblock allocation failed"
+    names.add(name)
+    return None

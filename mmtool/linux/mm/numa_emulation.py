@@ -1,0 +1,169 @@
+"""numa=fake=: nodes that are not there, carved out of those that are. mm/numa_emulation.c (arch/x86/mm before 6.12).
+
+Sizes and addresses in bytes. A failure leaves the physical nodes in place, as in the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mmtool.linux.init.log import KernelLog
+from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk
+from mmtool.units import memparse
+
+FAKE_NODE_MIN_SIZE = 32 << 20
+Holes = Callable[[int, int], int]
+
+
+class Emulation:
+    """One run of numa_emulation(): takes blocks from `physical`, gives them to `fake` nodes."""
+
+    def __init__(self, info: NumaInfo, holes: Holes, max_addr: int, dma32_end: int, max_nodes: int, log: KernelLog):
+        self.info, self.holes, self.max_addr = info, holes, max_addr
+        self.dma32_end, self.max_nodes, self.log = dma32_end, max_nodes, log
+        self.physical = [replace(b) for b in info.meminfo]
+        self.fake: list[NumaMemblk] = []
+        self.to_physical: dict[int, int] = {}
+
+    def run(self, text: str) -> bool:
+        """Split as `text` asks ("4", "512M", "2U"); False when that cannot be done."""
+        if "U" in text:
+            return self._split_uniform_per_node(memparse(text.split("U")[0])[0])
+        if "M" in text or "G" in text:
+            return self._split_by_size(memparse(text)[0])
+        return self._split_by_count(memparse(text)[0])
+
+    def _take(self, nid: int, block: NumaMemblk, size: int) -> None:
+        """emu_setup_memblk(): the first `size` bytes of a physical block become part of fake node `nid`."""
+        start, end = block.start, block.start + size
+        self.fake.append(NumaMemblk(start, end, nid))
+        self.to_physical.setdefault(nid, block.nid)
+        block.start = end
+        if block.start >= block.end:
+            self.physical.remove(block)
+        self.log.info(f"Faking node {nid} at [mem {start:#018x}-{end - 1:#018x}] ({(end - start) >> 20}MB)")
+
+    def _free(self, start: int, end: int) -> int:
+        return end - start - self.holes(start, end)
+
+    def _reach(self, start: int, end: int, limit: int, size: int) -> int:
+        """Push `end` on until [start, end) holds `size` bytes of memory or reaches `limit`."""
+        while self._free(start, end) < size:
+            end += FAKE_NODE_MIN_SIZE
+            if end > limit:
+                return limit
+        return end
+
+    def _respect_dma32(self, end: int) -> int:
+        """The next node must find enough memory below 4 GiB, or this one takes the rest of it."""
+        if end < self.dma32_end and self._free(end, self.dma32_end) < FAKE_NODE_MIN_SIZE:
+            return self.dma32_end
+        return end
+
+    def _rounds(self, nodes: set[int], one: Callable[[NumaMemblk], None]) -> None:
+        """Serve the physical nodes in turn until none has memory left."""
+        left = sorted(nodes)
+        while left:
+            for nid in list(left):
+                block = next((b for b in self.physical if b.nid == nid), None)
+                if block is None:
+                    left.remove(nid)
+                else:
+                    one(block)
+
+    def _split_by_count(self, count: int) -> bool:
+        """split_nodes_interleave(): `count` nodes, interleaved over the physical ones."""
+        if count <= 0:
+            return False
+        if count > self.max_nodes:
+            self.log.info(f"numa=fake={count} too large, reducing to {self.max_nodes}")
+            count = self.max_nodes
+        size = (self._free(0, self.max_addr) >> 12) // count << 12
+        big = (size % FAKE_NODE_MIN_SIZE) * count // FAKE_NODE_MIN_SIZE
+        size -= size % FAKE_NODE_MIN_SIZE
+        if not size:
+            self.log.err("Not enough memory for each node.  NUMA emulation disabled.")
+            return False
+        nid = 0
+
+        def one(block: NumaMemblk) -> None:
+            nonlocal nid
+            start, limit = block.start, block.end
+            end = start + size + (FAKE_NODE_MIN_SIZE if nid < big else 0)
+            end = self._respect_dma32(self._reach(start, end, limit, size))
+            if self._free(end, limit) < size:
+                end = limit
+            self._take(nid % count, block, min(end, limit) - start)
+            nid += 1
+
+        self._rounds(self.info.nodes_parsed, one)
+        return True
+
+    def _split_by_size(self, size: int) -> bool:
+        """split_nodes_size_interleave(): nodes of `size` bytes or more, interleaved over the physical ones."""
+        if not size:
+            return False
+        size = self._at_least(size, self._free(0, self.max_addr) >> 12)
+        nid = 0
+
+        def one(block: NumaMemblk) -> None:
+            nonlocal nid
+            start, limit = block.start, block.end
+            end = self._respect_dma32(self._reach(start, start + size, limit, size))
+            if self._free(end, limit) < size:
+                end = limit
+            self._take(nid % self.max_nodes, block, min(end, limit) - start)
+            nid += 1
+
+        self._rounds(self.info.nodes_parsed, one)
+        return True
+
+    def _at_least(self, size: int, pages: int) -> int:
+        """The smallest node that keeps the number of nodes within bounds, in units of 32 MiB."""
+        least = max((pages // self.max_nodes) << 12, FAKE_NODE_MIN_SIZE)
+        least = -(-least // FAKE_NODE_MIN_SIZE) * FAKE_NODE_MIN_SIZE
+        if size < least:
+            self.log.err(f"Fake node size {size >> 20}MB too small, increasing to {least >> 20}MB")
+            size = least
+        return size - size % FAKE_NODE_MIN_SIZE
+
+    def _split_uniform_per_node(self, count: int) -> bool:
+        """numa=fake=<N>U: every physical node is split into N equal parts, holes counted as memory."""
+        nid = 0
+        for physical in sorted(self.info.nodes_parsed):
+            if not self.physical or count <= 0:
+                return False
+            first = self.physical[0]
+            size = ((first.end - first.start) >> 12) // count << 12
+            size = -(-max(size, FAKE_NODE_MIN_SIZE) // FAKE_NODE_MIN_SIZE) * FAKE_NODE_MIN_SIZE
+            before = nid
+            while block := next((b for b in self.physical if b.nid == first.nid), None):
+                end = self._respect_dma32(block.start + size)
+                self._take(nid % self.max_nodes, block, min(end, block.end) - block.start)
+                nid += 1
+            if 0 < nid - before < count:
+                got = nid - before
+                self.log.info(f"numa_emulation: phys: {physical} only got {got} of {count} nodes, failing")
+                return False
+        return True
+
+
+def transform_distance(info: NumaInfo, physical: list[list[int]], explicit: list[int], log: KernelLog) -> None:
+    """Distances between faked nodes: those given after numa=fake=N:, else those of the physical nodes behind them."""
+    assert info.emulated is not None
+    count = max(info.emulated, default=0) + 1
+    default = next(iter(info.emulated.values()), 0)
+    given = iter(explicit)
+    info.distance = []
+    for i in range(count):
+        for j in range(count):
+            a, b = info.emulated.get(i, default), info.emulated.get(j, default)
+            value = next(given, None)
+            if value is None:
+                in_table = a < len(physical) and b < len(physical)
+                value = physical[a][b] if in_table else (10 if a == b else 20)
+            info.set_distance(i, j, value, log)
+
+
+__all__ = ["Emulation", "NumaError", "transform_distance"]

@@ -1,0 +1,55 @@
+"""From a boot to a `System`: the state that /sbin/init finds, as far as the model goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.late import online
+from mmtool.linux.mm.mmzone import PagesetLimits, Zone
+from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
+from mmtool.linux.mm.vmalloc.state import VmallocState, state_of_layout
+from mmtool.linux.mm.vmstat import calculate_normal_threshold
+from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone
+
+
+def state_of_boot(boot: Boot) -> SystemState:
+    """The page allocator's state after a boot: empty per-CPU lists, and nothing allocated since the hand-over."""
+    cpu_nodes = {cpu: nid or 0 for cpu, nid in enumerate(boot.cpu_nodes())}
+    lists = boot.zonelists
+    nodes, pageblocks = [], None
+    for node in online(boot):
+        zones = []
+        for zone in node.zones:
+            state = state_of_zone(zone)
+            if zone.populated:
+                pageblocks = pageblocks or zone.pageblocks
+                state = replace(state, cpus=dict.fromkeys(cpu_nodes, _lists(boot, zone, len(cpu_nodes))))
+            zones.append(state)
+        fallback = tuple(lists.fallback.get(node.nid, ())) if lists else ()
+        thisnode = tuple(lists.thisnode.get(node.nid, ())) if lists else ()
+        nodes.append(
+            NodeState(node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(zones), fallback, thisnode)
+        )
+    return SystemState(
+        boot.kernel.name, boot.machine.version_line or "", tuple(nodes), cpu_nodes,
+        tuple(pageblocks.runs()) if pageblocks else (), lists.mobility_grouping if lists else True,
+        vmalloc=vmalloc_of_boot(boot),
+    )  # fmt: skip
+
+
+def vmalloc_of_boot(boot: Boot) -> VmallocState:
+    """Virtual memory right after vmalloc_init(): the image of arm64 is there, and no area that was allocated since."""
+    early = []
+    if boot.kernel.arch == "arm64":
+        from mmtool.linux.arch.arm64.mmu import declare_kernel_vmas
+
+        early = declare_kernel_vmas(boot)
+    huge = not boot.cmdline.has("nohugevmalloc")
+    return state_of_layout(boot.address_space, cpus=boot.cpus, allow_huge=huge, early=early)
+
+
+def _lists(boot: Boot, zone: Zone, cpus: int) -> CpuState:
+    limits = zone.pageset or PagesetLimits(1, 0, 0)
+    threshold = calculate_normal_threshold(zone.managed_pages, boot.kernel.page_shift, cpus)
+    return CpuState(limits, pcp_high_at_init(zone), stat_threshold=threshold)

@@ -1,0 +1,151 @@
+"""A series of allocations and frees on one state, as a file of lines tells it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mmtool.errors import InputError
+from mmtool.system.system import System
+
+USAGE = "alloc ORDER GFP [node=N] [count=N|max] [keep], free all or free step=S"
+
+
+@dataclass(frozen=True, slots=True)
+class AllocLine:
+    """alloc ORDER GFP [node=N] [count=N|max] [keep]; `count` None is "max", `node` None the acting CPU's."""
+
+    line: int
+    order: int
+    gfp: int
+    node: int | None = None
+    count: int | None = 1
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FreeLine:
+    """free all, or free step=S: the kept blocks whose number in their order is no multiple of S."""
+
+    line: int
+    step: int = 0
+
+
+@dataclass
+class LineResult:
+    """What a line did: blocks allocated, by zone, and why it stopped short; or blocks freed, and those still kept."""
+
+    line: int
+    allocated: int | None = None
+    zones: Counter[tuple[int, str]] = field(default_factory=Counter)
+    stopped: str | None = None
+    freed: int | None = None
+    kept: int = 0
+
+
+def parse_script(lines: Iterable[str], system: System, source: str) -> list[AllocLine | FreeLine]:
+    """The lines of a script; "#" starts a comment. InputError, at the line, for what is none."""
+    parsed: list[AllocLine | FreeLine] = []
+    for number, text in enumerate(lines, 1):
+        words = text.split("#")[0].split()
+        if words:
+            try:
+                parsed.append(_parse(number, words, system))
+            except ValueError as e:
+                raise InputError(source, number, str(e)) from None
+    return parsed
+
+
+def _parse(number: int, words: list[str], system: System) -> AllocLine | FreeLine:
+    if words[0] == "free" and len(words) == 2:
+        return FreeLine(number, 0 if words[1] == "all" else _value("step", words[1]))
+    if words[0] != "alloc" or len(words) < 3:
+        raise ValueError(f"{' '.join(words)[:60]!r} is no line of a script: {USAGE}")
+    order = _number(words[1])
+    check_order(system, order)
+    node: int | None = None
+    count: int | None = 1
+    for word in words[3:]:
+        if word.startswith("count="):
+            count = None if word == "count=max" else _value("count", word)
+        elif word != "keep":
+            node = _value("node", word)
+    if node is not None and node < 0:
+        node = None
+    if node is not None:
+        check_node(system, node)
+    return AllocLine(number, order, _gfp(words[2], system), node, count, "keep" in words[3:])
+
+
+def _gfp(text: str, system: System) -> int:
+    """A mask; of a number the bits that are no flag of the release are left out: the kernel looks at none of them."""
+    if text[:1].isdigit():
+        return _number(text) & system.gfp.known
+    return system.gfp.parse(text)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+
+
+def _value(name: str, word: str) -> int:
+    key, _, value = word.partition("=")
+    if key != name:
+        raise ValueError(f"{word!r} does not belong here: {USAGE}")
+    return _number(value)
+
+
+def check_order(system: System, order: int) -> None:
+    """ValueError where no block can have that order."""
+    largest = system.kernel.max_page_order
+    if not 0 <= order <= largest:
+        raise ValueError(f"order {order} is above the largest block's, {largest}, on Linux {system.kernel.name}")
+
+
+def check_node(system: System, nid: int) -> None:
+    """ValueError where the node is not online."""
+    if nid not in system.nodes:
+        raise ValueError(f"node {nid} is not online; there is {', '.join(str(n) for n in system.nodes)}")
+
+
+def run_script(script: Iterable[AllocLine | FreeLine], system: System) -> list[LineResult]:
+    """Do the lines in turn on `system`; what each did."""
+    kept: list[tuple[int, int]] = []
+    results = []
+    for line in script:
+        if isinstance(line, FreeLine):
+            gone = [b for b in kept if not line.step or (b[0] >> b[1]) % line.step]
+            kept = [b for b in kept if line.step and not (b[0] >> b[1]) % line.step]
+            for pfn, order in gone:
+                system.free_pages(pfn, order)
+            results.append(LineResult(line.line, freed=len(gone), kept=len(kept)))
+        else:
+            results.append(_allocate(line, system, kept))
+    return results
+
+
+def _allocate(line: AllocLine, system: System, kept: list[tuple[int, int]]) -> LineResult:
+    result = LineResult(line.line, allocated=0)
+    blocks: list[int] = []
+    order, gfp, node, left = line.order, line.gfp, line.node, line.count
+    while left is None or len(blocks) < left:
+        pfn = system.alloc_pfn(gfp, order, node)
+        if pfn is None:
+            result.stopped = system.failure.reason if system.failure else ""
+            break
+        blocks.append(pfn)
+    result.allocated = len(blocks)
+    for pfn in blocks:
+        zone = system.zone_of(pfn)
+        result.zones[zone.nid, zone.name] += 1
+    if line.keep:
+        kept.extend((pfn, order) for pfn in blocks)
+    else:
+        for pfn in blocks:
+            system.free_pages(pfn, order)
+    result.kept = len(kept)
+    return result

@@ -1,0 +1,423 @@
+"""`System`: a booted machine's memory at one moment, on which allocations and frees act.
+
+It is one thing wherever it came from: a boot in the model, a recorded state, /proc. The work is done by
+`mmtool.linux.mm.page_alloc`; here is what belongs to the machine as a whole, and the way in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmtool.build.gfp import GfpFlags, gfp_flags
+from mmtool.build.kernel import Kernel
+from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
+from mmtool.linux.mm.mmzone import PcpLayout, PerCpuPages, Pgdat, Zone
+from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_pages_ok
+from mmtool.linux.mm.page_alloc.context import AllocContext
+from mmtool.linux.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
+from mmtool.linux.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
+from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
+from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
+from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
+from mmtool.linux.mm.page_alloc.slowpath import alloc_pages_slowpath
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
+from mmtool.linux.mm.vmscan import wakeup_kswapd
+from mmtool.linux.mm.vmstat import fold_zone_stats
+
+if TYPE_CHECKING:
+    from mmtool.linux.mm.vmalloc.state import VmallocState
+
+Zonelist = tuple[tuple[int, str], ...]
+"""Zones as (node, name), in the order in which they are tried."""
+
+_Request = tuple[int, int, int | None, frozenset[int] | None]
+"""What is asked for: mask, order, node, nodemask."""
+
+
+@dataclass
+class System:
+    """The page allocator of a booted machine. Pfns are page frame numbers; counts are pages."""
+
+    kernel: Kernel
+    nodes: dict[int, Pgdat]
+    """Online nodes by number, each with every zone type of the build, also those without pages."""
+    fallback: Mapping[int, Zonelist]
+    """Where a request of each node looks."""
+    thisnode: Mapping[int, Zonelist]
+    """Where a request of each node looks that must stay on it."""
+    cpu_nodes: Mapping[int, int]
+    """The online CPUs and their nodes."""
+    version: str = ""
+    """The kernel's uname -v, where it is known."""
+    kswapd_at_once: bool = field(init=False, default=True)
+    """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
+    synthetic: bool = False
+    """Are the page frame numbers made up, because only counts are known?"""
+    vmalloc: VmallocState | None = None
+    """Virtual memory, where it is known; pages alone leave it as it is."""
+    failure: Outcome | None = field(init=False, default=None)
+    """The last allocation that failed, with its path."""
+    gfp: GfpFlags = field(init=False)
+    layout: PcpLayout = field(init=False)
+    _cpu: int = field(init=False, default=-1)
+    _contexts: dict[_Request, AllocContext] = field(init=False, default_factory=dict)
+    _quick_allocs: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False, default_factory=dict)
+    """By mask: where single pages come from on this CPU, and above how many free pages that is sure."""
+    _quick_frees: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False)
+    """By pageblock: where single pages go to on this CPU; forgotten when a pageblock changes its type."""
+    _zone_of: dict[int, Zone] = field(init=False, default_factory=dict)
+    """The zone of pageblocks that lie in one zone, by their number."""
+
+    def __post_init__(self) -> None:
+        self.facts = self.kernel.release
+        self.gfp = gfp_flags(self.facts)
+        self.layout = pcp_layout(self.kernel)
+        self._commit = commit_of(self.facts)
+        self._pageblock_order = self.kernel.pageblock_order
+        self._quick_frees = next((zone.pageblocks.derived for zone in self.zones()), {})
+        self.cpu = min(self.cpu_nodes)
+
+    # What there is
+
+    @property
+    def cpu(self) -> int:
+        """The CPU that acts."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, cpu: int) -> None:
+        if cpu == self._cpu:
+            return
+        if self.cpu_nodes.get(self._cpu) != self.cpu_nodes[cpu]:
+            # Requests without a node mean another one now.
+            self._contexts.clear()
+        self._quick_allocs.clear()
+        for zone in self.zones():
+            zone.this_cpu = zone.per_cpu_pageset[cpu]
+            zone.pageblocks.derived.clear()
+        self._cpu = cpu
+
+    def zones(self) -> Iterator[Zone]:
+        """The zones that hold pages, by node."""
+        for node in self.nodes.values():
+            yield from node.populated_zones()
+
+    def zone(self, nid: int, name: str) -> Zone:
+        """A zone by node and name; KeyError when there is none."""
+        for zone in self.nodes[nid].zones:
+            if zone.name == name:
+                return zone
+        raise KeyError(name)
+
+    def zone_index(self, name: str) -> int:
+        """The index of a zone type of this build; KeyError when it has none."""
+        for zone in self.nodes[min(self.nodes)].zones:
+            if zone.name == name:
+                return zone.zone_idx
+        raise KeyError(name)
+
+    def zone_of(self, pfn: int) -> Zone:
+        """The zone that spans page `pfn`; KeyError when none does."""
+        zone = self._zone_of.get(pfn >> self._pageblock_order)
+        if zone is not None:
+            return zone
+        for zone in self.zones():
+            if zone.spans(pfn):
+                first = pfn >> self._pageblock_order << self._pageblock_order
+                if zone.spans(first) and zone.spans(first + (1 << self._pageblock_order) - 1):
+                    self._zone_of[pfn >> self._pageblock_order] = zone
+                return zone
+        raise KeyError(pfn)
+
+    def context(
+        self, gfp: int, order: int, nid: int | None = None, nodemask: frozenset[int] | None = None
+    ) -> AllocContext:
+        """prepare_alloc_pages(): what a request means. Without `nid` it is the acting CPU's node."""
+        key = gfp, order, nid, nodemask
+        found = self._contexts.get(key)
+        if found is None:
+            local = self.cpu_nodes[self._cpu] if nid is None else nid
+            found = self._contexts[key] = self._prepare(gfp, order, local, nodemask)
+        return found
+
+    def _prepare(self, gfp: int, order: int, nid: int, nodemask: frozenset[int] | None) -> AllocContext:
+        flags, names = self.gfp, [zone.name for zone in self.nodes[min(self.nodes)].zones]
+        highest = self.zone_index(gfp_zone(gfp, flags, names))
+        lists = self.thisnode if flags.has(gfp, "__GFP_THISNODE") else self.fallback
+        zonelist = [self.zone(n, name) for n, name in lists.get(nid, ())]
+        every = tuple(zone for zone in zonelist if zone.zone_idx <= highest)
+        zones = every if nodemask is None else tuple(zone for zone in every if zone.nid in nodemask)
+        migratetype = gfp_migratetype(gfp, flags)
+        if not all(zone.mobility_grouping for zone in every):
+            migratetype = MigrateType.UNMOVABLE
+        lists_of_order = self.layout.index.get(order)
+        return AllocContext(
+            gfp, flags, order, nid, nodemask, migratetype, highest, zones, every,
+            None if lists_of_order is None else lists_of_order[migratetype],
+            ALLOC_WMARK_LOW | self._first_flags(gfp, migratetype, zones),
+        )  # fmt: skip
+
+    def _first_flags(self, gfp: int, migratetype: MigrateType, zones: tuple[Zone, ...]) -> int:
+        """alloc_flags_nofragment() and gfp_to_alloc_flags_cma(): the first attempt's rights beside its watermark."""
+        flags = ALLOC_CMA if migratetype == MigrateType.MOVABLE else 0
+        if self.gfp.wakes_kswapd(gfp):
+            flags |= ALLOC_KSWAPD
+        if not self.facts.nofragment or not self.kernel.enabled("ZONE_DMA32") or not zones:
+            return flags
+        preferred = zones[0]
+        if preferred.name != "Normal":
+            return flags
+        below = self.nodes[preferred.nid].zones[preferred.zone_idx - 1]
+        return flags if len(self.nodes) > 1 and not below.populated else flags | ALLOC_NOFRAGMENT
+
+    # Allocating
+
+    def alloc_pages(
+        self, gfp: int, order: int = 0, nid: int | None = None, nodemask: frozenset[int] | None = None
+    ) -> Outcome:
+        """Allocate 2**order pages and say how it went (__alloc_pages())."""
+        ac = self.context(gfp, order, nid, nodemask)
+        steps: list[Step] = []
+        taken = self._alloc(ac, steps)
+        if taken is None:
+            assert self.failure is not None
+            return self.failure
+        return Outcome(order, gfp, taken[0], taken[1], tuple(steps))
+
+    def alloc_pfn(
+        self,
+        gfp: int,
+        order: int = 0,
+        nid: int | None = None,
+        nodemask: frozenset[int] | None = None,
+        *,
+        pcp_busy: bool = False,
+    ) -> int | None:
+        """Allocate 2**order pages; the first one's pfn, None when it fails: then `failure` says why.
+
+        Like alloc_pages(), without a record of what went well.
+
+        `pcp_busy`: the CPU was interrupted while it was at its lists, so that the first attempt goes past them.
+        """
+        if not order and nid is None and nodemask is None and not pcp_busy:
+            quick = self._quick_allocs.get(gfp)
+            if quick is not None:
+                zone, pcp, pages, plenty = quick
+                # Nothing can happen but that the page at the head of the CPU's list is taken.
+                if pages and zone.nr_free_pages > plenty and not pcp.page_mt and not zone.boosted_watermark:
+                    pcp.free_count >>= 1
+                    pcp.free_factor >>= 1
+                    pcp.count -= 1
+                    return pages.popleft()
+        ac = self.context(gfp, order, nid, nodemask)
+        taken = self._alloc(ac, None, pcp_busy)
+        if taken is None:
+            return None
+        if not order and nid is None and nodemask is None and gfp not in self._quick_allocs:
+            self._remember(gfp, ac)
+        return taken[0]
+
+    def _remember(self, gfp: int, ac: AllocContext) -> None:
+        """Note where requests of a kind find their pages as long as their first zone has plenty."""
+        zone = ac.zones[0]
+        pcp = zone.this_cpu
+        if pcp is not None and ac.pindex is not None:
+            self._quick_allocs[gfp] = zone, pcp, pcp.lists[ac.pindex], _plenty(zone, ac.highest_zoneidx)
+
+    def alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
+        """Allocate up to `count` single pages of one zone at once (__alloc_pages_bulk(), 5.13 on); their pfns.
+
+        Does not scale what frees drain. Where no local zone is `count` pages above its low watermark it allocates one
+        page as usual.
+        """
+        if nid is None and count > 1:
+            quick = self._quick_allocs.get(gfp)
+            if quick is not None:
+                zone, pcp, kept, plenty = quick
+                if len(kept) >= count and zone.nr_free_pages > plenty + count and not pcp.page_mt:
+                    pcp.count -= count
+                    return [kept.popleft() for _ in range(count)]
+        ac = self.context(gfp, 0, None if nid is None or nid < 0 else nid)
+        pages: list[int] = []
+        for zone in ac.zones if count > 1 and ac.pindex is not None else ():
+            if zone.nid != ac.zones[0].nid:
+                break
+            if not passes(zone, ac, wmark_pages(zone, ac.alloc_flags) + count, ac.alloc_flags):
+                continue
+            assert ac.pindex is not None
+            while len(pages) < count:
+                pfn = take_from_list(zone, 0, ac.migratetype, ac.pindex, ac.alloc_flags)
+                if pfn is None:
+                    break
+                pages.append(pfn)
+            break
+        if not pages:
+            taken = self._alloc(ac, None)
+            return [] if taken is None else [taken[0]]
+        if nid is None and gfp not in self._quick_allocs:
+            self._remember(gfp, ac)
+        return pages
+
+    def _alloc(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> tuple[int, Zone] | None:
+        taken = get_page_from_freelist(ac, ac.zones, ac.alloc_flags, len(self.nodes), "__alloc_pages", steps, skip_pcp)
+        if taken is None:
+            path = [refused(ac, "__alloc_pages")] if steps is None else steps
+            taken = alloc_pages_slowpath(self, ac, path)
+            if taken is None:
+                self.failure = Outcome(
+                    ac.order, ac.gfp, None, None, tuple(path), str(path[-1].detail.get("reason", ""))
+                )
+        if taken is not None and taken[1].boosted_watermark:
+            zone = taken[1]
+            zone.boosted_watermark = False
+            if self.kswapd_at_once:
+                wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+        return taken
+
+    # Freeing
+
+    def free_pages(self, pfn: int, order: int = 0, *, pcp_busy: bool = False) -> None:
+        """Free the block of 2**order pages that begins at `pfn` (__free_pages(), free_unref_page()).
+
+        Orders that have per-CPU lists go there, others to the buddy lists. `pcp_busy`: the CPU was interrupted while
+        it was at its lists, so that the block goes past them. KeyError when no zone spans `pfn`.
+        """
+        if not order and not pcp_busy:
+            quick = self._quick_frees.get(pfn >> self._pageblock_order)
+            if quick is not None:
+                zone, pcp, pages, pindex = quick
+                pages.appendleft(pfn)
+                pcp.count += 1
+                self._commit(zone, pcp, pindex, 0)
+                return
+        zone = self.zone_of(pfn)
+        lists = self.layout.index.get(order)
+        if lists is None or pcp_busy:
+            free_pages_ok(zone, pfn, order)
+            return
+        migratetype = zone.pageblocks.get(pfn)
+        pcp = zone.per_cpu_pageset[self._cpu]
+        if migratetype < MIGRATE_PCPTYPES:
+            pindex = lists[migratetype]
+        elif migratetype == MigrateType.ISOLATE:
+            free_pages_ok(zone, pfn, order)
+            return
+        else:
+            pindex = lists[MigrateType.MOVABLE]
+        if migratetype != self.layout.type_of[pindex]:
+            if self.facts.pcp_stores_type:
+                pcp.page_mt[pfn] = migratetype
+        elif not order and pfn >> self._pageblock_order in self._zone_of:
+            self._quick_frees[pfn >> self._pageblock_order] = zone, pcp, pcp.lists[pindex], pindex
+        pcp.lists[pindex].appendleft(pfn)
+        pcp.count += 1 << order
+        self._commit(zone, pcp, pindex, order)
+
+    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
+        """Free single pages, one after the other, as free_pages() does with each."""
+        quick_of, shift, commit = self._quick_frees, self._pageblock_order, self._commit
+        for pfn in pfns:
+            quick = quick_of.get(pfn >> shift)
+            if quick is None:
+                self.free_pages(pfn)
+                continue
+            zone, pcp, pages, pindex = quick
+            pages.appendleft(pfn)
+            pcp.count += 1
+            commit(zone, pcp, pindex, 0)
+
+    # Single pages, found and moved by hand
+
+    def is_free(self, pfn: int) -> bool:
+        """Is page `pfn` on a buddy list or a per-CPU list?"""
+        zone = self.zone_of(pfn)
+        if zone.free_area.find(pfn) is not None:
+            return True
+        return any(
+            pfn >> order << order in pages
+            for pcp in zone.per_cpu_pageset.values()
+            for order, pages in zip(self.layout.order_of, pcp.lists, strict=True)
+        )
+
+    def take(self, pfn: int, order: int) -> bool:
+        """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""
+        zone = self.zone_of(pfn)
+        for pcp in zone.per_cpu_pageset.values():
+            for index, pages in enumerate(pcp.lists):
+                if self.layout.order_of[index] == order and pfn in pages:
+                    pages.remove(pfn)
+                    pcp.count -= 1 << order
+                    pcp.page_mt.pop(pfn, None)
+                    return True
+        found = zone.free_area.find(pfn)
+        if found is None or found[1] < order:
+            return False
+        head, size = found
+        migratetype = zone.free_area.del_page_from_free_list(head, size)
+        while size > order:
+            size -= 1
+            half = head + (1 << size)
+            head, rest = (half, head) if pfn >= half else (head, half)
+            zone.free_area.add_to_free_list(rest, size, migratetype)
+        account_freepages(zone, -(1 << order), migratetype)
+        return True
+
+    def put_back(self, pfn: int, order: int) -> None:
+        """Undo an allocation: the block goes to the head of the list that it came from, or else is freed."""
+        zone = self.zone_of(pfn)
+        lists = self.layout.index.get(order)
+        if lists is None:
+            free_pages_ok(zone, pfn, order)
+            return
+        pcp = zone.this_cpu
+        assert pcp is not None
+        kind = min(zone.pageblocks.get(pfn), MigrateType.RECLAIMABLE)
+        pcp.lists[lists[kind]].appendleft(pfn)
+        pcp.count += 1 << order
+
+    # What happens beside allocations
+
+    def refresh_cpu_vm_stats(self, cpu: int, do_pagesets: bool = True) -> None:
+        """refresh_cpu_vm_stats(): a CPU's counts are added to the zones', and its lists of idle remote zones drained.
+
+        A list is drained when its zone's counters have not changed for three of these (on kernels with NUMA). From 6.7
+        on what the lists may hold decays.
+        """
+        for zone in self.zones():
+            pcp = zone.per_cpu_pageset[cpu]
+            if fold_zone_stats(zone, cpu):
+                pcp.expire = 3
+            if do_pagesets and self.facts.pcp_high_is_tuned:
+                decay_pcp_high(zone, pcp)
+            if not do_pagesets or not pcp.expire or not pcp.count or not self.kernel.enabled("NUMA"):
+                continue
+            if zone.nid == self.cpu_nodes[cpu]:
+                pcp.expire = 0
+                continue
+            pcp.expire -= 1
+            if not pcp.expire:
+                drain_zone_pages(zone, pcp)
+
+    def drain_all_pages(self) -> None:
+        """drain_all_pages(): every CPU's lists go back to the buddy lists."""
+        for cpu in self.cpu_nodes:
+            for zone in self.zones():
+                drain_pages_zone(zone, cpu)
+
+
+def _plenty(zone: Zone, highest_zoneidx: int) -> int:
+    """So many free pages that every watermark check for a single page passes, whatever is boosted or kept back."""
+    pageblock = 1 << zone.pageblock_order
+    high = zone.watermark.high
+    boosted = high + max(pageblock, high * WATERMARK_BOOST_FACTOR // 10000)
+    kept_back = zone.managed_pages // 100 + 2 * pageblock + zone.cma_pages
+    return boosted + zone.lowmem_reserve[highest_zoneidx] + kept_back
+
+
+def pcp_layout(kernel: Kernel) -> PcpLayout:
+    """The per-CPU lists of a build."""
+    huge = kernel.pageblock_order if kernel.enabled("TRANSPARENT_HUGEPAGE") else None
+    return PcpLayout.of(kernel.release, huge)
