@@ -58,7 +58,8 @@ def test_a_device_takes_what_the_kernels_took(known: dict[str, Any]) -> None:
     assert [r.line for r in results] == [line["line"] for line in known["lines"]]
     for result, line in zip(results, known["lines"], strict=True):
         stat = {name: value for name, value in asdict(result.mm_stat).items() if value is not None}
-        assert (result.line, stat, result.pages) == (line["line"], line["mm_stat"], re.sub(r"\d*\.$", "", line["pages"]))
+        pages = re.sub(r"\d*\.$", "", line.get("pages", ""))
+        assert (result.line, stat, result.pages) == (line["line"], line["mm_stat"], pages)
         assert result.failed == line.get("rc", 0)
 
 
