@@ -17,7 +17,6 @@ from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.linux.mm.mmzone import PcpLayout, PerCpuPages, Pgdat, Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_pages_ok
 from mmtool.linux.mm.page_alloc.context import AllocContext
-from mmtool.linux.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
 from mmtool.linux.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
@@ -412,7 +411,7 @@ def _plenty(zone: Zone, highest_zoneidx: int) -> int:
     """So many free pages that every watermark check for a single page passes, whatever is boosted or kept back."""
     pageblock = 1 << zone.pageblock_order
     high = zone.watermark.high
-    boosted = high + max(pageblock, high * WATERMARK_BOOST_FACTOR // 10000)
+    boosted = high + max(pageblock, high * zone.watermark_boost_factor // 10000)
     kept_back = zone.managed_pages // 100 + 2 * pageblock + zone.cma_pages
     return boosted + zone.lowmem_reserve[highest_zoneidx] + kept_back
 
