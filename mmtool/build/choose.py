@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mmtool.errors import UsageError
-from mmtool.firmware.machine import Machine
 from mmtool.build.build import build_options, stable_version
+from mmtool.build.fact import parse_version
 from mmtool.build.kernel import Kernel
 from mmtool.build.profile import GENERIC, Profile, available, load_profile, profile_name
-from mmtool.build.fact import parse_version
 from mmtool.build.release import release_facts
+from mmtool.errors import UsageError
+from mmtool.firmware.machine import Machine
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
 
