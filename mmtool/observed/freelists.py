@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import Any
 
 from mmtool.errors import InputError
+from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
-from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
-from mmtool.system.state import WATERMARK_BOOST_FACTOR, CpuState, NodeState, Runs, SystemState, ZoneState
+from mmtool.system.state import CpuState, NodeState, Runs, SystemState, ZoneState
 
 ZONE_PREFIX = "ZONE_"
 MOVABLE_KINDS = ("l", "m")

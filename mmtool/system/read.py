@@ -137,9 +137,8 @@ def _cpu(kept: Mapping[str, Any]) -> CpuState:
         PagesetLimits(kept["batch"], kept["high_min"], kept["high_max"]), kept["high"],
         {int(index): tuple(pages) for index, pages in kept["lists"].items()},
         {int(pfn): MigrateType.from_name(kind) for pfn, kind in kept["types"].items()},
-        kept["free_factor"], kept["alloc_factor"], kept["free_count"], kept["prev_free_high_order"], kept.get("free_high_batch", False),
-        kept["expire"],
-        kept["free_diff"], kept["cma_diff"], kept["stat_threshold"],
+        kept["free_factor"], kept["alloc_factor"], kept["free_count"], kept["prev_free_high_order"],
+        kept.get("free_high_batch", False), kept["expire"], kept["free_diff"], kept["cma_diff"], kept["stat_threshold"],
     )  # fmt: skip
 
 

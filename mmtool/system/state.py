@@ -199,6 +199,6 @@ def _state_of_cpu(pcp: PerCpuPages) -> CpuState:
     return CpuState(
         PagesetLimits(pcp.batch, pcp.high_min, pcp.high_max), pcp.high,
         {index: tuple(pages) for index, pages in enumerate(pcp.lists) if pages}, dict(pcp.page_mt), pcp.free_factor,
-        pcp.alloc_factor, pcp.free_count, pcp.prev_free_high_order, pcp.free_high_batch, pcp.expire, pcp.free_diff, pcp.cma_diff,
-        pcp.stat_threshold,
+        pcp.alloc_factor, pcp.free_count, pcp.prev_free_high_order, pcp.free_high_batch, pcp.expire,
+        pcp.free_diff, pcp.cma_diff, pcp.stat_threshold,
     )  # fmt: skip

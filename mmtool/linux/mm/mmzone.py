@@ -76,8 +76,8 @@ class PerCpuPages:
     """struct per_cpu_pages and per_cpu_zonestat: what one CPU keeps of one zone, and what it has yet to count."""
 
     __slots__ = (
-        "alloc_factor", "batch", "cma_diff", "count", "expire", "free_count", "free_diff", "free_factor", "high",
-        "free_high_batch", "high_max", "high_min", "layout", "lists", "page_mt", "prev_free_high_order",
+        "alloc_factor", "batch", "cma_diff", "count", "expire", "free_count", "free_diff", "free_factor",
+        "free_high_batch", "high", "high_max", "high_min", "layout", "lists", "page_mt", "prev_free_high_order",
         "stat_threshold",
     )  # fmt: skip
 
