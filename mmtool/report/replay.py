@@ -16,7 +16,7 @@ SHOWN = 5
 
 
 def render(done: Replay, system: System, end: System | None, output: str) -> bool:
-    """Print a replay; whether every page and all at the end was the kernel's. `end` is the recorded end, if there is."""
+    """Print a replay; whether all of it was the kernel's. `end` is the recorded end, if there is."""
     state = state_of(system)
     differs = None if end is None else apart(state, state_of(end), system.kernel.pageblock_order)
     if output == "json":
