@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
@@ -30,5 +29,7 @@ def undo(text: str) -> str | None:
     if page:
         text = _UNSEEN.sub("", text)
         text = _TAG.sub("", _END.sub("\n", _BREAK.sub("\n", text)))
-    text = html.unescape(text)
+    from html import unescape
+
+    text = unescape(text)
     return text if kernel_words(text) else None

@@ -5,8 +5,6 @@ No tool's names of fields are needed to find the log in JSON, YAML and CSV: it i
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import defaultdict
@@ -200,6 +198,9 @@ def undo_csv(text: str) -> str | None:
     quoted = sum('"' in line and ("," in line or ";" in line or "\t" in line) for line in lines[:_LOOKED_AT])
     if quoted * 2 <= min(len(lines), _LOOKED_AT) or len(lines) < _ROWS:
         return None
+    import csv
+    import io
+
     for delimiter in ",;\t":
         try:
             rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
