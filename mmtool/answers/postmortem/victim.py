@@ -33,6 +33,8 @@ from mmtool.observed.reports.tasks import TaskRow
 _ENDLESS = 1 << 50
 """More pages than any machine has: what a total that nothing bounds may be."""
 _INIT = 1
+_SCORED: tuple[Version, ...] = ((2, 6, 36), (3, 5, 0), (3, 14, 0), (4, 17, 0))
+"""One release for each way to weigh while scores were printed."""
 _PAGE_SIZES_KB = (4, 8, 16, 32, 64, 256)
 
 
@@ -54,6 +56,7 @@ class Difference(Enum):
     NOT_IN_TABLE = "not in table"
     NEVER_CHOSEN = "never chosen"
     TIE = "tie"
+    NEGATIVE = "points below 0"
     SIZES_MOVED = "sizes moved"
     UNSEEN = "unseen state"
 
@@ -101,7 +104,7 @@ class OomAnswer:
 
     @property
     def by_name(self) -> list[tuple[str, int, int, int]]:
-        """Processes summed by name: how many, resident, swapped out; the largest first. Shared pages count each time."""
+        """Processes by name: how many, resident, swapped out; the largest first. Shared pages count each time."""
         count: Counter[str] = Counter()
         rss: Counter[str] = Counter()
         swapped: Counter[str] = Counter()
@@ -113,13 +116,13 @@ class OomAnswer:
         return [(name, count[name], rss[name], swapped[name]) for name in names]
 
 
-def choose(report: Report, sysctl: Mapping[str, str] | None = None, gone: Collection[int] = ()) -> OomAnswer:
+def choose(report: Report, sysctl: Mapping[str, str] | None = None, gone: Collection[int | None] = ()) -> OomAnswer:
     """The choice of one OOM report; `gone` are processes that died for earlier events and are passed over."""
     return _Choice(report, sysctl or {}, gone).answer()
 
 
 class _Choice:
-    def __init__(self, report: Report, sysctl: Mapping[str, str], gone: Collection[int]) -> None:
+    def __init__(self, report: Report, sysctl: Mapping[str, str], gone: Collection[int | None]) -> None:
         self.report = report
         self.rows = report.tasks.rows if report.tasks else ()
         self.gone = gone
@@ -132,7 +135,7 @@ class _Choice:
 
     def answer(self) -> OomAnswer:
         report, chosen = self.report, self.report.chosen
-        versions = list(_versions(report))
+        versions = self._versions_by_score(list(_versions(report)))
         computed, points, doubts = self._computed(versions)
         facts = OomFacts(versions[-1])
         ranking = [Weighed(row, oom_badness(self._task(row), self.low or 1, facts)) for row in self.rows]
@@ -149,6 +152,20 @@ class _Choice:
             doubts, tuple(ranking), chosen, died, self._difference(computed, ranking), panics,
             any(line.said is Said.NOBODY for line in report.kills), allocating,
         )  # fmt: skip
+
+    def _versions_by_score(self, versions: list[Version]) -> list[Version]:
+        """The releases whose rules give the score that was printed: vendors and stable series took changes over."""
+        said = next((line for line in self.report.kills if line.score is not None), None)
+        row = next((row for row in self.rows if said is not None and row.pid == said.pid), None)
+        if said is None or row is None or self.low is None or row.oom_score_adj is None:
+            return versions
+        task, fitting = self._task(row), []
+        for version in (*versions, *(v for v in _SCORED if v not in versions)):
+            points = oom_badness(task, self.low, OomFacts(version))
+            if points is not None and printed_score(points, self.low, OomFacts(version)) == said.score:
+                fitting.append(version)
+        kept = [version for version in versions if version in fitting]
+        return kept or fitting[:1] or versions
 
     def _computed(self, versions: list[Version]) -> tuple[TaskRow | None, int | None, tuple[Doubt, ...]]:
         """The choice with its points, and what is in doubt about it."""
@@ -209,6 +226,8 @@ class _Choice:
         first = ranking[0].points or 0
         if place.points == first:
             return Difference.TIE
+        if place.points < 0 <= first:
+            return Difference.NEGATIVE
         return Difference.SIZES_MOVED if (first - place.points) * 10 < abs(first) else Difference.UNSEEN
 
 

@@ -43,4 +43,4 @@ class OomFacts(Facts):
         "5.1", "mm, oom: remove 'prefer children over parent' heuristic",
         marks=Mark("mm/oom_kill.c", "or sacrifice child"),
     )  # fmt: skip
-    """A child of the chosen process that has an address space of its own dies in its place: the one with most points."""
+    """A child of the chosen process with an address space of its own dies in its place, the one with most points."""

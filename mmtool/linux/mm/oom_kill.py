@@ -1,8 +1,8 @@
 """Who dies when memory is out: out_of_memory() of mm/oom_kill.c, from 2.6.36 to 7.3, on the processes it looks at.
 
 What the kernel knows of a process beyond its sizes (whether it has been reaped already, is in vfork()) is a flag of
-`OomTask`; whoever has no such knowledge leaves it out, and says so. All sizes in pages. A process that runs swapoff goes
-first whatever its points (oom_task_origin()), which nothing outside the kernel shows; it is not modelled.
+`OomTask`; whoever has no such knowledge leaves it out, and says so. All sizes in pages. A process that runs swapoff
+goes first whatever its points (oom_task_origin()), which nothing outside the kernel shows; it is not modelled.
 """
 
 from __future__ import annotations
@@ -141,11 +141,10 @@ def out_of_memory(control: OomControl, tasks: Sequence[OomTask], facts: OomFacts
     if check_panic_on_oom(control):
         return OomChoice(panics=True)
     globally = control.constraint is not OomConstraint.MEMCG
-    if globally and control.oom_kill_allocating_task and control.current is not None:
-        if control.current_adj != OOM_SCORE_ADJ_MIN and not any(
-            task.pid == control.current and task.unkillable for task in tasks
-        ):
-            return OomChoice(control.current)
+    spared = {task.pid for task in tasks if task.unkillable}
+    may_die = control.current not in spared and control.current_adj != OOM_SCORE_ADJ_MIN
+    if globally and control.oom_kill_allocating_task and control.current is not None and may_die:
+        return OomChoice(control.current)
     chosen = select_bad_process(tasks, control.totalpages, facts)
     if chosen is None:
         return OomChoice(panics=globally and not control.sysrq)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LIMIT = re.compile(r"\bmemory: usage (\d{1,20})kB, limit (\d{1,20})kB, failcnt (\d{1,20})")
+LIMIT = re.compile(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
 _COUNTER = re.compile(
     r"(?<![\w+])(memory\+swap|memory|swap|kmem): usage (\d{1,20})kB, limit (\d{1,20})kB(?:, failcnt (\d{1,20}))?"
 )

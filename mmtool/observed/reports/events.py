@@ -121,7 +121,9 @@ _STEPS = {
     "failed to allocate page array": VmallocStep.NO_PAGE_ARRAY,
     "failed to allocate": VmallocStep.NO_PAGES,
 }
-_SIGNS = ("page allocation", "vmemmap alloc", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure")
+_SIGNS = (
+    "page allocation", "vmemmap alloc", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure",
+)  # fmt: skip
 _NEAR = 400
 """Characters within which two messages belong to one failure."""
 

@@ -62,14 +62,18 @@ _LINES = re.compile(
        | OOM\s+victim\s+(?P<exiting>\d{{1,10}})\s+{_WHOM.replace("name", "exiting_name")}\s+is\s+already\s+exiting)
     | Tasks\s+in\s+(?P<group>\S{{1,4096}})\s+are\s+going\s+to\s+be\s+killed\s+due\s+to\s+memory\.oom\.group
     | (?P<nobody>(?:Memory\s+cgroup\s+o|O)ut\s+of\s+memory\s+and\s+no\s+killable\s+process(?:es)?)
-    | (?P<panic>Kernel\s+panic\s+-\s+not\s+syncing:\s+(?:Out\s+of\s+memory|System\s+is\s+deadlocked\s+on\s+memory)[^\n]{{0,80}})
-    | oom_reaper:\s+(?:reaped\s+process|unable\s+to\s+reap\s+pid:)\s*(?P<reaped>\d{{1,10}})\s+{_WHOM.replace("name", "reaped_name")}
+    | (?P<panic>Kernel\s+panic\s+-\s+not\s+syncing:\s+
+        (?:Out\s+of\s+memory|System\s+is\s+deadlocked\s+on\s+memory)[^\n]{{0,80}})
+    | oom_reaper:\s+(?:reaped\s+process|unable\s+to\s+reap\s+pid:)\s*(?P<reaped>\d{{1,10}})\s+
+      {_WHOM.replace("name", "reaped_name")}
       (?P<left>(?:,?\s+(?:now\s+)?[a-z-]{{3,10}}:\d{{1,20}}kB){{0,4}})
     """,
     re.VERBOSE,
 )
 _SIZE = re.compile(r"([a-z-]{3,10}):(\d{1,20})kB")
-_SIGNS = ("oom-kill:", "ill process", "illed process", "no killable", "Kernel panic", "oom_reaper", "oom.group", "OOM victim")
+_SIGNS = (
+    "oom-kill:", "ill process", "illed process", "no killable", "Kernel panic", "oom_reaper", "oom.group", "OOM victim",
+)  # fmt: skip
 
 
 def find_kills(text: str) -> list[KillLine]:

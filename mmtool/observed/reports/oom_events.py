@@ -1,7 +1,7 @@
 """Which lines of a log belong to one OOM event: from its head, or what is left of it, to the processes that died.
 
-The dump is rate-limited and the lines of the kills are not, logs are cut, and CPUs write at the same time: a line belongs
-to an event only if it does not contradict the event's constraint, and if the event is not over.
+The dump is rate-limited and the lines of the kills are not, logs are cut, and CPUs write at the same time: a line
+belongs to an event only if it does not contradict the event's constraint, and if the event is not over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class _Part(Enum):
     LIMIT = LIMIT
     MEM_INFO = re.compile(r"Mem-[Ii]nfo:")
     ZONE = re.compile(r"\bfree:\d{1,20}kB\s+(?:boost:\d{1,20}kB\s+)?min:\d{1,20}kB")
-    OF_MEMCG = re.compile(r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+")
+    OF_MEMCG = re.compile(
+        r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|Memory cgroup stats|Task in \S{1,4096} killed as"
+    )
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The table of processes in an OOM report (dump_tasks()), with the columns that each release prints.
 
-Rows are found by their numbers and not by their lines, as mail wraps them; a table without its head is read by the number
-of its columns.
+Rows are found by their numbers and not by their lines, as mail wraps them; a table without its head is read by the
+number of its columns.
 """
 
 from __future__ import annotations
