@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": "Compare what is predicted with what the kernel reported.",
     "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
     "whatif": "Show what other options on the command line would change.",
+    "zram": "Show what compressed memory takes: size classes, and a device step by step.",
 }
 
 
