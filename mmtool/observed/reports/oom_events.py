@@ -26,7 +26,8 @@ class _Part(Enum):
     MEM_INFO = re.compile(r"Mem-[Ii]nfo:")
     ZONE = re.compile(r"\bfree:\d{1,20}kB\s+(?:boost:\d{1,20}kB\s+)?min:\d{1,20}kB")
     OF_MEMCG = re.compile(
-        r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|Memory cgroup stats|Task in \S{1,4096} killed as"
+        r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|Memory cgroup stats|"
+        r"Task in \S{1,4096} killed as"
     )
 
 
