@@ -77,7 +77,8 @@ class LazyGroup(click.Group):
         """Commands come from the table, so that none is imported for its name; options as for any command."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name]) for name in names]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(

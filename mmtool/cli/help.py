@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command(add_help_option=False)
+@click.command()
 @click.argument("command", nargs=-1, metavar="[COMMAND]...")
 @click.pass_context
 def help(context: click.Context, command: tuple[str, ...]) -> None:

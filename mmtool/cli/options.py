@@ -64,6 +64,11 @@ class Range(RangeParam):
 SIZE, RANGE = Size(), Range()
 
 
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def output_option(*formats: str) -> Callable[[F], F]:
     """-o/--output with the formats that a command has; the first is the default."""
     return click.option(
