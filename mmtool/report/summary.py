@@ -63,7 +63,7 @@ def _takers(boot: Boot) -> list[str]:
     rows.append(("MemTotal", sums.memtotal, ""))
     whole = max(sums.installed, 1)
     return [
-        f"  {name[:34]:<34} {_signed(size):>11} {100 * abs(size) / whole:5.1f}%  {why}".rstrip()
+        f"  {name[:32]:<32} {_signed(size):>11} {100 * abs(size) / whole:5.1f}%  {why}".rstrip()
         for name, size, why in rows
     ]
 
