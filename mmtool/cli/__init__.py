@@ -32,6 +32,7 @@ COMMANDS = {
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "plot": "Draw the physical memory of a boot: as SVG, or as bars in the terminal.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+    "reclaim": "Say which pages a memory cgroup keeps, and which reclaim takes.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
     "reserve": "Say whether a reservation would fit, where, and what stops it.",
     "verify": "Compare what is predicted with what the kernel reported.",
