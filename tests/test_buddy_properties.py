@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmtool.build.kernel import Kernel
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release, release_facts
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock, MemblockRegion
 from mmtool.linux.mm.mm_init import MovableWish, free_area_init
 from mmtool.linux.mm.mmzone import Pgdat, Zone

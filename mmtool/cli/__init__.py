@@ -35,9 +35,11 @@ COMMANDS = {
     "reclaim": "Say which pages a memory cgroup keeps, and which reclaim takes.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
     "reserve": "Say whether a reservation would fit, where, and what stops it.",
+    "slab": "Lay out the caches of a kernel's slab allocator, and run calls on them.",
     "verify": "Compare what is predicted with what the kernel reported.",
     "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
     "whatif": "Show what other options on the command line would change.",
+    "zram": "Show what compressed memory takes: size classes, and a device step by step.",
 }
 
 

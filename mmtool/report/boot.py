@@ -8,7 +8,7 @@ from typing import Any
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.init.log import Level
+from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
@@ -75,7 +75,7 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
     doc: dict[str, Any] = {
         "schema": "mmtool.boot/1",
         "arch": kernel.arch,
-        "cmdline": boot.cmdline_text,
+        "cmdline": boot.cmdline.text,
         "kernel": {
             "release": kernel.name,
             "profile": kernel.profile.name,

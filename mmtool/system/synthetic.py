@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.linux.mm.page_alloc.pcp import MIN_PERCPU_PAGELIST_HIGH_FRACTION, zone_highsize
