@@ -23,7 +23,7 @@ from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
 from mmtool.linux.mm.page_alloc.slowpath import alloc_pages_slowpath
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
-from mmtool.linux.mm.vmscan import wakeup_kswapd
+from mmtool.linux.mm.vmscan.node import wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
 
 if TYPE_CHECKING:
