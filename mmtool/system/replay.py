@@ -104,6 +104,7 @@ class _Run:
         self.refills_shown = any(event.name == "rqbulk" for event in events)
         self.later = _ends_of_frees(events)
         self.boosts: dict[int, list[tuple[Zone, int]]] = {}
+        self.isolating: set[int] = set()
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
 
@@ -113,6 +114,7 @@ class _Run:
         if handle is None:
             return
         self.system.cpu = event.cpu
+        if event.name != "isof": self.isolating.discard(event.pid)
         handle(self, index, event, cpu)
 
     # Allocations
@@ -229,6 +231,10 @@ class _Run:
     def isolate(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
         if pfn is not None and self.system.zone_of(pfn).free_area.is_free(pfn, order):
+            area=self.system.zone_of(pfn).free_area
+            if event.pid not in self.isolating and area.migratetype(pfn, order) == 1 and order < 9:
+                area.move_list_head(pfn, order)
+            self.isolating.add(event.pid)
             isolate_free_page(self.system.zone_of(pfn), pfn, order)
 
     def put_back(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
