@@ -9,7 +9,7 @@ from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES
 from mmtool.linux.mm.page_alloc.tuning import Tuning
-from mmtool.linux.mm.page_alloc.watermarks import (
+from mmtool.linux.mm.page_alloc.setup_per_zone_wmarks import (
     calculate_min_free_kbytes,
     for_each_zone,
     gfp_zone_user,
