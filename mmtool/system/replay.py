@@ -155,8 +155,8 @@ class _Run:
                                                             compare
 
     "begin" runs the fast path, and where that fails the slow path up to its first reclaim or compaction. A bulk
-    allocation (bulkin to bulkret) is done at its first rqbulk or zone_locked, at the latest when it returns. A free that
-    is named again later (mm_page_free_batched, f1p) is done then. rcvs, drainzone, isof, putb, balpg, balpgr and
+    allocation (bulkin to bulkret) is done at its first rqbulk or zone_locked, at the latest when it returns. A free
+    that is named again later (mm_page_free_batched, f1p) is done then. rcvs, drainzone, isof, putb, balpg, balpgr and
     mm_lru_insertion are done as they come.
     """
 
@@ -211,7 +211,7 @@ class _Run:
             request.left_lists = True
 
     def wakes_kswapd(self, index: int, event: TraceEvent) -> None:
-        """kswapd is woken: by the slow path, for all zones of the request, or because a zone's watermark was boosted."""
+        """kswapd is woken: by the slow path, for all zones of the request, or for a zone's boosted watermark."""
         request = self._go_on(index, event, to_the_end=False)
         zone = self.addresses.zones.get(event.number("zone"))
         if request is None or zone is None:
@@ -333,7 +333,7 @@ class _Run:
             self._advance(request)
 
     def unreserve(self, index: int, event: TraceEvent) -> None:
-        """The request gives a pageblock back: after reclaim in vain, then the CPUs' lists are drained, too, or by force."""
+        """The request gives a pageblock back: by force, unless the CPUs' lists are drained next."""
         request = self._go_on(index, event, to_the_end=False)
         if request is None:
             return

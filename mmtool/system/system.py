@@ -40,7 +40,7 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_WMARK_LOW,
     gfp_to_alloc_flags,
 )
-from mmtool.linux.mm.vmscan import try_to_free_pages, wakeup_kswapd
+from mmtool.linux.mm.vmscan.node import try_to_free_pages, wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
 from mmtool.system.quick import QuickPages
 

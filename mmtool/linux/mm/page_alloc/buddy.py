@@ -50,7 +50,9 @@ def _may_merge(zone: Zone, migratetype: MigrateType, buddy_type: MigrateType) ->
     return MigrateType.ISOLATE not in (migratetype, buddy_type)
 
 
-def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType, to_tail: bool = False) -> tuple[int, int]:
+def __free_one_page(
+    zone: Zone, pfn: int, order: int, migratetype: MigrateType, to_tail: bool = False
+) -> tuple[int, int]:
     """Free the block (pfn, order): merge it upwards as far as it goes and put the result on a list.
 
     Models __free_one_page(). `to_tail` is FPI_TO_TAIL; otherwise buddy_merge_likely() decides between

@@ -242,7 +242,9 @@ def _claim_if_alike(zone: Zone, pfn: int, start_type: MigrateType, old: MigrateT
 # From 6.15 on: claim, then steal
 
 
-def __rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest) -> int | None:
+def __rmqueue_claim(
+    zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
+) -> int | None:
     """__rmqueue_claim(): a block out of a pageblock that could be taken over whole, the largest first."""
     for current in _fallback_orders(zone, order, alloc_flags):
         other = find_suitable_fallback(zone, current, start_type)

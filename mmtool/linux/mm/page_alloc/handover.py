@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from mmtool.linux.mm.memblock import MEMBLOCK_MIRROR, MemblockRegion
 from mmtool.linux.mm.mmzone import Pgdat, Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, __free_one_page, free_one_page
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.memmap import PAGE_SHIFT, free_pfn_ranges, memmap_init_reserved_pages, node_of
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 

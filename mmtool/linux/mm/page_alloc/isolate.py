@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, __free_one_page
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages
 from mmtool.linux.mm.page_alloc.fallback import move_freepages_block
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, zone_watermark_ok

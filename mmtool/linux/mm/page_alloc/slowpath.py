@@ -1,7 +1,7 @@
 """When the low watermark is not met: __alloc_pages_slowpath() of mm/page_alloc.c, step by step.
 
-The slow path asks the rest of the machine for what it cannot do itself (`Ask`): to wake kswapd, compact, reclaim, give a
-kept pageblock back, drain the CPUs' lists. Who runs it answers: at once and by estimate, or from a record of what a
+The slow path asks the rest of the machine for what it cannot do itself (`Ask`): to wake kswapd, compact, reclaim, give
+a kept pageblock back, drain the CPUs' lists. Who runs it answers: at once and by estimate, or from a record of what a
 real machine did meanwhile. The OOM killer ends the request instead of a task.
 """
 
@@ -27,7 +27,7 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     gfp_to_alloc_flags,
     zone_watermark_ok,
 )
-from mmtool.linux.mm.vmscan import MAX_RECLAIM_RETRIES, zone_reclaimable_pages
+from mmtool.linux.mm.vmscan.node import MAX_RECLAIM_RETRIES, zone_reclaimable_pages
 from mmtool.linux.mm.vmstat import zone_page_state_snapshot
 
 Page = tuple[int, Zone]
