@@ -39,7 +39,7 @@ def judge(report: Report) -> Judgement:
     """The verdict of one report."""
     if report.kind is ReportKind.CMA:
         return _judge_cma(report)
-    if report.notice is not None:
+    if report.notice is not None and report.is_notice:
         return judge_notice(report, report.notice)
     if report.memcg:
         return Judgement(report, Verdict.FAILS, Cause.CGROUP, advice=(Advice(Remedy.CGROUP_LIMIT),))

@@ -158,12 +158,22 @@ def find_events(text: str) -> list[Event]:
     found.sort(key=lambda event: event.start)
     events: list[Event] = []
     for event in found:
-        joined = _joined(events[-1], event) if events else None
+        joined = (_joined(events[-1], event) or _with_cache(events[-1], event)) if events else None
         if joined is not None:
             events[-1] = joined
         else:
             events.append(event)
     return events
+
+
+def _with_cache(first: Event, second: Event) -> Event | None:
+    """One event of a failed page allocation and what SLUB then says of the cache that the page was for."""
+    if first.kind is not ReportKind.FAILURE or second.kind is not ReportKind.SLAB or first.notice is not None:
+        return None
+    return replace(first, notice=second.notice) if second.start - first.end < _LONGEST_REPORT else None
+
+
+_LONGEST_REPORT = 20000
 
 
 def _notice(n: Notice) -> Event:

@@ -60,6 +60,11 @@ class Report:
     notice: Notice | None = None
 
     @property
+    def is_notice(self) -> bool:
+        """Is the notice all that there is, and not a part of a larger report?"""
+        return self.notice is not None and self.kind.value == self.notice.kind.value
+
+    @property
     def chosen(self) -> KillLine | None:
         """Whom the kernel says it chose; before 5.1 perhaps not who died."""
         said = (Said.CHOICE, Said.CANDIDATE, Said.KILLED, Said.EXITING)
@@ -138,7 +143,7 @@ def _seconds(line: str) -> float | None:
 def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
     """The report that `event` begins and that ends at `end` at the latest; `booted` is the log's last kernel."""
     oom = event.kind is ReportKind.OOM
-    alone = event.kind is ReportKind.CMA or event.notice is not None
+    alone = event.kind is ReportKind.CMA or (event.notice is not None and event.kind is not ReportKind.FAILURE)
     mem_info = None if alone else parse_mem_info(text, event.end, end, numbers)
     tasks = parse_tasks(text, event.end, end) if oom or event.headless else None
     choice = next((line for line in event.kills if line.said is Said.CHOICE), None)
@@ -168,7 +173,7 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str
         event.stalled_ms,
         None,
         _SYSRQ_M.search(text, max(0, event.start - 300), event.start) is not None,
-        None if event.notice else parse_trace(text, event.end, end),
+        None if alone else parse_trace(text, event.end, end),
         parse_cgroup(text, event.end, end) if oom else None,
         tasks,
         event.kills,

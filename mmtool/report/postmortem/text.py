@@ -6,7 +6,7 @@ from mmtool.answers.postmortem.verdict import Judgement, Verdict
 from mmtool.report.postmortem.account import account_tables, memory_words
 from mmtool.report.postmortem.oom import names_table, tasks_table, victim_words, who_died
 from mmtool.report.postmortem.tables import zone_table
-from mmtool.report.postmortem.words import advice, origin, reason, request
+from mmtool.report.postmortem.words import advice, asker, origin, reason, request
 from mmtool.report.table import text_tables
 
 
@@ -14,6 +14,8 @@ def text(j: Judgement, top: int = 5) -> str:
     """One report for people; lists of processes have `top` rows."""
     verdict = f"{j.verdict.value}: {reason(j)}{who_died(j)}"
     parts = [f"line {j.report.line}: {request(j)}\n{origin(j)}\n\n{verdict}\n"]
+    if who := asker(j):
+        parts[0] += f"{who}\n"
     if tables := account_tables(j):
         parts.append(text_tables(tables))
     if sentences := memory_words(j):

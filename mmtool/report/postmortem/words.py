@@ -17,7 +17,7 @@ def request(j: Judgement) -> str:
     """What was asked for, in a sentence."""
     r = j.report
     who = r.comm or "somebody"
-    if r.notice is not None:
+    if r.notice is not None and r.is_notice:
         return notice_request(j, r.notice, _mask(j, ", "))
     if r.headless:
         return _without_head(r)
@@ -56,8 +56,6 @@ def origin(j: Judgement) -> str:
         words.append("may sleep and reclaim" if j.flags.can_direct_reclaim(mask) else "may not sleep")
         if j.no_watermarks:
             words.append("may use all reserves (__GFP_MEMALLOC)")
-    if who := asker(j):
-        words.append(who)
     for allowed, mask_name in ((j.report.nodemask, "nodemask"), (j.report.mems_allowed, "mems_allowed")):
         if allowed is not None:
             words.append(f"{mask_name} {allowed}")
@@ -66,7 +64,7 @@ def origin(j: Judgement) -> str:
 
 def reason(j: Judgement) -> str:
     """Why, in a sentence."""
-    if j.report.notice is not None:
+    if j.report.notice is not None and j.report.is_notice:
         return notice_reason(j, j.report.notice)
     return _REASONS[j.cause](j) + _aside(j)
 
@@ -294,19 +292,21 @@ def _for_modules(j: Judgement) -> bool:
 
 
 def asker(j: Judgement) -> str:
-    """Who asked, by the call trace: a clause, "" without one."""
-    trace = j.report.trace
-    if trace is None or trace.asker is None:
-        return ""
-    if trace.is_page_fault:
-        return "for a page fault of the task"
-    function, module = trace.asker
-    return f"for {function}(){f' of module {module}' if module else ''}"
+    """Who asked, by the call trace, and for which cache; "" where the report does not tell."""
+    trace, notice = j.report.trace, j.report.notice
+    words = []
+    if trace is not None and trace.asker is not None:
+        function, module = trace.asker
+        of_module = f" of module {module}" if module else ""
+        words.append("a page fault of the task" if trace.is_page_fault else f"{function}(){of_module}")
+    if notice is not None and not j.report.is_notice:
+        words.append(f"cache {notice.subject}")
+    return f"asked for by {', for '.join(words)}" if words else ""
 
 
 def _limit_file(j: Judgement) -> str:
     """The file that holds the limit, of the cgroup's version."""
-    if j.report.notice is not None:
+    if j.report.is_notice:
         return "memory.kmem.limit_in_bytes (cgroup v2: memory.max)"
     dump = j.report.cgroup
     full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
