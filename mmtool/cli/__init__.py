@@ -31,6 +31,7 @@ COMMANDS = {
     "map": "Show the firmware's map of memory, or convert it for others.",
     "memblock": "Run or replay operations of memblock, the allocator of early boot.",
     "plot": "Draw the physical memory of a boot: as SVG, or as bars in the terminal.",
+    "process": "Do memory operations on a process and say what each returns, and why.",
     "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
     "replay": "Do a recorded trace of allocations again, and compare page by page.",
     "reserve": "Say whether a reservation would fit, where, and what stops it.",
