@@ -21,9 +21,11 @@ def run(file: str, output: str) -> None:
     """
     from mmtool.errors import InputError
     from mmtool.observed.process_records import read_records
-    from mmtool.report.process import run_json
+    from mmtool.report.process import run_json, run_table
+    from mmtool.report.table import text_tables
     from mmtool.system.process import from_start
-    from mmtool.system.process_script import ScriptError, run as run_script
+    from mmtool.system.process_script import ScriptError
+    from mmtool.system.process_script import run as run_script
 
     for number, record in read_records(file):
         try:
@@ -31,4 +33,7 @@ def run(file: str, output: str) -> None:
             steps = list(run_script(made, record["script"]))
         except (ScriptError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(file, number, f"{type(error).__name__}: {error}") from None
-        click.echo(run_json(record.get("id"), steps))
+        if output == "json":
+            click.echo(run_json(record.get("id"), steps))
+        else:
+            click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))

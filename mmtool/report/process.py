@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmtool.linux.fs.proc.task_mmu import Smap
+from mmtool.report.table import Kind, Table, columns
 from mmtool.system.process_script import Step
 
 SIZES = ("rss", "anon", "anon_huge", "shmem_huge", "hugetlb", "lazyfree", "locked", "private", "thp_eligible")
@@ -51,3 +52,25 @@ def run_json(record_id: str | None, steps: Sequence[Step]) -> str:
     document["steps"] = [step_json(step) for step in steps]
     return json.dumps(document)
 
+
+def run_table(name: str, script: Sequence[str], steps: Sequence[Step]) -> Table:
+    """A table for people: each operation, what it returned and why, its faults, tables and mappings afterwards."""
+    rows: list[tuple[Any, ...]] = []
+    for step in steps:
+        text = script[step.line] if step.line >= 0 else "(the child begins)"
+        answer = step.ret if step.signal is None else step.signal.name
+        if step.count is not None:
+            answer = f"{answer} ({step.count} times)"
+        faults = str(step.minflt) if not step.majflt else f"{step.minflt}+{step.majflt}"
+        tables, mapped = str(step.status["VmPTE"]), str(len(step.rows))
+        line = str(step.line) if step.line >= 0 else ""
+        rows.append((line, step.who, text, answer, faults, tables, mapped, step.why))
+    return Table(
+        "steps",
+        name,
+        columns(
+            ("Line", Kind.COUNT), "Who", "Operation", "Returns", ("Faults", Kind.COUNT), ("VmPTE", Kind.COUNT),
+            ("Maps", Kind.COUNT), "Why",
+        ),
+        rows,
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from mmtool.linux.mm.mm_types import (
     Mm,
     Vma,
 )
+from mmtool.linux.mm.mmap import READ_IMPLIES_EXEC
 from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
 from mmtool.linux.mm.shmem import get_file
 
@@ -58,7 +59,9 @@ def geometry(arch: str, config: Mapping[str, str], page_shift: int, *, compat: b
     return Geometry(page_shift, pmd, pmd + bits if levels >= 3 else 0, 0, 1 << page_shift)
 
 
-def address_space(arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool) -> tuple[int, int]:
+def address_space(
+    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool
+) -> tuple[int, int]:
     """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
     if compat and arch == "x86_64":
         return 0xFFFFE000, 0xFFFFE000
@@ -182,6 +185,8 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
             set_sysctl(system, rest[0], rest[1])
         elif word == "thp":
             set_thp(system, rest[0], rest[1])
+    if arch == "arm64" or (arch == "x86_64" and not compat):
+        personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
     task_size, window = address_space(arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat)
     mm = Mm(PageTables(geometry(arch, config, page_shift, compat=compat)))
     stack = limits.get("STACK", (8 << 20, UNLIMITED))[0]
@@ -256,7 +261,7 @@ def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str
             vma.pgoff = 0
         get_file(vma)
         mm.insert(vma)
-        if file is not None and name.startswith("/vmrun") or (image[1] == start and file is None and not vma.special):
+        if (file is not None and name.startswith("/vmrun")) or (image[1] == start and file is None and not vma.special):
             image[1] = end
         _fill(task, vma, row.get("pages", ""), row.get("rss", 0))
     exe = next((f for n, f in opened.items()), None)

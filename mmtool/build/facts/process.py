@@ -109,8 +109,23 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mprotect.c", "for_each_vma_range(vmi, vma, end)"),
     )  # fmt: skip
     "The next mapping is the one after the changed range, whatever merged."
+    vvar_inserts_pages: bool = since(
+        "7.0", "vdso/datastore: Map pages through struct page", not_in="6.12",
+        marks=Mark("lib/vdso/datastore.c", "VM_MIXEDMAP"),
+    )  # fmt: skip
+    "The vdso's data is pages that may be unmapped, not bare frames."
+    batches_of_31: bool = since(
+        "6.9", "mm: increase folio batch size", not_in="6.1", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31")
+    )
+    "LRU operations wait in batches of 31, before of 15."
+    unmap_drains: bool = until(
+        "6.15", "mm: remove lru_add_drain() from unmap_region()", not_in="6.12",
+        marks=Mark("mm/vma.c", "lru_add_drain"),
+    )  # fmt: skip
+    "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
-        "6.0", "mm: avoid unnecessary page fault retires on shared memory types",
+        "6.0",
+        "mm: avoid unnecessary page fault retires on shared memory types",
         marks=Mark("include/linux/mm_types.h", "VM_FAULT_COMPLETED", gone=True),
     )
     "The first write to a page of shared memory is done twice, and counted as no minor fault."
@@ -119,7 +134,9 @@ class ProcessFacts(Facts):
     has_mseal: bool = since("6.10", "mseal: add mseal syscall", marks=Mark("mm/mseal.c", "do_mseal"))
     "mseal() is known (64-bit kernels)."
     seals_checked_one_by_one: bool = since(
-        "6.12", "mm/munmap: replace can_modify_mm with can_modify_vma", marks=Mark("mm/mmap.c", "can_modify_mm", gone=True)
+        "6.12",
+        "mm/munmap: replace can_modify_mm with can_modify_vma",
+        marks=Mark("mm/mmap.c", "can_modify_mm", gone=True),
     )
     "What lies before a sealed mapping is changed before the seal refuses; before, seals were looked at first."
     has_populate: bool = since(
@@ -164,5 +181,9 @@ class ProcessFacts(Facts):
     "A fork leaves the entries of shared hugetlb mappings to faults."
 
     # fs/proc/task_mmu.c
+    smaps_names_lockonfault: bool = since(
+        "6.7", "fs/proc/task_mmu: report lock-on-fault", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"')
+    )
+    "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
     "A mapping that only touches the heap's bounds is not called [heap]."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmtool.build.facts.process import ProcessFacts
-from mmtool.linux.mm.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Mm
+from mmtool.linux.mm.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
 
 
 @dataclass
@@ -58,6 +58,20 @@ class SystemMemory:
     pt_reclaim: bool = False
     hw_dirty: bool = True
     fault_around_pages: int = 16
+    lazyfree_batch: list[Folio] = field(default_factory=list)
+    """Pages that wait for becoming lazily freed (the lru_lazyfree batch of the CPU)."""
+
+    def folio_mark_lazyfree(self, folio: Folio) -> None:
+        """folio_mark_lazyfree(): into the batch; a full one is done at once, and so is a large folio."""
+        self.lazyfree_batch.append(folio)
+        if folio.order or len(self.lazyfree_batch) >= (31 if self.facts.batches_of_31 else 15):
+            self.lru_add_drain()
+
+    def lru_add_drain(self) -> None:
+        """lru_add_drain(): what waits in the CPU's batches is done."""
+        for folio in self.lazyfree_batch:
+            folio.lazyfree = True
+        self.lazyfree_batch.clear()
 
     @property
     def page_size(self) -> int:

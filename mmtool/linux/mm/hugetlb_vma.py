@@ -28,7 +28,7 @@ def hugetlb_reserve_pages(task: Task, vma: Vma, flags: int) -> None:
         wanted = sum(i not in vma.file.inode.reserved for i in range(first, first + pages))
     free = pool.free_huge_pages - pool.resv_huge_pages
     if wanted > free:
-        raise Refused("ENOMEM", f"{wanted} huge pages must be reserved, {free} of the pool are neither used nor reserved")
+        raise Refused("ENOMEM", f"{wanted} huge pages must be reserved, {free} of the pool are free for that")
     pool.resv_huge_pages += wanted
     if flags & VM_MAYSHARE:
         vma.file.inode.reserved.update(range(first, first + pages))

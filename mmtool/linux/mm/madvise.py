@@ -76,19 +76,20 @@ def do_madvise(task: Task, start: int, length: int, advice: str) -> None:
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")
     rounded = length + page - 1 & -page & task.word_mask
-    if length and not rounded or start + rounded > task.word_mask + 1:
+    if (length and not rounded) or start + rounded > task.word_mask + 1:
         raise Refused("EINVAL", "the end wraps")
     end = start + rounded
     if end == start:
         return
     facts = task.sys.facts
     if facts.has_mseal and not facts.seals_checked_one_by_one and advice in DISCARDS:
-        for vma in mm.each_from(start, end):
-            if vma.flags & VM_SEALED and vma.is_anonymous and not vma.flags & VM_WRITE:
-                raise Refused("EPERM", f"the mapping at {vma.start:#x} is sealed and may not be written")
+        for other in mm.each_from(start, end):
+            if other.flags & VM_SEALED and other.is_anonymous and not other.flags & VM_WRITE:
+                raise Refused("EPERM", f"the mapping at {other.start:#x} is sealed and may not be written")
     if advice in ("populate_read", "populate_write") and facts.populate_stops_at_holes:
         _populate(task, start, end, advice)
         return
+    prev: Vma | None
     vma, prev = mm.find_vma_prev(start)
     if vma is not None and start > vma.start:
         prev = vma
@@ -103,15 +104,15 @@ def do_madvise(task: Task, start: int, length: int, advice: str) -> None:
                 break
         stop = min(vma.end, end)
         try:
-            prev = madvise_vma_behavior(task, prev, vma, start, stop, advice)
+            vma = madvise_vma_behavior(task, prev, vma, start, stop, advice)
         except Refused as refusal:
             if refusal.name == "ENOMEM" and advice in FLAGS:
                 raise Refused("EAGAIN", refusal.why) from None
             raise
-        start = max(stop, prev.end)
+        prev, start = vma, max(stop, vma.end)
         if start >= end:
             break
-        vma = mm.find_vma(prev.end)
+        vma = mm.find_vma(vma.end)
     if hole:
         raise Refused("ENOMEM", hole)
 
@@ -129,6 +130,7 @@ def madvise_vma_behavior(task: Task, prev: Vma | None, vma: Vma, start: int, end
     elif advice in ("cold", "pageout"):
         if vma.flags & (VM_LOCKED | VM_PFNMAP | VM_HUGETLB):
             raise Refused("EINVAL", "locked, special or hugetlb memory")
+        task.sys.lru_add_drain()
         _cold(task, start, end)
     elif advice == "remove":
         _remove(task, vma, start, end)
@@ -139,10 +141,7 @@ def madvise_vma_behavior(task: Task, prev: Vma | None, vma: Vma, start: int, end
     elif advice == "guard_remove":
         if vma.flags & (VM_SPECIAL | VM_HUGETLB):
             raise Refused("EINVAL", "no guards in special or hugetlb memory")
-        for table in (task.mm.tables.ptes[n] for n in list(task.mm.tables.blocks(start, end)) if n in task.mm.tables.ptes):
-            shift = task.sys.page_shift
-            for p in [p for p, e in table.items() if e.folio is None and start >> shift <= p < end >> shift]:
-                del table[p]
+        _guard_remove(task, start, end)
     return vma
 
 
@@ -156,7 +155,7 @@ def _change_flags(task: Task, prev: Vma | None, vma: Vma, start: int, end: int, 
         raise Refused("EINVAL", "only private anonymous memory is wiped")
     if advice == "keeponfork" and flags & VM_DROPPABLE:
         raise Refused("EINVAL", "droppable memory is always wiped")
-    if advice == "dodump" and (not flags & VM_HUGETLB and flags & VM_SPECIAL or flags & VM_DROPPABLE):
+    if advice == "dodump" and ((not flags & VM_HUGETLB and flags & VM_SPECIAL) or flags & VM_DROPPABLE):
         raise Refused("EINVAL", "a special mapping is never dumped")
     if advice == "mergeable":
         never = VM_MERGEABLE | VM_SHARED | VM_MAYSHARE | VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_HUGETLB | VM_MIXEDMAP
@@ -183,6 +182,7 @@ def _dontneed_free(task: Task, vma: Vma, start: int, end: int, advice: str) -> N
         forbidden = VM_PFNMAP | (0 if advice == "dontneed_locked" else VM_LOCKED)
         if vma.flags & forbidden:
             raise Refused("EINVAL", "locked or special memory")
+    task.sys.lru_add_drain()
     if advice != "free":
         zap_range(task, vma, start, end, reclaim=task.sys.pt_reclaim)
         return
@@ -202,7 +202,7 @@ def _free(task: Task, start: int, end: int) -> None:
         if start <= base and base + g.pmd_size <= end:
             if entry.folio.entire + entry.folio.mapcount == 1:
                 entry.flags &= ~(PTE_DIRTY | PTE_YOUNG)
-                entry.folio.lazyfree = True
+                task.sys.folio_mark_lazyfree(entry.folio)
         elif entry.folio.entire + entry.folio.mapcount == 1:
             huge_memory.split_folio(task, entry.folio, base)
     for page, pte in list(tables.entries(start, end)):
@@ -221,7 +221,8 @@ def _free(task: Task, start: int, end: int) -> None:
         if folio.mapcount != 1 << folio.order and not folio.lazyfree:
             continue
         pte.flags &= ~(PTE_DIRTY | PTE_YOUNG)
-        folio.lazyfree = True
+        if not folio.lazyfree and folio not in task.sys.lazyfree_batch:
+            task.sys.folio_mark_lazyfree(folio)
 
 
 def _mapped_within(order: int, sub: int, page: int, first: int, last: int) -> bool:
@@ -299,13 +300,22 @@ def unmap_file_range(task: Task, inode: object, first: int, last: int, *, even_c
                             del table[p]
 
 
+def _guard_remove(task: Task, start: int, end: int) -> None:
+    """madvise_guard_remove(): the marks go."""
+    tables, shift = task.mm.tables, task.sys.page_shift
+    for n in list(tables.blocks(start, end)):
+        table = tables.ptes.get(n, {})
+        for p in [p for p, e in table.items() if e.folio is None and start >> shift <= p < end >> shift]:
+            del table[p]
+
+
 def _guard_install(task: Task, vma: Vma, start: int, end: int) -> None:
     """madvise_guard_install(): the range is emptied and every page of it marked."""
     facts = task.sys.facts
     bad = VM_SPECIAL | VM_HUGETLB | VM_LOCKED
     if vma.flags & bad or (not vma.is_anonymous and not facts.guards_in_files):
         raise Refused("EINVAL", "no guards in special, locked or hugetlb memory")
-    if not facts.guards_in_files and vma.flags & (VM_READ | VM_WRITE) != VM_READ | VM_WRITE and not vma.flags & VM_MAYWRITE:
+    if not facts.guards_in_files and vma.flags & (VM_MAYWRITE | VM_WRITE) != VM_MAYWRITE | VM_WRITE:
         raise Refused("EINVAL", "the mapping may not be written")
     if facts.has_sticky_flags:
         vma.flags |= VM_MAYBE_GUARD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm import huge_memory
-from mmtool.linux.mm.mm_types import HUGE_ZERO, VM_HUGETLB, VM_NOHUGEPAGE, VM_SPECIAL, VM_WRITE, Folio, Refused, Vma
+from mmtool.linux.mm.mm_types import VM_HUGETLB, VM_NOHUGEPAGE, VM_SPECIAL, VM_WRITE, Folio, Refused, Vma
 from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
 
 
@@ -29,7 +29,7 @@ def collapse_block(task: Task, vma: Vma, base: int) -> str:
     tables = task.mm.tables
     n = base >> tables.geometry.pmd_shift
     if n in tables.huge:
-        return "" if tables.huge[n].folio is not HUGE_ZERO else ""
+        return ""
     table = tables.ptes.get(n)
     if table is None:
         return "EINVAL: no page of the block is there"

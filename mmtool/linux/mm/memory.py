@@ -9,6 +9,7 @@ from mmtool.linux.mm.mm_types import (
     VM_HUGETLB,
     VM_SHARED,
     VM_WRITE,
+    VVAR_PAGE,
     ZERO_PAGE,
     Folio,
     Vma,
@@ -122,10 +123,15 @@ def do_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
 
 def set_file_pte(task: Task, table: PteTable, vma: Vma, page: int, folio: Folio, index: int, write: bool) -> None:
     """set_pte_range() of a page of a file: writable where the mapping is shared and writable."""
-    writable = vma.flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE
+    writable = vma.flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE and (write or not wants_writenotify(vma))
     sub = index - folio.index
     folio.add_rmap(sub, task.mm)
     table[page] = Pte(folio, sub, PTE_YOUNG | (PTE_WRITE if writable else 0) | (PTE_DIRTY if write else 0))
+
+
+def wants_writenotify(vma: Vma) -> bool:
+    """vma_wants_writenotify(): the file system wants to hear of the first write to a page (ramfs does, tmpfs not)."""
+    return vma.file is not None and vma.file.inode.kind == "ramfs"
 
 
 def do_fault_around(task: Task, vma: Vma, addr: int, index: int) -> bool:
@@ -160,8 +166,11 @@ def do_fault_around(task: Task, vma: Vma, addr: int, index: int) -> bool:
 def do_special_fault(task: Task, vma: Vma, addr: int) -> None:
     """special_mapping_fault(): a page of the vdso or of its data."""
     g = task.mm.tables.geometry
+    index = (addr - vma.start) >> g.page_shift
+    if vma.special != "[vdso]" and index:
+        raise Signal(SIGBUS, 2, addr, "a page of the vdso's data that this machine does not have")
     table = task.mm.tables.alloc_pte(addr)
-    folio = Folio("f")
+    folio = Folio("f") if vma.special == "[vdso]" else VVAR_PAGE
     folio.add_rmap(0, task.mm)
     table[addr >> g.page_shift] = Pte(folio, 0, PTE_YOUNG)
 
@@ -208,7 +217,7 @@ def unmap_vmas(task: Task, vmas: list[Vma], start: int, end: int) -> None:
 def zap_range(task: Task, vma: Vma, start: int, end: int, *, guards: bool = False, reclaim: bool = False) -> None:
     """unmap_single_vma(), zap_pmd_range(), zap_pte_range(): entries go, and what they map is mapped once less.
 
-    A huge page is split where only part of it goes. Tables stay, but those that `reclaim` (MADV_DONTNEED on a build with
+    A huge page is split where only part of it goes. Tables stay, but those that `reclaim` (MADV_DONTNEED with
     CONFIG_PT_RECLAIM) finds empty over their whole range.
     """
     if vma.flags & VM_HUGETLB:
@@ -251,4 +260,3 @@ def vma_adjust_trans_huge(task: Task, addr: int) -> None:
         entry = tables.huge[addr >> g.pmd_shift]
         if entry.folio.kind != "h":
             huge_memory.split_huge_pmd(task, addr)
-

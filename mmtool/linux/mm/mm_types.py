@@ -111,6 +111,7 @@ def _less(counts: dict[int, int], key: int) -> None:
 
 
 ZERO_PAGE = Folio("z")
+VVAR_PAGE = Folio("v")
 HUGE_ZERO = Folio("Z", 9)
 
 
@@ -184,8 +185,8 @@ class Vma:
     @property
     def is_anonymous(self) -> bool:
         """vma_is_anonymous(): no vm_ops; also a private mapping of /dev/zero."""
-        return not self.special and not self.flags & VM_HUGETLB and (
-            self.file is None or (self.file.inode.kind == "zero")
+        return (
+            not self.special and not self.flags & VM_HUGETLB and (self.file is None or (self.file.inode.kind == "zero"))
         )
 
     def copy(self) -> Vma:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
+from mmtool.linux.mm.gup import mm_populate
 from mmtool.linux.mm.hugetlb_vma import hugetlb_reserve_pages
 from mmtool.linux.mm.limits import can_do_mlock, mlock_future_ok
-from mmtool.linux.mm.gup import mm_populate
 from mmtool.linux.mm.mm_types import (
     MAP_DROPPABLE,
     MAP_FIXED,
@@ -100,7 +100,7 @@ def ksys_mmap(task: Task, addr: int, length: int, prot: int, flags: int, file: F
     start = do_mmap(task, addr, length, prot, flags, file, offset // page)
     vma = task.mm.find_vma(start)
     wants = flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
-    if wants or (flags & MAP_LOCKED or task.mm.def_flags & VM_LOCKED) and vma is not None and vma.flags & VM_LOCKED:
+    if wants or ((flags & MAP_LOCKED or task.mm.def_flags & VM_LOCKED) and vma is not None and vma.flags & VM_LOCKED):
         mm_populate(task, start, length + page - 1 & -page)
     return start
 
@@ -191,7 +191,7 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
         raise Refused("ENOMEM", "larger than the address space")
     if file is not None and file.inode.kind == "hugetlb":
         size = system.hugetlb.page_size
-        if length & (size - 1) or flags & MAP_FIXED and addr & (size - 1):
+        if length & (size - 1) or (flags & MAP_FIXED and addr & (size - 1)):
             raise Refused("EINVAL", "not aligned to a huge page")
     anonymous = file is None and not flags & MAP_SHARED
     found: int | None
@@ -205,7 +205,7 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
         raise Refused("ENOMEM", f"{found + length:#x} is beyond the end of the address space")
     if found & (system.page_size - 1):
         raise Refused("EINVAL", "the address is not a page's")
-    if found < system.mmap_min_addr and not task.privileged or found < system.lsm_mmap_min_addr and not task.privileged:
+    if found < max(system.mmap_min_addr, system.lsm_mmap_min_addr) and not task.privileged:
         raise Refused("EPERM", f"below vm.mmap_min_addr ({system.mmap_min_addr})")
     return found
 
@@ -227,8 +227,6 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     end, pages = addr + length, length >> shift
     in_the_way = sum((min(v.end, end) - max(v.start, addr)) >> shift for v in mm.each_from(addr, end))
     refused = may_expand_vm(task, flags, pages - in_the_way)
-    if system.facts.mmap_charges_before_unmap:
-        _check_hole(task, addr, end)
     if refused:
         raise Refused("ENOMEM", f"{refused}: {mm.total_vm} pages are mapped, {mm.data_vm} of them data")
     accountable = not flags & VM_HUGETLB and (file is None or file.inode.kind != "hugetlb")
@@ -270,10 +268,6 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     return vma
 
 
-def _check_hole(task: Task, addr: int, end: int) -> None:
-    """What vms_gather_munmap_vmas() refuses before anything is charged."""
-
-
 def _new_vma(task: Task, file: File | None, addr: int, end: int, flags: int, pgoff: int) -> Vma:
     """__mmap_new_vma(): a VMA of its own, with the file that shared anonymous memory needs."""
     if file is None and flags & VM_SHARED:
@@ -292,13 +286,10 @@ def _new_vma(task: Task, file: File | None, addr: int, end: int, flags: int, pgo
 
 def brk(task: Task, addr: int) -> tuple[int, str]:
     """brk(2): the break afterwards, and why it did not move where it did not."""
-    mm, page = task.mm, task.sys.page_size
     try:
         return _brk(task, addr), ""
     except Refused as refusal:
-        return mm.brk, refusal.why
-    finally:
-        del page
+        return task.mm.brk, refusal.why
 
 
 def _brk(task: Task, addr: int) -> int:
@@ -376,9 +367,9 @@ def expand_stack(task: Task, vma: Vma, addr: int) -> None:
     if addr < system.mmap_min_addr:
         raise Refused("EPERM", f"below vm.mmap_min_addr ({system.mmap_min_addr})")
     prev = mm.prev_of(vma)
-    if prev is not None and not prev.flags & VM_GROWSDOWN and prev.flags & VM_ACCESS_FLAGS:
-        if addr - prev.end < STACK_GUARD_GAP_PAGES << shift:
-            raise Refused("ENOMEM", f"{prev.start:#x}-{prev.end:#x} lies within the guard gap")
+    near = prev is not None and addr - prev.end < STACK_GUARD_GAP_PAGES << shift
+    if prev is not None and near and not prev.flags & VM_GROWSDOWN and prev.flags & VM_ACCESS_FLAGS:
+        raise Refused("ENOMEM", f"{prev.start:#x}-{prev.end:#x} lies within the guard gap")
     anon_vma_prepare(task, vma)
     if addr >= vma.start:
         return

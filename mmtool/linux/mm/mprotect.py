@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm import huge_memory
 from mmtool.linux.mm.gup import populate_vma_page_range
+from mmtool.linux.mm.memory import wants_writenotify
 from mmtool.linux.mm.mm_types import (
     PROT_EXEC,
     PROT_GROWSDOWN,
@@ -26,7 +29,7 @@ from mmtool.linux.mm.mm_types import (
     Vma,
 )
 from mmtool.linux.mm.mmap import READ_IMPLIES_EXEC, calc_vm_prot, may_expand_vm
-from mmtool.linux.mm.pgtable import PTE_WRITE
+from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE
 from mmtool.linux.mm.util import vm_enough_memory, vm_unacct_memory
 from mmtool.linux.mm.vma import vm_stat_account, vma_modify
 
@@ -113,10 +116,8 @@ def mprotect_fixup(task: Task, prev: Vma | None, vma: Vma, start: int, end: int,
     if old & VM_ACCOUNT and not flags & VM_ACCOUNT:
         vm_unacct_memory(task, pages)
     if old & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and flags & VM_WRITE:
-        try:
+        with suppress(Refused):
             populate_vma_page_range(task, vma, start, end)
-        except Refused:
-            pass
     vm_stat_account(mm, old, -pages)
     vm_stat_account(mm, flags, pages)
     return vma
@@ -131,6 +132,7 @@ def change_protection(task: Task, vma: Vma, start: int, end: int, upgrade: bool)
     tables = task.mm.tables
     g = tables.geometry
     shared = vma.flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE
+    notified = shared and wants_writenotify(vma)
     for n in list(tables.blocks(start, end)):
         base = n << g.pmd_shift
         entry = tables.huge.get(n)
@@ -146,7 +148,7 @@ def change_protection(task: Task, vma: Vma, start: int, end: int, upgrade: bool)
     for _, pte in tables.entries(start, end):
         if pte.folio is None:
             continue
-        if shared or (upgrade and _is_own(pte.folio, pte.sub)):
+        if (shared and (not notified or pte.flags & PTE_DIRTY)) or (upgrade and _is_own(pte.folio, pte.sub)):
             pte.flags |= PTE_WRITE
         else:
             pte.flags &= ~PTE_WRITE

@@ -32,7 +32,7 @@ MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 
 def mremap(task: Task, addr: int, old_len: int, new_len: int, flags: int, new_addr: int) -> int:
     """mremap(2) up to 6.16: the address afterwards."""
-    mm, page = task.mm, task.sys.page_size
+    mm = task.mm
     _check_arguments(task, addr, old_len, new_len, flags)
     old_len, new_len = _align(task, old_len), _align(task, new_len)
     if not new_len:
@@ -54,7 +54,6 @@ def mremap(task: Task, addr: int, old_len: int, new_len: int, flags: int, new_ad
         result, locked = _grow(task, vma, addr, old_len, new_len, flags)
     if locked and new_len > old_len:
         mm_populate(task, result + old_len, new_len - old_len)
-    del page
     return result
 
 
@@ -111,9 +110,7 @@ def _grow(task: Task, vma: Vma, addr: int, old_len: int, new_len: int, flags: in
             vm_enough_memory(task, pages)
         start = addr + old_len
         delta = (start - vma.start) >> shift
-        p = Proposal(
-            start, addr + new_len, vma.flags, vma.pgoff + delta, vma.file, anon_pgoff=vma.anon_pgoff + delta
-        )
+        p = Proposal(start, addr + new_len, vma.flags, vma.pgoff + delta, vma.file, anon_pgoff=vma.anon_pgoff + delta)
         p.anon_vma = vma.anon_vma
         above = mm.next_of(vma)
         merged = vma_merge_new_range(task, p, vma, above)
@@ -140,9 +137,7 @@ def _expandable(task: Task, vma: Vma, delta: int) -> bool:
     return end <= task.task_size
 
 
-def mremap_to(
-    task: Task, addr: int, old_len: int, new_addr: int, new_len: int, flags: int
-) -> tuple[int, bool]:
+def mremap_to(task: Task, addr: int, old_len: int, new_addr: int, new_len: int, flags: int) -> tuple[int, bool]:
     """mremap_to(): to a given address (or, with MREMAP_DONTUNMAP alone, to any)."""
     mm, shift = task.mm, task.sys.page_shift
     if new_addr & (task.sys.page_size - 1) or new_len > task.task_size or new_addr > task.task_size - new_len:

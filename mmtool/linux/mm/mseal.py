@@ -13,11 +13,11 @@ def do_mseal(task: Task, start: int, length: int) -> None:
     if not task.sys.facts.has_mseal:
         raise Refused("ENOSYS", "the release has no mseal()")
     if task.word_bits == 32:
-        raise Refused("EPERM" if task.compat else "EPERM", "sealing needs a 64-bit kernel")
+        raise Refused("EPERM", "sealing needs a 64-bit kernel")
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")
     rounded = length + page - 1 & -page & task.word_mask
-    if length and not rounded or start + rounded > task.word_mask + 1:
+    if (length and not rounded) or start + rounded > task.word_mask + 1:
         raise Refused("EINVAL", "the end wraps")
     end = start + rounded
     at = start

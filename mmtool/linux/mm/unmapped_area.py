@@ -84,9 +84,9 @@ def get_unmapped_area(task: Task, file: File | None, addr: int, length: int, pgo
     return _generic(task, addr, length, align)
 
 
-def _free_at(task: Task, addr: int, length: int, *, below: bool) -> bool:
-    """Is [addr, addr + length) free, with the gap below a stack above it, and (`below`) above a stack?"""
-    vma, _ = task.mm.find_vma_prev(addr)
+def _free_at(task: Task, addr: int, length: int) -> bool:
+    """Is [addr, addr + length) free, with the gap below a stack above it?"""
+    vma = task.mm.find_vma(addr)
     return vma is None or addr + length <= vm_start_gap(vma, task.sys.page_shift)
 
 
@@ -98,7 +98,7 @@ def _generic(task: Task, addr: int, length: int, align: int) -> int | None:
         return None
     if addr:
         hint = addr + page - 1 & -page
-        if end - length >= hint >= task.sys.mmap_min_addr and _free_at(task, hint, length, below=True):
+        if end - length >= hint >= task.sys.mmap_min_addr and _free_at(task, hint, length):
             return hint
     if mm.topdown:
         base = mm.mmap_base + (task.task_size - task.map_window if addr > task.map_window else 0)
@@ -118,9 +118,9 @@ def _x86_64(task: Task, addr: int, length: int, flags: int, align: int) -> int |
         if length > task.task_size:
             return None
         hint = addr & -page
-        if hint and task.task_size - length >= hint and (hint > task.map_window) == (hint + length > task.map_window):
-            if _free_at(task, hint, length, below=False):
-                return hint
+        valid = task.task_size - length >= hint and (hint > task.map_window) == (hint + length > task.map_window)
+        if hint and valid and _free_at(task, hint, length):
+            return hint
         high = mm.mmap_base
         if hint > task.map_window and not task.compat:
             high += task.task_size - task.map_window
@@ -136,7 +136,7 @@ def _x86_64(task: Task, addr: int, length: int, flags: int, align: int) -> int |
         return None
     if addr:
         hint = addr + page - 1 & -page
-        if end - length >= hint and _free_at(task, hint, length, below=False):
+        if end - length >= hint and _free_at(task, hint, length):
             return hint
     return vm_unmapped_area(mm, Search(length, begin, end, False, align))
 

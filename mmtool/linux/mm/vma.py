@@ -26,6 +26,7 @@ from mmtool.linux.mm.rmap import anon_vma_clone, unlink_anon_vmas
 from mmtool.linux.mm.shmem import fput, get_file
 from mmtool.linux.mm.util import vm_unacct_memory
 
+
 def is_data_mapping(flags: int) -> bool:
     """is_data_mapping() of mm/internal.h: private, writable and not a stack."""
     return flags & (VM_WRITE | VM_SHARED | VM_GROWSDOWN) == VM_WRITE
@@ -120,7 +121,9 @@ def _sticky(task: Task, target: Vma, *others: Vma | None) -> None:
                 target.flags |= other.flags & (VM_SOFTDIRTY | VM_MAYBE_GUARD)
 
 
-def vma_merge_new_range(task: Task, p: Proposal, prev: Vma | None, next_vma: Vma | None, *, just_expand: bool = False) -> Vma | None:
+def vma_merge_new_range(
+    task: Task, p: Proposal, prev: Vma | None, next_vma: Vma | None, *, just_expand: bool = False
+) -> Vma | None:
     """A new range joins the neighbours that would take it; None: it stays alone.
 
     Models vma_merge_new_range() (6.12 on), the merging half of mmap_region() (6.1 to 6.11) and vma_merge() before.
@@ -236,7 +239,7 @@ def split_vma(task: Task, vma: Vma, addr: int, *, new_below: bool, limited: bool
     """
     mm = task.mm
     if limited and mm.map_count >= task.sys.max_map_count:
-        raise Refused("ENOMEM", f"vm.max_map_count ({task.sys.max_map_count}) mappings are there, and one must be split")
+        raise Refused("ENOMEM", f"vm.max_map_count ({task.sys.max_map_count}) is reached, and a mapping must be split")
     if vma.special:
         raise Refused("EINVAL", f"{vma.special} cannot be split")
     if vma.flags & VM_HUGETLB and addr & (task.sys.hugetlb.page_size - 1):
@@ -326,6 +329,8 @@ def detach_and_free(task: Task, gone: list[Vma], start: int, end: int) -> None:
     floor = mm.vmas[i - 1].end if i else 0
     above = mm.vmas[i + len(gone)] if i + len(gone) < len(mm.vmas) else None
     del mm.vmas[i : i + len(gone)], mm.starts[i : i + len(gone)]
+    if task.sys.facts.unmap_drains:
+        task.sys.lru_add_drain()
     unmap_vmas(task, gone, start, end)
     free_pgtables(mm, gone, floor, above.start if above is not None else 0)
     accounted = 0
@@ -348,11 +353,8 @@ def free_pgtables(mm: Mm, gone: list[Vma], floor: int, ceiling: int) -> None:
     while i < len(gone):
         addr, last = gone[i].start, gone[i]
         if not last.flags & VM_HUGETLB:
-            while (
-                i + 1 < len(gone) and gone[i + 1].start <= last.end + pmd_size and not gone[i + 1].flags & VM_HUGETLB
-            ):
+            while i + 1 < len(gone) and gone[i + 1].start <= last.end + pmd_size and not gone[i + 1].flags & VM_HUGETLB:
                 i += 1
                 last = gone[i]
         i += 1
         mm.tables.free_pgd_range(addr, last.end, floor, gone[i].start if i < len(gone) else ceiling)
-

@@ -39,6 +39,7 @@ from mmtool.linux.mm.mm_types import (
     VM_SYNC,
     VM_WIPEONFORK,
     VM_WRITE,
+    VVAR_PAGE,
     ZERO_PAGE,
     Vma,
 )
@@ -106,14 +107,22 @@ def perms(vma: Vma) -> str:
 
 
 def flag_names(vma: Vma) -> list[str]:
-    """VmFlags."""
+    """The flags that have two letters."""
     return [name for name, bit in MNEMONICS.items() if vma.flags & bit]
+
+
+def _flags(task: Task, vma: Vma) -> list[str]:
+    """VmFlags as the release prints them."""
+    names = flag_names(vma)
+    if vma.flags & VM_LOCKONFAULT and not task.sys.facts.smaps_names_lockonfault:
+        names[names.index("lf")] = "??"
+    return names
 
 
 def smap(task: Task, vma: Vma) -> Smap:
     """One row of smaps, with its pages."""
     offset = vma.pgoff << task.sys.page_shift if vma.file is not None else 0
-    row = Smap(vma.start, vma.end, perms(vma), offset, vma_name(task, vma), " ".join(flag_names(vma)))
+    row = Smap(vma.start, vma.end, perms(vma), offset, vma_name(task, vma), " ".join(_flags(task, vma)))
     tables = task.mm.tables
     g = tables.geometry
     per_block = 1 << (g.pmd_shift - g.page_shift)
@@ -164,7 +173,7 @@ def smap(task: Task, vma: Vma) -> Smap:
                     runs.append((start - first_page, end - start, kind))
                 start, kind = p, k
             end = p + 1
-            if folio is ZERO_PAGE:
+            if folio is ZERO_PAGE or folio is VVAR_PAGE:
                 continue
             rss += 1
             mapped = folio.mapcount if not folio.order else folio.page_mapcount(pte.sub)
@@ -179,7 +188,8 @@ def smap(task: Task, vma: Vma) -> Smap:
                     lazyfree += 1
         if kind:
             runs.append((start - first_page, end - start, kind))
-    row.rss, row.anon, row.private, row.lazyfree = rss * page_kib, anon * page_kib, private * page_kib, lazyfree * page_kib
+    row.rss, row.anon = rss * page_kib, anon * page_kib
+    row.private, row.lazyfree = private * page_kib, lazyfree * page_kib
     if locked:
         row.locked = pss >> (10 + PSS_SHIFT)
     row.thp_eligible = int(thp_eligible(task, vma))
@@ -217,4 +227,3 @@ def status(task: Task) -> dict[str, int]:
         "VmPTE": mm.tables.bytes >> 10,
         "HugetlbPages": huge * (task.sys.hugetlb.page_size >> 10),
     }
-
