@@ -11,7 +11,8 @@ from mmtool.build.facts.process import ProcessFacts
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     UNLIMITED,
     VM_MAYSHARE,
     ZERO_PAGE,
@@ -22,9 +23,8 @@ from mmtool.linux.mm.mm_types import (
     Mm,
     Vma,
 )
-from mmtool.linux.mm.mmap import READ_IMPLIES_EXEC
-from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
-from mmtool.linux.mm.shmem import get_file
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
+from mmtool.linux.mm.mmap.shmem import get_file
 
 FILE_PAGES = 64
 """Pages of the files that scripts map."""

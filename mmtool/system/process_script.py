@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from mmtool.linux.fs.proc.task_mmu import Smap, smap, status
 from mmtool.linux.kernel.fork import exit_mmap, fork
-from mmtool.linux.mm import mm_types as mmt
-from mmtool.linux.mm.fault import touch
-from mmtool.linux.mm.madvise import do_madvise, unmap_file_range
-from mmtool.linux.mm.mlock import do_mlock, mlockall, munlock, munlockall
-from mmtool.linux.mm.mmap import brk, ksys_mmap
-from mmtool.linux.mm.mprotect import do_mprotect
-from mmtool.linux.mm.mremap import mremap
-from mmtool.linux.mm.mseal import do_mseal
-from mmtool.linux.mm.shmem import drop_pages
-from mmtool.linux.mm.signals import Signal
-from mmtool.linux.mm.util import vm_commit_limit
-from mmtool.linux.mm.vma import do_munmap
+from mmtool.linux.mm.mmap import mm_types as mmt
+from mmtool.linux.mm.mmap.mmap import brk, ksys_mmap
+from mmtool.linux.mm.mmap.mmap.fault import touch
+from mmtool.linux.mm.mmap.mmap.madvise import do_madvise, unmap_file_range
+from mmtool.linux.mm.mmap.mmap.mlock import do_mlock, mlockall, munlock, munlockall
+from mmtool.linux.mm.mmap.mprotect import do_mprotect
+from mmtool.linux.mm.mmap.mremap import mremap
+from mmtool.linux.mm.mmap.mseal import do_mseal
+from mmtool.linux.mm.mmap.shmem import drop_pages
+from mmtool.linux.mm.mmap.signals import Signal
+from mmtool.linux.mm.mmap.util import vm_commit_limit
+from mmtool.linux.mm.mmap.vma import do_munmap
 from mmtool.system.process import Process, set_sysctl, set_thp
 
 PROT = {

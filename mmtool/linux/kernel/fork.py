@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -24,11 +24,11 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_WRITE, HugePmd, PageTables, Pte
-from mmtool.linux.mm.rmap import anon_vma_fork
-from mmtool.linux.mm.shmem import get_file
-from mmtool.linux.mm.util import vm_enough_memory
-from mmtool.linux.mm.vma import detach_and_free, vm_stat_account
+from mmtool.linux.mm.mmap.pgtable import PTE_WRITE, HugePmd, PageTables, Pte
+from mmtool.linux.mm.mmap.rmap import anon_vma_fork
+from mmtool.linux.mm.mmap.shmem import get_file
+from mmtool.linux.mm.mmap.util import vm_enough_memory
+from mmtool.linux.mm.mmap.vma import detach_and_free, vm_stat_account
 
 
 def fork(task: Task) -> Task:

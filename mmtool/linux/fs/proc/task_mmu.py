@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.huge_memory import thp_eligible
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.huge_memory import thp_eligible
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -43,7 +43,7 @@ from mmtool.linux.mm.mm_types import (
     ZERO_PAGE,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_DIRTY
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY
 
 MNEMONICS = {
     "rd": VM_READ, "wr": VM_WRITE, "ex": VM_EXEC, "sh": VM_SHARED, "mr": VM_MAYREAD, "mw": VM_MAYWRITE,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.gup import mm_populate
-from mmtool.linux.mm.limits import can_do_mlock
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.mmap.limits import can_do_mlock
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     VM_DROPPABLE,
     VM_HUGETLB,
     VM_LOCKED,
@@ -15,7 +15,7 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.vma import vma_modify
+from mmtool.linux.mm.mmap.vma import vma_modify
 
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 

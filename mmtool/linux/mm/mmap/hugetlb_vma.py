@@ -6,10 +6,10 @@ Counts are huge pages; addresses in bytes.
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import HugetlbPool, Task
-from mmtool.linux.mm.mm_types import VM_MAYSHARE, VM_NORESERVE, VM_WRITE, Folio, Refused, Vma
-from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
-from mmtool.linux.mm.rmap import anon_vma_prepare
-from mmtool.linux.mm.signals import SIGBUS, Signal
+from mmtool.linux.mm.mmap.mmap.mm_types import VM_MAYSHARE, VM_NORESERVE, VM_WRITE, Folio, Refused, Vma
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
+from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
+from mmtool.linux.mm.mmap.signals import SIGBUS, Signal
 
 
 def hugetlb_reserve_pages(task: Task, vma: Vma, flags: int) -> None:

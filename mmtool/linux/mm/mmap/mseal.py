@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mm_types import VM_SEALED, Refused
-from mmtool.linux.mm.vma import vma_modify
+from mmtool.linux.mm.mmap.mmap.mm_types import VM_SEALED, Refused
+from mmtool.linux.mm.mmap.vma import vma_modify
 
 
 def do_mseal(task: Task, start: int, length: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     HUGE_ZERO,
     VM_HUGEPAGE,
     VM_HUGETLB,
@@ -15,8 +15,8 @@ from mmtool.linux.mm.mm_types import (
     Folio,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd, Pte, PteTable
-from mmtool.linux.mm.rmap import anon_vma_prepare
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd, Pte, PteTable
+from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
 
 U64 = (1 << 64) - 1
 

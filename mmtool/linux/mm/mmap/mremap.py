@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm import huge_memory
-from mmtool.linux.mm.gup import mm_populate
-from mmtool.linux.mm.limits import mlock_future_ok
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap import huge_memory
+from mmtool.linux.mm.mmap.mmap import may_expand_vm, place
+from mmtool.linux.mm.mmap.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.mmap.limits import mlock_future_ok
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     MAP_FIXED,
     MAP_SHARED,
     VM_ACCOUNT,
@@ -21,11 +22,10 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.mmap import may_expand_vm, place
-from mmtool.linux.mm.rmap import anon_vma_clone, unlink_anon_vmas
-from mmtool.linux.mm.shmem import get_file
-from mmtool.linux.mm.util import vm_enough_memory, vm_unacct_memory
-from mmtool.linux.mm.vma import Proposal, do_munmap, vm_stat_account, vma_merge_new_range
+from mmtool.linux.mm.mmap.rmap import anon_vma_clone, unlink_anon_vmas
+from mmtool.linux.mm.mmap.shmem import get_file
+from mmtool.linux.mm.mmap.util import vm_enough_memory, vm_unacct_memory
+from mmtool.linux.mm.mmap.vma import Proposal, do_munmap, vm_stat_account, vma_merge_new_range
 
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm import huge_memory, madvise_collapse
-from mmtool.linux.mm.gup import fault_in
-from mmtool.linux.mm.memory import zap_range
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap import huge_memory, madvise_collapse
+from mmtool.linux.mm.mmap.mmap.gup import fault_in
+from mmtool.linux.mm.mmap.mmap.memory import zap_range
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -34,10 +34,10 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_YOUNG, Pte
-from mmtool.linux.mm.rmap import anon_vma_prepare
-from mmtool.linux.mm.shmem import drop_pages
-from mmtool.linux.mm.vma import vma_modify
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_YOUNG, Pte
+from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
+from mmtool.linux.mm.mmap.shmem import drop_pages
+from mmtool.linux.mm.mmap.vma import vma_modify
 
 FLAGS = {
     "normal": (0, VM_RAND_READ | VM_SEQ_READ), "sequential": (VM_SEQ_READ, VM_RAND_READ),

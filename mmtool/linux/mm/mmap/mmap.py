@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.gup import mm_populate
-from mmtool.linux.mm.hugetlb_vma import hugetlb_reserve_pages
-from mmtool.linux.mm.limits import can_do_mlock, mlock_future_ok
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_reserve_pages
+from mmtool.linux.mm.mmap.mmap.limits import can_do_mlock, mlock_future_ok
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     MAP_DROPPABLE,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -52,11 +52,11 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.rmap import anon_vma_prepare
-from mmtool.linux.mm.shmem import get_file, shmem_zero_setup
-from mmtool.linux.mm.unmapped_area import get_unmapped_area, thp_get_unmapped_area, vm_start_gap
-from mmtool.linux.mm.util import vm_enough_memory
-from mmtool.linux.mm.vma import (
+from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
+from mmtool.linux.mm.mmap.shmem import get_file, shmem_zero_setup
+from mmtool.linux.mm.mmap.unmapped_area import get_unmapped_area, thp_get_unmapped_area, vm_start_gap
+from mmtool.linux.mm.mmap.util import vm_enough_memory
+from mmtool.linux.mm.mmap.vma import (
     Proposal,
     is_data_mapping,
     unmap_range,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm import huge_memory
-from mmtool.linux.mm.hugetlb_vma import hugetlb_fault, unmap_hugepage_range
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap import huge_memory
+from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_fault, unmap_hugepage_range
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     VM_HUGETLB,
     VM_SHARED,
     VM_WRITE,
@@ -14,10 +14,10 @@ from mmtool.linux.mm.mm_types import (
     Folio,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Pte, PteTable
-from mmtool.linux.mm.rmap import anon_vma_prepare
-from mmtool.linux.mm.shmem import get_folio
-from mmtool.linux.mm.signals import SIGBUS, SIGSEGV, Signal
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Pte, PteTable
+from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
+from mmtool.linux.mm.mmap.shmem import get_folio
+from mmtool.linux.mm.mmap.signals import SIGBUS, SIGSEGV, Signal
 
 
 def handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.hugetlb_vma import hugetlb_vm_op_close
-from mmtool.linux.mm.memory import unmap_vmas, vma_adjust_trans_huge
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_vm_op_close
+from mmtool.linux.mm.mmap.mmap.memory import unmap_vmas, vma_adjust_trans_huge
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     VM_ACCOUNT,
     VM_EXEC,
     VM_GROWSDOWN,
@@ -22,9 +22,9 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.rmap import anon_vma_clone, unlink_anon_vmas
-from mmtool.linux.mm.shmem import fput, get_file
-from mmtool.linux.mm.util import vm_unacct_memory
+from mmtool.linux.mm.mmap.rmap import anon_vma_clone, unlink_anon_vmas
+from mmtool.linux.mm.mmap.shmem import fput, get_file
+from mmtool.linux.mm.mmap.util import vm_unacct_memory
 
 
 def is_data_mapping(flags: int) -> bool:

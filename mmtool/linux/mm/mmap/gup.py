@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.memory import handle_mm_fault
-from mmtool.linux.mm.mm_types import (
+from mmtool.linux.mm.mmap.mmap.memory import handle_mm_fault
+from mmtool.linux.mm.mmap.mmap.mm_types import (
     VM_ACCESS_FLAGS,
     VM_IO,
     VM_LOCKONFAULT,
@@ -14,8 +14,8 @@ from mmtool.linux.mm.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.pgtable import PTE_WRITE
-from mmtool.linux.mm.signals import Signal
+from mmtool.linux.mm.mmap.pgtable import PTE_WRITE
+from mmtool.linux.mm.mmap.signals import Signal
 
 
 def mm_populate(task: Task, start: int, length: int, *, ignore_errors: bool = True) -> None:
