@@ -1,4 +1,4 @@
-"""Sizes and addresses: the kernel's way of reading them, and the two ways people read them."""
+"""Sizes and addresses: rounding them, the kernel's way of reading them, and the two ways people read them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import re
 _MEMPARSE = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEe]?)")
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 U64_MAX = 2**64 - 1
+
+
+def round_up(value: int, unit: int) -> int:
+    """The smallest multiple of `unit` that is not below `value`."""
+    return -(-value // unit) * unit
+
+
+def round_down(value: int, unit: int) -> int:
+    """The largest multiple of `unit` that is not above `value`."""
+    return value // unit * unit
+
+
+def div_round_up(value: int, unit: int) -> int:
+    """How many units hold `value`: DIV_ROUND_UP()."""
+    return -(-value // unit)
 
 
 def memparse(text: str, at: int = 0) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from mmtool.build.profile import load_profile
 from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.linux.arch.x86.mm.zones import max_zone_pfns
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 from mmtool.linux.mm.mm_init import free_area_init, movable_wish
 from mmtool.linux.mm.mmzone import Pgdat, Zone

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from support.boots import boot_at, said
 
 from mmtool.build.release import release_facts
-from mmtool.linux.init.log import KernelLog
 from mmtool.linux.kernel.crash_reserve import (
     CrashRequest,
     InvalidCrashkernel,
@@ -17,6 +16,7 @@ from mmtool.linux.kernel.crash_reserve import (
     reserve_crashkernel,
     reserve_crashkernel_arm64,
 )
+from mmtool.linux.kernel.printk import KernelLog
 
 M, G = 1 << 20, 1 << 30
 

@@ -22,7 +22,7 @@ from mmtool.firmware.fdt import parse_fdt
 from mmtool.firmware.machine import E820Type
 from mmtool.firmware.read import read_machine
 from mmtool.linux.arch.x86.kernel.e820 import E820Table, parse_memmap_opt
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CAPTURES = os.environ.get("MMTOOL_CAPTURES", "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from mmtool.firmware.machine import Machine
-from mmtool.build.profile import Option
 from mmtool.build.fact import Version, parse_version
+from mmtool.build.profile import Option
+from mmtool.firmware.machine import Machine
 
 # The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20 5.13.14)".
 _STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")

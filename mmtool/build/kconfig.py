@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mmtool.errors import InputError
 from mmtool.build.profile import Option
+from mmtool.errors import InputError
 
 _TITLE = re.compile(r"# Linux/(\S+) (\S+) Kernel Configuration")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")

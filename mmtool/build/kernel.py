@@ -74,6 +74,21 @@ class Kernel:
         return 14 if self.enabled("ARM64_16K_PAGES") else 16 if self.enabled("ARM64_64K_PAGES") else 12
 
     @property
+    def page_size(self) -> int:
+        """PAGE_SIZE: a page's bytes."""
+        return 1 << self.page_shift
+
+    @property
+    def word_size(self) -> int:
+        """sizeof(long), and of a pointer."""
+        return 8 if self.is_64bit else 4
+
+    @property
+    def smp_cache_bytes(self) -> int:
+        """SMP_CACHE_BYTES (L1_CACHE_BYTES): what memblock aligns an allocation to that asks for nothing else."""
+        return 1 << self.number("X86_L1_CACHE_SHIFT", 6)
+
+    @property
     def max_page_order(self) -> int:
         """MAX_PAGE_ORDER: the largest order of a free block."""
         if self.enabled("FORCE_MAX_ZONEORDER"):

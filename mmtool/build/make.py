@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mmtool.errors import UsageError
 from mmtool.build.build import stable_version
 from mmtool.build.image import segments
 from mmtool.build.image.read import KernelImage, percpu_static, read_image
@@ -13,6 +12,7 @@ from mmtool.build.kconfig import KernelConfig, read_config
 from mmtool.build.options import OPTIONS, STRUCTURES
 from mmtool.build.profile import Option, Profile, debian_name
 from mmtool.build.system_map import read_system_map
+from mmtool.errors import UsageError
 
 # What an image must tell for the model to place it: the rest follows from its neighbours or is printed only.
 _NEEDED_PLACES = {

@@ -18,5 +18,5 @@ def whatif(added: str, output: str, cmdline: str | None, **options: Any) -> None
     from mmtool.report.compare import render
 
     before = boot_machine(cmdline=cmdline, **options)
-    after = boot_machine(cmdline=f"{before.cmdline_text} {added}".strip(), **options)
+    after = boot_machine(cmdline=f"{before.cmdline.text} {added}".strip(), **options)
     render(before, after, output)

@@ -22,12 +22,12 @@ def same_name(name: str) -> str:
 class Cmdline:
     """A command line's options in order, repeated and unknown ones too.
 
-    `options` are (name, value) as written, value None where there is no "=". `init_args` are the words
-    after "--", which go to init.
+    `options` are (name, value) as written, value None where there is no "="; what follows "--" is init's and not
+    among them. `text` is the line as the boot loader gave it.
     """
 
     options: tuple[Option, ...] = ()
-    init_args: tuple[str, ...] = ()
+    text: str = ""
 
     def all(self, name: str) -> tuple[str | None, ...]:
         """The values of every option of that name ("-" and "_" are one), in order."""
@@ -51,17 +51,9 @@ def parse_cmdline(text: str) -> Cmdline:
     while at < len(text):
         name, value, at = next_arg(text, at)
         if name == "--" and value is None:
-            return Cmdline(tuple(options), _words(text, at))
+            break
         options.append((name, value))
-    return Cmdline(tuple(options))
-
-
-def _words(text: str, at: int) -> tuple[str, ...]:
-    words = []
-    while at < len(text):
-        name, value, at = next_arg(text, at)
-        words.append(name if value is None else f"{name}={value}")
-    return tuple(words)
+    return Cmdline(tuple(options), text)
 
 
 def next_arg(text: str, at: int) -> tuple[str, str | None, int]:

@@ -8,11 +8,11 @@ from typing import Any
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.init.log import Level
+from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.system.of_boot import state_of_boot
@@ -35,8 +35,7 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
 
         sys.stdout.write(svg(boot, sections))
     elif output == "csv":
-        chosen = sections[0] if len(sections) == 1 else "zones"
-        sys.stdout.write(csv_table(TABLES[chosen](boot)))
+        sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
 
@@ -75,7 +74,7 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
     doc: dict[str, Any] = {
         "schema": "mmtool.boot/1",
         "arch": kernel.arch,
-        "cmdline": boot.cmdline_text,
+        "cmdline": boot.cmdline.text,
         "kernel": {
             "release": kernel.name,
             "profile": kernel.profile.name,

@@ -38,7 +38,7 @@ def render(before: Boot, after: Boot, output: str) -> None:
 
 def side(name: str, boot: Boot) -> str:
     """Which machine and kernel a side is, with its command line."""
-    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {boot.cmdline_text}\n"
+    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {boot.cmdline.text}\n"
 
 
 def total(comparison: Comparison) -> str:
@@ -52,7 +52,7 @@ def total(comparison: Comparison) -> str:
 def document(before: Boot, after: Boot, comparison: Comparison) -> dict[str, Any]:
     """The mmtool.diff/1 document."""
     sides = {
-        name: {"source": boot.machine.origin, "kernel": boot.kernel.name, "cmdline": boot.cmdline_text}
+        name: {"source": boot.machine.origin, "kernel": boot.kernel.name, "cmdline": boot.cmdline.text}
         for name, boot in (("before", before), ("after", after))
     }
     return {

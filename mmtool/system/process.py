@@ -11,8 +11,7 @@ from mmtool.build.facts.process import ProcessFacts
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
-from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.mm_types import (
     UNLIMITED,
     VM_MAYSHARE,
     ZERO_PAGE,
@@ -23,6 +22,7 @@ from mmtool.linux.mm.mmap.mmap.mm_types import (
     Mm,
     Vma,
 )
+from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
 from mmtool.linux.mm.mmap.shmem import get_file
 

@@ -12,7 +12,7 @@ from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.linux.arch.x86.kernel.e820 import E820Table
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 
 
@@ -31,14 +31,14 @@ def boot_at(
     facts = release_facts(version)
     options: dict[str, Option] = {"NUMA": True, "NODES_SHIFT": 10, "HUGETLB_PAGE": True} | (config or {})
     kernel = Kernel(release, facts, Profile("test", arch, release, options, {"struct_page": 64}))
-    mb = Memblock(facts, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes)
+    mb = Memblock.of(kernel)
     for start, end, nid in memory:
         mb.add_node(start, end - start, nid)
     for start, end in reserved:
         mb.reserve(start, end - start)
     log = KernelLog()
     machine = Machine("none", (), origin="test")
-    boot = Boot(machine, kernel, cmdline, parse_cmdline(cmdline), log, mb, E820Table(facts, log, 128))
+    boot = Boot(kernel, mb, parse_cmdline(cmdline), log, machine, E820Table(facts, log, 128))
     boot.online_nodes = boot.possible_nodes = {nid for _, _, nid in memory}
     return boot
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mmtool.answers.lint.finding import Case, Place, Words, span
 from mmtool.firmware.machine import E820Entry, E820Type
 from mmtool.linux.arch.x86.kernel.e820 import E820Table, parse_memmap_opt, parse_memopt, type_name
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.units import human
 
 CAPACITY = 1 << 20

@@ -11,8 +11,8 @@ import subprocess
 import zlib
 from collections.abc import Callable
 
-from mmtool.errors import InputError
 from mmtool.build.image.lz4 import LZ4_LEGACY, decompress_lz4
+from mmtool.errors import InputError
 
 LARGEST = 1 << 30
 """Bytes beyond which no kernel image is: more is a mistake or an attack."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from mmtool.errors import InputError
 from mmtool.build.image.arm64 import Arm64Image, is_arm64, read_arm64
 from mmtool.build.image.compress import decompress
 from mmtool.build.image.elf import ELF_MAGIC, Elf, read_elf
+from mmtool.errors import InputError
 
 
 def unpack(data: bytes, source: str) -> Elf | Arm64Image:

@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mmtool.build.kernel import Kernel
-from mmtool.firmware.cmdline import Cmdline
 from mmtool.firmware.machine import E820Entry, LogNote, Machine
 from mmtool.linux.arch.x86.kernel.e820 import E820Table
-from mmtool.linux.init.log import KernelLog
 from mmtool.linux.mm.cma import CmaArea
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.hugetlb import Hugetlb
 from mmtool.linux.mm.kernel_pages import KernelPages
-from mmtool.linux.mm.memblock import Memblock
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.numa_memblks import NumaInfo
 from mmtool.linux.mm.sparse_vmemmap import FOUR_LEVELS, VmemmapLayout
@@ -46,15 +43,10 @@ class GivenBack:
 
 
 @dataclass
-class Boot:
+class Boot(Early):
     """The state that the steps of a boot work on. Pfns are page frame numbers, everything else is in bytes."""
 
     machine: Machine
-    kernel: Kernel
-    cmdline_text: str
-    cmdline: Cmdline
-    log: KernelLog
-    memblock: Memblock
     e820: E820Table
     cpus: int = 1
     kernel_base: int | None = None

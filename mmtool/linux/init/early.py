@@ -17,7 +17,7 @@ LOG_ALIGN, PRB_AVGBITS, PRB_DESC_SIZE, PRINTK_INFO_SIZE = 4, 5, 24, 88
 def setup_command_line(boot: Boot) -> None:
     """setup_command_line(): a copy to keep and one to take apart."""
     for _ in range(2):
-        boot.memblock.alloc(len(boot.cmdline_text) + 1, SMP_CACHE_BYTES, owner="command line")
+        boot.memblock.alloc(len(boot.cmdline.text) + 1, SMP_CACHE_BYTES, owner="command line")
 
 
 def setup_log_buf(boot: Boot, *, early: bool) -> None:

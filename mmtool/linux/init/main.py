@@ -10,7 +10,7 @@ from mmtool.linux.arch.x86.kernel.e820 import E820Table
 from mmtool.linux.arch.x86.mm.pgtable import maxmem_32, vmalloc_reserve_32
 from mmtool.linux.arch.x86.mm.zones import max_zone_pfns
 from mmtool.linux.init.boot import Boot, Step, StepRecord
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock, MemblockBug, MemblockPanic
 from mmtool.linux.mm.mm_init import free_area_init, movable_wish
 from mmtool.linux.mm.mmzone import Pgdat
@@ -35,14 +35,9 @@ def start_kernel(
     """
     log = KernelLog()
     facts = kernel.release
-    numa = kernel.enabled("NUMA")
     text = cmdline if cmdline is not None else machine.cmdline or ""
     boot = Boot(
-        machine, kernel, text, parse_cmdline(text), log,
-        Memblock(
-            facts, numa=numa, max_numnodes=kernel.max_numnodes, phys_addr_bits=kernel.phys_addr_bits,
-            page_size=1 << kernel.page_shift,
-        ),
+        kernel, Memblock.of(kernel), parse_cmdline(text), log, machine,
         E820Table(facts, log, E820_MAX_ENTRIES_ZEROPAGE + 3 * kernel.max_numnodes),
         cpus=cpus or machine.cpus or 1,
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from mmtool.build.kernel import Kernel
 from mmtool.build.release import Release
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.init.log import KernelLog
 from mmtool.linux.kernel.dma.swiotlb import swiotlb_size_or_default
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.cma import crashkernel_cma
 from mmtool.units import U64_MAX, memparse
 
@@ -223,7 +223,7 @@ def arm64_window(dma_limit: int, pa_bits: int) -> CrashWindow:
 
 def reserve_crashkernel(boot: Boot) -> None:
     """x86's step: reserve_crashkernel() up to 6.6, arch_reserve_crashkernel() from 6.7 on."""
-    if _kept_out(boot.kernel) or NAME not in boot.cmdline_text:
+    if _kept_out(boot.kernel) or NAME not in boot.cmdline.text:
         return
     if not boot.kernel.release.crashkernel_is_generic:
         _reserve_x86(boot, x86_window(boot))
@@ -236,7 +236,7 @@ def reserve_crashkernel_arm64(boot: Boot, dma_limit: int, pa_bits: int) -> None:
 
     `dma_limit` is arm64_dma_phys_limit, `pa_bits` CONFIG_ARM64_PA_BITS.
     """
-    if _kept_out(boot.kernel) or NAME not in boot.cmdline_text:
+    if _kept_out(boot.kernel) or NAME not in boot.cmdline.text:
         return
     window, facts = arm64_window(dma_limit, pa_bits), boot.kernel.release
     if facts.crashkernel_arm64_falls_back:
@@ -249,7 +249,7 @@ def reserve_crashkernel_arm64(boot: Boot, dma_limit: int, pa_bits: int) -> None:
 
 def reserve_requested(boot: Boot, window: CrashWindow) -> None:
     """Parse and reserve as arch_reserve_crashkernel() does, from 6.7 on (arm64: from 6.2 on)."""
-    request = parse_crashkernel(boot.cmdline_text, boot.memblock.phys_mem_size(), boot.kernel.release, boot.log)
+    request = parse_crashkernel(boot.cmdline.text, boot.memblock.phys_mem_size(), boot.kernel.release, boot.log)
     if request is None:
         return
     low_size = window.default_low if request.low_size is None else request.low_size
@@ -310,9 +310,9 @@ def _first_request(boot: Boot, system_ram: int) -> tuple[int, int, bool] | None:
     for suffix in (None, HIGH):
         try:
             if suffix is None:
-                size, base = _plain(boot.cmdline_text, system_ram, facts, log) or (0, 0)
+                size, base = _plain(boot.cmdline.text, system_ram, facts, log) or (0, 0)
             else:
-                size, base = _suffixed(boot.cmdline_text, suffix, facts) or 0, 0
+                size, base = _suffixed(boot.cmdline.text, suffix, facts) or 0, 0
         except InvalidCrashkernel as e:
             log.warn(str(e))
             continue
@@ -351,7 +351,7 @@ def _reserve_x86_low(boot: Boot, window: CrashWindow) -> bool:
     mb, log = boot.memblock, boot.log
     limit = min(mb.phys_mem_size(), window.low_max)
     try:
-        size = _suffixed(boot.cmdline_text, LOW, boot.kernel.release)
+        size = _suffixed(boot.cmdline.text, LOW, boot.kernel.release)
     except InvalidCrashkernel as e:
         log.warn(str(e))
         size = None
@@ -377,7 +377,7 @@ def _reserve_arm64(boot: Boot, window: CrashWindow) -> None:
     """reserve_crashkernel() of arch/arm64/mm/init.c, up to 5.18: below the DMA limit, and no suffix."""
     mb, log = boot.memblock, boot.log
     try:
-        size, base = _plain(boot.cmdline_text, mb.phys_mem_size(), boot.kernel.release, log) or (0, 0)
+        size, base = _plain(boot.cmdline.text, mb.phys_mem_size(), boot.kernel.release, log) or (0, 0)
     except InvalidCrashkernel as e:
         log.warn(str(e))
         return
@@ -405,7 +405,7 @@ def _reserve_arm64(boot: Boot, window: CrashWindow) -> None:
 def _reserve_arm64_high(boot: Boot, window: CrashWindow) -> None:
     """reserve_crashkernel() of arch/arm64/mm/init.c from 5.19 to 6.1: ,high and ,low, and no second attempt."""
     mb, log, facts = boot.memblock, boot.log, boot.kernel.release
-    request = parse_crashkernel(boot.cmdline_text, mb.phys_mem_size(), facts, log)
+    request = parse_crashkernel(boot.cmdline.text, mb.phys_mem_size(), facts, log)
     if request is None:
         return
     size = _page_align(boot, request.size)

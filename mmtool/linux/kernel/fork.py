@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
     VM_DONTCOPY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmtool.build.facts.process import ProcessFacts
-from mmtool.linux.mm.mmap.mmap.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
+from mmtool.linux.mm.mmap.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
 
 
 @dataclass

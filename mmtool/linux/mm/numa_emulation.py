@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk
 from mmtool.units import memparse
 

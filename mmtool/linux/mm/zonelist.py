@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import Pgdat
 
 Distance = Callable[[int, int], int]

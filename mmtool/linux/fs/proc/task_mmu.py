@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.huge_memory import thp_eligible
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.huge_memory import thp_eligible
+from mmtool.linux.mm.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
     VM_DONTCOPY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmtool.firmware.cmdline import Cmdline
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock.memblock import Memblock
 from mmtool.linux.mm.memblock.regions import MemblockType
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
+from mmtool.build.kernel import Kernel
 from mmtool.linux.mm.memblock.alloc import MemblockAlloc
 from mmtool.linux.mm.memblock.handover import FreedMemory
 from mmtool.linux.mm.memblock.lists import (
@@ -86,6 +88,15 @@ class Memblock(MemblockAlloc):
     and `current_limit` are plain attributes, as are `movable_node`, `mirrored_kernelcore`,
     `kho_scratch_only` and `kernel_end`. What differs between releases comes from the Release it is given.
     """
+
+    @classmethod
+    def of(cls, kernel: Kernel) -> Self:
+        """The empty memblock of a kernel that starts, with the sizes of its build."""
+        return cls(
+            kernel.release, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes,
+            page_size=kernel.page_size, phys_addr_bits=kernel.phys_addr_bits,
+            region_size=kernel.profile.sizes.get("memblock_region", 24), smp_cache_bytes=kernel.smp_cache_bytes,
+        )  # fmt: skip
 
     # Limits.
 

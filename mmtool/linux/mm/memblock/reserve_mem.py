@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from mmtool.linux.mm.early import Early
 from mmtool.units import memparse
-
-if TYPE_CHECKING:
-    from mmtool.linux.init.boot import Boot
 
 RESERVE_MEM_MAX_ENTRIES = 8
 RESERVE_MEM_NAME_SIZE = 16
@@ -31,22 +27,22 @@ def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
     return size, max(align, SMP_CACHE_BYTES), name
 
 
-def reserve_mem(boot: Boot) -> None:
+def reserve_mem(early: Early) -> None:
     """The step: every reserve_mem= in its order, when start_kernel() has printed its command line.
 
     Up to eight with different names. 6.12 refuses the others without a word.
     """
-    facts = boot.kernel.release
+    facts = early.kernel.release
     if not facts.has_reserve_mem:
         return
     names: set[str] = set()
-    for value in boot.cmdline.all("reserve_mem"):
-        problem = _reserve(boot, value, names)
+    for value in early.cmdline.all("reserve_mem"):
+        problem = _reserve(early, value, names)
         if problem and facts.reserve_mem_says_why:
-            boot.log.err(problem)
+            early.log.err(problem)
 
 
-def _reserve(boot: Boot, value: str | None, names: set[str]) -> str | None:
+def _reserve(early: Early, value: str | None, names: set[str]) -> str | None:
     """Reserve for one option; what is wrong, if something is."""
     if value is None:
         return MALFORMED
@@ -58,7 +54,7 @@ def _reserve(boot: Boot, value: str | None, names: set[str]) -> str | None:
     size, align, name = asked
     if name in names:
         return f'reserve_mem: name "{name}" was already used'
-    if not boot.memblock.phys_alloc(size, align, owner=f"reserve_mem {name}"):
+    if not early.memblock.phys_alloc(size, align, owner=f"reserve_mem {name}"):
         return "reserve_mem: memblock allocation failed"
     names.add(name)
     return None

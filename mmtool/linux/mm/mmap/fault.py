@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap import expand_stack
-from mmtool.linux.mm.mmap.mmap.memory import handle_mm_fault
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.memory import handle_mm_fault
+from mmtool.linux.mm.mmap.mm_types import (
     VM_ACCESS_FLAGS,
     VM_GROWSDOWN,
     VM_PKEY_EXEC_ONLY,
@@ -13,6 +12,7 @@ from mmtool.linux.mm.mmap.mmap.mm_types import (
     Refused,
     Vma,
 )
+from mmtool.linux.mm.mmap.mmap import expand_stack
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE
 from mmtool.linux.mm.mmap.signals import SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGSEGV, Signal
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.memory import handle_mm_fault
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.memory import handle_mm_fault
+from mmtool.linux.mm.mmap.mm_types import (
     VM_ACCESS_FLAGS,
     VM_IO,
     VM_LOCKONFAULT,

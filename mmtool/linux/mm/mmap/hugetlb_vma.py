@@ -6,7 +6,7 @@ Counts are huge pages; addresses in bytes.
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import HugetlbPool, Task
-from mmtool.linux.mm.mmap.mmap.mm_types import VM_MAYSHARE, VM_NORESERVE, VM_WRITE, Folio, Refused, Vma
+from mmtool.linux.mm.mmap.mm_types import VM_MAYSHARE, VM_NORESERVE, VM_WRITE, Folio, Refused, Vma
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
 from mmtool.linux.mm.mmap.rmap import anon_vma_prepare
 from mmtool.linux.mm.mmap.signals import SIGBUS, Signal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.mm_types import VM_LOCKED
+from mmtool.linux.mm.mmap.mm_types import VM_LOCKED
 
 
 def can_do_mlock(task: Task) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory, madvise_collapse
-from mmtool.linux.mm.mmap.mmap.gup import fault_in
-from mmtool.linux.mm.mmap.mmap.memory import zap_range
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.gup import fault_in
+from mmtool.linux.mm.mmap.memory import zap_range
+from mmtool.linux.mm.mmap.mm_types import (
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,

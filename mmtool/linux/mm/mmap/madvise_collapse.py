@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory
-from mmtool.linux.mm.mmap.mmap.mm_types import VM_HUGETLB, VM_NOHUGEPAGE, VM_SPECIAL, VM_WRITE, Folio, Refused, Vma
+from mmtool.linux.mm.mmap.mm_types import VM_HUGETLB, VM_NOHUGEPAGE, VM_SPECIAL, VM_WRITE, Folio, Refused, Vma
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
 
 

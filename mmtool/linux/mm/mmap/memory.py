@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory
-from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_fault, unmap_hugepage_range
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.hugetlb_vma import hugetlb_fault, unmap_hugepage_range
+from mmtool.linux.mm.mmap.mm_types import (
     VM_HUGETLB,
     VM_SHARED,
     VM_WRITE,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.gup import mm_populate
-from mmtool.linux.mm.mmap.mmap.limits import can_do_mlock
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.limits import can_do_mlock
+from mmtool.linux.mm.mmap.mm_types import (
     VM_DROPPABLE,
     VM_HUGETLB,
     VM_LOCKED,

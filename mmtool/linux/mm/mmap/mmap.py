@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.gup import mm_populate
-from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_reserve_pages
-from mmtool.linux.mm.mmap.mmap.limits import can_do_mlock, mlock_future_ok
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.hugetlb_vma import hugetlb_reserve_pages
+from mmtool.linux.mm.mmap.limits import can_do_mlock, mlock_future_ok
+from mmtool.linux.mm.mmap.mm_types import (
     MAP_DROPPABLE,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,

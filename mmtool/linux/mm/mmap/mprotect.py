@@ -6,10 +6,9 @@ from contextlib import suppress
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory
-from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC, calc_vm_prot, may_expand_vm
-from mmtool.linux.mm.mmap.mmap.gup import populate_vma_page_range
-from mmtool.linux.mm.mmap.mmap.memory import wants_writenotify
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.gup import populate_vma_page_range
+from mmtool.linux.mm.mmap.memory import wants_writenotify
+from mmtool.linux.mm.mmap.mm_types import (
     PROT_EXEC,
     PROT_GROWSDOWN,
     PROT_GROWSUP,
@@ -29,6 +28,7 @@ from mmtool.linux.mm.mmap.mmap.mm_types import (
     Refused,
     Vma,
 )
+from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC, calc_vm_prot, may_expand_vm
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE
 from mmtool.linux.mm.mmap.util import vm_enough_memory, vm_unacct_memory
 from mmtool.linux.mm.mmap.vma import vm_stat_account, vma_modify

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory
-from mmtool.linux.mm.mmap.mmap import may_expand_vm, place
-from mmtool.linux.mm.mmap.mmap.gup import mm_populate
-from mmtool.linux.mm.mmap.mmap.limits import mlock_future_ok
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.gup import mm_populate
+from mmtool.linux.mm.mmap.limits import mlock_future_ok
+from mmtool.linux.mm.mmap.mm_types import (
     MAP_FIXED,
     MAP_SHARED,
     VM_ACCOUNT,
@@ -22,6 +21,7 @@ from mmtool.linux.mm.mmap.mmap.mm_types import (
     Refused,
     Vma,
 )
+from mmtool.linux.mm.mmap.mmap import may_expand_vm, place
 from mmtool.linux.mm.mmap.rmap import anon_vma_clone, unlink_anon_vmas
 from mmtool.linux.mm.mmap.shmem import get_file
 from mmtool.linux.mm.mmap.util import vm_enough_memory, vm_unacct_memory

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmtool.linux.mm.mmap.mmap.mm_types import Folio
+    from mmtool.linux.mm.mmap.mm_types import Folio
 
 PTE_WRITE, PTE_DIRTY, PTE_YOUNG = 1, 2, 4
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.mm_types import VM_ACCESS_FLAGS, VM_SOFTDIRTY, AnonVma, Vma
+from mmtool.linux.mm.mmap.mm_types import VM_ACCESS_FLAGS, VM_SOFTDIRTY, AnonVma, Vma
 
 
 def anon_vma_clone(dst: Vma, src: Vma, *, fork: bool = False) -> None:

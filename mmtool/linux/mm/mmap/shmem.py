@@ -6,8 +6,8 @@ Offsets and counts in pages; 5.10 to 7.3.
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.hugetlb_vma import evict_hugetlb
-from mmtool.linux.mm.mmap.mmap.mm_types import VM_NORESERVE, File, Folio, Inode, Vma
+from mmtool.linux.mm.mmap.hugetlb_vma import evict_hugetlb
+from mmtool.linux.mm.mmap.mm_types import VM_NORESERVE, File, Folio, Inode, Vma
 from mmtool.linux.mm.mmap.util import vm_enough_memory, vm_unacct_memory
 
 

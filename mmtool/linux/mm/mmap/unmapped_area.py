@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.mm_types import (
     MAP_32BIT,
     MAP_FIXED,
     STACK_GUARD_GAP_PAGES,

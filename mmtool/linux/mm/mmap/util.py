@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import SystemMemory, Task
-from mmtool.linux.mm.mmap.mmap.mm_types import Refused
+from mmtool.linux.mm.mmap.mm_types import Refused
 
 OVERCOMMIT_GUESS, OVERCOMMIT_ALWAYS, OVERCOMMIT_NEVER = 0, 1, 2
 

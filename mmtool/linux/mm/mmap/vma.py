@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmtool.linux.kernel.task import Task
-from mmtool.linux.mm.mmap.mmap.hugetlb_vma import hugetlb_vm_op_close
-from mmtool.linux.mm.mmap.mmap.memory import unmap_vmas, vma_adjust_trans_huge
-from mmtool.linux.mm.mmap.mmap.mm_types import (
+from mmtool.linux.mm.mmap.hugetlb_vma import hugetlb_vm_op_close
+from mmtool.linux.mm.mmap.memory import unmap_vmas, vma_adjust_trans_huge
+from mmtool.linux.mm.mmap.mm_types import (
     VM_ACCOUNT,
     VM_EXEC,
     VM_GROWSDOWN,

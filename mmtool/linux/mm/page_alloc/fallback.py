@@ -21,8 +21,6 @@ FALLBACKS = {
     MigrateType.RECLAIMABLE: (MigrateType.UNMOVABLE, MigrateType.MOVABLE),
 }
 """Whose blocks a type takes when it has none (fallbacks[])."""
-WATERMARK_BOOST_FACTOR = 15000
-"""vm.watermark_boost_factor: fragmentation raises the watermarks up to this part of high, in ten thousandths."""
 
 
 def find_suitable_fallback(zone: Zone, order: int, migratetype: MigrateType) -> MigrateType | None:
@@ -53,7 +51,7 @@ def boost_watermark(zone: Zone) -> bool:
     pageblock = 1 << zone.pageblock_order
     if not zone.facts.watermarks_are_boosted or pageblock * 4 > zone.managed_pages:
         return False
-    most = zone.watermark.high * WATERMARK_BOOST_FACTOR // 10000
+    most = zone.watermark.high * zone.watermark_boost_factor // 10000
     if not most:
         return False
     zone.watermark_boost = min(zone.watermark_boost + pageblock, max(pageblock, most))
@@ -116,9 +114,11 @@ def move_freepages_block(zone: Zone, pfn: int, migratetype: MigrateType) -> int:
 def movable_pages(zone: Zone, start: int, end: int, free: int) -> int:
     """How many pages in use of a pageblock can be moved, of `free` free ones beside them.
 
-    The kernel looks at every page. Nothing tells here what each is used for: in a Movable pageblock all are taken for
-    movable, elsewhere none.
+    The kernel looks at every page: on an LRU list, or movable by its driver. Where nothing tells what each is used for,
+    all of a Movable pageblock are taken for movable, elsewhere none.
     """
+    if zone.movable_known:
+        return zone.lru.count_in(start, end)
     kind = zone.pageblocks.get(start)
     return end - start - free if kind in (MigrateType.MOVABLE, MigrateType.CMA) else 0
 
@@ -144,7 +144,7 @@ def _fallback_orders(zone: Zone, order: int, alloc_flags: int) -> Iterable[int]:
 # Before 6.15: __rmqueue_fallback()
 
 
-def rmqueue_fallback(
+def __rmqueue_fallback(
     zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
 ) -> tuple[int, MigrateType] | None:
     """__rmqueue_fallback(): a block by way of another type's, the largest first; None when there is none.
@@ -242,7 +242,9 @@ def _claim_if_alike(zone: Zone, pfn: int, start_type: MigrateType, old: MigrateT
 # From 6.15 on: claim, then steal
 
 
-def rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest) -> int | None:
+def __rmqueue_claim(
+    zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
+) -> int | None:
     """__rmqueue_claim(): a block out of a pageblock that could be taken over whole, the largest first."""
     for current in _fallback_orders(zone, order, alloc_flags):
         other = find_suitable_fallback(zone, current, start_type)
@@ -265,7 +267,7 @@ def rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: 
     return None
 
 
-def rmqueue_steal(zone: Zone, order: int, start_type: MigrateType) -> tuple[int, MigrateType] | None:
+def __rmqueue_steal(zone: Zone, order: int, start_type: MigrateType) -> tuple[int, MigrateType] | None:
     """__rmqueue_steal(): a block out of the smallest of another type, whose pageblock stays what it is."""
     for current in range(order, zone.top_order + 1):
         other = find_suitable_fallback(zone, current, start_type)

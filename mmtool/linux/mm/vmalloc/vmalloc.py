@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mmtool.build.gfp import gfp_flags
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.vmalloc.area import VM_ALLOC, VM_ALLOW_HUGE_VMAP, VM_IOREMAP, VM_MAP, VM_NO_GUARD, VmStruct
 from mmtool.linux.mm.vmalloc.huge import huge_vmap_shift
 from mmtool.linux.mm.vmalloc.vmap import VmapSpace

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
-from mmtool.linux.init.log import KernelLog
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.units import U64_MAX, memparse
 
 PAGE_SHIFT = 12
