@@ -66,7 +66,7 @@ def _left_out(
     if allowed is not None and shown == allowed and (info.named_nodes - allowed or report.nodemask or 0 not in allowed):
         return f"nodes other than {report.nodemask or report.mems_allowed}"
     highmem = info.pages.get("highmem")
-    if highest_zone is not None and present is not None:
+    if highest_zone is not None:
         types = zone_types(info)
         above = types[types.index(highest_zone) + 1 :] if highest_zone in types else ()
         tallest = max((types.index(zone.name) for zone in info.zones if zone.name in types), default=0)
