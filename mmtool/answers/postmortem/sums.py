@@ -43,7 +43,9 @@ def hidden(report: Report, info: MemInfo, highest_zone: str | None) -> Hidden:
         lacks = free > max(FREE_DRIFT_PAGES, machine_free // FREE_DRIFT)
         # a number that wrapped below 0 adds up to nothing; the free pages then tell
     else:
-        lacks = False
+        # nothing to add up with: a zone that is there in part tells that more may be lost
+        lacks = any("present" not in zone.kb for zone in info.zones)
+    lacks = lacks or any(not zone.kb for zone in info.zones)
     nodes_without_zones = bool(info.named_nodes - shown) and len(info.named_nodes) > 1
     if not lacks and not nodes_without_zones:
         return Hidden(present, free, None, False)
@@ -72,6 +74,8 @@ def _left_out(
         tallest = max((types.index(zone.name) for zone in info.zones if zone.name in types), default=0)
         if highmem and present == highmem and not any(zone.name == "HighMem" for zone in info.zones):
             return "HighMem"
+        if highmem == 0 and "HighMem" in above:
+            return None
         if above and tallest <= types.index(highest_zone) and _reserve_rises(info, types, highest_zone):
             return f"zones above {highest_zone}"
     return None
