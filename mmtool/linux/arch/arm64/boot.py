@@ -9,6 +9,7 @@ from mmtool.firmware.machine import E820Entry
 from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, pa_bits
 from mmtool.linux.arch.arm64.mm.crash_reserve import crash_window
 from mmtool.linux.arch.arm64.mm.dma import arm64_dma_phys_limit
+from mmtool.linux.arch.arm64.mm.free_image import free_image
 from mmtool.linux.arch.arm64.mm.hugetlbpage import supported_huge_pages
 from mmtool.linux.arch.arm64.mm.mmu import declare_kernel_vmas
 from mmtool.linux.arch.arm64.mm.pgtable import address_space
@@ -16,7 +17,7 @@ from mmtool.linux.drivers.of.of_reserved_mem import ReservedMem
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.crash_reserve import CrashWindow
 from mmtool.linux.mm.address_space import AddressSpace, LayoutInputs
-from mmtool.linux.mm.free_reserved import Freed, at_address, free_initmem, free_initrd_mem
+from mmtool.linux.mm.free_reserved import Freed
 from mmtool.linux.mm.hugetlb import SupportedSizes
 from mmtool.linux.mm.vmalloc.area import VmStruct
 
@@ -69,9 +70,4 @@ class Arm64Boot(Boot):
         return address_space(LayoutInputs(self.kernel, kaslr=self.kaslr, long_addresses=has_wide_addresses(self)))
 
     def freed_memory(self) -> list[Freed]:
-        kernel, cmdline = self.kernel, self.cmdline
-        pieces = [
-            *free_initrd_mem(kernel, cmdline, self.initrd, last_page=False),
-            *at_address(free_initmem(kernel, "unused kernel"), self.kernel_base),
-        ]
-        return sorted((p for p in pieces if p.start < p.end), key=lambda p: p.moment)
+        return free_image(self.kernel, self.cmdline, self.kernel_base, self.initrd)

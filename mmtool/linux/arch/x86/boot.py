@@ -81,4 +81,7 @@ class X86Boot(Boot):
         return address_space(LayoutInputs(self.kernel, mb.max_pfn, mb.max_low_pfn, self.levels, self.kaslr))
 
     def freed_memory(self) -> list[Freed]:
-        return free_image(self, self.kernel_base, self.initrd, self.cpus, self.efi_boot_services)
+        return free_image(
+            self.kernel, self.cmdline, text=self.kernel_base, initrd=self.initrd, cpus=self.cpus,
+            boot_services=self.efi_boot_services, memblock_arrays=self.memblock.grown_arrays,
+        )  # fmt: skip

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
-from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.free_reserved import (
     Freed,
     Moment,
@@ -24,22 +23,28 @@ BSS_DECRYPTED = {False: 3 << 12, True: 5 << 12}
 
 
 def free_image(
-    early: Early, text: int | None, initrd: Range | None, cpus: int, boot_services: Iterable[Range]
+    kernel: Kernel,
+    cmdline: Cmdline,
+    *,
+    text: int | None,
+    initrd: Range | None,
+    cpus: int,
+    boot_services: Iterable[Range] = (),
+    memblock_arrays: Iterable[Range] = (),
 ) -> list[Freed]:
     """All that a boot gives back after the hand-over, in the order of time.
 
     `text` is the physical address of _text (None: unknown, and with it the image), `initrd` where the RAM disk lies,
-    `boot_services` what efi_reserve_boot_services() reserved. memblock's lists that outgrew their first room go too
-    (memblock_discard()). Ranges in bytes.
+    `boot_services` what efi_reserve_boot_services() reserved, `memblock_arrays` the region lists that outgrew their
+    first room (memblock_discard()). Ranges in bytes.
     """
-    kernel, cmdline = early.kernel, early.cmdline
+    late = Moment.PAGE_ALLOC_INIT_LATE
     pieces = [
         *efi_free_boot_services(kernel, cmdline, boot_services),
-        *(Freed(Moment.PAGE_ALLOC_INIT_LATE, "memblock region list", *r, printed=False)
-          for r in early.memblock.grown_arrays),
+        *(Freed(late, "memblock region list", *r, printed=False) for r in memblock_arrays),
         *free_initrd_mem(kernel, cmdline, initrd, last_page=True),
         *at_address(_image(kernel, cmdline, cpus), text),
-    ]  # fmt: skip
+    ]
     return sorted((p for p in pieces if p.start < p.end), key=lambda p: p.moment)
 
 
