@@ -159,6 +159,17 @@ def test_ctrl_c_leaves_whole_lines(fleet: Path) -> None:
     assert len(rest.splitlines()) < 399
 
 
+def test_no_process_outlives_a_reader_that_has_seen_enough() -> None:
+    """Workers hold standard error: it ends only when the last of them has."""
+    command = [sys.executable, "-m", "mmtool", "batch", str(FIXTURES / "logs"), "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
 def test_a_folder_that_is_none() -> None:
     done = run("/nowhere")
     assert (done.returncode, done.stdout) == (3, "")

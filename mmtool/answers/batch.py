@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIG_IGN, SIGINT, SIGKILL, signal
 from typing import Any
 
 from mmtool.answers.ledger import memory_ledger
@@ -24,6 +26,8 @@ from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 
 MOST_TAKERS = 3
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent ends."""
 AHEAD = 4
 """Inputs a process that are given out before the first of them is done."""
 
@@ -127,7 +131,8 @@ def rows(files: Iterable[str], jobs: int) -> Iterator[Row]:
                 pending = deque((other, _given(pool, other)) for other, _ in pending)
             yield row
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Waited for: an interpreter that ends while the pool still closes its pipes says so on standard error.
+        pool.shutdown(cancel_futures=True)
 
 
 def cluster_rows(files: Iterable[str], address: str) -> Iterator[Row]:
@@ -180,5 +185,17 @@ def _alone(file: str) -> Row:
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
-    """Processes that leave Ctrl-C to the one that started them."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=signal, initargs=(SIGINT, SIG_IGN))
+    """Processes that leave Ctrl-C to the one that started them, and end with it."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_follow, initargs=(os.getpid(),))
+
+
+def _follow(parent: int) -> None:
+    """What a worker does first: leave Ctrl-C alone, and ask Linux to be ended when `parent` is, whatever ended it.
+
+    Without that a reader that closes the pipe (SIGPIPE) leaves workers that wait for ever.
+    """
+    signal(SIGINT, SIG_IGN)
+    with suppress(AttributeError, OSError):  # another system than Linux
+        CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

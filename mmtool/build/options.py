@@ -59,6 +59,10 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("data of every page", "MEM_ALLOC_PROFILING KFENCE KFENCE_NUM_OBJECTS KFENCE_SAMPLE_INTERVAL"),
     *_options("allocator", "MEMCG SLUB SLAB BASE_SMALL BASE_FULL X86_L1_CACHE_SHIFT X86_INTERNODE_CACHE_SHIFT"),
     *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT COMPACTION"),
+    *_options("slabs", "SLOB SLUB_TINY SLUB_DEBUG SLUB_DEBUG_ON SLUB_CPU_PARTIAL SLAB_MERGE_DEFAULT"),
+    *_options("slabs", "SLAB_FREELIST_RANDOM SLAB_FREELIST_HARDENED SLAB_BUCKETS HARDENED_USERCOPY"),
+    *_options("slabs", "RANDOM_KMALLOC_CACHES KMALLOC_PARTITION_CACHES"),
+    *_options("slabs", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
 )
 """The configuration that the model asks for (each name that it does is here) or that settles a size below."""
 

@@ -25,10 +25,10 @@ def verify(context: click.Context, /, input: str, output: str, **options: Any) -
     from mmtool.report.boot import shows_debug
     from mmtool.report.verify import render
 
-    if input == "-":
+    if "-" in (input, options["dmesg"]):
         raise UsageError("verify reads its input twice: give a file, not -")
-    answers = read_answers(input)
     boot = boot_machine(input=input, **options)
+    answers = read_answers(options["dmesg"] or input, options["boot"])
     result = compare(boot, answers, debug=shows_debug(boot))
     render(input, result, output, coloured=stdout_in_colour())
     if not result.agrees:

@@ -1,13 +1,17 @@
 """Lines of a kernel log, freed of what consoles, daemons and mail readers put in front of them.
 
-One pass over the text: a carriage return, mail quoting, a log level, time stamps and caller ids of
-printk, and the prefixes of syslog, journalctl and `dmesg -T`/`-x` go; what the kernel said stays, its own
-leading spaces included. The kernel's lines are numbered as an editor numbers the file's.
+A carriage return, mail quoting, a log level, time stamps and caller ids of printk, and the prefixes of syslog,
+journalctl and `dmesg -T`/`-x` go; what the kernel said stays, its own leading spaces included. A line that mail or
+a terminal broke is put together again. The kernel's lines are numbered as an editor numbers the file's.
 """
 
 from __future__ import annotations
 
 import re
+
+from mmtool.firmware.joined import join
+from mmtool.firmware.shapes import learn
+from mmtool.firmware.wrapped import unwrap
 
 # [    0.000000], [  +0.000001], [    0.000000 <    0.000000>], [    0.000000@0]; printk puts one space behind it
 _STAMP = r"\[\s*\+?\d+\.\d+(?:@\d+|\s*<\s*\+?\d+\.\d+>)?\]"
@@ -18,15 +22,17 @@ _PREFIX = re.compile(
       {_STAMP}[ ]?
     | \[\s*[TC]\d+\][ ]?                                            # caller id: task or CPU
     | <\d{{1,3}}>                                                   # level
-    | \d+,\d+,\d+,[-c+][^;\n]{{0,40}};                              # a record of /dev/kmsg
+    | (?:\d[^\s,;]*,)?\d+,\d+,\d+,[-c+][^;\n]{{0,40}};               # a record of /dev/kmsg, also netconsole's
+    | \(XEN\)[ ](?:HVM\d+:[ ]|\[\S{{1,24}}[ ][\d:.]+\][ ](?:HVM\d+:[ ])?)?  # Xen's own, a guest's
+    | \[\d{{4}}-\d\d-\d\d[T ]{_CLOCK}[,.\dZ+-]*(?::\d\d)?\]:?[ ]     # a terminal's or a container's clock
     | \w+[ ]*:\w+[ ]*:[ ](?=\[)                                     # dmesg -x: "kern  :info  : ["
     | \[[^\[\]]{{3,12}}[ ]+\d+[ ]{_CLOCK}[ ]\d{{4}}\][ ]?           # dmesg -T: [Thu Feb  1 10:00:00 2024]
     | \[[A-Z][a-z]{{2}}[ ]*\d+[ ]\d\d:\d\d\][ ]?                     # dmesg -H: [Feb13 10:00]
     | (?:\w{{2,5}}\.?[ ]+\d\d?[ ]|\d{{4}}-\d\d-\d\d[T ])?{_CLOCK}[^\s\[]*  # syslog's and the journal's clock
-      (?:[ ][^\s\[]+)?[ ](?:kernel(?:\[\d+\])?:|[A-Z]+:)\s?
+      (?:[ ][^\s\[]+)?[ ](?:kernel(?:\[\d+\])?:|(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL):)\s?
     | \d{{4}}-\d\d-\d\dT{_CLOCK}[,.]\d+\S*[ ]                       # dmesg --time-format iso
     | (?:[\w.-]+[ ])?kernel(?:\[\d+\])?:[ ]                         # the journal's: host and program
-    | [>|][ ]?                                                      # mail quoting
+    | [>|`][ ]?                                                     # mail quoting, markdown
     | [ \t\r]+(?=\[[\s+]*\d+\.\d|<\d+>|\[\s*[TC]\d+\])
     )+""",
     re.VERBOSE,
@@ -36,13 +42,31 @@ _INNER = re.compile(rf"(?:<\d{{1,3}}>)?{_STAMP}")
 
 
 def decode(data: bytes) -> str:
-    """The text of a log file: UTF-8, or UTF-16 when it begins with a byte order mark; noise becomes U+FFFD.
+    """The text of a log file: UTF-8, or UTF-16, without its wrappers; noise becomes U+FFFD.
 
-    A terminal's colours go.
+    A terminal's colours go, and a page's hard spaces become plain ones.
     """
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
-    return _COLOUR.sub("", text) if "\x1b" in text else text
+    text = data.decode(_encoding(data), errors="replace")
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
+    if "\r" in text:
+        text = text.replace("\r\r\n", "\n").replace("\r\n", "\n")
+        text = text.replace("\r", "\n") if "\n" not in text else text
+    return unwrap(text).translate(_SPACES)
+
+
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " ") | dict.fromkeys(map(ord, "\u200b\ufeff\u200e\u00ad"), "")
+
+
+def _encoding(data: bytes) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    head = data[:200]
+    if len(head) >= 40 and head[1::2].count(0) * 10 > len(head) * 4:
+        return "utf-16-le"
+    if len(head) >= 40 and head[::2].count(0) * 10 > len(head) * 4:
+        return "utf-16-be"
+    return "utf-8-sig"
 
 
 def plain(line: str) -> str:
@@ -55,15 +79,20 @@ def kernel_lines(text: str) -> list[tuple[int, str]]:
     """Every line that the kernel said, as (number of the line in `text` from 1 on, words).
 
     Two messages on one line (a line break lost on a slow console) become two entries with one number:
-    a time stamp in the middle of a line starts a new one.
+    a time stamp in the middle of a line starts a new one. The pieces of a broken line become one entry, with the
+    first one's number.
     """
+    raw = text.split("\n")
+    heads = [m.end() if (m := _PREFIX.match(line)) else 0 for line in raw]
+    learnt = learn(raw, heads)
+    if learnt is not None:
+        raw, heads = learnt.raw, learnt.heads
+    pieces = join(raw, heads)
     out: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        m = _PREFIX.match(line)
-        words = line[m.end() :] if m else line
+    for number, words in pieces:
         if cuts := _cuts(words):
-            pieces = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
-            out.extend((number, piece) for piece in map(plain, pieces) if piece)
+            ends = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+            out.extend((number, piece) for piece in map(plain, ends) if piece)
         else:
             out.append((number, words.rstrip()))
     return out

@@ -1,4 +1,4 @@
-"""Files that gzip, xz or bzip2 packed."""
+"""Files that gzip, xz, bzip2, zstd, lz4 or zip packed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mmtool.errors import InputError
 
 LARGEST = 1 << 28
 """Bytes beyond which a file is not unpacked."""
+TOO_LARGE = "unpacks to more than 256 MiB, which no log is; give the part with the boot"
 
 
 class _Unpacker(Protocol):
@@ -22,7 +23,10 @@ class _Unpacker(Protocol):
 
 
 def unpack(data: bytes, source: str) -> bytes:
-    """What gzip, xz or bzip2 packed; other data as it is. Raises InputError."""
+    """What gzip, xz, bzip2, zip (of one file) or, by the programs of their names, zstd and lz4 packed.
+
+    Other data as it is. Raises InputError.
+    """
     if data[:2] == b"\x1f\x8b":
         import zlib
 
@@ -35,7 +39,47 @@ def unpack(data: bytes, source: str) -> bytes:
         import bz2
 
         return _unpack(bz2.BZ2Decompressor, OSError, data, source)
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        return _by_program("zstd", data, source)
+    if data[:4] == b"\x04\x22\x4d\x18":
+        return _by_program("lz4", data, source)
+    if data[:4] == b"PK\x03\x04":
+        return _unzip(data, source)
     return data
+
+
+def _by_program(name: str, data: bytes, source: str) -> bytes:
+    import subprocess
+
+    try:
+        done = subprocess.run([name, "-dc"], input=data, capture_output=True, timeout=300, check=False)
+    except FileNotFoundError:
+        hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
+        raise InputError(source, None, hint) from None
+    except subprocess.TimeoutExpired:
+        raise InputError(source, None, f"{name} does not end on it; give it unpacked") from None
+    if done.returncode:
+        raise InputError(source, None, f"the compressed file is damaged, says {name}; copy it again")
+    if len(done.stdout) > LARGEST:
+        raise InputError(source, None, TOO_LARGE)
+    return done.stdout
+
+
+def _unzip(data: bytes, source: str) -> bytes:
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = [member for member in archive.infolist() if not member.is_dir()]
+            if len(files) != 1:
+                names = ", ".join(member.filename for member in files[:4])
+                raise InputError(source, None, f"a zip archive of {len(files)} files ({names}); give the log out of it")
+            if files[0].file_size > LARGEST:
+                raise InputError(source, None, TOO_LARGE)
+            return archive.read(files[0])
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as e:
+        raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
 
 
 def _unpack(new: Callable[[], _Unpacker], error: type[Exception], data: bytes, source: str) -> bytes:
@@ -49,7 +93,7 @@ def _unpack(new: Callable[[], _Unpacker], error: type[Exception], data: bytes, s
             raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
         size += len(parts[-1])
         if size > LARGEST:
-            raise InputError(source, None, "unpacks to more than 256 MiB, which no log is; give the part with the boot")
+            raise InputError(source, None, TOO_LARGE)
         if not unpacker.eof:
             raise InputError(source, None, "the compressed file ends too early; copy it again")
         data = unpacker.unused_data

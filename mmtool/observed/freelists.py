@@ -10,11 +10,18 @@ from itertools import groupby
 from typing import Any
 
 from mmtool.errors import InputError
-from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
+from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.system.state import CpuState, NodeState, Runs, SystemState, ZoneState
 
 ZONE_PREFIX = "ZONE_"
+MOVABLE_KINDS = ("l", "m")
+"""What a recorded list of pages calls those that move_freepages_block() counts as movable: on an LRU list, or the
+pages of a driver that can move them."""
+BOOSTED_WATERMARK, RECLAIM_ACTIVE, BELOW_HIGH = 1, 2, 4
+"""enum zone_flags, as bits of zone->flags."""
+PCPF_PREV_FREE_HIGH_ORDER, PCPF_FREE_HIGH_BATCH = 1, 2
+"""The bits of per_cpu_pages.flags (6.7 on)."""
 
 
 def is_stage(document: object) -> bool:
@@ -36,10 +43,11 @@ def _state(stage: Mapping[str, Any]) -> SystemState:
     types = {int(number): MigrateType.from_name(name) for number, name in stage["migratetypes"].items()}
     cpu_nodes = {int(cpu): nid for cpu, nid in stage["misc"]["cpu_to_node"].items()}
     online = {cpu: max(cpu_nodes.get(cpu, 0), 0) for cpu in stage["cpus_online"]}
+    movable = _movable(stage["pages"]) if "pages" in stage else None
     nodes = tuple(
         NodeState(
             node["node_id"], node["node_start_pfn"], node["spanned"],
-            tuple(_zone(zone, types, online) for zone in node["zones"]),
+            tuple(_zone(zone, types, online, movable) for zone in node["zones"]),
             _zonelist(node["zonelist_fallback"]), _zonelist(node["zonelist_nofallback"]),
         )
         for node in stage["nodes"]
@@ -48,6 +56,8 @@ def _state(stage: Mapping[str, Any]) -> SystemState:
         stage["kernel"]["release"], stage["kernel"].get("version", ""), nodes, online,
         tuple((pfn, count, types[kind]) for pfn, count, kind in stage["pageblocks"]),
         not stage["misc"]["page_group_by_mobility_disabled"],
+        watermark_boost_factor=stage["misc"].get("watermark_boost_factor", WATERMARK_BOOST_FACTOR),
+        movable_known=movable is not None,
     )  # fmt: skip
 
 
@@ -61,15 +71,26 @@ def zone_name(enumerator: str) -> str:
     return word if word.startswith("DMA") else "HighMem" if word == "HIGHMEM" else word.capitalize()
 
 
-def _zone(zone: Mapping[str, Any], types: Mapping[int, MigrateType], online: Iterable[int]) -> ZoneState:
+def _movable(pages: Iterable[tuple[int, int, str]]) -> Runs:
+    """The pages that could be moved, of a recorded list of (first pfn, number, kind)."""
+    return tuple((pfn, count) for pfn, count, kind in pages if kind in MOVABLE_KINDS)
+
+
+def _zone(
+    zone: Mapping[str, Any], types: Mapping[int, MigrateType], online: Iterable[int], movable: Runs | None
+) -> ZoneState:
     if zone.get("empty"):
         return ZoneState(zone["name"], zone["zone_idx"], lowmem_reserve=tuple(zone["lowmem_reserve"]))
     marks = zone["watermark"]
     kept = zone["nr_free_pages_percpu"]
+    start, end = zone["zone_start_pfn"], zone["zone_start_pfn"] + zone["spanned"]
     return ZoneState(
         zone["name"], zone["zone_idx"], zone["zone_start_pfn"], zone["spanned"], zone["present"], zone["managed"],
         Watermarks(marks["min"], marks["low"], marks["high"], marks["promo"]), zone["watermark_boost"],
         tuple(zone["lowmem_reserve"]), zone["nr_reserved_highatomic"], zone["nr_free_pages_global"],
+        zone.get("nr_free_cma_pages_global", 0), boosted=bool(zone["flags"] & BOOSTED_WATERMARK),
+        reclaim_active=bool(zone["flags"] & RECLAIM_ACTIVE), below_high=bool(zone["flags"] & BELOW_HIGH),
+        lru=tuple((pfn, count) for pfn, count in movable or () if start <= pfn < end),
         free=tuple(
             (int(order), types[int(kind)], runs_of(blocks, int(order)))
             for order, by_type in zone["free_lists"].items()
@@ -80,11 +101,14 @@ def _zone(zone: Mapping[str, Any], types: Mapping[int, MigrateType], online: Ite
 
 
 def _cpu(pcp: Mapping[str, Any], kept: Mapping[str, int], types: Mapping[int, MigrateType]) -> CpuState:
+    high, flags = pcp["high"], pcp.get("flags", 0)
     return CpuState(
-        PagesetLimits(pcp["batch"], pcp["high"], pcp["high"]), pcp["high"],
+        PagesetLimits(pcp["batch"], pcp.get("high_min", high), pcp.get("high_max", high)), high,
         {int(index): tuple(pages) for index, pages in pcp["lists"].items()},
         {int(pfn): types[kind] for pfn, kind in pcp["page_mt"].items()},
-        pcp["free_factor"], expire=pcp["expire"], free_diff=kept["diff"], stat_threshold=kept["stat_threshold"],
+        pcp.get("free_factor", 0), pcp.get("alloc_factor", 0), pcp.get("free_count", 0),
+        bool(flags & PCPF_PREV_FREE_HIGH_ORDER), bool(flags & PCPF_FREE_HIGH_BATCH), pcp["expire"], kept["diff"],
+        kept.get("cma_diff", 0), kept["stat_threshold"],
     )  # fmt: skip
 
 

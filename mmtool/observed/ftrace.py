@@ -13,7 +13,8 @@ from mmtool.errors import InputError
 EVENTS = frozenset(
     (
         "mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_alloc_zone_locked",
-        "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "isof", "putb",
+        "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "balpgr", "isof", "putb",
+        "mm_lru_insertion", "unresv", "wkswapd",
     )
 )  # fmt: skip
 """The events of kmem that are read, and the probes."""

@@ -35,8 +35,7 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
 
         sys.stdout.write(svg(boot, sections))
     elif output == "csv":
-        chosen = sections[0] if len(sections) == 1 else "zones"
-        sys.stdout.write(csv_table(TABLES[chosen](boot)))
+        sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
 

@@ -12,7 +12,7 @@ from mmtool.build.profile import GENERIC, available, load_profile
 from mmtool.build.release import release_facts
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import Machine
-from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
+from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.observed.freelists import is_stage, state_from_stage
 from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState
@@ -91,6 +91,7 @@ def _state(body: Mapping[str, Any]) -> SystemState:
         {int(cpu): nid for cpu, nid in body["cpus"].items()},
         tuple((pfn, count, MigrateType.from_name(kind)) for pfn, count, kind in body["pageblocks"]),
         body["mobility_grouping"], body["synthetic"], _vmalloc(body.get("vmalloc")),
+        body.get("watermark_boost_factor", WATERMARK_BOOST_FACTOR), body.get("movable_known", False),
     )  # fmt: skip
 
 
@@ -120,7 +121,8 @@ def _zone(zone: Mapping[str, Any], index: int) -> ZoneState:
     return ZoneState(
         zone["name"], index, zone["start_pfn"], zone["spanned"], zone["present"], zone["managed"],
         Watermarks(zone["min"], zone["low"], zone["high"], zone["promo"]), zone["boost"], reserve,
-        zone["reserved_highatomic"], zone["nr_free_pages"], zone["nr_free_cma"], zone["below_high"],
+        zone["reserved_highatomic"], zone["nr_free_pages"], zone["nr_free_cma"], zone.get("boosted", False),
+        zone.get("reclaim_active", False), zone["below_high"],
         tuple((pfn, count) for pfn, count in zone["movable"]), zone["reclaimable"],
         tuple(
             (part["order"], MigrateType.from_name(part["type"]), tuple((pfn, count) for pfn, count in part["runs"]))
@@ -135,8 +137,8 @@ def _cpu(kept: Mapping[str, Any]) -> CpuState:
         PagesetLimits(kept["batch"], kept["high_min"], kept["high_max"]), kept["high"],
         {int(index): tuple(pages) for index, pages in kept["lists"].items()},
         {int(pfn): MigrateType.from_name(kind) for pfn, kind in kept["types"].items()},
-        kept["free_factor"], kept["alloc_factor"], kept["free_count"], kept["prev_free_high_order"], kept["expire"],
-        kept["free_diff"], kept["cma_diff"], kept["stat_threshold"],
+        kept["free_factor"], kept["alloc_factor"], kept["free_count"], kept["prev_free_high_order"],
+        kept.get("free_high_batch", False), kept["expire"], kept["free_diff"], kept["cma_diff"], kept["stat_threshold"],
     )  # fmt: skip
 
 

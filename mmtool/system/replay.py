@@ -103,8 +103,7 @@ class _Run:
         self.gfps: dict[str, int] = {}
         self.refills_shown = any(event.name == "rqbulk" for event in events)
         self.later = _ends_of_frees(events)
-        self.held: set[int] = set()
-        """The blocks that were allocated in the trace and not freed yet."""
+        self.boosts: dict[int, list[tuple[Zone, int]]] = {}
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
 
@@ -129,8 +128,6 @@ class _Run:
         if bulk is not None and not event.irq and bulk.gfp == gfp and order == 0:
             bulk.done = True
         model = self.system.alloc_pfn(gfp, order, pcp_busy=direct)
-        if kernel is not None:
-            self.held.add(kernel)
         self.result.allocations += 1
         if model == kernel:
             self.result.exact += 1
@@ -180,6 +177,7 @@ class _Run:
     def free(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
         cpu.in_refill, cpu.zone_locked, cpu.direct = False, 0, False
         pfn, order = event.number("pfn"), event.number("order")
+        self.system.zone_of(pfn).lru.remove(pfn, pfn + (1 << order))
         if index in self.later:
             self.waiting[pfn] = order
         else:
@@ -198,11 +196,9 @@ class _Run:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
-        # After a miss the model may hold a page for free that the kernel used, unless it saw it allocated.
-        if pfn in self.held:
-            self.held.remove(pfn)
-        elif self.result.misses and self.system.is_free(pfn):
-            return
+        if self.result.misses:
+            # After a miss the model may hold pages for free that the kernel used.
+            self.system.take(pfn, order)
         self.system.free_pages(pfn, order, pcp_busy=pcp_busy)
 
     # What happens beside
@@ -215,10 +211,20 @@ class _Run:
         if zone is not None:
             drain_pages_zone(zone, event.number("cpu"))
 
-    def kswapd(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        """kswapd works the boosts off; what it frees are events of their own."""
+    def kswapd_begins(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        """kswapd notes the boosts that it works off; what it frees are events of their own."""
+        self.boosts[event.pid] = [(zone, zone.watermark_boost) for zone in self.system.zones()]
         for zone in self.system.zones():
-            zone.watermark_boost = 0
+            zone.reclaim_active = True
+
+    def kswapd_ends(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        for zone, boost in self.boosts.pop(event.pid, ()):
+            zone.watermark_boost -= min(zone.watermark_boost, boost)
+            zone.reclaim_active = False
+
+    def lru_insertion(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+        pfn = event.number("pfn")
+        self.system.zone_of(pfn).lru.add(pfn, pfn + 1)
 
     def isolate(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
@@ -242,7 +248,8 @@ _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "rqbulk": _Run.refill,
     "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends, "f1p": _Run.free_one_page, "rcvs": _Run.refresh,
-    "drainzone": _Run.drain, "balpg": _Run.kswapd, "isof": _Run.isolate, "putb": _Run.put_back,
+    "drainzone": _Run.drain, "balpg": _Run.kswapd_begins, "balpgr": _Run.kswapd_ends,
+    "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate, "putb": _Run.put_back,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.mm.mmzone import PagesetLimits, Pgdat, Watermarks, Zone
+from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.lru import LruPages
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
@@ -36,6 +36,7 @@ class CpuState:
     alloc_factor: int = 0
     free_count: int = 0
     prev_free_high_order: bool = False
+    free_high_batch: bool = False
     expire: int = 0
     free_diff: int = 0
     cma_diff: int = 0
@@ -58,6 +59,8 @@ class ZoneState:
     nr_reserved_highatomic: int = 0
     nr_free: int = 0
     nr_free_cma: int = 0
+    boosted: bool = False
+    reclaim_active: bool = False
     below_high: bool = False
     lru: Runs = ()
     """Pages in use that are known to be movable, as (first pfn, number)."""
@@ -97,6 +100,10 @@ class SystemState:
     synthetic: bool = False
     vmalloc: VmallocState | None = None
     """Virtual memory, where it is known."""
+    watermark_boost_factor: int = WATERMARK_BOOST_FACTOR
+    """vm.watermark_boost_factor."""
+    movable_known: bool = False
+    """Are all movable pages in the zones' `lru`?"""
 
 
 def system_of(state: SystemState, kernel: Kernel) -> System:
@@ -128,8 +135,9 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
     zone = Zone(
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
         z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,
-        z.boost, z.nr_reserved_highatomic, False, z.below_high,
-        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable),
+        z.boost, z.nr_reserved_highatomic, z.boosted, z.reclaim_active, z.below_high,
+        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable), state.movable_known,
+        state.watermark_boost_factor,
     )  # fmt: skip
     for order, migratetype, runs in z.free:
         for pfn, count in runs:
@@ -146,7 +154,8 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
             usual = layout.type_of[index]
             pcp.page_mt.update((p, kept.page_mt[p]) for p in pages if kept.page_mt.get(p, usual) != usual)
         pcp.free_factor, pcp.alloc_factor, pcp.free_count = kept.free_factor, kept.alloc_factor, kept.free_count
-        pcp.prev_free_high_order, pcp.expire = kept.prev_free_high_order, kept.expire
+        pcp.prev_free_high_order, pcp.free_high_batch = kept.prev_free_high_order, kept.free_high_batch
+        pcp.expire = kept.expire
         pcp.free_diff, pcp.cma_diff = kept.free_diff, kept.cma_diff
     return zone
 
@@ -167,6 +176,8 @@ def state_of(system: System) -> SystemState:
     return SystemState(
         system.kernel.name, system.version, nodes, dict(system.cpu_nodes), pageblocks,
         all(zone.mobility_grouping for zone in system.zones()), system.synthetic, system.vmalloc,
+        next((zone.watermark_boost_factor for zone in system.zones()), WATERMARK_BOOST_FACTOR),
+        all(zone.movable_known for zone in system.zones()),
     )  # fmt: skip
 
 
@@ -178,7 +189,7 @@ def state_of_zone(zone: Zone) -> ZoneState:
     return ZoneState(
         zone.name, zone.zone_idx, zone.zone_start_pfn, zone.spanned_pages, zone.present_pages, zone.managed_pages,
         zone.watermark, zone.watermark_boost, tuple(zone.lowmem_reserve), zone.nr_reserved_highatomic,
-        zone.nr_free_pages, zone.nr_free_cma_pages, zone.below_high,
+        zone.nr_free_pages, zone.nr_free_cma_pages, zone.boosted_watermark, zone.reclaim_active, zone.below_high,
         tuple((start, end - start) for start, end in zone.lru.ranges()), zone.lru.reclaimable, free,
         {cpu: _state_of_cpu(pcp) for cpu, pcp in zone.per_cpu_pageset.items()},
     )  # fmt: skip
@@ -188,6 +199,6 @@ def _state_of_cpu(pcp: PerCpuPages) -> CpuState:
     return CpuState(
         PagesetLimits(pcp.batch, pcp.high_min, pcp.high_max), pcp.high,
         {index: tuple(pages) for index, pages in enumerate(pcp.lists) if pages}, dict(pcp.page_mt), pcp.free_factor,
-        pcp.alloc_factor, pcp.free_count, pcp.prev_free_high_order, pcp.expire, pcp.free_diff, pcp.cma_diff,
-        pcp.stat_threshold,
+        pcp.alloc_factor, pcp.free_count, pcp.prev_free_high_order, pcp.free_high_batch, pcp.expire,
+        pcp.free_diff, pcp.cma_diff, pcp.stat_threshold,
     )  # fmt: skip

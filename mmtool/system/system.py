@@ -17,14 +17,13 @@ from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.linux.mm.mmzone import PcpLayout, PerCpuPages, Pgdat, Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_pages_ok
 from mmtool.linux.mm.page_alloc.context import AllocContext
-from mmtool.linux.mm.page_alloc.fallback import WATERMARK_BOOST_FACTOR
 from mmtool.linux.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
 from mmtool.linux.mm.page_alloc.slowpath import alloc_pages_slowpath
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
-from mmtool.linux.mm.vmscan import wakeup_kswapd
+from mmtool.linux.mm.vmscan.node import wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
 
 if TYPE_CHECKING:
@@ -343,19 +342,33 @@ class System:
         )
 
     def take(self, pfn: int, order: int) -> bool:
-        """Take the block (pfn, order) from wherever it is free, as no allocation would; whether it was."""
-        zone = self.zone_of(pfn)
+        """Take whatever is free of the block (pfn, order), as no allocation would; whether that was all of it.
+
+        Blocks on per-CPU lists that lie in it or hold it go as a whole.
+        """
+        zone, end = self.zone_of(pfn), pfn + (1 << order)
+        taken = 0
         for pcp in zone.per_cpu_pageset.values():
-            for index, pages in enumerate(pcp.lists):
-                if self.layout.order_of[index] == order and pfn in pages:
-                    pages.remove(pfn)
-                    pcp.count -= 1 << order
-                    pcp.page_mt.pop(pfn, None)
-                    return True
-        found = zone.free_area.find(pfn)
-        if found is None or found[1] < order:
-            return False
-        head, size = found
+            for size, pages in zip(self.layout.order_of, pcp.lists, strict=True):
+                for block in [block for block in pages if block < end and block + (1 << size) > pfn]:
+                    pages.remove(block)
+                    pcp.count -= 1 << size
+                    pcp.page_mt.pop(block, None)
+                    taken += 1 << min(size, order)
+        at = pfn
+        while at < end:
+            found = zone.free_area.find(at)
+            if found is None:
+                at += 1
+                continue
+            size = min(found[1], order)
+            self._cut_out(zone, at, size, *found)
+            taken += 1 << size
+            at += 1 << size
+        return taken == 1 << order
+
+    def _cut_out(self, zone: Zone, pfn: int, order: int, head: int, size: int) -> None:
+        """Take the block (pfn, order) out of the free block (head, size), whose rest stays free."""
         migratetype = zone.free_area.del_page_from_free_list(head, size)
         while size > order:
             size -= 1
@@ -363,7 +376,6 @@ class System:
             head, rest = (half, head) if pfn >= half else (head, half)
             zone.free_area.add_to_free_list(rest, size, migratetype)
         account_freepages(zone, -(1 << order), migratetype)
-        return True
 
     def put_back(self, pfn: int, order: int) -> None:
         """Undo an allocation: the block goes to the head of the list that it came from, or else is freed."""
@@ -412,7 +424,7 @@ def _plenty(zone: Zone, highest_zoneidx: int) -> int:
     """So many free pages that every watermark check for a single page passes, whatever is boosted or kept back."""
     pageblock = 1 << zone.pageblock_order
     high = zone.watermark.high
-    boosted = high + max(pageblock, high * WATERMARK_BOOST_FACTOR // 10000)
+    boosted = high + max(pageblock, high * zone.watermark_boost_factor // 10000)
     kept_back = zone.managed_pages // 100 + 2 * pageblock + zone.cma_pages
     return boosted + zone.lowmem_reserve[highest_zoneidx] + kept_back
 

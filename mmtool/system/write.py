@@ -26,6 +26,7 @@ def state_document(state: SystemState, kernel: Kernel) -> dict[str, Any]:
         "synthetic": state.synthetic,
         "cpus": {str(cpu): nid for cpu, nid in state.cpu_nodes.items()},
         "mobility_grouping": state.mobility_grouping,
+        "watermark_boost_factor": state.watermark_boost_factor, "movable_known": state.movable_known,
         "pageblocks": [[pfn, count, kind.label] for pfn, count, kind in state.pageblocks],
         "nodes": [
             {
@@ -54,7 +55,8 @@ def _zone(zone: ZoneState) -> dict[str, Any]:
         "managed": zone.managed, "min": marks.min, "low": marks.low, "high": marks.high, "promo": marks.promo,
         "boost": zone.boost, "protection": list(zone.lowmem_reserve),
         "reserved_highatomic": zone.nr_reserved_highatomic,
-        "nr_free_pages": zone.nr_free, "nr_free_cma": zone.nr_free_cma, "below_high": zone.below_high,
+        "nr_free_pages": zone.nr_free, "nr_free_cma": zone.nr_free_cma, "boosted": zone.boosted,
+        "reclaim_active": zone.reclaim_active, "below_high": zone.below_high,
         "movable": [list(run) for run in zone.lru], "reclaimable": zone.reclaimable,
         "free": [
             {"order": order, "type": kind.label, "runs": [list(run) for run in runs]}
@@ -71,6 +73,7 @@ def _cpu(kept: CpuState) -> dict[str, Any]:
         "lists": {str(index): list(pages) for index, pages in kept.lists.items()},
         "types": {str(pfn): kind.label for pfn, kind in kept.page_mt.items()},
         "free_factor": kept.free_factor, "alloc_factor": kept.alloc_factor, "free_count": kept.free_count,
-        "prev_free_high_order": kept.prev_free_high_order, "expire": kept.expire, "free_diff": kept.free_diff,
+        "prev_free_high_order": kept.prev_free_high_order, "free_high_batch": kept.free_high_batch,
+        "expire": kept.expire, "free_diff": kept.free_diff,
         "cma_diff": kept.cma_diff, "stat_threshold": kept.stat_threshold,
     }  # fmt: skip

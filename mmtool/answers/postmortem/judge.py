@@ -6,10 +6,12 @@ where a missing number or an unknown release could turn the result, the result i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from mmtool.answers.postmortem.releases import candidates
+from mmtool.answers.postmortem.victim import OomAnswer, choose
 from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, node_list, zone_types
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
@@ -127,6 +129,23 @@ class Judgement:
     advice: tuple[Advice, ...] = ()
     no_watermarks: bool = False
     """The request ignores watermarks (__GFP_MEMALLOC)."""
+    oom: OomAnswer | None = None
+    """Who died and why, of an OOM report."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Does the report say that something failed? A Mem-Info that somebody asked for does not."""
+        return self.report.kind is not ReportKind.SHOW_MEM or self.verdict is Verdict.FAILS
+
+
+def judge_all(reports: Iterable[Report], sysctl: Mapping[str, str] | None = None) -> list[Judgement]:
+    """What is to be said of a log's reports, in order; `sysctl` holds settings that no report shows."""
+    judged, gone = [], set[int | None]()
+    for report in reports:
+        oom = choose(report, sysctl, gone) if report.kind is ReportKind.OOM else None
+        judged.append(replace(judge(report), oom=oom))
+        gone |= {line.pid for line in report.died}
+    return judged
 
 
 def judge(report: Report) -> Judgement:

@@ -15,6 +15,9 @@ from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 PAGE_ALLOC_COSTLY_ORDER = 3
 PCP_BATCH_SCALE_MAX = 5
 """CONFIG_PCP_BATCH_SCALE_MAX: a batch doubles at most so often."""
+WATERMARK_BOOST_FACTOR = 15000
+"""vm.watermark_boost_factor as it is unless set: fragmentation raises the watermarks up to this part of high, in ten
+thousandths."""
 _PCP_TYPES = (MigrateType.UNMOVABLE, MigrateType.MOVABLE, MigrateType.RECLAIMABLE)
 
 
@@ -73,8 +76,9 @@ class PerCpuPages:
     """struct per_cpu_pages and per_cpu_zonestat: what one CPU keeps of one zone, and what it has yet to count."""
 
     __slots__ = (
-        "alloc_factor", "batch", "cma_diff", "count", "expire", "free_count", "free_diff", "free_factor", "high",
-        "high_max", "high_min", "layout", "lists", "page_mt", "prev_free_high_order", "stat_threshold",
+        "alloc_factor", "batch", "cma_diff", "count", "expire", "free_count", "free_diff", "free_factor",
+        "free_high_batch", "high", "high_max", "high_min", "layout", "lists", "page_mt", "prev_free_high_order",
+        "stat_threshold",
     )  # fmt: skip
 
     def __init__(self, layout: PcpLayout, limits: PagesetLimits, high: int, stat_threshold: int = 0) -> None:
@@ -93,6 +97,9 @@ class PerCpuPages:
         self.free_count = 0
         """Pages freed in a row, roughly (6.7 on)."""
         self.prev_free_high_order = False
+        """PCPF_PREV_FREE_HIGH_ORDER: the last block freed was a small one of several pages (6.7 on)."""
+        self.free_high_batch = False
+        """PCPF_FREE_HIGH_BATCH: the CPU's caches hold three batches, so that a batch is kept before high orders go."""
         self.expire = 0
         """Seconds until the pages of a remote zone are drained."""
         self.free_diff = 0
@@ -143,10 +150,16 @@ class Zone:
     """Pages of the pageblocks that are kept for high-order atomic allocations."""
     boosted_watermark: bool = False
     """ZONE_BOOSTED_WATERMARK: the next allocation wakes kswapd."""
+    reclaim_active: bool = False
+    """ZONE_RECLAIM_ACTIVE: kswapd is at work, so that per-CPU lists hold little (5.14 on)."""
     below_high: bool = False
     """ZONE_BELOW_HIGH: an allocation met the high watermark, so that per-CPU lists stop growing (6.7 on)."""
     lru: LruPages = field(default_factory=LruPages)
     """Pages in use that are known to be movable or reclaimable."""
+    movable_known: bool = False
+    """Are all movable pages of the zone in `lru`?"""
+    watermark_boost_factor: int = WATERMARK_BOOST_FACTOR
+    """vm.watermark_boost_factor; 0 for no boosts."""
     per_cpu_pageset: dict[int, PerCpuPages] = field(default_factory=dict)
     """Each CPU's lists; empty while the zone is only booted."""
     this_cpu: PerCpuPages | None = None

@@ -10,12 +10,20 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from mmtool.observed.reports.kills import KillLine
+
 
 class ReportKind(Enum):
     FAILURE = "failure"
     OOM = "oom"
     VMALLOC = "vmalloc"
     CMA = "cma"
+    VMEMMAP = "vmemmap"
+    """Memory could not be added: no pages for its struct pages (from 4.16 on)."""
+    STALL = "stall"
+    """Nothing failed yet, but an allocation takes its time (4.10 to 4.14)."""
+    SHOW_MEM = "show_mem"
+    """A Mem-Info that no failure of the log belongs to: SysRq+m, or what is left of a report."""
 
 
 class VmallocStep(Enum):
@@ -68,10 +76,20 @@ class Event:
     """The mask's names as printed; None before 4.6."""
     vmalloc: VmallocFailure | None = None
     cma: CmaFailure | None = None
+    headless: bool = False
+    """The line that begins such a report is lost, or the kernel did not print it; start == end."""
+    memcg: bool = False
+    """A memory cgroup's limit, not the machine, is what was out."""
+    kills: tuple[KillLine, ...] = ()
+    """What the OOM killer said for this event."""
+    stalled_ms: int | None = None
 
 
 _MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
-_FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE)
+_FAILURE = re.compile(
+    r"(?:page\s+allocation\s+failure[:.]|(?P<vmemmap>vmemmap\s+alloc\s+failure):|"
+    r"page\s+allocation\s+stalls\s+for\s+(?P<stalled>\d{1,10})\s?ms,)\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE
+)
 _OOM = re.compile(
     r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
     r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
@@ -103,7 +121,9 @@ _STEPS = {
     "failed to allocate page array": VmallocStep.NO_PAGE_ARRAY,
     "failed to allocate": VmallocStep.NO_PAGES,
 }
-_SIGNS = ("page allocation", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure")
+_SIGNS = (
+    "page allocation", "vmemmap alloc", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure",
+)  # fmt: skip
 _NEAR = 400
 """Characters within which two messages belong to one failure."""
 
@@ -131,9 +151,11 @@ def find_events(text: str) -> list[Event]:
 
 
 def _failure(m: re.Match[str]) -> Event:
+    kind = ReportKind.VMEMMAP if m["vmemmap"] else ReportKind.STALL if m["stalled"] else ReportKind.FAILURE
     return Event(
-        ReportKind.FAILURE, m.start(), m.end(), _comm(m), int(m["order"]), int(m["mask"], 16), _names(m["names"])
-    )
+        kind, m.start(), m.end(), _comm(m), int(m["order"]), int(m["mask"], 16), _names(m["names"]),
+        stalled_ms=int(m["stalled"]) if m["stalled"] else None,
+    )  # fmt: skip
 
 
 def _oom(m: re.Match[str]) -> Event | None:

@@ -21,8 +21,6 @@ FALLBACKS = {
     MigrateType.RECLAIMABLE: (MigrateType.UNMOVABLE, MigrateType.MOVABLE),
 }
 """Whose blocks a type takes when it has none (fallbacks[])."""
-WATERMARK_BOOST_FACTOR = 15000
-"""vm.watermark_boost_factor: fragmentation raises the watermarks up to this part of high, in ten thousandths."""
 
 
 def find_suitable_fallback(zone: Zone, order: int, migratetype: MigrateType) -> MigrateType | None:
@@ -53,7 +51,7 @@ def boost_watermark(zone: Zone) -> bool:
     pageblock = 1 << zone.pageblock_order
     if not zone.facts.watermarks_are_boosted or pageblock * 4 > zone.managed_pages:
         return False
-    most = zone.watermark.high * WATERMARK_BOOST_FACTOR // 10000
+    most = zone.watermark.high * zone.watermark_boost_factor // 10000
     if not most:
         return False
     zone.watermark_boost = min(zone.watermark_boost + pageblock, max(pageblock, most))
@@ -116,9 +114,11 @@ def move_freepages_block(zone: Zone, pfn: int, migratetype: MigrateType) -> int:
 def movable_pages(zone: Zone, start: int, end: int, free: int) -> int:
     """How many pages in use of a pageblock can be moved, of `free` free ones beside them.
 
-    The kernel looks at every page. Nothing tells here what each is used for: in a Movable pageblock all are taken for
-    movable, elsewhere none.
+    The kernel looks at every page: on an LRU list, or movable by its driver. Where nothing tells what each is used for,
+    all of a Movable pageblock are taken for movable, elsewhere none.
     """
+    if zone.movable_known:
+        return zone.lru.count_in(start, end)
     kind = zone.pageblocks.get(start)
     return end - start - free if kind in (MigrateType.MOVABLE, MigrateType.CMA) else 0
 

@@ -1,45 +1,14 @@
-"""What `mmtool explain` prints: what was asked for, zone by zone why not, and what would have let it pass."""
+"""What is said of a report, in sentences: what was asked for, why it failed, what would have let it pass."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any
 
 from mmtool.answers.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
 from mmtool.linux.mm.gfp import gfp_migratetype
-from mmtool.linux.mm.page_alloc.zone_watermark import Refusal, WatermarkCheck
+from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 from mmtool.observed.reports import Report, ReportKind
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.units import human
-
-
-def render(judged: list[Judgement], source: str, output: str) -> None:
-    """Print the judgements of a log's reports to standard output."""
-    if output in ("json", "yaml"):
-        print_document({"schema": "mmtool.explain/1", "reports": [document(j) for j in judged]}, output)
-    elif output == "csv":
-        sys.stdout.write(csv_table(all_zones(judged)))
-    elif not judged:
-        sys.stdout.write(f"{source}: no report of a failed allocation\n")
-    else:
-        sys.stdout.write("\n".join(text(j) for j in judged))
-
-
-# ---- for people -------------------------------------------------------------------------------------
-
-
-def text(j: Judgement) -> str:
-    """One report for people."""
-    parts = [f"line {j.report.line}: {request(j)}\n{origin(j)}\n\n{j.verdict.value}: {reason(j)}\n"]
-    if j.zones:
-        parts.append(text_tables([zone_table(j)]))
-    if j.advice:
-        parts.append("What would have let it pass\n" + "".join(f"- {advice(a, j)}\n" for a in j.advice))
-    notes = j.report.mem_info.notes if j.report.mem_info else ()
-    if notes:
-        parts.append("Not whole\n" + "".join(f"- line {line}: {note}\n" for line, note in notes))
-    return "\n".join(parts)
 
 
 def request(j: Judgement) -> str:
@@ -59,7 +28,7 @@ def request(j: Judgement) -> str:
 def origin(j: Judgement) -> str:
     """Whose report it is, and what its mask allows."""
     named = f"Linux {j.report.release}" if j.report.release else "a kernel that the log does not name"
-    rules = _rules(j)
+    rules = rules_of(j)
     told = rules is not None and not f"{j.report.release or ''}.".startswith(f"{rules}.")
     words = [f"{named}, judged by the rules of {rules}" if told and j.zones else named]
     if j.flags is not None and j.report.mask is not None and j.highest_zone is not None:
@@ -149,8 +118,6 @@ def _aside(j: Judgement) -> str:
     r = j.report
     if r.kind is ReportKind.OOM and r.mask == 0:
         return "; a mask of 0 means that a page fault ran out of memory without a failed allocation of its own"
-    if r.killed:
-        return f"; {r.killed} was killed for it"
     if r.comm and r.comm.startswith("kswapd") and r.kind is ReportKind.FAILURE and j.verdict is Verdict.FAILS:
         return "; kswapd itself may go below every watermark, so that nothing at all was free a moment before"
     if j.flags is not None and r.mask is not None and j.flags.has(r.mask, "__GFP_THISNODE"):
@@ -220,143 +187,6 @@ def users(j: Judgement) -> str:
     return f"most of it has {said}" if said else "the report does not say who has it"
 
 
-def zone_table(j: Judgement) -> Table:
-    """A line for each zone: the terms of the check."""
-    title = "Zones, in pages: usable must exceed mark + reserve, and a block be there"
-    t = Table(
-        "zones", title,
-        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
-                ("reserve", Kind.COUNT), "largest block", "result"),
-        page_shift=(page_kb(j) << 10).bit_length() - 1,
-    )  # fmt: skip
-    for zone in j.zones:
-        check = zone.check
-        t.rows.append((
-            zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
-            pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
-            largest_block(zone), why(zone, j),
-        ))  # fmt: skip
-    return t
-
-
-def why(zone: ZoneVerdict, j: Judgement) -> str:
-    """Why a zone does not give the block, or that it does."""
-    if zone.exclusion is not None:
-        return f"not asked: {zone.exclusion.value}"
-    check = zone.check
-    if check is None:
-        return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
-    if zone.passes is None:
-        return "open: " + _open(zone)
-    if zone.passes:
-        return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
-    if check.refusal is Refusal.BELOW_MARK:
-        denied = [f"{n} {who}" for n, who in ((check.cma, "are CMA's"), (check.highatomic, "are HighAtomic's")) if n]
-        return f"below the mark by {check.short}" + (f"; {', '.join(denied)}" if denied else "")
-    if check.refusal is Refusal.TOO_FEW_LARGE:
-        return (
-            f"in blocks of order {check.failed_order} or more only {check.free_above} count, "
-            f"more than {check.min_above} are needed"
-        )
-    return f"no free block of order {check.order} or more for this type"
-
-
-def _open(zone: ZoneVerdict) -> str:
-    """What keeps a zone's result open."""
-    if "reserved_highatomic" not in zone.dump.kb and zone.dump.blocks is not None and "managed" in zone.dump.kb:
-        return "the reserve for atomic requests is not printed"
-    return "the numbers that would decide are missing"
-
-
-def largest_block(zone: ZoneVerdict) -> str:
-    """The largest free block, with the types of such blocks."""
-    blocks = zone.dump.blocks or ()
-    order = next((o for o in range(len(blocks) - 1, -1, -1) if blocks[o].count), None)
-    if order is None:
-        return "none" if blocks else ""
-    letters = blocks[order].letters
-    return f"order {order}" + (f" ({letters})" if letters else "")
-
-
-# ---- for scripts ------------------------------------------------------------------------------------
-
-
-def document(j: Judgement) -> dict[str, Any]:
-    """One report of the mmtool.explain/1 document. Counts in pages but for what is called kb or bytes."""
-    r, info = j.report, j.report.mem_info
-    doc: dict[str, Any] = {
-        "line": r.line,
-        "kind": r.kind.value,
-        "comm": r.comm,
-        "killed": r.killed,
-        "order": r.order,
-        "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
-        "release": r.release,
-        "rules": _rules(j),
-        "request": request(j),
-        "verdict": j.verdict.value,
-        "cause": j.cause.value,
-        "reason": reason(j),
-        "zones": [_zone_document(zone, j) for zone in j.zones],
-        "advice": [advice(a, j) for a in j.advice],
-    }
-    if r.vmalloc is not None:
-        doc["vmalloc"] = {"bytes": r.vmalloc.size, "step": r.vmalloc.step.value}
-    if r.cma is not None:
-        doc["cma"] = {"area": r.cma.name, "pages": r.cma.req_size, "error": r.cma.ret}
-    if info is not None:
-        doc["page_kb"] = info.page_kb
-        doc["totals"] = dict(info.totals) | {f"pages_{name}": n for name, n in info.pages.items()}
-        doc["swap_kb"] = dict(info.swap)
-        doc["notes"] = [{"line": line, "note": note} for line, note in info.notes]
-    return doc
-
-
-def _zone_document(zone: ZoneVerdict, j: Judgement) -> dict[str, Any]:
-    check, dump = zone.check, zone.dump
-    return {
-        "nid": dump.nid,
-        "zone": dump.name,
-        "free": pages(zone, j, "free"),
-        "usable": check.usable if check else None,
-        "min": pages(zone, j, "min"),
-        "mark": check.min if check else None,
-        "reserve": check.lowmem_reserve if check else None,
-        "passes": zone.passes if zone.exclusion is None else False,
-        "asked": zone.exclusion is None,
-        "why": why(zone, j),
-        "kb": dict(dump.kb),
-        "lowmem_reserve": None if dump.lowmem_reserve is None else list(dump.lowmem_reserve),
-        "blocks": [{"order": order, "count": b.count, "types": b.letters} for order, b in enumerate(dump.blocks or ())],
-        "blocks_kb": dump.sum_kb,
-    }
-
-
-def all_zones(judged: list[Judgement]) -> Table:
-    """A line for each zone of each report; one without zones for a report that has none."""
-    t = Table("explain", "Reports", columns(
-        "line", "kind", "order", "gfp", "verdict", "cause", "node", "zone",
-        ("free", Kind.COUNT), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
-        ("reserve", Kind.COUNT), "result",
-    ))  # fmt: skip
-    for j in judged:
-        names = "|".join(_names(j)) if j.report.mask is not None else None
-        head = (j.report.line, j.report.kind.value, j.report.order, names, j.verdict.value, j.cause.value)
-        for zone in j.zones:
-            check = zone.check
-            t.rows.append((
-                *head, zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
-                pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
-                why(zone, j),
-            ))  # fmt: skip
-        if not j.zones:
-            t.rows.append((*head, None, None, None, None, None, None, None, reason(j)))
-    return t
-
-
-# ---- small words ------------------------------------------------------------------------------------
-
-
 def page_kb(j: Judgement) -> int:
     return j.report.mem_info.page_kb if j.report.mem_info else 4
 
@@ -393,7 +223,7 @@ def _short(j: Judgement) -> str:
     return f"is {size(j, check.short)} short of what the request must leave" if check else ""
 
 
-def _rules(j: Judgement) -> str | None:
+def rules_of(j: Judgement) -> str | None:
     """The release whose check was asked: major and minor number."""
     return None if j.release is None else f"{j.release.version[0]}.{j.release.version[1]}"
 
@@ -405,11 +235,11 @@ def _sleeps(j: Judgement) -> bool:
 def _mask(j: Judgement, before: str) -> str:
     if j.report.mask is None:
         return ""
-    names = "|".join(_names(j))
+    names = "|".join(mask_names(j))
     return f"{before}{names} ({j.report.mask:#x})" if names else f"{before}{j.report.mask:#x}"
 
 
-def _names(j: Judgement) -> list[str]:
+def mask_names(j: Judgement) -> list[str]:
     """The mask's names, as printed; worked out where the kernel printed none and is known."""
     if j.report.names is not None:
         return [name for name in j.report.names.split("|") if name]

@@ -1,0 +1,35 @@
+"""Web pages: tags go, those that end a line leave its end, and entities become their characters."""
+
+from __future__ import annotations
+
+import re
+
+from mmtool.firmware.wrapped.kernel_words import kernel_words
+
+_NAMES = (
+    "a|abbr|article|aside|b|big|blockquote|body|button|center|code|dd|del|details|div|dl|dt|em|figure|font|footer|form|"
+    "h[1-6]|head|header|hr|html|i|img|input|ins|kbd|label|li|link|main|mark|meta|nav|ol|option|p|path|pre|samp|section|"
+    "select|small|span|strong|sub|summary|sup|svg|table|tbody|td|template|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|"
+    "var|wbr"
+)
+# an opening angle alone may be the kernel's own: a level, a mail address, "<    0.000000>"
+_TAG = re.compile(rf"</?(?:{_NAMES})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_BREAK = re.compile(r"<br\s*/?>\r?\n?", re.IGNORECASE)
+_END = re.compile(r"</(?:p|div|li|tr|h[1-6]|pre|dd|dt|blockquote|table|title)\s*>\r?\n?", re.IGNORECASE)
+_UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<!DOCTYPE[^>]*>", re.IGNORECASE | re.DOTALL)
+_IS_PAGE = re.compile(r"<(?:br|pre|html|body|div|span|p|td|li|code|tt)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:gt|lt|amp|nbsp|quot|apos|#\d{1,5}|#x[0-9a-f]{1,4});", re.IGNORECASE)
+
+
+def undo(text: str) -> str | None:
+    """The text of a page, or of a log whose angles and spaces are written as in one."""
+    page = _IS_PAGE.search(text) is not None
+    if not page and not _ENTITY.search(text):
+        return None
+    if page:
+        text = _UNSEEN.sub("", text)
+        text = _TAG.sub("", _END.sub("\n", _BREAK.sub("\n", text)))
+    from html import unescape
+
+    text = unescape(text)
+    return text if kernel_words(text) else None

@@ -1,0 +1,16 @@
+"""How much of a text are a kernel's words: by this the part of a wrapper is chosen that holds the log."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = re.compile(
+    r"Linux version \d|BIOS-e820|BIOS-provided|Command line: |Zone ranges:|Memory: \d+K|Mem-Info:|Call Trace|"
+    r"allocation failure|memory node ranges|memblock|System RAM|Booting Linux on|-e820 RAM map|"
+    r"\[\s*\d{1,7}\.\d{6}\]|/firmware/memmap|efi: mem|\[mem 0x"
+)
+
+
+def kernel_words(text: str) -> int:
+    """How many places of the text only a kernel's log has."""
+    return sum(1 for _ in _WORDS.finditer(text))

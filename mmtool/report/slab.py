@@ -1,0 +1,168 @@
+"""What `mmtool slab` prints: caches, kmalloc's answers, what scripts did."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mmtool.linux.mm.slab_common import KmemCache, SlabBuild
+from mmtool.linux.mm.slab_flags import flag_order
+from mmtool.linux.mm.slub.layout import SlubCache
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.slab.kmalloc import FAILS, PAGES, KmallocRun
+from mmtool.units import human
+
+_SLUB_FIELDS = (
+    "object_size", "size", "align", "inuse", "offset", "red_left_pad", "oo_order", "oo_objects", "min_order",
+    "min_objects", "min_partial",
+)  # fmt: skip
+
+
+def slub_fields(cache: SlubCache, build: SlabBuild) -> dict[str, Any]:
+    """The fields of struct kmem_cache that the release has, by name."""
+    facts = build.facts
+    fields = {name: getattr(cache, name) for name in _SLUB_FIELDS}
+    if facts.cpu_partial:
+        fields["cpu_partial"] = cache.cpu_partial
+        if facts.cpu_partial_counts_slabs:
+            fields["cpu_partial_slabs"] = cache.cpu_partial_slabs
+    if facts.sheaves:
+        fields["sheaf_capacity"] = cache.sheaf_capacity
+    return fields | {"useroffset": cache.useroffset, "usersize": cache.usersize}
+
+
+def cache_document(cache: KmemCache, fields: dict[str, Any]) -> dict[str, Any]:
+    """A cache as the document has it."""
+    return {
+        "name": cache.name,
+        **fields,
+        "refcount": cache.refcount,
+        "flags": flag_order(cache.flags),
+        "members": cache.members,
+    }
+
+
+def kernel_document(build: SlabBuild, assumed: Sequence[str]) -> dict[str, Any]:
+    """The kernel and the machine that a document is about."""
+    kernel = build.kernel
+    return {
+        "release": kernel.name,
+        "arch": kernel.arch,
+        "profile": kernel.profile.name,
+        "page_size": build.page_size,
+        "cpus": build.present_cpus,
+        "possible_cpus": build.possible_cpus,
+        "nodes": build.nodes,
+        "assumed": list(assumed),
+    }
+
+
+def render_slub_caches(
+    caches: Iterable[SlubCache],
+    refused: Sequence[tuple[str, str]],
+    build: SlabBuild,
+    assumed: Sequence[str],
+    output: str,
+) -> None:
+    """The caches of a boot."""
+    if output in ("json", "yaml"):
+        doc = {
+            "schema": "mmtool.slab-caches/1",
+            "allocator": "slub",
+            "kernel": kernel_document(build, assumed),
+            "caches": [cache_document(c, slub_fields(c, build)) for c in caches],
+            "refused": [{"name": name, "why": why} for name, why in refused],
+        }
+        print_document(doc, output)
+        return
+    queue = ("sheaf", "sheaf_capacity") if build.facts.sheaves_everywhere else ("cpu partial", "cpu_partial")
+    table = Table(
+        "caches",
+        f"Caches of Linux {build.kernel.name} (SLUB) on {build.present_cpus} CPUs",
+        columns(
+            "cache", ("object", Kind.COUNT), ("size", Kind.COUNT), ("align", Kind.COUNT), ("order", Kind.COUNT),
+            ("objects", Kind.COUNT), ("lost a slab", Kind.COUNT), ("least order", Kind.COUNT),
+            (queue[0], Kind.COUNT), "flags", "shared by",
+        ),
+    )  # fmt: skip
+    for c in caches:
+        lost = (build.page_size << c.oo_order) - c.oo_objects * c.size
+        flags = [flag for flag in flag_order(c.flags) if flag not in ("CMPXCHG_DOUBLE", "PANIC", "MAY_ACCOUNT")]
+        table.rows.append(
+            (c.name, c.object_size, c.size, c.align, c.oo_order, c.oo_objects, lost, c.min_order,
+             getattr(c, queue[1]), " ".join(flags), " ".join(c.members[1:]))
+        )  # fmt: skip
+    sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
+    if output == "table":
+        for name, why in refused:
+            sys.stdout.write(f"{name} cannot be created: {why}\n")
+
+
+def render_kmalloc(
+    runs: Sequence[KmallocRun], gfp: str, allocator: str, build: SlabBuild, assumed: Sequence[str], output: str
+) -> None:
+    """What kmalloc() answers for sizes."""
+    if output in ("json", "yaml"):
+        doc = {
+            "schema": "mmtool.slab-kmalloc/1",
+            "allocator": allocator,
+            "kernel": kernel_document(build, assumed),
+            "gfp": gfp,
+            "map": [[run.first, run.last, run.ksize, run.served] for run in runs],
+        }
+        print_document(doc, output)
+        return
+    table = Table(
+        "kmalloc",
+        f"kmalloc({gfp}) on Linux {build.kernel.name} ({allocator.upper()})",
+        columns(
+            ("from", Kind.COUNT), ("to", Kind.COUNT), "served by", ("ksize", Kind.COUNT), ("lost at most", Kind.COUNT),
+            ("order", Kind.COUNT), ("objects a slab", Kind.COUNT), ("lost a slab", Kind.COUNT),
+        ),
+    )  # fmt: skip
+    for run in runs:
+        lost = run.ksize - run.first if run.ksize else None
+        table.rows.append((run.first, run.last, run.served, run.ksize or None, lost, *_slab_columns(run, build)))
+    if output == "csv":
+        sys.stdout.write(csv_table(table))
+        return
+    sys.stdout.write(text_tables([table]))
+    if len(runs) == 1:
+        sys.stdout.write("".join(f"{line}\n" for line in explain_kmalloc(runs[0], build)))
+
+
+def _slab_columns(run: KmallocRun, build: SlabBuild) -> tuple[int | None, int | None, int | None]:
+    if run.served == PAGES:
+        return (run.ksize // build.page_size).bit_length() - 1, None, None
+    cache = run.cache
+    if not isinstance(cache, SlubCache):
+        return None, None, None
+    return cache.oo_order, cache.oo_objects, (build.page_size << cache.oo_order) - cache.oo_objects * cache.size
+
+
+def explain_kmalloc(run: KmallocRun, build: SlabBuild) -> list[str]:
+    """An answer in sentences: what is lost, and what happens when there is no block of the slab's order."""
+    if run.served == FAILS:
+        return [f"No block of pages is that large: the largest has {human(build.kmalloc_max_size)}."]
+    lines = [f"Of the {run.ksize} bytes of the object {run.ksize - run.first} are not asked for."]
+    if run.served == PAGES:
+        order = (run.ksize // build.page_size).bit_length() - 1
+        return [*lines, f"It is a block of order {order} of the page allocator's; without such a block it fails."]
+    cache = run.cache
+    if not isinstance(cache, SlubCache):
+        return lines
+    slab = build.page_size << cache.oo_order
+    lost = slab - cache.oo_objects * cache.size
+    lines.append(
+        f"A slab of {cache.name} has {human(slab)} (order {cache.oo_order}) for {cache.oo_objects} objects of "
+        f"{cache.size} bytes; {lost} bytes are left over."
+    )
+    if cache.min_order == cache.oo_order:
+        lines.append(f"Without a block of order {cache.oo_order} no smaller slab would do: the allocation fails.")
+    else:
+        lines.append(
+            f"Without a block of order {cache.oo_order} a slab of order {cache.min_order} is taken, with "
+            f"{cache.min_objects} object{'s' * (cache.min_objects != 1)}; only without that one does it fail."
+        )
+    return lines

@@ -1,0 +1,67 @@
+"""A machine's slab allocator: the caches that boot creates and those of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from mmtool.errors import UsageError
+from mmtool.linux.mm.slab_common import CacheArgs, CacheError, SlabBuild
+from mmtool.linux.mm.slub.caches import Slub
+from mmtool.system.slab.kmalloc import KmallocOf, KmallocRun, kmalloc_large
+
+ALLOCATORS = ("slub", "slab", "slob")
+
+
+def configured_allocator(build: SlabBuild) -> str:
+    """The allocator that the kernel's configuration says; SLUB where it says none."""
+    for name in ("slab", "slob"):
+        if build.kernel.enabled(name.upper()):
+            return name
+    return "slub"
+
+
+def check_allocator(name: str, build: SlabBuild) -> None:
+    """UsageError when the release has no such allocator."""
+    there = {"slub": True, "slab": build.facts.slab, "slob": build.facts.slob}
+    if not there[name]:
+        raise UsageError(f"Linux {build.kernel.name} has no {name.upper()} any more")
+
+
+def boot_slub(build: SlabBuild) -> Slub:
+    """SLUB with the caches that boot creates before any other: its own and kmalloc's."""
+    slub = Slub(build)
+    slub.kmem_cache_init()
+    return slub
+
+
+def create_listed(slub: Slub, listed: Iterable[CacheArgs]) -> list[tuple[str, str]]:
+    """Create the caches of a list, in order; returns (name, why) of those that the kernel refuses.
+
+    What boot has made already stays, with the size that the list gives: those of the allocator's own structures depend
+    on the numbers of CPUs and nodes. kmalloc's caches are boot's alone.
+    """
+    made = set(slub.by_name)
+    refused = []
+    for args in listed:
+        try:
+            if args.name in made:
+                slub.resize_boot_cache(args)
+            elif "KMALLOC" not in args.flags:
+                slub.kmem_cache_create(args)
+        except CacheError as e:
+            refused.append((args.name, str(e)))
+    return refused
+
+
+def slub_kmalloc(slub: Slub, size: int, kind: frozenset[str]) -> KmallocRun:
+    """SLUB's kmalloc() of `size` bytes: the answer, and the last size that gets it."""
+    cache = slub.kmalloc.slab(size, kind)
+    if cache is None:
+        return kmalloc_large(size, slub.build)
+    return KmallocRun(size, slub.kmalloc.last_size(size), slub.ksize(cache), cache.name, cache)
+
+
+def kmalloc_answers(allocator: str, build: SlabBuild) -> KmallocOf:
+    """kmalloc() of an allocator that has just booted."""
+    return partial(slub_kmalloc, boot_slub(build))

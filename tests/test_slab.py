@@ -1,0 +1,143 @@
+"""`mmtool slab`: caches, kmalloc and scripts, as real kernels answered (fixtures/slab)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtool.cli.slab import slab
+from mmtool.errors import InputError, UsageError
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "slab"
+BOOTS = sorted(path.name.removesuffix(".json.gz") for path in FIXTURES.glob("*.json.gz"))
+
+
+def boot(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(gzip.decompress((FIXTURES / f"{name}.json.gz").read_bytes()))
+    return document
+
+
+def call(*args: str, given: str | None = None) -> dict[str, Any]:
+    done = run(*args, "-o", "json", given=given)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def run(*args: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(slab, args, input=given)
+
+
+@pytest.mark.parametrize("name", BOOTS)
+def test_every_field_of_every_cache(name: str) -> None:
+    recorded = boot(name)
+    if "creations" not in recorded:
+        pytest.skip("only scripts were recorded")
+    lines = "".join(json.dumps(row) + "\n" for row in recorded["creations"])
+    document = call("caches", "--caches", "-", *recorded["machine"], given=lines)
+    living = {member: cache for cache in document["caches"] for member in cache["members"]}
+    for cache, fields in recorded["fields"].items():
+        assert {field: living[cache].get(field) for field in fields} == fields, cache
+    names = set(recorded["fields"]) | {member for group in recorded["groups"] for member in group}
+    groups = [sorted(names & set(cache["members"])) for cache in document["caches"]]
+    if recorded["groups"]:
+        assert sorted(group for group in groups if len(group) > 1) == recorded["groups"]
+
+
+@pytest.mark.parametrize("name", BOOTS)
+def test_kmalloc(name: str) -> None:
+    recorded = boot(name)
+    for gfp, runs in recorded["kmalloc"].items():
+        if gfp == "beyond":
+            sizes, gfp = ",".join(str(first) for first, *_ in runs), "GFP_KERNEL"
+        else:
+            sizes = f"{runs[0][0]}-{runs[-1][1]}"
+        assert call("kmalloc", "--size", sizes, "--gfp", gfp, *recorded["machine"])["map"] == runs
+
+
+def test_merging_stops_where_the_kernel_stops_it() -> None:
+    rows = [
+        {"name": "first", "size": 200, "flags": []},
+        {"name": "second", "size": 196, "flags": []},
+        {"name": "other pages", "size": 200, "flags": ["RECLAIM_ACCOUNT"]},
+        {"name": "rcu", "size": 200, "flags": ["TYPESAFE_BY_RCU"]},
+        {"name": "made", "size": 200, "flags": [], "ctor": True},
+    ]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    caches = call("caches", "--caches", "-", given=lines)["caches"]
+    assert [c["members"] for c in caches[-4:]] == [["first", "second"], ["other pages"], ["rcu"], ["made"]]
+    alone = call("caches", "--caches", "-", "--cmdline", "slab_nomerge", given=lines)["caches"]
+    assert [c["members"] for c in alone[-5:]] == [[row["name"]] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("option", "pattern", "flags"),
+    [
+        ("slab_debug=FZ,den*", "dentry", ["CONSISTENCY_CHECKS", "RED_ZONE"]),
+        ("slub_debug=,dentry", "dentry", ["CONSISTENCY_CHECKS", "OBJECT_POISON", "POISON", "RED_ZONE", "STORE_USER"]),
+        ("slab_debug=Z,dent;P", "dentry", ["OBJECT_POISON", "POISON"]),
+        ("slab_debug=Z-", "dentry", []),
+    ],
+)
+def test_debug_options_by_cache(option: str, pattern: str, flags: list[str]) -> None:
+    row = json.dumps({"name": pattern, "size": 192, "flags": []})
+    cache = call("caches", "--caches", "-", "--cmdline", option, given=row)["caches"][-1]
+    assert set(cache["flags"]) - {"CMPXCHG_DOUBLE"} == set(flags)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "{", '{"name": "x"}', '{"name": "x", "size": -1}', '{"name": "x", "size": 8, "flags": ["NONE"]}'],
+)
+def test_a_bad_list_of_caches_is_named_by_its_line(line: str) -> None:
+    done = run("caches", "--caches", "-", given='{"name": "a", "size": 8, "flags": []}\n' + line)
+    assert isinstance(done.exception, InputError) and str(done.exception).startswith("-:2: ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("kmalloc", "--size", "0"),
+        ("kmalloc", "--size", "9-3"),
+        ("kmalloc", "--size", "8,x"),
+        ("kmalloc", "--size", "8", "--gfp", "GFP_NONE"),
+        ("caches", "--kernel", "sixth"),
+        ("caches", "--page-size", "8192"),
+        ("caches", "--nodes", "4096"),
+        ("caches", "--kernel", "7.3", "--allocator", "slab"),
+    ],
+)
+def test_wrong_usage(args: tuple[str, ...]) -> None:
+    assert isinstance(run(*args).exception, UsageError)
+
+
+def test_beyond_the_largest_block_is_no() -> None:
+    done = run("kmalloc", "--size", str(8 << 20))
+    assert done.exit_code == 1 and "No block of pages is that large" in done.stdout
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.integers(1, 100_000),
+    align=st.sampled_from([0, 8, 64, 256, 4096]),
+    flags=st.sets(st.sampled_from(["HWCACHE_ALIGN", "RED_ZONE", "POISON", "STORE_USER", "TYPESAFE_BY_RCU", "ACCOUNT"])),
+    ctor=st.booleans(),
+    kernel=st.sampled_from(["5.10", "6.1", "6.6", "6.12", "6.18", "7.3"]),
+    cpus=st.sampled_from([1, 2, 8, 64, 512]),
+)
+def test_objects_never_overlap(size: int, align: int, flags: set[str], ctor: bool, kernel: str, cpus: int) -> None:
+    row = json.dumps({"name": "mine", "size": size, "align": align, "flags": sorted(flags), "ctor": ctor})
+    cache = call("caches", "--caches", "-", "--kernel", kernel, "--cpus", str(cpus), given=row)["caches"][-1]
+    if cache["members"] != ["mine"]:
+        return
+    assert cache["size"] >= cache["object_size"] and cache["size"] % cache["align"] == 0
+    assert cache["oo_objects"] * cache["size"] <= 4096 << cache["oo_order"]
+    assert cache["min_order"] <= cache["oo_order"] and 1 <= cache["min_objects"] <= cache["oo_objects"]
+    assert cache["offset"] + 8 <= cache["size"] - cache["red_left_pad"]
