@@ -52,7 +52,8 @@ class LruPages:
         return gone
 
     def add(self, start: int, end: int) -> None:
-        """Pages [start, end), not movable or not in use so far, are movable."""
+        """Pages [start, end) are movable, whether they were or not."""
+        self.remove(start, end)
         at = bisect_right(self._starts, start)
         self._starts.insert(at, start)
         self._ends.insert(at, end)

@@ -49,6 +49,7 @@ def _numa_init(boot: X86Boot, find: Callable[[X86Boot], None]) -> bool:
     """numa_init(): try one source of nodes; False when the kernel rejects it."""
     mb = boot.memblock
     boot.numa.info = NumaInfo()
+    boot.numa.possible, boot.numa.online = set(), set()
     no_node = NUMA_NO_NODE if boot.kernel.release.numa_unassigned_is_no_node else mb.max_numnodes
     mb.set_node(0, 2**64 - 1, mb.memory, no_node)
     mb.set_node(0, 2**64 - 1, mb.reserved, no_node)
