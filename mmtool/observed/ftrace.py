@@ -14,7 +14,7 @@ EVENTS = frozenset(
     (
         "mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_alloc_zone_locked",
         "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "balpgr", "isof", "putb",
-        "mm_lru_insertion", "mm_page_alloc_extfrag", "unresv", "unresvr", "wkswapd",
+        "mm_lru_insertion", "mm_page_alloc_extfrag", "mm_page_pcpu_drain", "unresv", "unresvr", "wkswapd",
     )
 )  # fmt: skip
 """The events of kmem that are read, and the probes."""
