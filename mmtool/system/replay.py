@@ -8,7 +8,7 @@ after a miss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -19,9 +19,7 @@ from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
-from mmtool.linux.mm.page_alloc.isolate import __isolate_free_page as take_isolated
 from mmtool.linux.mm.page_alloc.isolate import __putback_isolated_page as put_isolated_back
-from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.per_cpu_pages import drain_pages_zone
 from mmtool.linux.mm.page_alloc.slowpath import (
     Ask,
@@ -34,6 +32,7 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     alloc_pages_slowpath,
 )
 from mmtool.observed.ftrace import TraceEvent
+from mmtool.system.replay_compaction import Addresses, Compactions
 from mmtool.system.system import System
 
 UNSEEN = 64
@@ -110,19 +109,6 @@ class _Kswapd:
         return self.last
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """What the addresses in a trace's probes mean: the zones, where struct pages begin, and how large one is."""
-
-    zones: Mapping[int, Zone] = field(default_factory=dict)
-    vmemmap: int | None = None
-    struct_page: int = 64
-
-    def pfn(self, page: int) -> int | None:
-        """The page frame of a struct page; None where nothing tells."""
-        return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
-
-
 def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
     """Do what `events` tell on `system`, which is left in the state at their end.
 
@@ -154,8 +140,9 @@ class _Run:
     mm_page_alloc                 begin, go on, compare     go on to the end,         compare
                                                             compare
 
-    What takes the zone's lock is done once it is seen to have it, which matters where several CPUs act: a refill (rqbulk)
-    at its first zone_locked or extfrag, a free or a drain with its first mm_page_pcpu_drain; at once where none comes.
+    What takes the zone's lock is done once it is seen to have it, which matters where several CPUs act: a refill
+    (rqbulk) at its first zone_locked or extfrag, a free or a drain with its first mm_page_pcpu_drain; at once where
+    none comes.
     "begin" runs the fast path, and where that fails the slow path up to its first reclaim or compaction. A bulk
     allocation (bulkin to bulkret) is done at its first rqbulk or zone_locked, at the latest when it returns. A free
     that is named again later (mm_page_free_batched, f1p) is done then. rcvs, drainzone, isof, putb, balpg, balpgr and
@@ -182,14 +169,14 @@ class _Run:
         """The boosts that a kswapd, by its task's number, is working off."""
         self.just_worked_off: list[tuple[Zone, int]] = []
         """The boosts that were worked off by the last event."""
-        self.isolating: set[int] = set()
+        self.compactions = Compactions(system, addresses, events)
 
     def event(self, index: int, event: TraceEvent) -> None:
         handle = _HANDLERS.get(event.name)
         if handle is None:
             return
         if event.name != "isof":
-            self.isolating.discard(event.pid)
+            self.compactions.other_event(event)
         self.system.cpu = event.cpu
         handle(self, index, event)
         if event.name != "balpgr":
@@ -454,15 +441,13 @@ class _Run:
         self.system.zone_of(pfn).lru.add(pfn, pfn + 1)
 
     def isolate(self, index: int, event: TraceEvent) -> None:
-        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
-        if pfn is None:
-            return
-        zone = self.system.zone_of(pfn)
-        if zone.free_area.is_free(pfn, order):
-            if event.pid not in self.isolating and zone.free_area.migratetype(pfn, order) == MigrateType.MOVABLE:
-                zone.free_area.move_list_head(pfn, order)
-            self.isolating.add(event.pid)
-            take_isolated(zone, pfn, order)
+        self.compactions.isolate(index, event)
+
+    def scan_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.scan_block(index, event)
+
+    def skip_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.skip(index, event)
 
     def put_back(self, index: int, event: TraceEvent) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
@@ -487,7 +472,8 @@ _HANDLERS = {
     "mm_page_pcpu_drain": _Run.locked,
     "wkswapd": _Run.wakes_kswapd, "unresv": _Run.unreserve, "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends,
     "f1p": _Run.free_past_lists, "rcvs": _Run.refresh, "drainzone": _Run.drain, "balpg": _Run.kswapd_begins,
-    "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate, "putb": _Run.put_back,
+    "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate,
+    "isolblk": _Run.scan_block, "setpfb": _Run.skip_block, "putb": _Run.put_back,
 }  # fmt: skip
 
 
