@@ -13,7 +13,7 @@ from typing import Literal
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.observed.answers import LOG_FACTS, OF_THE_MAP, Answers, fact_of, is_collapsed
 from mmtool.observed.zoneinfo import ZoneInfo
 

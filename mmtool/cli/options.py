@@ -81,6 +81,11 @@ LIST_BOOTS = 0
 SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
 
 
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def output_option(*formats: str) -> Callable[[F], F]:
     """-o/--output with the formats that a command has; the first is the default."""
     return click.option(
@@ -94,9 +99,10 @@ def stdout_in_colour() -> bool:
 
 
 SOURCE_OPTIONS = (
-    click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
-    click.option("--dtb", metavar="FILE|-", help="An ARM64 machine's device-tree blob, as /sys/firmware/fdt."),
-    click.option("--capture", metavar="DIR|FILE", help="What mmtool capture made: a folder, or a tar file of one."),
+    click.argument("input", metavar="[FILE|DIR|-]", required=False),
+    click.option("--e820", metavar="FILE|DIR|-", help="Read as a kernel log, /sys/firmware/memmap or a bare table."),
+    click.option("--dtb", metavar="FILE|-", help="Read as a device-tree blob, as /sys/firmware/fdt."),
+    click.option("--capture", metavar="DIR|FILE", help="Read as what mmtool capture made: a folder, or a tar of one."),
 )
 MACHINE_OPTIONS = (
     click.option("--boot", type=BOOT, metavar="N|list", help="Which of a log's boots, -1 the last; list shows them."),
@@ -122,7 +128,10 @@ MACHINE_OPTIONS = (
 
 
 def machine_options(command: F) -> F:
-    """The options that say which machine is booted with which kernel: the arguments of boot_machine()."""
+    """INPUT and the options that say which machine is booted with which kernel: the arguments of boot_machine().
+
+    What INPUT is, is recognised; --e820, --dtb and --capture say it. Without any of them it is this machine.
+    """
     return _with_options(command, (*SOURCE_OPTIONS, *MACHINE_OPTIONS))
 
 
@@ -181,8 +190,8 @@ def machine_and_kernel(
     from mmtool.build.profile import read_profile, with_estimates
     from mmtool.firmware.read import read_board, read_capture, read_input, read_machine
 
-    if sum(source is not None for source in (e820, dtb, capture)) > 1:
-        raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
+    if sum(source is not None for source in (input, e820, dtb, capture)) > 1:
+        raise UsageError("a file, --e820, --dtb and --capture each bring a map of their own; give one of them")
     if boot == LIST_BOOTS:
         _list_boots(dmesg or input or e820 or capture)
     if dtb is None and input is None:

@@ -98,20 +98,23 @@ def slab() -> None:
 
 @slab.command("caches", short_help="Lay out the caches of a kernel.")
 @click.option("--caches", "listed", metavar="FILE|-", help="Caches to create, a JSON object a line.")
+@click.option("--boot", is_flag=True, help="With the caches that this build was seen to create at boot.")
 @machine_options
 @output_option("table", "json", "yaml", "csv")
-def caches(listed: str | None, output: str, **machine: Any) -> None:
+def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
     """Lay out every cache as the kernel would: sizes, orders, limits, and which share one cache.
 
     Without --caches: kmem_cache, kmem_cache_node and kmalloc's caches, which every boot creates first.
     """
     from mmtool.observed.slab_creations import read_creations
     from mmtool.report.slab import render_slub_caches
-    from mmtool.system.slab.machine import boot_slub, create_listed
+    from mmtool.system.slab.machine import boot_slub, create_listed, with_recorded
 
     there = Machine(**machine)
     rows = read_creations(text_of(listed).splitlines(), listed) if listed is not None else []
     slub = boot_slub(there.build)
+    if boot and not with_recorded(slub):
+        raise UsageError(f"--boot: no boot of {there.build.kernel.profile.name}'s build was recorded; give --caches")
     refused = create_listed(slub, rows)
     render_slub_caches(slub.caches, refused, there.build, there.assumed, output)
 
@@ -146,4 +149,33 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
     runs = kmalloc_range(asked[0], asked[1], kind, answer) if ranged else kmalloc_sizes(asked, kind, answer)
     render_kmalloc(runs, gfp, there.allocator, there.build, there.assumed, output)
     if all(run.served == FAILS for run in runs):
+        context.exit(1)
+
+
+@slab.command("run", short_help="Do a script of calls on caches.")
+@click.argument("script", metavar="SCRIPT|-")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+@click.pass_context
+def run(context: click.Context, /, script: str, output: str, **machine: Any) -> None:
+    """Do a script of calls, a line each, and say which slab every object is of and whose place it gets.
+
+    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
+    """
+    from mmtool.report.slab import render_run
+    from mmtool.system.slab.kmalloc import slab_gfp
+    from mmtool.system.slab.machine import boot_slub, with_recorded
+    from mmtool.system.slab.run_slub import SlubRun
+    from mmtool.system.slab.script import Parser
+
+    there = Machine(**machine)
+    build = there.build
+    lines = text_of(script).splitlines()
+    parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
+    slub = boot_slub(build)
+    if not build.nomerge and not with_recorded(slub):
+        there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
+    results = SlubRun(slub, there.memory, script).run(parsed)
+    render_run(results, lines, there.allocator, build, there.assumed, output)
+    if any(result.failed for result in results):
         context.exit(1)

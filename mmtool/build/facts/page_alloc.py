@@ -90,6 +90,10 @@ class PageAllocFacts(Facts):
         marks=Mark("mm/page_alloc.c", "is_kdump_kernel()"),
     )
     """... except in a kernel that was started to save a crashed one's memory."""
+    boost_wakes_by_right: bool = since(
+        "6.12", not_in="6.1.176", marks=Mark("mm/page_alloc.c", "if ((alloc_flags & ALLOC_KSWAPD) &&")
+    )
+    """Only a request that may wake kswapd does so for a boost; before, any."""
     nofragment: bool = since("5.0")
     """A first pass keeps types apart and goes to a lower zone rather (mm, page_alloc: spread allocations across zones
     before introducing fragmentation)."""

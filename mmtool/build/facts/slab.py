@@ -183,6 +183,19 @@ class SlabFacts(Facts):
         "mm, slub: change percpu partial accounting from objects to pages",
     )
     """A CPU's list of partial slabs is limited by the number of slabs; before, by the free objects in them."""
+    deactivate_splices: bool = since(
+        "5.12",
+        "mm, slub: splice cpu and page freelists in deactivate_slab()",
+        not_in="5.10",
+        marks=Mark("mm/slub.c", "freelist_tail"),
+    )
+    """The free objects that a CPU gives back keep their order; before, they were turned round."""
+    debug_takes_single_objects: bool = since(
+        "6.1",
+        "mm/slub: restrict sysfs validation to debug caches and make it safe",
+        marks=Mark("mm/slub.c", "alloc_single_from_partial"),
+    )
+    """Debugged caches take one object at a time from the nodes' lists; before, a CPU's slab was given back at once."""
     sheaves: bool = since(
         "6.18", "slab: add opt-in caching layer of percpu sheaves", marks=Mark("mm/slub.c", "slub_percpu_sheaves")
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+from mmtool.build.caches import recorded_caches
 from mmtool.errors import UsageError
 from mmtool.linux.mm.slab_common import CacheArgs, CacheError, SlabBuild
 from mmtool.linux.mm.slub.caches import Slub
+from mmtool.observed.slab_creations import read_creations
 from mmtool.system.slab.kmalloc import KmallocOf, KmallocRun, kmalloc_large
 
 ALLOCATORS = ("slub", "slab", "slob")
@@ -33,6 +35,21 @@ def boot_slub(build: SlabBuild) -> Slub:
     slub = Slub(build)
     slub.kmem_cache_init()
     return slub
+
+
+def with_recorded(slub: Slub) -> bool:
+    """Create the caches that the build was seen to create at boot; False where no boot of the build was recorded.
+
+    The allocator's own structures keep the sizes that they have on the machine at hand.
+    """
+    profile = slub.build.kernel.profile
+    lines = recorded_caches(profile.name) if profile.exact else None
+    if lines is None:
+        return False
+    boot = set(slub.by_name)
+    listed = read_creations(lines, profile.name)
+    create_listed(slub, [args for args in listed if args.name not in boot])
+    return True
 
 
 def create_listed(slub: Slub, listed: Iterable[CacheArgs]) -> list[tuple[str, str]]:
