@@ -35,6 +35,14 @@ NO_MAP = (
     "no memory map in it: looked for 'BIOS-e820: [mem ...]' lines of a kernel log, /sys/firmware/memmap, /proc/iomem "
     "and a table; give a log from the start of a boot (dmesg, journalctl -k -b) or `grep -r . /sys/firmware/memmap`"
 )
+NO_MAP_OF = {
+    "arm64": (
+        "an arm64 kernel's log, which does not say where memory is: its device tree does; give --dtb TREE --dmesg LOG, "
+        "with --memory START-END where the tree leaves that to the boot loader (the log's \"node ranges\" have it)"
+    ),
+    "arm": "a 32-bit ARM kernel's log; mmtool boots kernels of x86 and arm64 alone",
+    "riscv": "a RISC-V kernel's log; mmtool boots kernels of x86 and arm64 alone",
+}
 ONLY_MADE = (
     "its log has lost the firmware's map (BIOS-e820 lines) and keeps only the one that the kernel made of it "
     "(user:, modified: or setup_data: lines); give a log from the start of a boot or `grep -r . /sys/firmware/memmap`"
@@ -81,8 +89,6 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
     boots = boots_of(text)
     number = chosen_boot(boots, wanted, origin)
     chosen = boots[number - 1] if boots else []
-    if need_map and not _has(chosen, (*_MAP_HEADS, *_EFI_HEADS)):
-        raise InputError(origin, None, ONLY_MADE if _has(chosen, _MADE_HEADS) else NO_MAP)
     boot = _Boot(origin)
     if len(boots) > 1:
         which = f"boot {number} of the {len(boots)} in the log is read, from line {chosen[0][0]} on"
@@ -93,6 +99,9 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
         if head is not None and len(stripped) <= _LONGEST_LINE:
             _HANDLERS[head](boot, number, stripped, head)
     machine = _machine(boot)
+    if need_map and not _has(chosen, (*_MAP_HEADS, *_EFI_HEADS)):
+        made = ONLY_MADE if _has(chosen, _MADE_HEADS) else NO_MAP
+        raise InputError(origin, None, NO_MAP_OF.get(machine.arch or "", made))
     if need_map and not (machine.e820 or machine.efi):
         raise InputError(origin, chosen[0][0], "the map that begins here has no entry; give the log whole")
     return machine

@@ -20,18 +20,23 @@ from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memma
 from mmtool.firmware.packed import unpack
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
+from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
 
 Kind = Literal["log", "memmap", "iomem", "table"]
 
 _LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
-_FDT_MAGIC = b"\xd0\x0d\xfe\xed"
 NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
 )
+NOT_EFIS_MAP = (
+    "EFI booted this kernel, which then takes EFI's map and not the tree's memory nodes; the log does not show that "
+    "map: add a log made with efi=debug (--dmesg), or say where memory is (--memory)"
+)
+Warnings = tuple[tuple[int, str], ...]
 _IS_CAPTURE = "is a capture, not a copy of /sys/firmware/memmap; give it with --capture"
 _FOREIGN = {
-    _FDT_MAGIC: "is a device-tree blob; give it with --dtb",
+    FDT_MAGIC: "is a device-tree blob; give it with --dtb",
     b"SRAT": "is an ACPI table; give it with --srat, next to a map",
     b"SLIT": "is an ACPI table; give it with --slit, next to a map",
     b"\x7fELF": "is a program, not a log",
@@ -111,7 +116,8 @@ def _captured(
     log = files.read(LOG)
     if tree is not None:
         told = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot) if log is not None else None
-        machine = _board(files.read(tree) or b"", files.place(tree), told, memory, need_memory)
+        blob = _tree_bytes(files.read(tree) or b"", files.place(tree))
+        machine = _board(blob, files.place(tree), told, memory, need_memory)
     elif memory:
         raise UsageError(f"--memory goes with a device tree, which {files.path} does not hold")
     else:
@@ -171,9 +177,10 @@ def read_input(
     Raises InputError, and UsageError for what does not go with the input.
     """
     is_folder = path != "-" and Path(path).is_dir()
-    data = b"" if is_folder else read_bytes(path)
-    if data[:4] == _FDT_MAGIC:
-        return _board(data, path, _log_beside(dmesg, boot), memory, need_memory)
+    raw = b"" if is_folder else read_raw(path)
+    data = unpack(raw, path) if not holds_tree(raw) else raw
+    if holds_tree(data) or (is_folder and is_folder_of_tree(Path(path))):
+        return _board(_tree_bytes(raw, path), path, _log_beside(dmesg, boot), memory, need_memory)
     if dmesg is not None:
         raise UsageError(f"--dmesg goes with a device tree, which {path} is not")
     files = open_folder(path) if is_folder else open_tar(data, path) if is_tar(data) else None
@@ -198,7 +205,19 @@ def read_board(
     stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
     that says nothing of memory is refused unless `need_memory` is off. `boot` is one of the log's.
     """
-    return _board(read_bytes(dtb), dtb, _log_beside(dmesg, boot), memory, need_memory)
+    is_folder = dtb != "-" and Path(dtb).is_dir()
+    blob = _tree_bytes(b"" if is_folder else read_raw(dtb), dtb)
+    return _board(blob, dtb, _log_beside(dmesg, boot), memory, need_memory)
+
+
+def _tree_bytes(raw: bytes, path: str) -> tuple[bytes, Warnings]:
+    """The blob in a file's bytes, or of the folder at `path`, and what is to be said of it. Raises InputError."""
+    from mmtool.firmware.fdt.container import tree_in
+    from mmtool.firmware.fdt.folder import flatten
+
+    if not raw and path != "-" and Path(path).is_dir():
+        return flatten(Path(path), path), ((0, "of a tree in a folder the order of nodes and /memreserve/ are lost"),)
+    return tree_in(raw, path)
 
 
 def _log_beside(dmesg: str | None, boot: int | None) -> Machine | None:
@@ -206,26 +225,47 @@ def _log_beside(dmesg: str | None, boot: int | None) -> Machine | None:
 
 
 def _board(
-    data: bytes, dtb: str, log: Machine | None, memory: tuple[tuple[int, int], ...], need_memory: bool
+    blob: tuple[bytes, Warnings],
+    dtb: str,
+    log: Machine | None,
+    memory: tuple[tuple[int, int], ...],
+    need_memory: bool,
 ) -> Machine:
     from mmtool.firmware.fdt import parse_fdt, with_memory
 
+    data, warnings = blob
     tree = parse_fdt(data, dtb)
     machine = log or Machine("none", ())
+    arch, shown_by = tree.architecture or ("arm64", "/")
+    if machine.arch not in (None, arch, "x86_64", "i386"):
+        # a kernel of 32 bits may run on processors of 64
+        arch, shown_by = machine.arch or arch, "/"
+    if need_memory and arch != "arm64":
+        raise InputError(dtb, shown_by, foreign(arch))
+    efi_booted = any(note.kind == "efi_version" for note in machine.notes)
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())
     elif need_memory and not tree.memory and not machine.efi:
         raise InputError(dtb, "/", NO_MEMORY)
+    elif efi_booted and tree.memory and not machine.efi:
+        warnings = (*warnings, (0, NOT_EFIS_MAP))
     return replace(
         machine,
         source="device tree",
         origin=dtb,
-        arch="arm64",
+        arch=arch,
         fdt=tree,
         cmdline=tree.chosen.bootargs if tree.chosen.bootargs is not None else machine.cmdline,
         initrd=tree.chosen.initrd or machine.initrd,
         cpus=sum(cpu.enabled for cpu in tree.cpus) or machine.cpus,
+        warnings=(*machine.warnings, *warnings),
     )
+
+
+def foreign(arch: str) -> str:
+    """What to say of the tree or of the log of a machine that mmtool has no kernel for."""
+    name = {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
+    return f"this is a {name} machine's; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
 
 
 def read_this_machine(root: Path = Path("/")) -> Machine:
@@ -282,6 +322,8 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool, boot: i
         raise InputError(path, None, "empty file; give a kernel log (dmesg) or `grep -r . /sys/firmware/memmap`")
     if hint := _FOREIGN.get(data[:4]):
         raise InputError(path, None, hint)
+    if is_source(data):
+        raise InputError(path, None, "is a device tree's source; give it with --dtb")
     if is_tar(data):
         if open_tar(data, path).is_capture:
             raise InputError(path, None, _IS_CAPTURE)
@@ -323,10 +365,14 @@ def recognise(text: str) -> Kind:
 
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
+    return unpack(read_raw(path), path)
+
+
+def read_raw(path: str) -> bytes:
+    """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except PermissionError as e:
         raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
     except (OSError, ValueError) as e:
         raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
-    return unpack(data, path)
