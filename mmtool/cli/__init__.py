@@ -44,6 +44,7 @@ GROUPS = {
     "Parts of the model": {
         "memblock": "Run or replay operations of memblock, the allocator of early boot.",
         "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+        "process": "Do memory operations on a process and say what each returns, and why.",
         "reclaim": "Say which pages a memory cgroup keeps, and which reclaim takes.",
         "slab": "Lay out the caches of a kernel's slab allocator, and run calls on them.",
         "zram": "Show what compressed memory takes: size classes, and a device step by step.",

@@ -9,7 +9,6 @@ from mmtool.build.kernel import Kernel
 from mmtool.linux.mm.early import Early
 from mmtool.units import div_round_up, round_up
 
-PERCPU_MODULE_RESERVE = 8 << 10
 DYNAMIC_RESERVE = {64: 28 << 10, 32: 20 << 10}
 """PERCPU_DYNAMIC_RESERVE by the bits of a word."""
 MIN_UNIT_SIZE = 32 << 10
@@ -69,6 +68,11 @@ def build_alloc_info(
     return AllocInfo(static, reserved, size_sum - static - reserved, alloc // best, groups)
 
 
+def module_reserve(kernel: Kernel) -> int:
+    """PERCPU_MODULE_RESERVE: bytes for static per-CPU data of modules, in builds that have them."""
+    return 8 << 10 if kernel.profile.config.get("MODULES", True) else 0
+
+
 @dataclass(frozen=True, slots=True)
 class FirstChunk:
     """How an architecture calls pcpu_embed_first_chunk(), in bytes."""
@@ -82,7 +86,7 @@ class FirstChunk:
 
     def dyn_size(self, kernel: Kernel) -> int:
         """What is left for dynamic allocations, the modules' share included where it is not reserved."""
-        return PERCPU_MODULE_RESERVE + DYNAMIC_RESERVE[kernel.bits_per_long] - self.reserved_size
+        return module_reserve(kernel) + DYNAMIC_RESERVE[kernel.bits_per_long] - self.reserved_size
 
 
 def pcpu_embed_first_chunk(early: Early, how: FirstChunk, cpus_of: Sequence[tuple[int | None, int]]) -> None:

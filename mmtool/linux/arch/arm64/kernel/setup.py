@@ -29,7 +29,7 @@ from mmtool.linux.init.early import (
 )
 from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve, dma_numa_cma_reserve
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
-from mmtool.linux.mm.percpu import PERCPU_MODULE_RESERVE, FirstChunk, pcpu_embed_first_chunk
+from mmtool.linux.mm.percpu import FirstChunk, module_reserve, pcpu_embed_first_chunk
 from mmtool.units import round_down, round_up
 
 SZ_2M = 2 << 20
@@ -105,7 +105,7 @@ def numa(boot: Arm64Boot) -> None:
 
 def setup_per_cpu_areas(boot: Arm64Boot) -> None:
     """setup_per_cpu_areas() of drivers/base/arch_numa.c and mm/percpu.c: MAX_DMA_ADDRESS is where memory begins."""
-    how = FirstChunk(PERCPU_MODULE_RESERVE, boot.kernel.page_size, 0)
+    how = FirstChunk(module_reserve(boot.kernel), boot.kernel.page_size, 0)
     pcpu_embed_first_chunk(boot, how, boot.cpus_by_node())
 
 

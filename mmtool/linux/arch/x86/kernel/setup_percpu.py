@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.page import MAX_DMA_ADDRESS
-from mmtool.linux.mm.percpu import PERCPU_MODULE_RESERVE, FirstChunk, pcpu_embed_first_chunk
+from mmtool.linux.mm.percpu import FirstChunk, module_reserve, pcpu_embed_first_chunk
 from mmtool.units import div_round_up
 
 
@@ -12,7 +12,7 @@ def setup_per_cpu_areas(boot: X86Boot) -> None:
     """setup_per_cpu_areas(): units in large pages on x86-64, and room for modules' data that only it needs apart."""
     wide = boot.kernel.is_64bit
     how = FirstChunk(
-        reserved_size=PERCPU_MODULE_RESERVE if wide else 0,
+        reserved_size=module_reserve(boot.kernel) if wide else 0,
         atom_size=2 << 20 if wide else boot.kernel.page_size,
         max_dma_address=MAX_DMA_ADDRESS,
     )
