@@ -11,6 +11,8 @@ from mmtool.build.facts.process import ProcessFacts
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
+from mmtool.linux.mm.mmap.huge_memory import enabled_orders
+from mmtool.linux.mm.mmap.memory import map_anon_folio
 from mmtool.linux.mm.mmap.mm_types import (
     UNLIMITED,
     VM_MAYSHARE,
@@ -284,10 +286,13 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
     for run in filter(None, pages.split(",")):
         first, _, rest = run.partition("+")
         count, kind = int(rest[:-1]), rest[-1]
-        if kind == "a" and vma.anon_vma is None:
+        if kind in "at" and vma.anon_vma is None:
             vma.anon_vma = AnonVma()
             vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1
             vma.anon_chain = [vma.anon_vma]
+        if kind == "t":
+            _fill_large(task, vma, int(first), count)
+            continue
         for i in range(int(first), int(first) + count):
             page = (vma.start >> shift) + i
             table = mm.tables.alloc_pte(page << shift)
@@ -303,3 +308,17 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
             if kind == "a":
                 folio.exclusive.add(0)
             table[page] = Pte(folio, 0, PTE_YOUNG | ((PTE_WRITE | PTE_DIRTY) if writable else 0))
+
+
+def _fill_large(task: Task, vma: Vma, first: int, count: int) -> None:
+    """A run of pages of large folios: the largest that the settings allow and that are aligned."""
+    shift = task.sys.page_shift
+    page, end = (vma.start >> shift) + first, (vma.start >> shift) + first + count
+    orders = enabled_orders(task, vma) or 1 << 1
+    while page < end:
+        order = max(
+            (o for o in range(1, orders.bit_length()) if orders >> o & 1 and not page & (1 << o) - 1), default=0
+        )
+        folio = Folio("a", order if page + (1 << order) <= end else 0)
+        map_anon_folio(task, task.mm.tables.alloc_pte(page << shift), page, folio, PTE_YOUNG | PTE_WRITE | PTE_DIRTY)
+        page += 1 << folio.order

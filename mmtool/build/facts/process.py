@@ -78,6 +78,22 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A write to the huge zero page brings a huge page; before, the zero page's entry is split."
 
+    # mm/mremap.c
+    mremap_keeps_source_apart: bool = since(
+        "6.17", "mm/vma: fix anon_vma UAF on mremap() faulted, unfaulted merge", stable="6.12.117", not_in="6.12",
+        marks=Mark("mm/vma.c", "keep_source"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP does not merge the new mapping with its source."
+    mremap_checks_first: bool = since(
+        "6.17", "mm/mremap: permit mremap() move of multiple VMAs", not_in="6.12", marks=Mark("mm/mremap.c", "remap_move")
+    )
+    "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
+    mremap_counts_worst_case: bool = since(
+        "7.1", "mm/mremap: correct invalid map count check", not_in="6.12",
+        marks=Mark("mm/mremap.c", "__check_map_count_against_split"),
+    )  # fmt: skip
+    "The limit on mappings is compared with the most that a move may need; before, with three fewer."
+
     # mm/memory.c, mm/mprotect.c
     has_anon_exclusive: bool = since(
         "5.19", "mm: remember exclusively mapped anonymous pages with PG_anon_exclusive",

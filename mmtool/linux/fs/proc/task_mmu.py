@@ -164,27 +164,26 @@ def smap(task: Task, vma: Vma) -> Smap:
         kind = ""
         for p in keys:
             pte = table[p]
-            folio = pte.folio  # type: ignore[assignment]
-            if folio is None:
-                continue
-            k = "t" if folio.order else folio.kind
+            page_folio = pte.folio
+            # a guard's mark is neither present nor none, as a swap entry is
+            k = "s" if page_folio is None else "t" if page_folio.order else page_folio.kind
             if p != end or k != kind:
                 if kind:
                     runs.append((start - first_page, end - start, kind))
                 start, kind = p, k
             end = p + 1
-            if folio is ZERO_PAGE or folio is VVAR_PAGE:
+            if page_folio is None or page_folio is ZERO_PAGE or page_folio is VVAR_PAGE:
                 continue
             rss += 1
-            mapped = folio.mapcount if not folio.order else folio.page_mapcount(pte.sub)
+            mapped = page_folio.page_mapcount(pte.sub) if page_folio.order else page_folio.mapcount
             if mapped < 2:
                 private += 1
                 pss += unit
             else:
                 pss += unit // mapped
-            if folio.kind == "a":
+            if page_folio.kind == "a":
                 anon += 1
-                if folio.lazyfree and not pte.flags & PTE_DIRTY:
+                if page_folio.lazyfree and not pte.flags & PTE_DIRTY:
                     lazyfree += 1
         if kind:
             runs.append((start - first_page, end - start, kind))

@@ -167,10 +167,11 @@ def do_special_fault(task: Task, vma: Vma, addr: int) -> None:
     """special_mapping_fault(): a page of the vdso or of its data."""
     g = task.mm.tables.geometry
     index = (addr - vma.start) >> g.page_shift
-    if vma.special != "[vdso]" and index:
+    pages = vma.special == "[vdso]" or (task.sys.facts.vvar_inserts_pages and vma.special == "[vvar]")
+    if vma.special == "[vvar_vclock]" or (index and not pages):
         raise Signal(SIGBUS, 2, addr, "a page of the vdso's data that this machine does not have")
     table = task.mm.tables.alloc_pte(addr)
-    folio = Folio("f") if vma.special == "[vdso]" else VVAR_PAGE
+    folio = Folio("f") if pages else VVAR_PAGE
     folio.add_rmap(0, task.mm)
     table[addr >> g.page_shift] = Pte(folio, 0, PTE_YOUNG)
 
@@ -250,6 +251,32 @@ def zap_range(task: Task, vma: Vma, start: int, end: int, *, guards: bool = Fals
             del table[p]
         if reclaim and whole and not table:
             del tables.ptes[n]
+
+
+def unmap_file_range(task: Task, inode: object, first: int, last: int, *, even_cows: bool) -> None:
+    """unmap_mapping_range(): the entries of a file's pages go in every process; private copies only `even_cows`."""
+    shift = task.sys.page_shift
+    for owner in [task, *task.others]:
+        for vma in list(owner.mm.vmas):
+            if vma.file is None or vma.file.inode is not inode:
+                continue
+            pages = (vma.end - vma.start) >> shift
+            lo, hi = max(first, vma.pgoff), min(last, vma.pgoff + pages - 1)
+            if lo > hi:
+                continue
+            start = vma.start + ((lo - vma.pgoff) << shift)
+            end = vma.start + ((hi - vma.pgoff + 1) << shift)
+            if even_cows or vma.flags & VM_SHARED:
+                zap_range(owner, vma, start, end)
+                continue
+            for n in list(owner.mm.tables.blocks(start, end)):
+                table = owner.mm.tables.ptes.get(n)
+                for p in [p for p in table or {} if start >> shift <= p < end >> shift]:
+                    pte = table[p] if table else None
+                    if pte is not None and pte.folio is not None and pte.folio.kind == "f":
+                        pte.folio.remove_rmap(pte.sub, owner.mm)
+                        if table:
+                            del table[p]
 
 
 def vma_adjust_trans_huge(task: Task, addr: int) -> None:

@@ -137,6 +137,11 @@ class Inode:
     seals: int = 0
 
     @property
+    def multi_move(self) -> bool:
+        """vma_multi_allowed(): may mremap() move mappings of it together with others?"""
+        return self.kind != "ramfs"
+
+    @property
     def is_shmem(self) -> bool:
         return self.kind in ("tmpfs", "shmem", "exe")
 

@@ -58,6 +58,8 @@ from mmtool.linux.mm.mmap.unmapped_area import get_unmapped_area, thp_get_unmapp
 from mmtool.linux.mm.mmap.util import vm_enough_memory
 from mmtool.linux.mm.mmap.vma import (
     Proposal,
+    detach_and_free,
+    gather_munmap_vmas,
     is_data_mapping,
     unmap_range,
     vm_stat_account,
@@ -225,6 +227,7 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     mm, system = task.mm, task.sys
     shift = system.page_shift
     end, pages = addr + length, length >> shift
+    gone = gather_munmap_vmas(task, addr, end) if system.facts.mmap_charges_before_unmap else []
     in_the_way = sum((min(v.end, end) - max(v.start, addr)) >> shift for v in mm.each_from(addr, end))
     refused = may_expand_vm(task, flags, pages - in_the_way)
     if refused:
@@ -233,13 +236,12 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     accountable = accountable and flags & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE
     if system.facts.mmap_charges_before_unmap:
         if accountable:
-            replaced = sum(
-                (min(v.end, end) - max(v.start, addr)) >> shift for v in mm.each_from(addr, end) if v.flags & VM_ACCOUNT
-            )
+            replaced = sum((v.end - v.start) >> shift for v in gone if v.flags & VM_ACCOUNT)
             vm_enough_memory(task, pages - replaced)
             system.committed += replaced
             flags |= VM_ACCOUNT
-        unmap_range(task, addr, end)
+        if gone:
+            detach_and_free(task, gone, addr, end)
     else:
         try:
             unmap_range(task, addr, end)
