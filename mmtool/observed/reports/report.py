@@ -12,6 +12,7 @@ from mmtool.observed.reports.cgroup import CgroupDump, parse_cgroup
 from mmtool.observed.reports.events import CmaFailure, Event, ReportKind, VmallocFailure, find_events
 from mmtool.observed.reports.kills import KillLine, Said, find_kills
 from mmtool.observed.reports.mem_info import LineNumbers, MemInfo, parse_mem_info
+from mmtool.observed.reports.notices import Notice
 from mmtool.observed.reports.oom_events import bound_events
 from mmtool.observed.reports.tasks import TaskTable, parse_tasks
 from mmtool.observed.reports.trace import Trace, parse_trace
@@ -46,12 +47,22 @@ class Report:
     oom_score_adj: int | None = None
     """Its oom_score_adj (an OOM report from 2.6.36 on)."""
     stalled_ms: int | None = None
+    seconds: float | None = None
+    """The report's first line's time stamp, or its clock's seconds of the day where it has no stamp."""
+    sysrq: bool = False
+    """Somebody asked for the Mem-Info (SysRq+m)."""
     trace: Trace | None = None
     cgroup: CgroupDump | None = None
     """The cgroup's part of an OOM report."""
     tasks: TaskTable | None = None
     kills: tuple[KillLine, ...] = ()
     """What the OOM killer said."""
+    notice: Notice | None = None
+
+    @property
+    def is_notice(self) -> bool:
+        """Is the notice all that there is, and not a part of a larger report?"""
+        return self.notice is not None and self.kind.value == self.notice.kind.value
 
     @property
     def chosen(self) -> KillLine | None:
@@ -80,6 +91,9 @@ _VERSION = re.compile(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
 _NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
 _MEMS = re.compile(r"mems_allowed=([\d,-]*\d)")
 _ADJ = re.compile(r"oom_score_adj=(-?\d{1,5})")
+_SYSRQ_M = re.compile(r"[Ss]ys[Rr]q ?: Show Memory")
+_STAMP = re.compile(r"\[\s{0,12}(\d{1,9}\.\d{3,9})\]")
+_CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d)\b")
 _PID = re.compile(r"\b(?:PID|Pid):\s+(\d{1,10})\b")
 
 
@@ -94,7 +108,8 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
 def parse_reports(text: str) -> list[Report]:
     """The reports in the text of a log, or of a mail that quotes one, in order."""
-    lines = kernel_lines(text.replace("\\x0a", " "))
+    text = text.replace("\\x0a", " ")
+    lines, raw = kernel_lines(text), text.split("\n")
     starts, at = [], 0
     for _, words in lines:
         starts.append(at)
@@ -111,14 +126,25 @@ def parse_reports(text: str) -> list[Report]:
         at = bisect_right(boots, (event.start, ""))
         if at < len(boots):
             end = min(end, max(event.end, boots[at][0]))
-        reports.append(_report(joined, event, end, numbers, boots[at - 1][1] if at else None))
+        report = _report(joined, event, end, numbers, boots[at - 1][1] if at else None)
+        reports.append(replace(report, seconds=_seconds(raw[report.line - 1])))
     return reports
+
+
+def _seconds(line: str) -> float | None:
+    """The time in front of a raw line: printk's stamp, else the clock's seconds of the day."""
+    if m := _STAMP.search(line, 0, 120):
+        return float(m[1])
+    if m := _CLOCK.search(line, 0, 60):
+        return int(m[1]) * 3600 + int(m[2]) * 60 + int(m[3])
+    return None
 
 
 def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
     """The report that `event` begins and that ends at `end` at the latest; `booted` is the log's last kernel."""
     oom = event.kind is ReportKind.OOM
-    mem_info = None if event.kind is ReportKind.CMA else parse_mem_info(text, event.end, end, numbers)
+    alone = event.kind is ReportKind.CMA or (event.notice is not None and event.kind is not ReportKind.FAILURE)
+    mem_info = None if alone else parse_mem_info(text, event.end, end, numbers)
     tasks = parse_tasks(text, event.end, end) if oom or event.headless else None
     choice = next((line for line in event.kills if line.said is Said.CHOICE), None)
     # from 4.19 on an OOM report says at its end which nodes counted
@@ -145,8 +171,11 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str
         int(pid[1]) if pid and not event.headless else None,
         int(adj[1]) if adj else None,
         event.stalled_ms,
-        parse_trace(text, event.end, end),
+        None,
+        _SYSRQ_M.search(text, max(0, event.start - 300), event.start) is not None,
+        None if alone else parse_trace(text, event.end, end),
         parse_cgroup(text, event.end, end) if oom else None,
         tasks,
         event.kills,
+        event.notice,
     )

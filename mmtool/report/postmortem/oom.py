@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmtool.answers.postmortem.judge import Judgement
+from mmtool.answers.postmortem.verdict import Judgement
 from mmtool.answers.postmortem.victim import Difference, Doubt, OomAnswer
 from mmtool.linux.mm.oom_kill import OomConstraint
 from mmtool.observed.reports.kills import KillLine, Said
@@ -60,7 +60,7 @@ def victim_words(j: Judgement) -> list[str]:
     oom = j.oom
     if oom is None:
         return []
-    said = []
+    said = _of_kill_lines(j)
     if oom.computed is not None and oom.points is not None:
         whom = f"{oom.computed.name} ({oom.computed.pid})"
         score = f", a score of {oom.score}" if oom.score is not None and _prints_score(oom) else ""
@@ -76,6 +76,35 @@ def victim_words(j: Judgement) -> list[str]:
     if oom.panics:
         said.append("vm.panic_on_oom: the kernel panics and kills nobody")
     return said
+
+
+def _of_kill_lines(j: Judgement) -> list[str]:
+    """Whose event it was and what the victim had, where the lines of the kill are all that is left."""
+    oom = j.oom
+    if oom is None or not oom.died:
+        return []
+    said = []
+    first = oom.died[0]
+    if j.report.headless and oom.constraint is not None and oom.constraint is not OomConstraint.MEMCG:
+        said.append(f"the machine was out of memory, not a cgroup ({oom.constraint.value})")
+    elif j.report.headless and oom.constraint is None and first.memcg is False:
+        said.append("the machine was out of memory, not a cgroup")
+    if oom.task_cgroup and oom.task_cgroup not in ("/", oom.cgroup):
+        said.append(f"its cgroup is {oom.task_cgroup}")
+    kb = dict(first.kb)
+    if kb and not any(weighed.row.pid == first.pid for weighed in oom.ranking):
+        parts = [f"{human(kb[name] << 10)} {what}" for name, what in _SIZES.items() if kb.get(name)]
+        said.append(f"{_named(first)} had {', '.join(parts) or 'nothing'}")
+    return said
+
+
+_SIZES = {
+    "anon-rss": "anonymous",
+    "file-rss": "of files",
+    "shmem-rss": "of shared memory resident",
+    "pgtables": "of page tables",
+    "total-vm": "of address space",
+}
 
 
 def tasks_table(j: Judgement, top: int) -> Table | None:

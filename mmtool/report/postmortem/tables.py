@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmtool.answers.postmortem.judge import Judgement, ZoneVerdict
+from mmtool.answers.postmortem.verdict import Judgement, ZoneVerdict
 from mmtool.linux.mm.page_alloc.zone_watermark import Refusal
 from mmtool.report.postmortem.words import mask_names, page_kb, pages, reason
 from mmtool.report.table import Kind, Table, columns
@@ -11,9 +11,12 @@ from mmtool.report.table import Kind, Table, columns
 def zone_table(j: Judgement) -> Table:
     """A line for each zone: the terms of the check."""
     title = "Zones, in pages: usable must exceed mark + reserve, and a block be there"
+    if j.last_try:
+        title += " (high marks: the OOM killer's last try)"
+    first = "high" if j.last_try else "min"
     t = Table(
         "zones", title,
-        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
+        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), (first, Kind.COUNT), ("mark", Kind.COUNT),
                 ("reserve", Kind.COUNT), "largest block", "result"),
         page_shift=(page_kb(j) << 10).bit_length() - 1,
     )  # fmt: skip
@@ -21,7 +24,7 @@ def zone_table(j: Judgement) -> Table:
         check = zone.check
         t.rows.append((
             zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
-            pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
+            pages(zone, j, first), check.min if check else None, check.lowmem_reserve if check else None,
             largest_block(zone), why(zone, j),
         ))  # fmt: skip
     return t

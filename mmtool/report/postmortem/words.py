@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmtool.answers.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
+from mmtool.answers.postmortem.account import FREE, PER_CPU, RESERVED
+from mmtool.answers.postmortem.verdict import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
 from mmtool.linux.mm.gfp import gfp_migratetype
 from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 from mmtool.observed.reports import Report, ReportKind
+from mmtool.report.postmortem.notices import notice_reason, notice_request
 from mmtool.units import human
 
 
@@ -15,6 +17,15 @@ def request(j: Judgement) -> str:
     """What was asked for, in a sentence."""
     r = j.report
     who = r.comm or "somebody"
+    if r.notice is not None and r.is_notice:
+        return notice_request(j, r.notice, _mask(j, ", "))
+    if r.headless:
+        return _without_head(r)
+    if r.kind is ReportKind.VMEMMAP:
+        return (
+            f"{who} asked for {size(j, 1 << (r.order or 0))} in a row (order {r.order}) for the struct pages of memory "
+            f"to be added{_mask(j, ', ')}"
+        )
     if r.cma is not None:
         return f"{r.cma.req_size} pages ({size(j, r.cma.req_size)}) of {_area(r)} were asked for"
     if r.vmalloc is not None:
@@ -23,6 +34,13 @@ def request(j: Judgement) -> str:
         return f"the OOM killer ran in {who}{_mask(j, ', ')}"
     many = "one page" if r.order == 0 else f"{1 << r.order} pages in a row"
     return f"{who} asked for {many} (order {r.order}, {size(j, 1 << r.order)}){_mask(j, ', ')}"
+
+
+def _without_head(r: Report) -> str:
+    """What is left of a report whose first lines are not in the log."""
+    if r.kind is ReportKind.SHOW_MEM:
+        return "somebody asked for a Mem-Info (SysRq+m)" if r.sysrq else "a Mem-Info without the lines before it"
+    return "an OOM kill without the lines before it" if r.kills else "the rest of an OOM report"
 
 
 def origin(j: Judgement) -> str:
@@ -46,10 +64,63 @@ def origin(j: Judgement) -> str:
 
 def reason(j: Judgement) -> str:
     """Why, in a sentence."""
+    if j.report.notice is not None and j.report.is_notice:
+        return notice_reason(j, j.report.notice)
     return _REASONS[j.cause](j) + _aside(j)
 
 
+def _lost(j: Judgement) -> str:
+    """Which part of the memory the zones of the report lack."""
+    left_out = j.hidden
+    said = []
+    if left_out is not None and left_out.present is not None and left_out.present > 0:
+        said.append(f"zones with {size(j, left_out.present)} of the machine's memory are lost")
+    elif left_out is not None and left_out.present is not None:
+        said.append("its zones have more memory than the machine")
+    if left_out is not None and left_out.free is not None and left_out.free > 0:
+        said.append(f"{size(j, left_out.free)} that are free lie in none of the zones that are left")
+    return " and ".join(said) or "lines of nodes that it names are lost"
+
+
+def _in_general(j: Judgement) -> str:
+    """What such a report means whatever the zones."""
+    if j.report.kind is ReportKind.VMEMMAP:
+        return "adding the memory failed here, unless single pages were taken instead; "
+    return ""
+
+
+def _mark_name(j: Judgement) -> str:
+    return "high" if j.last_try else "min"
+
+
+def _cgroup_reason(j: Judgement) -> str:
+    dump = j.report.cgroup
+    path = j.oom.cgroup if j.oom is not None else dump.path if dump else None
+    whose = f"memory cgroup {path}" if path else "a memory cgroup"
+    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
+    at = ""
+    if dump is not None and full:
+        counter = dump.counters[full[-1]]
+        at = f" of {human(counter.limit << 10)} ({_LIMITS[full[-1]]})"
+    task = j.oom.task_cgroup if j.oom is not None else None
+    below = f"; the task is in {task}" if task and path and task != path else ""
+    return f"{whose} reached its limit{at}; the machine's zones had no part in it{below}"
+
+
+_LIMITS = {
+    "memory": "memory",
+    "swap": "swap",
+    "memory+swap": "memory and swap together",
+    "kmem": "kernel memory",
+}
+
+
 def _passes(j: Judgement) -> str:
+    if j.last_try:
+        return (
+            f"{_where(j)} is above even its high mark, for which the OOM killer looks once more before it kills: an "
+            "anomaly, of the kernel or of a task that freed memory meanwhile"
+        )
     return (
         f"{_where(j)} passes the kernel's check with the dumped numbers: memory came back before the dump (a race), "
         "or the cause is another"
@@ -67,7 +138,10 @@ def _no_block(j: Judgement, instead: str) -> str:
 
 
 def _out_of_pages(j: Judgement) -> str:
-    return f"too few pages are free: {_where(j)} {_short(j)}" if _check(j) else "no page is free"
+    if not _check(j):
+        return "no page is free"
+    mark = " (the high mark, which the OOM killer's last try asks for)" if j.last_try else ""
+    return f"too few pages are free: {_where(j)} {_short(j)}{mark}"
 
 
 _REASONS: dict[Cause, Callable[[Judgement], str]] = {
@@ -105,11 +179,21 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CMA_NO_RANGE: lambda j: f"{_area(j.report)} has no free run of that length{_runs(j.report)}",
     Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
     Cause.CMA_OTHER: lambda j: f"cma_alloc ended with error {j.report.cma.ret if j.report.cma else 0}",
-    Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
+    Cause.CGROUP: lambda j: _cgroup_reason(j),
     Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
     Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
-    Cause.NOT_DUMPED: lambda j: "the report shows no zones",
+    Cause.NOT_DUMPED: lambda j: f"{_in_general(j)}the report shows no zones",
+    Cause.ZONES_LOST: lambda j: f"the report does not add up: {_lost(j)}",
+    Cause.HEAD_LOST: lambda j: (
+        "the lines that say what was asked for are not in the log" + ("" if j.zones else ", nor any zone")
+    ),
+    Cause.BELOW_MARKS: lambda j: (
+        f"what was asked for is not in the log, but no zone has more free than its {_mark_name(j)} mark"
+    ),
+    Cause.STALL: lambda j: (
+        f"an allocation has been trying for {(j.report.stalled_ms or 0) / 1000:.1f} s (it has not failed yet)"
+    ),
 }
 
 
@@ -159,30 +243,98 @@ _ADVICE: dict[Remedy, Callable[[int, Judgement], str]] = {
     Remedy.HIGHER_ZONE: lambda n, j: "a mask that allows a zone with pages, or such memory on the nodes allowed",
     Remedy.SMALLER: lambda n, j: "a reasonable size: look at who computed it",
     Remedy.ADDRESS_SPACE: lambda n, j: (
-        "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
+        "fewer or smaller modules: they have a range of their own near the kernel, which vmalloc= does not enlarge"
+        if _for_modules(j)
+        else "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
     ),
     Remedy.MORE_MEMORY: lambda n, j: f"at least {size(j, n)} more free; {users(j)}",
     Remedy.SWAP: lambda n, j: f"swap: {size(j, n)} of anonymous pages have nowhere to go",
-    Remedy.CGROUP_LIMIT: lambda n, j: "a higher memory.max, or less memory used within the cgroup",
+    Remedy.CGROUP_LIMIT: lambda n, j: f"a higher {_limit_file(j)}, or less memory used within the cgroup",
+    Remedy.HUGE_PAGES: lambda n, j: f"the {size(j, n)} of huge pages that nobody uses, given back (vm.nr_hugepages)",
+    Remedy.DRIVERS: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are in no counter: a driver, a file system outside of the page cache (ZFS), "
+        "a balloon or a GPU took them from the page allocator"
+    ),
+    Remedy.KERNEL_OBJECTS: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are kernel objects{_caches(j)}: /proc/slabinfo tells of which kind"
+    ),
+    Remedy.SHARED_MEMORY: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are tmpfs, shared memory or objects of a GPU: files and segments that no kill "
+        "gives back"
+    ),
+    Remedy.MARKS_TOO_HIGH: lambda n, j: (
+        f"a smaller vm.min_free_kbytes: the min marks keep {size(j, n)} back{_share(j, n)}"
+    ),
+    Remedy.ELSEWHERE: lambda n, j: f"{size(j, n)} are free on nodes that the request may not use",
+    Remedy.SWAP_FULL: lambda n, j: f"more swap, or less use of it: all {size(j, n)} are full",
+    Remedy.SWAP_USELESS: lambda n, j: (
+        f"the request is for low memory: {f'{size(j, n)} that are free in' if n else ''} HighMem and swap are of no "
+        "use to it"
+    ),
+    Remedy.LARGER_POOL: lambda n, j: (
+        "a larger pool (swiotlb=SLOTS), or a device that reaches all memory (its DMA mask, an IOMMU)"
+    ),
+    Remedy.SMALLER_MAPPINGS: lambda n, j: (
+        "smaller mappings: the driver must not exceed dma_max_mapping_size(); a larger pool is of no use"
+    ),
+    Remedy.EARLIER: lambda n, j: (
+        "huge pages reserved at boot (hugepages=), before memory is in pieces, or fewer of them"
+    ),
     Remedy.CMA_AREA: lambda n, j: (
         "a larger area (cma=, linux,cma), or the allocation early, before others' pages lie there"
     ),
 }
 
 
+def _for_modules(j: Judgement) -> bool:
+    """Was the area to lie in the range of modules?"""
+    return j.report.trace is not None and j.report.trace.has("module_alloc", "execmem_alloc", "__execmem_cache_alloc")
+
+
+def asker(j: Judgement) -> str:
+    """Who asked, by the call trace, and for which cache; "" where the report does not tell."""
+    trace, notice = j.report.trace, j.report.notice
+    words = []
+    if trace is not None and trace.asker is not None:
+        function, module = trace.asker
+        of_module = f" of module {module}" if module else ""
+        words.append("a page fault of the task" if trace.is_page_fault else f"{function}(){of_module}")
+    if notice is not None and not j.report.is_notice:
+        words.append(f"cache {notice.subject}")
+    return f"asked for by {', for '.join(words)}" if words else ""
+
+
+def _limit_file(j: Judgement) -> str:
+    """The file that holds the limit, of the cgroup's version."""
+    if j.report.is_notice:
+        return "memory.kmem.limit_in_bytes (cgroup v2: memory.max)"
+    dump = j.report.cgroup
+    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
+    version = dump.version if dump else None
+    if version == 1:
+        files = {"memory+swap": "memory.memsw.limit_in_bytes", "kmem": "memory.kmem.limit_in_bytes"}
+        return files.get(full[-1] if full else "", "memory.limit_in_bytes")
+    return "memory.max" if version == 2 else "limit (memory.max, in cgroup v1 memory.limit_in_bytes)"
+
+
+def _share(j: Judgement, pages: int) -> str:
+    """Of all the machine's memory."""
+    whole = j.account.total if j.account is not None and j.account.closes else 0
+    return f" ({100 * pages / whole:.0f}%)" if whole else ""
+
+
+def _caches(j: Judgement) -> str:
+    caches = j.report.mem_info.caches[:3] if j.report.mem_info else ()
+    return f" ({', '.join(f'{name} {human(kb << 10)}' for name, kb in caches)})" if caches else ""
+
+
 def users(j: Judgement) -> str:
     """Who has the memory, the largest first."""
-    totals = j.report.mem_info.totals if j.report.mem_info else {}
-    anon = totals.get("active_anon", 0) + totals.get("inactive_anon", 0)
-    uses = {
-        "anonymous pages": anon,
-        "file pages": totals.get("active_file", 0) + totals.get("inactive_file", 0),
-        "unevictable pages": totals.get("unevictable", 0),
-        "kernel objects": totals.get("slab_unreclaimable", 0) + totals.get("slab_reclaimable", 0),
-        "page tables": totals.get("pagetables", 0),
-        "shared memory": totals.get("shmem", 0),
-    }
-    largest = sorted((pages, name) for name, pages in uses.items() if pages)[::-1][:3]
+    if j.account is None:
+        return "the report does not say who has it"
+    others = (FREE, RESERVED, PER_CPU)
+    uses = [(entry.amount, entry.name) for entry in j.account.entries if entry.name not in others]
+    largest = sorted(uses, reverse=True)[:3]
     said = ", ".join(f"{name} {size(j, pages)}" for pages, name in largest)
     return f"most of it has {said}" if said else "the report does not say who has it"
 
