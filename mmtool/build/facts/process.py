@@ -94,6 +94,20 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "The limit on mappings is compared with the most that a move may need; before, with three fewer."
 
+    mremap_realigns: bool = since(
+        "6.7", "mm/mremap: optimize the start addresses in move_page_tables()",
+        marks=Mark("mm/mremap.c", "try_realign_addr"),
+    )  # fmt: skip
+    "A move begins at a table's bound where nothing lies below the two mappings there."
+    mremap_looks_at_puds: bool = since(
+        "5.11", "mm: speedup mremap on 1GB or larger regions", marks=Mark("mm/mremap.c", "alloc_new_pud")
+    )
+    "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
+    unmapped_area_knows_min_addr: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+    )
+    "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
+
     # mm/memory.c, mm/mprotect.c
     has_anon_exclusive: bool = since(
         "5.19", "mm: remember exclusively mapped anonymous pages with PG_anon_exclusive",

@@ -43,7 +43,7 @@ def _handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
             return
     elif entry is not None:
         if not write or entry.flags & PTE_WRITE:
-            entry.flags |= PTE_DIRTY if write else 0
+            entry.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
             return
         if huge_memory.wp_huge_pmd(task, vma, addr):
             return
@@ -64,8 +64,8 @@ def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
         raise Signal(SIGSEGV, 1, addr, "a guard page")
     elif write and not pte.flags & PTE_WRITE:
         do_wp_page(task, vma, addr, pte)
-    elif write:
-        pte.flags |= PTE_DIRTY
+    else:
+        pte.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
 
 
 def do_anonymous_page(task: Task, vma: Vma, addr: int, write: bool) -> None:

@@ -261,15 +261,31 @@ def move_page_tables(task: Task, old_addr: int, new_addr: int, length: int) -> N
     tables = task.mm.tables
     g = tables.geometry
     size, old_end = g.pmd_size, old_addr + length
+    if task.sys.facts.mremap_realigns and _can_realign(task, old_addr, new_addr, length):
+        old_addr, new_addr = old_addr & -size, new_addr & -size
     while old_addr < old_end:
         extent = min((old_addr + size & -size) - old_addr, old_end - old_addr, (new_addr + size & -size) - new_addr)
         n = old_addr >> g.pmd_shift
         entry, table = tables.huge.get(n), tables.ptes.get(n)
+        if task.sys.facts.mremap_looks_at_puds and g.p4d_shift and old_addr >> g.pud_shift in tables.pmds:
+            tables.puds.add(new_addr >> g.p4d_shift)
         if entry is not None or table is not None:
             tables.alloc_pmd(new_addr)
             _move_block(task, old_addr, new_addr, extent)
         old_addr += extent
         new_addr += extent
+
+
+def _can_realign(task: Task, old_addr: int, new_addr: int, length: int) -> bool:
+    """can_realign_addr(): both begin alike in a table, reach its end, and nothing lies below them in it."""
+    mm, size = task.mm, task.mm.tables.geometry.pmd_size
+    offset = old_addr & (size - 1)
+    if not offset or offset != new_addr & (size - 1) or length < size - offset:
+        return False
+    return all(
+        (vma := mm.vma_at(addr)) is not None and vma.start == addr and not mm.find_intersection(addr & -size, addr)
+        for addr in (old_addr, new_addr)
+    )
 
 
 def _move_block(task: Task, old_addr: int, new_addr: int, extent: int) -> None:
