@@ -263,6 +263,7 @@ def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str
             vma.anon_pgoff = start >> shift
         if name.startswith("[v"):
             vma.special, vma.closes = name, True
+            mm.special_sizes[name] = end - start
             vma.pgoff = 0
         get_file(vma)
         mm.insert(vma)

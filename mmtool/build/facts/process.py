@@ -78,14 +78,33 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A write to the huge zero page brings a huge page; before, the zero page's entry is split."
 
+    special_mappings_stay_whole: bool = since(
+        "5.11", "mm: forbid splitting special mappings", marks=Mark("mm/mmap.c", "special_mapping_split")
+    )
+    "The vdso and its data may not be split."
+
     # mm/mremap.c
+    mremap_looks_up_first: bool = since(
+        "5.16", "mm, hugepages: add mremap() support for hugepage backed vma", not_in="5.10",
+        marks=Mark("mm/mremap.c", "is_vm_hugetlb_page(vma)"),
+    )  # fmt: skip
+    "Nothing mapped at the address is EFAULT before anything else; hugetlb memory may be moved."
+    mremap_extension_merges: bool = since(
+        "6.0", "mm: add merging after mremap resize", not_in="5.10", marks=Mark("mm/mremap.c", "extension_start")
+    )
+    "A mapping that grew in place merges with the one that it now reaches."
+    dontunmap_of_files: bool = since("5.13", "mm: Extend MREMAP_DONTUNMAP to non-anonymous mappings", not_in="5.10")
+    "MREMAP_DONTUNMAP is not for anonymous memory alone."
     mremap_keeps_source_apart: bool = since(
         "6.17", "mm/vma: fix anon_vma UAF on mremap() faulted, unfaulted merge", stable="6.12.117", not_in="6.12",
         marks=Mark("mm/vma.c", "keep_source"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP does not merge the new mapping with its source."
     mremap_checks_first: bool = since(
-        "6.17", "mm/mremap: permit mremap() move of multiple VMAs", not_in="6.12", marks=Mark("mm/mremap.c", "remap_move")
+        "6.17",
+        "mm/mremap: permit mremap() move of multiple VMAs",
+        not_in="6.12",
+        marks=Mark("mm/mremap.c", "remap_move"),
     )
     "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
     mremap_counts_worst_case: bool = since(

@@ -39,7 +39,7 @@ def fork(task: Task) -> Task:
     new.def_flags = mm.def_flags & VM_NOHUGEPAGE
     for name in (
         "start_brk", "brk", "start_data", "end_data", "start_code", "end_code", "start_stack", "mmap_base",
-        "mmap_legacy_base", "topdown", "disable_thp", "merge_any",
+        "mmap_legacy_base", "topdown", "disable_thp", "special_sizes", "merge_any",
     ):  # fmt: skip
         setattr(new, name, getattr(mm, name))
     child = replace(task, mm=new, min_flt=0, maj_flt=0, others=[task], rlimits=dict(task.rlimits))

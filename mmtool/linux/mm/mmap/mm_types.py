@@ -63,7 +63,19 @@ class Folio:
     process alone (PG_anon_exclusive). `index`: where it lies in its file, in pages.
     """
 
-    __slots__ = ("entire", "exclusive", "index", "kind", "ksm", "lazyfree", "mapcount", "mapcounts", "mms", "order")
+    __slots__ = (
+        "dirty",
+        "entire",
+        "exclusive",
+        "index",
+        "kind",
+        "ksm",
+        "lazyfree",
+        "mapcount",
+        "mapcounts",
+        "mms",
+        "order",
+    )
 
     def __init__(self, kind: str, order: int = 0, index: int = 0) -> None:
         self.kind, self.order, self.index = kind, order, index
@@ -71,7 +83,7 @@ class Folio:
         self.mapcounts: dict[int, int] = {}
         self.mms: dict[int, int] = {}
         self.exclusive: set[int] = set()
-        self.lazyfree = self.ksm = False
+        self.lazyfree = self.ksm = self.dirty = False
 
     def page_mapcount(self, sub: int) -> int:
         """How often page `sub` of the folio is mapped, by itself or with the whole folio."""
@@ -151,6 +163,7 @@ class Inode:
         folio = self.pages.get(index)
         if folio is None and index < self.prefilled:
             folio = self.pages[index] = Folio("f", index=index)
+            folio.dirty = True
         return folio
 
 
@@ -221,6 +234,8 @@ class Mm:
         self.mmap_legacy_base = 0
         self.topdown = True
         self.disable_thp = False
+        self.special_sizes: dict[str, int] = {}
+        """Bytes of the vdso and its data as exec mapped them."""
         self.merge_any = False
 
     @property
