@@ -9,6 +9,7 @@ from mmtool.linux.mm.mmap.huge_memory import thp_eligible
 from mmtool.linux.mm.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
+    VM_DENYWRITE,
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -51,7 +52,7 @@ MNEMONICS = {
     "sr": VM_SEQ_READ, "rr": VM_RAND_READ, "dc": VM_DONTCOPY, "de": VM_DONTEXPAND, "lf": VM_LOCKONFAULT,
     "ac": VM_ACCOUNT, "nr": VM_NORESERVE, "ht": VM_HUGETLB, "sf": VM_SYNC, "wf": VM_WIPEONFORK, "dd": VM_DONTDUMP,
     "sd": VM_SOFTDIRTY, "mm": VM_MIXEDMAP, "hg": VM_HUGEPAGE, "nh": VM_NOHUGEPAGE, "mg": VM_MERGEABLE,
-    "dp": VM_DROPPABLE, "sl": VM_SEALED, "gu": VM_MAYBE_GUARD,
+    "dp": VM_DROPPABLE, "sl": VM_SEALED, "gu": VM_MAYBE_GUARD, "dw": VM_DENYWRITE,
 }  # fmt: skip
 """VmFlags' two letters (show_smap_vma_flags())."""
 PSS_SHIFT = 12
@@ -155,7 +156,8 @@ def smap(task: Task, vma: Vma) -> Smap:
                     pss += unit // mapped
                 if not folio.mapcounts and folio.entire == 1:
                     private += per_block
-                    pss += unit * per_block
+                    # one unsigned long in the kernel: on 32 bits a huge page's share is lost
+                    pss += unit * per_block & ((1 << 32) - 1 if task.sys.arch == "i386" else -1)
             continue
         table = tables.ptes[n]
         lo, hi = max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)

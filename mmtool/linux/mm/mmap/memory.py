@@ -27,31 +27,35 @@ def handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
     """
     if vma.flags & VM_HUGETLB:
         hugetlb_fault(task, vma, addr, write)
-    else:
-        _handle_mm_fault(task, vma, addr, write)
+    elif _handle_mm_fault(task, vma, addr, write):
+        task.maj_flt += 1
+        return
     task.min_flt += 1
 
 
-def _handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
-    """__handle_mm_fault(): the tables above, then a huge page if there may be one, then the entry."""
+def _handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> bool:
+    """__handle_mm_fault(): the tables above, then a huge page if there may be one, then the entry.
+
+    True: the fault was done twice, and so counts as a major one.
+    """
     tables = task.mm.tables
     tables.alloc_pmd(addr)
     n = addr >> tables.geometry.pmd_shift
     entry = tables.huge.get(n)
     if entry is None and n not in tables.ptes:
         if huge_memory.create_huge_pmd(task, vma, addr, write):
-            return
+            return False
     elif entry is not None:
         if not write or entry.flags & PTE_WRITE:
-            entry.flags |= PTE_DIRTY if write else 0
-            return
+            entry.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
+            return False
         if huge_memory.wp_huge_pmd(task, vma, addr):
-            return
-    handle_pte_fault(task, vma, addr, write)
+            return False
+    return handle_pte_fault(task, vma, addr, write)
 
 
-def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
-    """handle_pte_fault(): nothing there, a guard, or a page that may not be written."""
+def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> bool:
+    """handle_pte_fault(): nothing there, a guard, or a page that may not be written; True: done twice."""
     tables = task.mm.tables
     table = tables.ptes.get(addr >> tables.geometry.pmd_shift)
     pte = table.get(addr >> tables.geometry.page_shift) if table else None
@@ -60,12 +64,25 @@ def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
             do_anonymous_page(task, vma, addr, write)
         else:
             do_fault(task, vma, addr, write)
+            return write and bool(vma.flags & VM_SHARED) and fault_dirty_shared_page(task, vma, addr)
     elif pte.folio is None:
         raise Signal(SIGSEGV, 1, addr, "a guard page")
     elif write and not pte.flags & PTE_WRITE:
         do_wp_page(task, vma, addr, pte)
-    elif write:
-        pte.flags |= PTE_DIRTY
+        return bool(vma.flags & VM_SHARED) and fault_dirty_shared_page(task, vma, addr)
+    else:
+        pte.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
+    return False
+
+
+def fault_dirty_shared_page(task: Task, vma: Vma, addr: int) -> bool:
+    """fault_dirty_shared_page(): a shared page becomes dirty; up to 5.19 a page that was not is faulted twice."""
+    pte = task.mm.tables.pte(addr)
+    if pte is None or pte.folio is None:
+        return False
+    again = task.sys.facts.shared_write_retries and (not pte.folio.dirty or wants_writenotify(vma))
+    pte.folio.dirty = True
+    return bool(again)
 
 
 def do_anonymous_page(task: Task, vma: Vma, addr: int, write: bool) -> None:
@@ -247,6 +264,7 @@ def zap_range(task: Task, vma: Vma, start: int, end: int, *, guards: bool = Fals
                 if not guards:
                     continue
             elif pte.folio is not ZERO_PAGE:
+                pte.folio.dirty |= bool(pte.flags & PTE_DIRTY)
                 pte.folio.remove_rmap(pte.sub, task.mm)
             del table[p]
         if reclaim and whole and not table:

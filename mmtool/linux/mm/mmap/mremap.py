@@ -40,14 +40,16 @@ def mremap(task: Task, addr: int, old_len: int, new_len: int, flags: int, new_ad
     if not new_len:
         raise Refused("EINVAL", "the new length is 0")
     vma = mm.vma_at(addr)
-    if vma is None:
+    if vma is None and task.sys.facts.mremap_looks_up_first:
         raise Refused("EFAULT", f"nothing is mapped at {addr:#x}")
-    if task.sys.facts.seals_checked_one_by_one:
+    if vma is None or not task.sys.facts.has_mseal:
+        pass
+    elif task.sys.facts.seals_checked_one_by_one:
         refuse_sealed(vma)
     elif task.sys.facts.has_mseal:
         for other in mm.each_from(addr, addr + old_len):
             refuse_sealed(other)
-    if vma.flags & VM_HUGETLB:
+    if vma is not None and vma.flags & VM_HUGETLB and task.sys.facts.mremap_looks_up_first:
         old_len, new_len = _hugetlb_lengths(task, addr, old_len, new_len, new_addr)
     moves = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)
     if moves:
@@ -92,8 +94,13 @@ def vma_to_resize(task: Task, addr: int, old_len: int, new_len: int, flags: int)
         raise Refused("EFAULT", f"nothing is mapped at {addr:#x}")
     if not old_len and not vma.flags & (VM_SHARED | VM_MAYSHARE):
         raise Refused("EINVAL", "an old length of 0 needs a shared mapping")
-    if flags & MREMAP_DONTUNMAP and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
+    if flags & MREMAP_DONTUNMAP and not task.sys.facts.dontunmap_of_files:
+        if not vma.is_anonymous or vma.flags & VM_SHARED:
+            raise Refused("EINVAL", "MREMAP_DONTUNMAP is for private anonymous memory")
+    elif flags & MREMAP_DONTUNMAP and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
         raise Refused("EINVAL", "MREMAP_DONTUNMAP of a special mapping")
+    if vma.flags & VM_HUGETLB and not task.sys.facts.mremap_looks_up_first:
+        raise Refused("EINVAL", "memory of hugetlb is not moved")
     if old_len > vma.end - addr:
         raise Refused("EFAULT", "the range reaches beyond its mapping")
     if new_len == old_len:
@@ -119,7 +126,7 @@ def _grow(task: Task, vma: Vma, addr: int, old_len: int, new_len: int, flags: in
         delta = (start - vma.start) >> shift
         p = Proposal(start, addr + new_len, vma.flags, vma.pgoff + delta, vma.file, anon_pgoff=vma.anon_pgoff + delta)
         p.anon_vma = vma.anon_vma
-        above = mm.next_of(vma)
+        above = mm.next_of(vma) if task.sys.facts.mremap_extension_merges else None
         merged = vma_merge_new_range(task, p, vma, above)
         if merged is None:
             if vma.flags & VM_ACCOUNT:
@@ -178,7 +185,7 @@ def move_vma(
         _check_map_count(task, pre_split=pre_split, before_unmaps=False)
     elif mm.map_count >= task.sys.max_map_count - 3:
         raise Refused("ENOMEM", f"too near to vm.max_map_count ({task.sys.max_map_count})")
-    if vma.special and (vma.start != addr or vma.end != addr + old_len):
+    if vma.special and task.sys.facts.special_mappings_stay_whole and (vma.start != addr or vma.end != addr + old_len):
         raise Refused("EINVAL", f"{vma.special} cannot be split")
     if task.sys.facts.mremap_counts_worst_case and pre_split:
         if vma.start != addr:
@@ -193,6 +200,11 @@ def move_vma(
     pgoff = vma.pgoff + ((addr - vma.start) >> shift)
     vma, new_vma = copy_vma(task, vma, new_addr, new_len, pgoff, addr, apart=apart)
     move_page_tables(task, addr, new_addr, old_len)
+    if vma.special and mm.special_sizes.get(vma.special, new_len) != new_len:
+        move_page_tables(task, new_addr, addr, old_len)
+        vm_stat_account(mm, vma.flags, new_len >> shift)
+        do_munmap(task, new_addr, new_len)
+        raise Refused("EINVAL", f"{vma.special} is moved whole or not at all")
     if vma.flags & VM_HUGETLB:
         vma.reserved, vma.hpage_owner = (vma.reserved, False)
     pieces: tuple[int, int] | None = None
@@ -261,15 +273,31 @@ def move_page_tables(task: Task, old_addr: int, new_addr: int, length: int) -> N
     tables = task.mm.tables
     g = tables.geometry
     size, old_end = g.pmd_size, old_addr + length
+    if task.sys.facts.mremap_realigns and _can_realign(task, old_addr, new_addr, length):
+        old_addr, new_addr = old_addr & -size, new_addr & -size
     while old_addr < old_end:
         extent = min((old_addr + size & -size) - old_addr, old_end - old_addr, (new_addr + size & -size) - new_addr)
         n = old_addr >> g.pmd_shift
         entry, table = tables.huge.get(n), tables.ptes.get(n)
+        if task.sys.facts.mremap_looks_at_puds and g.p4d_shift and old_addr >> g.pud_shift in tables.pmds:
+            tables.puds.add(new_addr >> g.p4d_shift)
         if entry is not None or table is not None:
             tables.alloc_pmd(new_addr)
             _move_block(task, old_addr, new_addr, extent)
         old_addr += extent
         new_addr += extent
+
+
+def _can_realign(task: Task, old_addr: int, new_addr: int, length: int) -> bool:
+    """can_realign_addr(): both begin alike in a table, reach its end, and nothing lies below them in it."""
+    mm, size = task.mm, task.mm.tables.geometry.pmd_size
+    offset = old_addr & (size - 1)
+    if not offset or offset != new_addr & (size - 1) or length < size - offset:
+        return False
+    return all(
+        (vma := mm.vma_at(addr)) is not None and vma.start == addr and not mm.find_intersection(addr & -size, addr)
+        for addr in (old_addr, new_addr)
+    )
 
 
 def _move_block(task: Task, old_addr: int, new_addr: int, extent: int) -> None:

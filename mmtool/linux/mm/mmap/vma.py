@@ -240,7 +240,7 @@ def split_vma(task: Task, vma: Vma, addr: int, *, new_below: bool, limited: bool
     mm = task.mm
     if limited and mm.map_count >= task.sys.max_map_count:
         raise Refused("ENOMEM", f"vm.max_map_count ({task.sys.max_map_count}) is reached, and a mapping must be split")
-    if vma.special:
+    if vma.special and task.sys.facts.special_mappings_stay_whole:
         raise Refused("EINVAL", f"{vma.special} cannot be split")
     if vma.flags & VM_HUGETLB and addr & (task.sys.hugetlb.page_size - 1):
         raise Refused("EINVAL", "the split is inside a huge page of hugetlb")
