@@ -17,7 +17,11 @@ from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import Memblock
 
-NO_TREE = DeviceTree(0, None, (), (), (), (), (), False, Chosen(), (), (), {}, None, False, None, ())
+NO_TREE = DeviceTree(
+    size=0, model=None, compatible=(), memreserve=(), memory=(), nested_memory=(), reserved=(),
+    has_reserved_memory=False, chosen=Chosen(), cpus=(), numa_memory=(), distance_map={}, numa_error=None,
+    numa_complete=False, architecture=None, dma_limit=None, dma_buses=(),
+)  # fmt: skip
 """A device tree that says nothing."""
 
 
