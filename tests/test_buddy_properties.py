@@ -16,7 +16,7 @@ from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock, MemblockRegion
 from mmtool.linux.mm.mm_init import MovableWish, free_area_init
 from mmtool.linux.mm.mmzone import Pgdat, Zone
-from mmtool.linux.mm.page_alloc.buddy import free_pages_ok, page_del_and_expand
+from mmtool.linux.mm.page_alloc.buddy import free_one_page, page_del_and_expand
 from mmtool.linux.mm.page_alloc.free_area import FreeArea
 from mmtool.linux.mm.page_alloc.handover import deferred_grow_zone, memblock_free_all, page_alloc_init_late
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
@@ -370,7 +370,7 @@ def test_allocating_and_freeing_equals_the_reference(case: Case, seed: int) -> N
             reference = naive.zones[id(zone)]
             managed = reference.managed
             to_tail = rng.random() < 0.3
-            free_pages_ok(zone, pfn, order, to_tail)
+            free_one_page(zone, pfn, order, to_tail)
             for head in range(pfn, pfn + (1 << order), 1 << (min(order, BLOCK) if split(case, order) else order)):
                 piece = min(order, BLOCK) if split(case, order) else order
                 naive.free_one_page(reference, head, piece, naive.type_of(head), to_tail)
@@ -389,7 +389,7 @@ def test_allocating_and_freeing_equals_the_reference(case: Case, seed: int) -> N
             held.append((zone, pfn, order))
         assert content(zone) == reference.content()
     for zone, pfn, order in held:
-        free_pages_ok(zone, pfn, order)
+        free_one_page(zone, pfn, order)
     fresh = case.hand_over()
     for zone, new in zip(zones, [z for p in fresh.values() for z in p.populated_zones()], strict=True):
         assert zone.nr_free == new.nr_free

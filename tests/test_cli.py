@@ -131,7 +131,7 @@ def test_csv_has_a_header_and_rows_as_wide(section: str) -> None:
 
 
 def test_csv_of_zones_is_exact() -> None:
-    rows = list(csv.DictReader(io.StringIO(answer("-o", "csv"))))
+    rows = list(csv.DictReader(io.StringIO(answer("--only", "zones", "-o", "csv"))))
     zones = {(n["nid"], z["name"]): z for n in json.loads(answer("-o", "json"))["nodes"] for z in n["zones"]}
     assert {(int(r["node"]), r["zone"]): int(r["present"]) for r in rows} == {k: z["present"] for k, z in zones.items()}
 
@@ -152,7 +152,7 @@ def test_standard_input_is_read_for_a_dash() -> None:
 def test_a_closed_pipe_ends_it_quietly(output: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(LOG), "-o", output]
+    command = [sys.executable, "-m", "mmtool", "boot", str(LOG), "-o", output, *["--only=zones"] * (output == "csv")]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
     os.close(write)
     assert done.stderr == b""
@@ -279,6 +279,11 @@ WRONG_USAGE = [
     ("boot", "--e820", LOG, "--initrd", "0x2000"),
     ("boot", "--e820", LOG, "--cpus", "0"),
     ("boot", "--e820", LOG, "more"),
+    ("boot", LOG, "--only", "zones,nodes", "-o", "csv"),
+    ("boot", LOG, "-o", "csv"),
+    ("boot", LOG, "--all", "--only", "zones"),
+    ("help", "bot"),
+    ("help", "boot", "zones"),
     ("boot", "--shiny"),
     ("reboot",),
 ]
@@ -288,4 +293,64 @@ WRONG_USAGE = [
 def test_wrong_usage_has_status_2(arguments: tuple[str | Path, ...]) -> None:
     done = mmtool(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr and b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"mmtool: ") and done.stderr.count(b"\n") == 1
+
+
+# The first minute
+
+
+TREE = FIXTURES / "arm64" / "arm64-6.1-numa2" / "machine.dtb.gz"
+
+
+@pytest.mark.parametrize("path", [LOG, NUMA, TREE], ids=lambda path: path.name)
+@pytest.mark.parametrize("command", ["boot", "ledger"])
+def test_a_file_alone_is_recognised(command: str, path: Path) -> None:
+    forced = {"dmesg.txt": "--e820", "x86-6.1-numa4-ring": "--capture", "machine.dtb.gz": "--dtb"}[path.name]
+    one, other = mmtool(command, path), mmtool(command, forced, path)
+    assert (one.returncode, one.stderr) == (0, b"")
+    assert one.stdout == other.stdout
+
+
+def test_a_file_without_a_command_is_booted() -> None:
+    assert mmtool(LOG).stdout == mmtool("boot", LOG).stdout
+    assert mmtool("-", stdin=LOG.read_bytes()).stdout == mmtool("boot", LOG).stdout
+
+
+FIRST_SCREENS = sorted([*(FIXTURES / "logs").glob("*.txt"), *(FIXTURES / "captures").glob("*-*")])
+
+
+@pytest.mark.parametrize("path", FIRST_SCREENS, ids=lambda path: path.name)
+def test_the_first_screen_is_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 30 lines of 80 columns for a machine of one node; a node more adds its zones, its list and its bar."""
+    monkeypatch.setenv("COLUMNS", "80")
+    document = json.loads(mmtool("boot", path, "-o", "json").stdout)
+    nodes = [node for node in document["nodes"] if node["zones"]]
+    lines = mmtool("boot", path).stdout.decode().splitlines()
+    assert len(lines) <= 30 + sum(len(node["zones"]) + 2 for node in nodes[1:])
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert all(f"{node['nid']:>4} {zone['name']}" in text for node in nodes for zone in node["zones"])
+
+
+def test_help_is_a_command() -> None:
+    assert mmtool("help").stdout.splitlines()[1:] == mmtool("-h").stdout.splitlines()[1:]
+    assert b"--explain" in mmtool("help", "boot").stdout
+    assert b"Compares with the results" in mmtool("help", "memblock", "run").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("bot",), b"did you mean boot?"),
+        (("plto", LOG), b"did you mean plot?"),
+        (("boot", LOG, "--only", "Zone"), b"did you mean zones or zonelists?"),
+        (("boot", LOG, "-o", "csv"), b"CSV is one table"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_right_one(arguments: tuple[str | Path, ...], meant: bytes) -> None:
+    assert meant in mmtool(*arguments).stderr
+
+
+def test_sections_add_up_in_any_case() -> None:
+    assert answer("--only", "Zones", "--only", "nodes") == answer("--only", "zones,nodes")
+    assert answer("--all").count("\n\n") == 9

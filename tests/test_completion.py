@@ -28,7 +28,7 @@ def offered(line: str) -> list[str]:
 
 
 def test_commands_are_completed() -> None:
-    assert offered("mmtool ") == [f"plain,{name}" for name in COMMANDS]
+    assert offered("mmtool ") == [f"plain,{name}" for name in sorted(COMMANDS)]
     assert offered("mmtool me") == ["plain,memblock"]
     assert offered("mmtool memblock r") == ["plain,replay", "plain,run"]
     assert offered("mmtool --v") == ["plain,--version"]

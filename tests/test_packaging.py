@@ -27,8 +27,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel that is built of this tree, without a network."""
     pytest.importorskip("setuptools", minversion="77", reason="the build asks for it")
     tree = tmp_path_factory.mktemp("tree")
-    hidden = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__")
+    hidden = shutil.ignore_patterns(".*", "*.egg-info", "dist", "__pycache__")
     shutil.copytree(ROOT, tree, ignore=hidden, dirs_exist_ok=True)
+    shutil.rmtree(tree / "build", ignore_errors=True)
     code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(tree)], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

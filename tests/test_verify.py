@@ -133,11 +133,23 @@ def test_of_an_unknown_build_only_the_map_is_compared() -> None:
     assert set(exact(verified(LOG))) == {"e820", "zones"}
 
 
-def test_answers_are_those_of_the_first_boot(tmp_path: Path) -> None:
+def test_answers_are_those_of_the_boot_that_is_read(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     text = (PLAIN / "dmesg.txt").read_text()
     log.write_text(text + text.replace("Policy zone: Normal", "Policy zone: DMA"))
-    assert read_answers(str(log)).log == read_answers(str(PLAIN / "dmesg.txt")).log
+    assert read_answers(str(log), 1).log == read_answers(str(PLAIN / "dmesg.txt")).log
+    last = [line for _, line in read_answers(str(log)).log["zonelists"]]
+    assert last == [line.replace("Normal", "DMA") for _, line in read_answers(str(log), 1).log["zonelists"]]
+
+
+def test_a_log_whose_spaces_were_made_one_agrees(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    text = (PLAIN / "dmesg.txt").read_text()
+    log.write_text("\n".join(" ".join(line.split()) for line in text.splitlines()))
+    spaced, collapsed = read_answers(str(PLAIN / "dmesg.txt")).log, read_answers(str(log)).log
+    assert {fact: len(lines) for fact, lines in collapsed.items() if fact != "memblock"} == {
+        fact: len(lines) for fact, lines in spaced.items() if fact != "memblock"
+    }
 
 
 def test_formats_agree() -> None:

@@ -18,9 +18,13 @@ from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.linux.mm.khugepaged import hugepage_enabled, hugepage_init, recommended_min_free_kbytes
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init, setup_per_cpu_pageset, zone_batchsize, zone_pcp_update
-from mmtool.linux.mm.page_alloc.tuning import Tuning
-from mmtool.linux.mm.page_alloc.watermarks import (
+from mmtool.linux.mm.page_alloc.pageset_limits import (
+    pcp_high_at_init,
+    setup_per_cpu_pageset,
+    zone_batchsize,
+    zone_pcp_update,
+)
+from mmtool.linux.mm.page_alloc.setup_per_zone_wmarks import (
     MAX_FREE_KBYTES,
     MIN_FREE_KBYTES,
     adjust_managed_page_count,
@@ -30,6 +34,7 @@ from mmtool.linux.mm.page_alloc.watermarks import (
     nr_free_buffer_pages,
     setup_per_zone_wmarks,
 )
+from mmtool.linux.mm.page_alloc.tuning import Tuning
 
 CASES = [
     json.loads(line)

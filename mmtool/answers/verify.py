@@ -13,8 +13,8 @@ from typing import Literal
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
-from mmtool.observed.answers import LOG_FACTS, OF_THE_MAP, Answers, fact_of
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
+from mmtool.observed.answers import LOG_FACTS, OF_THE_MAP, Answers, fact_of, is_collapsed
 from mmtool.observed.zoneinfo import ZoneInfo
 
 Side = Literal["kernel", "mmtool"]
@@ -113,6 +113,8 @@ def _compare_lines(
     fact: str, real: list[tuple[int, str]], predicted: list[tuple[str, str]]
 ) -> tuple[FactResult, list[Difference]]:
     want, got = [text for _, text in real], [text for text, _ in predicted]
+    if is_collapsed(want):
+        want, got = ([" ".join(text.split()) for text in side] for side in (want, got))
     matcher = SequenceMatcher(None, want, got, autojunk=False)
     differences: list[Difference] = []
     for tag, i, i_end, j, j_end in matcher.get_opcodes():

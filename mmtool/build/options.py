@@ -50,6 +50,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("edits of the map", "MTRR MTRR_SANITIZER AMD_MEM_ENCRYPT INTEL_TDX_GUEST EFI_SOFT_RESERVE"),
     *_options("reserved at boot", "ACPI_TABLE_UPGRADE BLK_DEV_INITRD HIBERNATION SWIOTLB INTEL_TXT KEXEC_HANDOVER"),
     *_options("reserved at boot", "PROVIDE_OHCI1394_DMA_INIT EFI FIRMWARE_MEMMAP CRASH_DUMP DMI"),
+    ConfigOption("MODULES", "per-CPU memory kept for modules", no_counts=True),
     *_options("log buffer", "LOG_BUF_SHIFT LOG_CPU_MAX_BUF_SHIFT PRINTK_CALLER"),
     *_options("page tables", "UNMAP_KERNEL_AT_EL0 PAGE_TABLE_ISOLATION MITIGATION_PAGE_TABLE_ISOLATION HIGHPTE"),
     *_options("page tables", "X86_DIRECT_GBPAGES RODATA_FULL_DEFAULT_ENABLED DEBUG_PAGEALLOC"),
@@ -59,6 +60,10 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("data of every page", "MEM_ALLOC_PROFILING KFENCE KFENCE_NUM_OBJECTS KFENCE_SAMPLE_INTERVAL"),
     *_options("allocator", "MEMCG SLUB SLAB BASE_SMALL BASE_FULL X86_L1_CACHE_SHIFT X86_INTERNODE_CACHE_SHIFT"),
     *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT COMPACTION"),
+    *_options("slabs", "SLOB SLUB_TINY SLUB_DEBUG SLUB_DEBUG_ON SLUB_CPU_PARTIAL SLAB_MERGE_DEFAULT"),
+    *_options("slabs", "SLAB_FREELIST_RANDOM SLAB_FREELIST_HARDENED SLAB_BUCKETS HARDENED_USERCOPY"),
+    *_options("slabs", "RANDOM_KMALLOC_CACHES KMALLOC_PARTITION_CACHES"),
+    *_options("slabs", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
 )
 """The configuration that the model asks for (each name that it does is here) or that settles a size below."""
 

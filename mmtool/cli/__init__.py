@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from signal import SIG_DFL, SIGPIPE, signal
@@ -15,30 +16,48 @@ from mmtool.errors import InputError, UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# Command -> one line of help. The module mmtool.cli.<command> holds a click command of the same name.
-COMMANDS = {
-    "alloc": "Allocate pages on a state as the kernel would, and say why it went so.",
-    "batch": "Boot many machines and print a row for each.",
-    "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
-    "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
-    "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
-    "capture": "Collect what this machine's kernel says of its memory, for a boot elsewhere.",
-    "diff": "Boot two machines and show only what differs.",
-    "explain": "Explain every failed allocation that a kernel log reports.",
-    "free": "Free pages on a state, and show what they merge into.",
-    "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
-    "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
-    "map": "Show the firmware's map of memory, or convert it for others.",
-    "memblock": "Run or replay operations of memblock, the allocator of early boot.",
-    "plot": "Draw the physical memory of a boot: as SVG, or as bars in the terminal.",
-    "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
-    "replay": "Do a recorded trace of allocations again, and compare page by page.",
-    "reserve": "Say whether a reservation would fit, where, and what stops it.",
-    "verify": "Compare what is predicted with what the kernel reported.",
-    "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
-    "whatif": "Show what other options on the command line would change.",
-    "zram": "Show what compressed memory takes: size classes, and a device step by step.",
+GROUPS = {
+    "Predict": {
+        "boot": "Boot a machine's memory map in the model and show what Linux makes of it.",
+        "ledger": "Say where the memory went, from the firmware's map to MemTotal.",
+        "whatif": "Show what other options on the command line would change.",
+        "diff": "Boot two machines and show only what differs.",
+        "plot": "Draw the physical memory of a boot: as SVG, or as bars in the terminal.",
+        "batch": "Boot many machines and print a row for each.",
+    },
+    "Ask": {
+        "explain": "Explain every failed allocation that a kernel log reports.",
+        "reserve": "Say whether a reservation would fit, where, and what stops it.",
+        "lint": "Say what is wrong with a device tree or a memory map, and what to change.",
+    },
+    "Check": {
+        "verify": "Compare what is predicted with what the kernel reported.",
+        "replay": "Do a recorded trace of allocations again, and compare page by page.",
+        "capture": "Collect what this machine's kernel says of its memory, for a boot elsewhere.",
+    },
+    "Allocate": {
+        "alloc": "Allocate pages on a state as the kernel would, and say why it went so.",
+        "free": "Free pages on a state, and show what they merge into.",
+        "vmalloc": "Allocate virtually contiguous memory on a state; read a /proc/vmallocinfo.",
+        "buddyinfo": "Show the free blocks of a state, also as /proc/buddyinfo has them.",
+    },
+    "Parts of the model": {
+        "memblock": "Run or replay operations of memblock, the allocator of early boot.",
+        "buddy": "Hand boot memory over to the buddy allocator and show its free lists.",
+        "process": "Do memory operations on a process and say what each returns, and why.",
+        "reclaim": "Say which pages a memory cgroup keeps, and which reclaim takes.",
+        "slab": "Lay out the caches of a kernel's slab allocator, and run calls on them.",
+        "zram": "Show what compressed memory takes: size classes, and a device step by step.",
+    },
+    "Formats and help": {
+        "map": "Show the firmware's map of memory, or convert it for others.",
+        "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+        "help": "Show the help of a command.",
+    },
 }
+"""What a command is for -> command -> one line of help. Its module mmtool.cli.<command> holds a click command of that
+name."""
+COMMANDS = {name: text for group in GROUPS.values() for name, text in sorted(group.items())}
 
 
 class LazyGroup(click.Group):
@@ -61,19 +80,27 @@ class LazyGroup(click.Group):
         """Commands come from the table, so that none is imported for its name; options as for any command."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name]) for name in names]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command {args[0]!r}; there are {', '.join(sorted(COMMANDS))}.")
+        """The command that `args` begin with; a file or folder alone is booted."""
+        if args[0] not in COMMANDS:
+            if args[0] == "-" or os.path.exists(args[0]):  # noqa: PTH110 (pathlib is not imported for this)
+                args = ["boot", *args]
+            elif not args[0].startswith("-"):
+                from mmtool.cli.suggest import among
+
+                ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,8 +108,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """What Linux does with a machine's memory, told away from the machine.
 
-    Give it what the firmware said (a kernel log, /sys/firmware/memmap) and it prints what the kernel would.
-    `mmtool COMMAND --help` tells more of each command.
+    Give it what the firmware said (a kernel log, /sys/firmware/memmap, a device tree) and it prints what the kernel
+    would: `mmtool dmesg.txt`. `mmtool help COMMAND` tells more of each command.
     """
 
 
@@ -104,14 +131,22 @@ def main() -> None:
         _fail(str(e), 2)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
+    except click.UsageError as e:
+        _fail(_usage(e), e.exit_code)
     except click.ClickException as e:
-        e.show()
-        sys.exit(e.exit_code)
+        _fail(e.format_message(), e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
     except OSError as e:
         # Whoever reads input says more of it; this is the output, such as a full disk.
         _fail(f"standard output: {e.strerror}", 3)
+
+
+def _usage(error: click.UsageError) -> str:
+    """What is wrong with the command line, and where its help is."""
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    return f"{message}; see {error.ctx.command_path} -h" if error.ctx is not None else message
 
 
 def _fail(message: str, status: int) -> None:

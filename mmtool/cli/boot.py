@@ -6,45 +6,61 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import SIZE, boot_machine, machine_options, output_option
+from mmtool.cli.options import SIZE, boot_machine, examples, machine_options, output_option, stdout_in_colour
 from mmtool.errors import UsageError
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
-"""In the order of the table; `steps` is long and comes only when it is asked for."""
+"""In the order of the table."""
+EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones,zonelists -o json")
 
 
-@click.command()
-@machine_options
-@click.option("--only", metavar="SECTION,...", help=f"Only these sections: {', '.join(SECTIONS)}.")
+@click.command(epilog=EXAMPLES)
+@click.option("--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.")
+@click.option("--all", "everything", is_flag=True, help="Every section, in place of the summary.")
 @click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
 @output_option("table", "json", "yaml", "csv", "dmesg", "svg")
-def boot(only: str | None, explain: int | None, output: str, **machine: Any) -> None:
+@machine_options
+def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: str, **machine: Any) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
 
-    Without --e820 it is this machine: its /sys/firmware/memmap and what /proc says of its kernel.
+    FILE is a kernel log, a device tree, a capture, /sys/firmware/memmap or a bare table; what it is, is recognised.
+    Without one it is this machine. The table is a summary; --only and --all have the rest.
     """
     if explain is None:
         from mmtool.cli.states import keep_last_state
-        from mmtool.report.boot import render
 
-        sections = _sections(only, output)
+        sections = _sections(only, everything, output)
         booted = boot_machine(**machine)
-        render(booted, output, sections)
+        if sections:
+            from mmtool.report.boot import render
+
+            render(booted, output, sections)
+        else:
+            from mmtool.report.summary import render as render_summary
+
+            render_summary(booted, coloured=stdout_in_colour())
         keep_last_state(booted)
         return
 
     from mmtool.report.explain import render_address
 
-    if only is not None or output in ("dmesg", "svg"):
+    if only or everything or output in ("dmesg", "svg"):
         raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
     render_address(boot_machine(**machine), explain, output)
 
 
-def _sections(only: str | None, output: str) -> tuple[str, ...]:
-    if only is None:
-        return SECTIONS if output in ("json", "yaml") else tuple(s for s in SECTIONS if s != "steps")
-    wanted = tuple(s.strip() for s in only.split(","))
-    unknown = [s for s in wanted if s not in SECTIONS]
-    if unknown:
-        raise UsageError(f"--only: no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
-    return wanted
+def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str, ...]:
+    """The sections that are shown; none is the summary."""
+    if everything and only:
+        raise UsageError("--all has every section; give it or --only")
+    wanted = tuple(dict.fromkeys(s.strip().lower() for text in only for s in text.split(",")))
+    for name in wanted:
+        if name not in SECTIONS:
+            from mmtool.cli.suggest import among
+
+            raise UsageError(f"--only: no section {name!r}{among(name, SECTIONS)}")
+    if output == "csv" and len(wanted) != 1:
+        raise UsageError(f"CSV is one table: say which, as --only zones; there are {', '.join(SECTIONS)}")
+    if wanted or (output == "table" and not everything):
+        return wanted
+    return SECTIONS if output in ("json", "yaml") or everything else tuple(s for s in SECTIONS if s != "steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
+from mmtool.cli.live import this_machine
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
@@ -61,7 +63,28 @@ class Range(RangeParam):
         return low, high + 1
 
 
-SIZE, RANGE = Size(), Range()
+class BootNumber(IntParam):
+    """A boot of a log, from 1 on or from the end; 0 stands for the list of them."""
+
+    name = "boot"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "list":
+            return LIST_BOOTS
+        if not re.fullmatch(r"-?[1-9]\d{0,8}", value):
+            self.fail(f"{value!r} is neither the number of a boot (1, 2, ..., -1 is the last) nor list", param, ctx)
+        return int(value)
+
+
+LIST_BOOTS = 0
+SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
@@ -77,11 +100,13 @@ def stdout_in_colour() -> bool:
 
 
 SOURCE_OPTIONS = (
-    click.option("--e820", metavar="FILE|DIR|-", help="A kernel log, /sys/firmware/memmap or a bare table."),
-    click.option("--dtb", metavar="FILE|-", help="An ARM64 machine's device-tree blob, as /sys/firmware/fdt."),
-    click.option("--capture", metavar="DIR|FILE", help="What mmtool capture made: a folder, or a tar file of one."),
+    click.argument("input", metavar="[FILE|DIR|-]", required=False),
+    click.option("--e820", metavar="FILE|DIR|-", help="Read as a kernel log, /sys/firmware/memmap or a bare table."),
+    click.option("--dtb", metavar="FILE|-", help="Read as a device-tree blob, as /sys/firmware/fdt."),
+    click.option("--capture", metavar="DIR|FILE", help="Read as what mmtool capture made: a folder, or a tar of one."),
 )
 MACHINE_OPTIONS = (
+    click.option("--boot", type=BOOT, metavar="N|list", help="Which of a log's boots, -1 the last; list shows them."),
     click.option("--dmesg", metavar="FILE|-", help="With a device tree: the machine's log, for the kernel's release."),
     click.option(
         "--memory",
@@ -104,13 +129,21 @@ MACHINE_OPTIONS = (
 
 
 def machine_options(command: F) -> F:
-    """The options that say which machine is booted with which kernel: the arguments of boot_machine()."""
+    """INPUT and the options that say which machine is booted with which kernel: the arguments of boot_machine().
+
+    What INPUT is, is recognised; --e820, --dtb and --capture say it. Without any of them it is this machine.
+    """
     return _with_options(command, (*SOURCE_OPTIONS, *MACHINE_OPTIONS))
 
 
 def input_options(command: F) -> F:
     """The same with the machine as an argument, INPUT: what it is, is recognised."""
     return _with_options(command, (click.argument("input", metavar="FILE|DIR|-"), *MACHINE_OPTIONS))
+
+
+def input_or_here_options(command: F) -> F:
+    """The same with INPUT, which may be left out: it is this machine then."""
+    return _with_options(command, (click.argument("input", metavar="FILE|DIR", required=False), *MACHINE_OPTIONS))
 
 
 def boot_options(command: F) -> F:
@@ -152,6 +185,7 @@ def machine_and_kernel(
     config: str | None,
     system_map: str | None,
     vmlinuz: str | None,
+    boot: int | None = None,
     need_memory: bool = True,
 ) -> tuple[Machine, Kernel]:
     """What the options say of the machine and of its kernel. Raises InputError and UsageError.
@@ -162,29 +196,47 @@ def machine_and_kernel(
     from mmtool.build.profile import read_profile, with_estimates
     from mmtool.firmware.read import read_board, read_capture, read_input, read_machine
 
-    if sum(source is not None for source in (e820, dtb, capture)) > 1:
-        raise UsageError("--e820, --dtb and --capture each bring a map of their own; give one of them")
+    if sum(source is not None for source in (input, e820, dtb, capture)) > 1:
+        raise UsageError("a file, --e820, --dtb and --capture each bring a map of their own; give one of them")
+    if boot == LIST_BOOTS:
+        _list_boots(dmesg or input or e820 or capture)
     if dtb is None and input is None:
         if dmesg is not None:
             raise UsageError("--dmesg goes with --dtb; a log with a map is given with --e820")
-        if memory:
+        if memory and capture is None:
             raise UsageError("--memory goes with --dtb; another map says itself where memory is")
     files = (config, system_map, vmlinuz)
     if profile is not None and any(files):
         raise UsageError("--profile says what --config, --system-map and --vmlinuz would; give one or the others")
+    here = None
     if input is not None:
-        machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory)
+        machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory, boot=boot)
     elif dtb is not None:
-        machine = read_board(dtb, dmesg, memory, need_memory=need_memory)
+        machine = read_board(dtb, dmesg, memory, need_memory=need_memory, boot=boot)
     elif capture is not None:
-        machine = read_capture(capture, srat=srat, slit=slit)
+        machine = read_capture(capture, memory, srat=srat, slit=slit, boot=boot)
+    elif e820 is not None:
+        machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
     else:
-        machine = read_machine(e820, srat=srat, slit=slit)
+        machine, here = this_machine(srat=srat, slit=slit, boot=boot)
+    for line, warning in machine.warnings:
+        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
-    made = None
+    made = here if kernel is None else None
     if profile is not None:
         made = read_profile(profile)
     elif any(files):
         made = with_estimates(profile_from_files(*files))
     return machine, kernel_for(machine, kernel, made)
+
+
+def _list_boots(path: str | None) -> None:
+    """Print the boots of the log at `path` (or of a capture's) and end. Raises InputError and UsageError."""
+    from mmtool.firmware.read import read_boots
+
+    if path is None:
+        raise UsageError("--boot list goes with a log")
+    for line in read_boots(path):
+        print(line)
+    sys.exit(0)

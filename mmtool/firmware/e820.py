@@ -43,6 +43,8 @@ _MODERN = re.compile(r"\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*
 _GAP = re.compile(r"\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
 # "0000000000000000 - 000000000009f400 (usable)", until 3.4; the end is exclusive
 _OLD = re.compile(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
+# "[0000000000000000, 000000000009fbff] (usable)", Xen's own from 4.12 on; the end is inclusive
+_XEN = re.compile(r"\[([0-9a-f]{16}), ([0-9a-f]{16})\] \((.*)\)\s*", re.IGNORECASE)
 # a bare table, "0x0-0x9fbff usable" or "00000000-0009fbff : System RAM"
 _BARE = re.compile(r"(?:0x)?([0-9a-f]+) ?- ?(?:0x)?([0-9a-f]+)(?: ?[:,] ?| +)([a-z(].*)", re.IGNORECASE)
 
@@ -69,6 +71,8 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
         return None
     if m := _OLD.fullmatch(text):
         return make_entry(int(m[1], 16), int(m[2], 16), m[3], source, line)
+    if m := _XEN.fullmatch(text):
+        return make_entry(int(m[1], 16), int(m[2], 16) + 1, m[3], source, line)
     hint = "give the log whole, or leave the line out"
     raise InputError(source, line, f"the map's line ends in mid-entry: {text[:60]!r}; {hint}")
 
@@ -76,7 +80,8 @@ def parse_entry(text: str, source: str, line: int) -> E820Entry | None:
 def is_bare_line(line: str) -> bool:
     """Does the line look like one of a table of ranges, with nothing in front that names whose map it is?"""
     text = line.strip()
-    return bool(_MODERN.match(text) or _GAP.match(text) or _OLD.fullmatch(text) or _BARE.fullmatch(text))
+    whole = (_OLD, _XEN, _BARE)
+    return bool(_MODERN.match(text) or _GAP.match(text) or any(form.fullmatch(text) for form in whole))
 
 
 Located = tuple[int | str, E820Entry]

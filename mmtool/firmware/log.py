@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mmtool.errors import InputError
-from mmtool.firmware.e820 import Located, parse_entry
+from mmtool.errors import InputError, UsageError
+from mmtool.firmware.e820 import Located, is_bare_line, parse_entry
 from mmtool.firmware.efi import parse_region, parse_tables
 from mmtool.firmware.lines import kernel_lines
 from mmtool.firmware.machine import (
@@ -28,13 +28,21 @@ from mmtool.firmware.signs import SIGN_PREFIXES, architecture, find_signs, page_
 
 Line = tuple[int, str]
 
-MAPS = ("BIOS-e820", "BIOS-e801", "BIOS-88", "Xen")
+MAPS = ("BIOS-e820", "BIOS-e801", "BIOS-88", "Xen", "Xen-e820")
 """Who may have given a kernel its map, as the log names it in front of every entry."""
 
 NO_MAP = (
     "no memory map in it: looked for 'BIOS-e820: [mem ...]' lines of a kernel log, /sys/firmware/memmap, /proc/iomem "
     "and a table; give a log from the start of a boot (dmesg, journalctl -k -b) or `grep -r . /sys/firmware/memmap`"
 )
+NO_MAP_OF = {
+    "arm64": (
+        "an arm64 kernel's log, which does not say where memory is: its device tree does; give --dtb TREE --dmesg LOG, "
+        "with --memory START-END where the tree leaves that to the boot loader (the log's \"node ranges\" have it)"
+    ),
+    "arm": "a 32-bit ARM kernel's log; mmtool boots kernels of x86 and arm64 alone",
+    "riscv": "a RISC-V kernel's log; mmtool boots kernels of x86 and arm64 alone",
+}
 ONLY_MADE = (
     "its log has lost the firmware's map (BIOS-e820 lines) and keeps only the one that the kernel made of it "
     "(user:, modified: or setup_data: lines); give a log from the start of a boot or `grep -r . /sys/firmware/memmap`"
@@ -60,6 +68,7 @@ class _Boot:
     efi_done: bool = False
     tables: dict[tuple[str, int], AcpiTable] = field(default_factory=dict)
     dynamic_table: bool = False
+    in_xen_map: bool = False
     affinities: list[MemoryAffinity | CpuAffinity] = field(default_factory=list)
     cpus: int | None = None
     notes: list[LogNote] = field(default_factory=list)
@@ -70,41 +79,83 @@ class _Boot:
         self.notes.append(LogNote(kind, values, number, text))
 
 
-def read_log(text: str, origin: str, *, need_map: bool = True) -> Machine:
-    """The Machine that a kernel log speaks of; of several boots in one file, the first that prints a map.
+def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | None = None) -> Machine:
+    """The Machine that a kernel log speaks of; of several boots in one file it is that of `boot_of`.
 
     `text` may carry any console's or daemon's prefixes and may begin in the middle of a boot. A log with the
     EFI map alone (arm64) has no `e820`. Without `need_map` one that has no map at all is taken too. Raises
     InputError, with `origin` as the file's name.
     """
-    boots = _boots(kernel_lines(text))
-    chosen = _first(boots, _MAP_HEADS) or _first(boots, ("efi: mem00: ", "efi:   0x"))
-    if chosen is None:
-        if need_map:
-            raise InputError(origin, None, ONLY_MADE if _first(boots, _MADE_HEADS) else NO_MAP)
-        chosen = next((b for b in boots if b), [])
+    boots = boots_of(text)
+    number = chosen_boot(boots, wanted, origin)
+    chosen = boots[number - 1] if boots else []
     boot = _Boot(origin)
     if len(boots) > 1:
-        others = f"the log holds {len(boots)} boots; the one from line {chosen[0][0]} on is read"
-        boot.warnings.append((chosen[0][0], others))
+        which = f"boot {number} of the {len(boots)} in the log is read, from line {chosen[0][0]} on"
+        boot.warnings.append((chosen[0][0], f"{which}; --boot N takes another, --boot list shows them"))
     for number, words in chosen:
         stripped = words.lstrip()
         head = _head(stripped)
         if head is not None and len(stripped) <= _LONGEST_LINE:
             _HANDLERS[head](boot, number, stripped, head)
     machine = _machine(boot)
+    if need_map and not _has(chosen, (*_MAP_HEADS, *_EFI_HEADS)):
+        made = ONLY_MADE if _has(chosen, _MADE_HEADS) else NO_MAP
+        raise InputError(origin, None, NO_MAP_OF.get(machine.arch or "", made))
     if need_map and not (machine.e820 or machine.efi):
         raise InputError(origin, chosen[0][0], "the map that begins here has no entry; give the log whole")
     return machine
 
 
-def _first(boots: list[list[Line]], heads: tuple[str, ...]) -> list[Line] | None:
-    """The first boot with a line that begins with one of `heads`."""
-    return next((b for b in boots if any(words.lstrip().startswith(heads) for _, words in b)), None)
+def boots_of(text: str) -> list[list[Line]]:
+    """The boots in a log: its lines cut where a kernel begins to speak, what its decompressor said before with it."""
+    return _boots(kernel_lines(text))
+
+
+def describe_boots(text: str, origin: str) -> list[str]:
+    """A line for each boot in a log: its number, where it begins, its kernel, what is there of it; "*": it is read."""
+    boots = boots_of(text)
+    read = chosen_boot(boots, None, origin)
+    lines = []
+    for number, boot in enumerate(boots, 1):
+        version = next((words.split()[2] for _, words in boot if words.startswith("Linux version ")), None)
+        entries = sum(words.lstrip().startswith(MAPS) and "[mem" in words for _, words in boot)
+        there = f"{entries} entries of the map" if entries else "no map"
+        first, last = boot[0][0], boot[-1][0]
+        kernel = version or "its beginning is lost"
+        lines.append(f"{number}{'*' if number == read else ''}\tlines {first} to {last}\t{kernel}\t{there}")
+    return lines
+
+
+def chosen_boot(boots: list[list[Line]], wanted: int | None, origin: str) -> int:
+    """Which boot to read, from 1 on: the one asked for (from the end if negative), else the last whole one.
+
+    A whole one has the kernel's first word, a map, and what follows the map. UsageError where `wanted` is none.
+    """
+    if wanted is not None:
+        if not boots or not 1 <= abs(wanted) <= len(boots):
+            raise UsageError(f"--boot {wanted}: {origin} holds {len(boots)} boots")
+        return wanted if wanted > 0 else len(boots) + 1 + wanted
+    return max(range(1, len(boots) + 1), key=lambda n: (_wholeness(boots[n - 1]), n), default=0)
+
+
+def _wholeness(boot: list[Line]) -> tuple[bool, bool, bool, bool]:
+    """Has a boot a map, its beginning, its map to the last letter, and what follows it?"""
+    last = max((i for i, (_, words) in enumerate(boot) if words.lstrip().startswith(_MAP_HEADS)), default=None)
+    has_map = last is not None or _has(boot, _EFI_HEADS)
+    ended = last is None or _ENTRY_ENDS.search(boot[last][1]) is not None
+    return has_map, _has(boot, ("Linux version ",)), ended, last is None or any(w for _, w in boot[last + 1 :])
+
+
+_ENTRY_ENDS = re.compile(r"\] *\w|\)$|:$")
+
+
+def _has(boot: list[Line], heads: tuple[str, ...]) -> bool:
+    """Does a line of the boot begin with one of `heads`?"""
+    return any(words.lstrip().startswith(heads) for _, words in boot)
 
 
 def _boots(lines: list[Line]) -> list[list[Line]]:
-    """The log cut where a kernel begins to speak; what its decompressor said before goes with it."""
     starts: list[int] = []
     for i, (_, words) in enumerate(lines):
         if "Linux version " in words and words.lstrip().startswith("Linux version "):
@@ -129,7 +180,9 @@ _BEFORE_VERSION = (
 def _machine(boot: _Boot) -> Machine:
     kind = next((who for who in MAPS if who in boot.maps), "efi" if boot.efi else "none")
     early = boot.cmdline is not None
-    arch = architecture(boot.signs, boot.version_line or "", early_cmdline=early, has_map=bool(boot.maps))
+    late = boot.late_cmdline is not None or any(note.kind in _OF_A_WHOLE_LOG for note in boot.notes)
+    arch = architecture(boot.signs, boot.version_line or "", early_cmdline=early, late_cmdline=late)
+    arch = arch or ("x86_64" if boot.maps and boot.version_line else None)
     if arch == "i386" and (pae := page_tables(boot.signs, boot.version_line or "")):
         boot.notes.append(pae)
     words = (boot.version_line or "").split()
@@ -141,7 +194,7 @@ def _machine(boot: _Boot) -> Machine:
         arch=arch,
         release=words[2] if len(words) > 2 else None,
         version_line=boot.version_line,
-        cmdline=boot.cmdline if boot.cmdline is not None else boot.late_cmdline,
+        cmdline=_acted_on(boot.cmdline, boot.late_cmdline),
         initrd=boot.initrd,
         efi=tuple(boot.efi),
         acpi=tuple(boot.tables.values()),
@@ -151,6 +204,29 @@ def _machine(boot: _Boot) -> Machine:
         kernel_base=boot.kernel_base,
         warnings=tuple(boot.warnings),
     )
+
+
+_OF_A_WHOLE_LOG = {"nx", "dmi", "smbios", "non_pae", "no_highmem"}
+"""Notes of lines that nobody looks for who wants memory: where one is, the log was not cut down to a few kinds."""
+
+
+def _acted_on(early: str | None, late: str | None) -> str | None:
+    """What the kernel acted on: "Kernel command line:" has CONFIG_CMDLINE too, "Command line:" what the loader passed.
+
+    Where the one was cut at the end of printk's line, the other has the rest.
+    """
+    if early is None or late is None:
+        return early if late is None else late
+    if early.startswith(late):
+        return early
+    start = late.find(early[:_ENOUGH]) if len(early) >= _ENOUGH else -1
+    if len(late) >= _LONGEST - len("Kernel command line: ") and start >= 0 and early.startswith(late[start:]):
+        return late[:start] + early
+    return late
+
+
+_ENOUGH = 20
+"""Letters by which a command line is found within another."""
 
 
 # ---- one function a kind of line -------------------------------------------------------------------
@@ -165,6 +241,21 @@ def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
     entry = parse_entry(body.lstrip(), boot.origin, number)
     if entry is not None:
         boot.maps[who].append((number, entry))
+
+
+def _xen_head(boot: _Boot, number: int, words: str, head: str) -> None:
+    """The map that the hypervisor was given, in its own log: its entries follow, without a name in front."""
+    boot.maps.setdefault("Xen-e820", [])
+    boot.in_xen_map = True
+
+
+def _row(boot: _Boot, number: int, words: str, head: str) -> None:
+    """A line that begins with digits: an entry of Xen's own map, else a row of a table."""
+    if boot.in_xen_map and is_bare_line(words):
+        boot.maps["Xen-e820"].extend((number, entry) for entry in (parse_entry(words, boot.origin, number),) if entry)
+    else:
+        boot.in_xen_map = False
+        _note(boot, number, words, head)
 
 
 def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -297,12 +388,14 @@ Handler = Callable[[_Boot, int, str, str], None]
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(SIGN_PREFIXES, _note),
     **dict.fromkeys(NOTE_PREFIXES, _note),
-    "": _note,
+    "": _row,
     "BIOS-e820:": _map_entry,
     "BIOS-e801:": _map_entry,
     "BIOS-88:": _map_entry,
     "Xen: [mem ": _map_entry,
     "Xen: 0": _map_entry,
+    "Xen-e820 RAM map:": _xen_head,
+    "EFI RAM map:": _xen_head,
     "BIOS-provided physical RAM map": _map_head,
     "e820: BIOS-provided physical RAM map": _map_head,
     "Linux version ": _version,
@@ -333,7 +426,10 @@ def _head(words: str) -> str | None:
     for head in _BY_START.get(words[:2], ()):
         if words.startswith(head):
             return head
-    return "" if words[:1] in "0123456789ABCDEF" and BARE.match(words) else None
+    return "" if words[:1] in "0123456789ABCDEF[" and (BARE.match(words) or _XEN_ROW.match(words)) else None
+
+
+_XEN_ROW = re.compile(r"[0-9a-f]{16} - [0-9a-f]{16} \(|\[[0-9a-f]{16}, [0-9a-f]{16}\] \(")
 
 
 def is_read(words: str) -> bool:
@@ -341,5 +437,6 @@ def is_read(words: str) -> bool:
     return _head(words.lstrip()) is not None
 
 
-_MAP_HEADS = ("BIOS-e820:", "BIOS-e801:", "BIOS-88:", "Xen: [mem ", "Xen: 0")
+_MAP_HEADS = ("BIOS-e820:", "BIOS-e801:", "BIOS-88:", "Xen: [mem ", "Xen: 0", "Xen-e820 RAM map:", "EFI RAM map:")
+_EFI_HEADS = ("efi: mem00: ", "efi:   0x")
 _MADE_HEADS = ("user: [mem", "modified: [mem", "reserve setup_data: [mem", "modified physical RAM map")

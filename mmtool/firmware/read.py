@@ -14,24 +14,29 @@ from mmtool.firmware.capture import LOG, MEMMAP, TREES, CaptureFiles, is_tar, op
 from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
 from mmtool.firmware.iomem import is_iomem_line, parse_iomem
 from mmtool.firmware.lines import decode
-from mmtool.firmware.log import read_log
+from mmtool.firmware.log import describe_boots, read_log
 from mmtool.firmware.machine import Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
 from mmtool.firmware.packed import unpack
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
+from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
 
 Kind = Literal["log", "memmap", "iomem", "table"]
 
 _LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
-_FDT_MAGIC = b"\xd0\x0d\xfe\xed"
 NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
 )
+NOT_EFIS_MAP = (
+    "EFI booted this kernel, which then takes EFI's map and not the tree's memory nodes; the log does not show that "
+    "map: add a log made with efi=debug (--dmesg), or say where memory is (--memory)"
+)
+Warnings = tuple[tuple[int, str], ...]
 _IS_CAPTURE = "is a capture, not a copy of /sys/firmware/memmap; give it with --capture"
 _FOREIGN = {
-    _FDT_MAGIC: "is a device-tree blob; give it with --dtb",
+    FDT_MAGIC: "is a device-tree blob; give it with --dtb",
     b"SRAT": "is an ACPI table; give it with --srat, next to a map",
     b"SLIT": "is an ACPI table; give it with --slit, next to a map",
     b"\x7fELF": "is a program, not a log",
@@ -45,15 +50,26 @@ def read_machine(
     srat: str | None = None,
     slit: str | None = None,
     need_map: bool = True,
+    boot: int | None = None,
 ) -> Machine:
     """The Machine that the file at `path` describes; "-" is standard input, None this machine itself.
 
     A kernel log, /sys/firmware/memmap (the folder, a tar of it, or what grep prints of it), /proc/iomem or a bare
     table, each plain or compressed; which it is, is recognised, or said by `kind`. `srat` and `slit` name binary
-    ACPI tables, which count before what the log says. Without `need_map` a log need not hold a map. Raises
-    InputError, one line that says what to do.
+    ACPI tables, which count before what the log says. Without `need_map` a log need not hold a map. Of several boots in
+    a log `boot` says which (`firmware.log.chosen_boot`). Raises InputError, one line that says what to do.
     """
-    return _with_tables(read_this_machine() if path is None else _read(path, kind, need_map), srat, slit)
+    return _with_tables(read_this_machine() if path is None else _read(path, kind, need_map, boot), srat, slit)
+
+
+def read_boots(path: str) -> list[str]:
+    """A line for each boot in a log, or in a capture's, as `firmware.log.describe_boots` has it."""
+    is_folder = path != "-" and Path(path).is_dir()
+    data = b"" if is_folder else read_bytes(path)
+    if is_folder or is_tar(data):
+        files = open_folder(path) if is_folder else open_tar(data, path)
+        path, data = files.place(LOG), files.read(LOG) or b""
+    return describe_boots(decode(data), path)
 
 
 def open_capture(path: str) -> CaptureFiles:
@@ -69,45 +85,78 @@ def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machin
     return machine
 
 
-def read_capture(path: str, *, srat: str | None = None, slit: str | None = None, need_memory: bool = True) -> Machine:
+def read_capture(
+    path: str,
+    memory: tuple[tuple[int, int], ...] = (),
+    *,
+    srat: str | None = None,
+    slit: str | None = None,
+    need_memory: bool = True,
+    boot: int | None = None,
+) -> Machine:
     """The Machine in a capture, a folder or a tar file of one: what its log says, machine.dtb (or .gz), SRAT.aml and
     SLIT.aml; where the log has lost its beginning, memmap.txt, proc/version and proc/cmdline. Where the image lies
-    comes from proc/iomem. `srat` and `slit` go before the capture's. `need_memory` as for `read_board`.
-    Raises InputError.
+    comes from proc/iomem. `srat` and `slit` go before the capture's. `memory` and `need_memory` as for `read_board`,
+    `boot` as for `read_machine`. Raises InputError, and UsageError for `memory` without a tree.
     """
-    return _captured(open_capture(path), srat, slit, need_memory)
+    return _captured(open_capture(path), memory, srat, slit, need_memory, boot)
 
 
-def _captured(files: CaptureFiles, srat: str | None, slit: str | None, need_memory: bool) -> Machine:
+def read_collected(
+    files: CaptureFiles, *, srat: str | None = None, slit: str | None = None, boot: int | None = None
+) -> Machine:
+    """The Machine of a capture's files that are at hand, as `read_capture` makes it. Raises InputError."""
+    return _captured(files, (), srat, slit, True, boot)
+
+
+def _captured(
+    files: CaptureFiles,
+    memory: tuple[tuple[int, int], ...],
+    srat: str | None,
+    slit: str | None,
+    need_memory: bool,
+    boot: int | None,
+) -> Machine:
     if not files.is_capture:
         raise InputError(files.path, None, "is not a capture: it has no dmesg.txt; give a log or a map with --e820")
     tree = next((name for name in TREES if files.get(name) is not None), None)
     log = files.read(LOG)
     if tree is not None:
-        told = read_log(decode(log), files.place(LOG), need_map=False) if log is not None else None
-        machine = _board(files.read(tree) or b"", files.place(tree), told, (), need_memory)
+        told = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot) if log is not None else None
+        blob = _tree_bytes(files.read(tree) or b"", files.place(tree))
+        machine = _board(blob, files.place(tree), told, memory, need_memory)
+    elif memory:
+        raise UsageError(f"--memory goes with a device tree, which {files.path} does not hold")
     else:
-        machine = _captured_map(files, log)
+        machine = _captured_map(files, log, boot)
         if aml := files.read("SRAT.aml"):
             machine = replace(machine, srat=parse_srat(aml, files.place("SRAT.aml")))
         if aml := files.read("SLIT.aml"):
             machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
         machine = _with_tables(machine, srat, slit)
+    possible = files.read("sys/devices/system/cpu/possible")
+    if machine.cpus is None and possible is not None:
+        machine = replace(machine, cpus=_count(decode(possible)) or None)
     iomem = files.read("proc/iomem")
     if machine.kernel_base is None and iomem is not None:
         machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
     return machine
 
 
-def _captured_map(files: CaptureFiles, log: bytes | None) -> Machine:
+def _count(ranges: str) -> int:
+    """How many CPUs a list such as "0-3,8" names."""
+    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d+)(?:-(\d+))?", ranges))
+
+
+def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> Machine:
     """The machine of a capture's log; of what /sys and /proc said where the log does not say it."""
     memmap = files.read(MEMMAP)
     if log is None:
         machine = Machine("none", ())
     elif memmap is None:
-        machine = _of_bytes(log, files.place(LOG), None, True)
+        machine = _of_bytes(log, files.place(LOG), None, True, boot)
     else:
-        machine = read_log(decode(log), files.place(LOG), need_map=False)
+        machine = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot)
     if memmap is not None and not (machine.e820 or machine.efi):
         place = files.place(MEMMAP)
         plain = _plain_map("sysfs memmap", parse_memmap_text(decode(memmap), place), place)
@@ -134,62 +183,104 @@ def read_input(
     srat: str | None = None,
     slit: str | None = None,
     need_memory: bool = True,
+    boot: int | None = None,
 ) -> Machine:
     """The Machine that `path` describes, whatever it is: a capture's folder, a device-tree blob or what
-    `read_machine` knows. `dmesg`, `memory` and `need_memory` are for a blob, as `read_board` has them.
+    `read_machine` knows. `dmesg`, `memory` and `need_memory` are for a blob, as `read_board` has them, `memory` also
+    for the blob of a capture; `boot` as for `read_machine`.
 
     Raises InputError, and UsageError for what does not go with the input.
     """
     is_folder = path != "-" and Path(path).is_dir()
-    data = b"" if is_folder else read_bytes(path)
-    if data[:4] == _FDT_MAGIC:
-        return _board(data, path, _log_beside(dmesg), memory, need_memory)
-    if dmesg is not None or memory:
-        given = "--dmesg" if dmesg is not None else "--memory"
-        raise UsageError(f"{given} goes with a device tree, which {path} is not")
+    raw = b"" if is_folder else read_raw(path)
+    data = unpack(raw, path) if not holds_tree(raw) else raw
+    if holds_tree(data) or (is_folder and is_folder_of_tree(Path(path))):
+        return _board(_tree_bytes(raw, path), path, _log_beside(dmesg, boot), memory, need_memory)
+    if dmesg is not None:
+        raise UsageError(f"--dmesg goes with a device tree, which {path} is not")
     files = open_folder(path) if is_folder else open_tar(data, path) if is_tar(data) else None
     if files is not None and files.is_capture:
-        return _captured(files, srat, slit, need_memory)
-    return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True), srat, slit)
+        return _captured(files, memory, srat, slit, need_memory, boot)
+    if memory:
+        raise UsageError(f"--memory goes with a device tree, which {path} is not")
+    return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True, boot), srat, slit)
 
 
 def read_board(
-    dtb: str, dmesg: str | None = None, memory: tuple[tuple[int, int], ...] = (), *, need_memory: bool = True
+    dtb: str,
+    dmesg: str | None = None,
+    memory: tuple[tuple[int, int], ...] = (),
+    *,
+    need_memory: bool = True,
+    boot: int | None = None,
 ) -> Machine:
     """The Machine of a device-tree blob; a log adds the release and what else firmware said. Raises InputError.
 
     What the boot loader wrote into /chosen goes before what the log says. `memory`, ranges [start, end) in bytes,
     stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
-    that says nothing of memory is refused unless `need_memory` is off.
+    that says nothing of memory is refused unless `need_memory` is off. `boot` is one of the log's.
     """
-    return _board(read_bytes(dtb), dtb, _log_beside(dmesg), memory, need_memory)
+    is_folder = dtb != "-" and Path(dtb).is_dir()
+    blob = _tree_bytes(b"" if is_folder else read_raw(dtb), dtb)
+    return _board(blob, dtb, _log_beside(dmesg, boot), memory, need_memory)
 
 
-def _log_beside(dmesg: str | None) -> Machine | None:
-    return read_machine(dmesg, need_map=False) if dmesg is not None else None
+def _tree_bytes(raw: bytes, path: str) -> tuple[bytes, Warnings]:
+    """The blob in a file's bytes, or of the folder at `path`, and what is to be said of it. Raises InputError."""
+    from mmtool.firmware.fdt.container import tree_in
+    from mmtool.firmware.fdt.folder import flatten
+
+    if not raw and path != "-" and Path(path).is_dir():
+        return flatten(Path(path), path), ((0, "of a tree in a folder the order of nodes and /memreserve/ are lost"),)
+    return tree_in(raw, path)
+
+
+def _log_beside(dmesg: str | None, boot: int | None) -> Machine | None:
+    return read_machine(dmesg, need_map=False, boot=boot) if dmesg is not None else None
 
 
 def _board(
-    data: bytes, dtb: str, log: Machine | None, memory: tuple[tuple[int, int], ...], need_memory: bool
+    blob: tuple[bytes, Warnings],
+    dtb: str,
+    log: Machine | None,
+    memory: tuple[tuple[int, int], ...],
+    need_memory: bool,
 ) -> Machine:
     from mmtool.firmware.fdt import parse_fdt, with_memory
 
+    data, warnings = blob
     tree = parse_fdt(data, dtb)
     machine = log or Machine("none", ())
+    arch, shown_by = tree.architecture or ("arm64", "/")
+    if machine.arch not in (None, arch, "x86_64", "i386"):
+        # a kernel of 32 bits may run on processors of 64
+        arch, shown_by = machine.arch or arch, "/"
+    if need_memory and arch != "arm64":
+        raise InputError(dtb, shown_by, foreign(arch))
+    efi_booted = any(note.kind == "efi_version" for note in machine.notes)
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())
     elif need_memory and not tree.memory and not machine.efi:
         raise InputError(dtb, "/", NO_MEMORY)
+    elif efi_booted and tree.memory and not machine.efi:
+        warnings = (*warnings, (0, NOT_EFIS_MAP))
     return replace(
         machine,
         source="device tree",
         origin=dtb,
-        arch="arm64",
+        arch=arch,
         fdt=tree,
         cmdline=tree.chosen.bootargs if tree.chosen.bootargs is not None else machine.cmdline,
         initrd=tree.chosen.initrd or machine.initrd,
         cpus=sum(cpu.enabled for cpu in tree.cpus) or machine.cpus,
+        warnings=(*machine.warnings, *warnings),
     )
+
+
+def foreign(arch: str) -> str:
+    """What to say of the tree or of the log of a machine that mmtool has no kernel for."""
+    name = {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
+    return f"this is a {name} machine's; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
 
 
 def read_this_machine(root: Path = Path("/")) -> Machine:
@@ -228,10 +319,10 @@ def read_slit(path: str) -> Slit:
     return parse_slit(read_bytes(path), path)
 
 
-def _read(path: str, kind: Kind | None, need_map: bool) -> Machine:
+def _read(path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Machine:
     if path != "-" and Path(path).is_dir():
         return _read_folder(path)
-    return _of_bytes(read_bytes(path), path, kind, need_map)
+    return _of_bytes(read_bytes(path), path, kind, need_map, boot)
 
 
 def _read_folder(path: str) -> Machine:
@@ -240,12 +331,14 @@ def _read_folder(path: str) -> Machine:
     return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
 
 
-def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool) -> Machine:
+def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Machine:
     """What `read_machine` knows, by what the bytes hold."""
     if not data.strip():
         raise InputError(path, None, "empty file; give a kernel log (dmesg) or `grep -r . /sys/firmware/memmap`")
     if hint := _FOREIGN.get(data[:4]):
         raise InputError(path, None, hint)
+    if is_source(data):
+        raise InputError(path, None, "is a device tree's source; give it with --dtb")
     if is_tar(data):
         if open_tar(data, path).is_capture:
             raise InputError(path, None, _IS_CAPTURE)
@@ -259,7 +352,7 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool) -> Mach
         return replace(_plain_map("iomem", entries, path), kernel_base=kernel_base)
     if kind == "table":
         return _plain_map("table", parse_table(text, path), path)
-    return read_log(text, path, need_map=need_map)
+    return read_log(text, path, need_map=need_map, wanted=boot)
 
 
 def _plain_map(source: str, located: tuple[Located, ...], path: str) -> Machine:
@@ -287,10 +380,14 @@ def recognise(text: str) -> Kind:
 
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
+    return unpack(read_raw(path), path)
+
+
+def read_raw(path: str) -> bytes:
+    """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except PermissionError as e:
         raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
     except (OSError, ValueError) as e:
         raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
-    return unpack(data, path)

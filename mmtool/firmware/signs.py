@@ -20,6 +20,9 @@ SIGNS: tuple[tuple[str, str, str], ...] = (
     ("x86_64", "Using GB pages for direct mapping", r""),
     ("x86_64", "mapped APIC to ", r"\s*[0-9a-f]{16}\b"),
     ("x86_64", "Base memory trampoline at ", r"\[[0-9a-f]{16}\]"),
+    # the largest page frame that can be is 2^34 or more with 64 bits, 2^24 with PAE, 2^20 without
+    ("x86_64", "last_pfn = ", r"0x[0-9a-f]+ max_arch_pfn = 0x[0-9a-f]{8,}"),
+    ("i386", "last_pfn = ", r"0x[0-9a-f]+ max_arch_pfn = 0x1?[0-9a-f]{6}$"),
     # only a 32-bit kernel has memory that is not mapped, and its pointers have 8 digits
     ("i386", "initial memory mapped: ", r""),
     ("i386", "mapped APIC to ", r"\s*[0-9a-f]{8}\b"),
@@ -28,6 +31,7 @@ SIGNS: tuple[tuple[str, str, str], ...] = (
     ("i386", "Checking if this processor honours the WP bit", r""),
     ("i386", "mapped IOAPIC to ", r"[0-9a-f]{8} \([0-9a-f]{8}\)"),
     ("i386", "Use a HIGHMEM", r""),
+    ("i386", "Warning: only 4GB will be used", r""),
     # no-execute and page-table isolation need the three levels of PAE
     ("pae", "NX (Execute Disable) protection: ", r""),
     ("pae", "Kernel/User page tables isolation: ", r""),
@@ -47,12 +51,14 @@ def find_signs(words: str, prefix: str) -> Iterator[str]:
 
 
 def architecture(
-    signs: dict[str, tuple[int, str]], version_line: str, *, early_cmdline: bool, has_map: bool
+    signs: dict[str, tuple[int, str]], version_line: str, *, early_cmdline: bool, late_cmdline: bool
 ) -> str | None:
     """The architecture, by the surest sign first; None when nothing tells.
 
     `version_line` is the "Linux version" line or "". A 64-bit x86 kernel's next line is "Command line: "
-    (`early_cmdline`); where a log has the one line and the map, but not the other, the kernel had 32 bits.
+    (`early_cmdline`); a log with the one and with "Kernel command line: " (`late_cmdline`), but without the other,
+    is a 32-bit kernel's. A log that has neither is an excerpt, which tells nothing by what it leaves out.
+    `late_cmdline` also where other lines show that the log is whole.
     """
     for sure in ("arm64", "arm", "riscv"):
         if sure in signs:
@@ -64,7 +70,7 @@ def architecture(
         return "i386"
     if re.search(r"\bx86_64-", version_line):
         return "x86_64"
-    return "i386" if version_line and has_map else None
+    return "i386" if version_line and late_cmdline else None
 
 
 def page_tables(signs: dict[str, tuple[int, str]], version_line: str) -> LogNote | None:

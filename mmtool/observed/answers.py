@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtool.errors import InputError
-from mmtool.firmware.lines import decode, kernel_lines
+from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open_tar
+from mmtool.firmware.lines import decode
+from mmtool.firmware.log import boots_of, chosen_boot
 from mmtool.firmware.read import read_bytes
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 
+ZONES, KBYTES = "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"
 _ZONE = r"(?:DMA|DMA32|Normal|HighMem|Movable|Device)"
 
 LOG_FACTS: dict[str, tuple[str, ...]] = {
@@ -66,35 +70,60 @@ def fact_of(line: str) -> str | None:
     return next((fact for fact, pattern in _FACT.items() if pattern.match(line)), None)
 
 
-def read_answers(path: str) -> Answers:
+def read_answers(path: str, boot: int | None = None) -> Answers:
     """The answers in a log, or in a folder with dmesg.txt, proc/zoneinfo and proc/sys/vm/min_free_kbytes.
 
-    Of several boots in a log it is the first. Raises InputError.
+    Of several boots in a log it is that of `firmware.log.chosen_boot`. Raises InputError.
     """
-    folder = Path(path)
-    if path == "-" or not folder.is_dir():
-        return Answers(path, _of_log(decode(read_bytes(path))))
-    log, zones, kbytes = (str(folder / name) for name in ("dmesg.txt", "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"))
+    is_folder = path != "-" and Path(path).is_dir()
+    data = b"" if is_folder else read_bytes(path)
+    if is_folder or is_tar(data):
+        return answers_of(open_folder(path) if is_folder else open_tar(data, path), boot)
+    return Answers(path, _of_log(decode(data), path, boot))
+
+
+def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
+    """The answers among a capture's files. Raises InputError."""
+    log, zones, kbytes = (files.read(name) for name in (LOG, ZONES, KBYTES))
+    if log is None and zones is None:
+        raise InputError(files.place(LOG), None, "is not there: there is nothing to compare with")
     return Answers(
-        log,
-        _of_log(decode(read_bytes(log))),
-        parse_zoneinfo(decode(read_bytes(zones)), zones).zones if Path(zones).is_file() else None,
-        _number(kbytes) if Path(kbytes).is_file() else None,
+        files.place(LOG),
+        _of_log(decode(log or b""), files.place(LOG), boot),
+        parse_zoneinfo(decode(zones), files.place(ZONES)).zones if zones is not None else None,
+        _number(decode(kbytes), files.place(KBYTES)) if kbytes is not None else None,
     )
 
 
-def _of_log(text: str) -> dict[str, list[tuple[int, str]]]:
+def _of_log(text: str, path: str, boot: int | None) -> dict[str, list[tuple[int, str]]]:
+    """The lines of each fact with their numbers."""
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for number, line in kernel_lines(text):
-        if (line.startswith("Linux version ") and found) or (_RUNNING.match(line) and "memory" in found):
+    boots = boots_of(text)
+    lines = boots[chosen_boot(boots, boot, path) - 1] if boots else []
+    indent = _indented if is_collapsed(words for _, words in lines) else str
+    for number, words in lines:
+        if _RUNNING.match(words) and "memory" in found:
             break
-        if fact := fact_of(line):
-            found[fact].append((number, line))
+        if fact := fact_of(indent(words)):
+            found[fact].append((number, words))
     return dict(found)
 
 
-def _number(path: str) -> int:
-    text = decode(read_bytes(path)).strip()
+def is_collapsed(lines: Iterable[str]) -> bool:
+    """Has a page or a mail made one space of several? Of a whole log's lines some have two in a row."""
+    return all("  " not in words for words in lines)
+
+
+_INDENTED = re.compile(rf" ?(?={_ZONE} (?:\[mem|empty|zone: )|[Nn]ode \d+: |mapped low ram: |low ram: )")
+
+
+def _indented(line: str) -> str:
+    """A line that lost its leading spaces, with them where the kernel indents it."""
+    return _INDENTED.sub("  ", line, count=1) if _INDENTED.match(line) else line
+
+
+def _number(text: str, path: str) -> int:
+    text = text.strip()
     if not text.isdigit():
         raise InputError(path, 1, f"not a number: {text[:40]!r}")
     return int(text)

@@ -12,7 +12,7 @@ from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.system.of_boot import state_of_boot
@@ -35,8 +35,7 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
 
         sys.stdout.write(svg(boot, sections))
     elif output == "csv":
-        chosen = sections[0] if len(sections) == 1 else "zones"
-        sys.stdout.write(csv_table(TABLES[chosen](boot)))
+        sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from mmtool.report.untrusted import csv_text, printable
 from mmtool.units import human
 
 
@@ -50,6 +51,8 @@ def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
     """One value for a reader: `exact` gives what a script wants, otherwise what a person does."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return csv_text(value) if exact else printable(value)
     if kind is Kind.ADDRESS:
         return f"{value:#x}"
     if exact or kind in (Kind.TEXT, Kind.COUNT):

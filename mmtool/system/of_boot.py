@@ -7,7 +7,7 @@ from dataclasses import replace
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.late import online
 from mmtool.linux.mm.mmzone import PagesetLimits, Zone
-from mmtool.linux.mm.page_alloc.pcp import pcp_high_at_init
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.linux.mm.vmalloc.state import VmallocState, state_of_layout
 from mmtool.linux.mm.vmstat import calculate_normal_threshold
 from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone

@@ -2,27 +2,45 @@
 
 The events say what was asked for and which pages came back; the model says which pages should have. Probes beside the
 kmem events tell what no allocator can know: which CPU was interrupted at its lists, when counters were added up, when
-another CPU's lists were drained. A page of an event is only ever compared, never used, except to go on after a miss.
+another CPU's lists were drained, when kswapd ran. A page of an event is only ever compared, never used, except to go on
+after a miss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
+from mmtool.linux.mm.compaction import CompactResult
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.isolate import isolate_free_page, putback_isolated_page
+from mmtool.linux.mm.page_alloc.context import AllocContext
+from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
+from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
+from mmtool.linux.mm.page_alloc.isolate import __putback_isolated_page as put_isolated_back
 from mmtool.linux.mm.page_alloc.per_cpu_pages import drain_pages_zone
+from mmtool.linux.mm.page_alloc.slowpath import (
+    Ask,
+    Asking,
+    Compact,
+    DrainAllPages,
+    Reclaim,
+    Unreserve,
+    WakeKswapd,
+    alloc_pages_slowpath,
+)
 from mmtool.observed.ftrace import TraceEvent
+from mmtool.system.replay_compaction import Addresses, Compactions
 from mmtool.system.system import System
 
 UNSEEN = 64
 """How far down a list the kernel's page is looked for after a miss."""
 NO_PAGE = (0, 2**64 - 1, 2**32 - 1)
 """The pfns that an event prints for an allocation that failed."""
+Who = tuple[int, str]
+"""Who does what an event tells: a task (its number, ""), or a CPU's interrupts (the CPU, "s" or "h")."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +64,6 @@ class Replay:
 
 
 @dataclass
-class _Cpu:
-    """What the last events on one CPU were about."""
-
-    in_refill: bool = False
-    """The events belong to a refill, which rqbulk began."""
-    zone_locked: int = 0
-    """Blocks taken off the buddy lists in a row just now."""
-    direct: bool = False
-    """The last of them was no part of a refill."""
-
-
-@dataclass
 class _Bulk:
     """A call of __alloc_pages_bulk() that has begun."""
 
@@ -67,17 +73,40 @@ class _Bulk:
     done: bool = False
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """What the addresses in a trace's probes mean: the zones, where struct pages begin, and how large one is."""
+@dataclass
+class _Request:
+    """An allocation that has begun, and is over with the event that names its page."""
 
-    zones: Mapping[int, Zone] = field(default_factory=dict)
-    vmemmap: int | None = None
-    struct_page: int = 64
+    ac: AllocContext
+    asking: Asking | None = None
+    """The slow path, where it waits for others; None before it and after."""
+    ask: Ask | None = None
+    """What it waits for."""
+    freed: int = 0
+    """Pages that whoever allocates has freed meanwhile."""
+    unreserved: bool = False
+    slow: bool = False
+    """Did the fast path fail?"""
+    left_lists: bool = False
+    """Have events told of blocks that left the buddy lists?"""
+    pfn: int | None = None
 
-    def pfn(self, page: int) -> int | None:
-        """The page frame of a struct page; None where nothing tells."""
-        return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
+
+@dataclass
+class _Kswapd:
+    """What a node's kswapd is to balance: kswapd_highest_zoneidx of its node, and what kswapd() read of it last."""
+
+    last: int
+    asked: int | None = None
+
+    def wake(self, highest_zoneidx: int) -> None:
+        """wakeup_kswapd()."""
+        self.asked = highest_zoneidx if self.asked is None else max(self.asked, highest_zoneidx)
+
+    def balance(self) -> int:
+        """kswapd(), before it calls balance_pgdat(); the highest zone that this is about."""
+        self.last, self.asked = self.last if self.asked is None else self.asked, None
+        return self.last
 
 
 def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
@@ -85,7 +114,6 @@ def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, s
 
     InputError for an event with impossible fields.
     """
-    system.kswapd_at_once = False
     run = _Run(system, events, addresses)
     for index, event in enumerate(events):
         try:
@@ -96,101 +124,277 @@ def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, s
 
 
 class _Run:
+    """A replay on its way.
+
+    An allocation shows only what happens on the buddy lists, and its page when it is over; in between others act. So it
+    is done when the first event tells that it has begun:
+
+    event                         nothing begun             fast path failed          done
+    ----------------------------  ------------------------  ------------------------  -----------------
+    zone_locked, extfrag          begin                     go on to the end          -
+    wkswapd                       begin (slow path, or a    -                         -
+                                  boost's wake after it)
+    mm_page_free, isolblk, isof   free, isolate             the same, as reclaim or   free, isolate
+                                                            compaction of the request
+    unresv                        -                         give a pageblock back     -
+    mm_page_alloc                 begin, go on, compare     go on to the end,         compare
+                                                            compare
+
+    What takes the zone's lock is done once it is seen to have it, which matters where several CPUs act: a refill
+    (rqbulk) at its first zone_locked or extfrag, a free or a drain with its first mm_page_pcpu_drain; at once where
+    none comes.
+    "begin" runs the fast path, and where that fails the slow path up to its first reclaim or compaction. A bulk
+    allocation (bulkin to bulkret) is done at its first rqbulk or zone_locked, at the latest when it returns. A free
+    that is named again later (mm_page_free_batched, f1p) is done then. rcvs, drainzone, isof, putb, balpg, balpgr and
+    mm_lru_insertion are done as they come.
+    """
+
     def __init__(self, system: System, events: Sequence[TraceEvent], addresses: Addresses) -> None:
-        self.system, self.addresses, self.result = system, addresses, Replay()
-        self.cpus: dict[int, _Cpu] = {}
+        self.system, self.addresses, self.events, self.result = system, addresses, events, Replay()
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
-        self.refills_shown = any(event.name == "rqbulk" for event in events)
-        self.later = _ends_of_frees(events)
-        self.boosts: dict[int, list[tuple[Zone, int]]] = {}
+        self.names = {event.name for event in events}
+        self.next_names = _next_names(events)
+        self.pending: dict[Who, Callable[[], None]] = {}
+        """What waits for the zone's lock."""
+        self.frees_end_later = _ends_of_frees(events)
+        self.ends = _ends_of_allocations(events)
+        self.requests: dict[Who, _Request] = {}
+        self.in_refill: set[Who] = set()
+        """Whose next zone_locked events are part of a refill, which rqbulk began."""
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
+        self.kswapds = {nid: _Kswapd(len(node.zones)) for nid, node in system.nodes.items()}
+        self.boosts: dict[int, list[tuple[Zone, int]]] = {}
+        """The boosts that a kswapd, by its task's number, is working off."""
+        self.just_worked_off: list[tuple[Zone, int]] = []
+        """The boosts that were worked off by the last event."""
+        self.compactions = Compactions(system, addresses, events)
 
     def event(self, index: int, event: TraceEvent) -> None:
-        cpu = self.cpus.setdefault(event.cpu, _Cpu())
         handle = _HANDLERS.get(event.name)
         if handle is None:
             return
+        if event.name != "isof":
+            self.compactions.other_event(event)
         self.system.cpu = event.cpu
-        handle(self, index, event, cpu)
+        handle(self, index, event)
+        if event.name != "balpgr":
+            self.just_worked_off = []
 
     # Allocations
 
-    def alloc(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        order, gfp = event.number("order"), self._gfp(event.fields["gfp_flags"])
-        kernel: int | None = event.number("pfn")
-        if kernel in NO_PAGE:
-            kernel = None
-        direct = cpu.direct if self.refills_shown else cpu.zone_locked == 1
-        cpu.in_refill, cpu.zone_locked, cpu.direct = False, 0, False
+    def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
+        """Do something now, or when an event tells that it has the zone's lock."""
+        if self.next_names[index] in _LOCKED:
+            self.pending[_who(event)] = action
+        else:
+            action()
+
+    def locked(self, index: int, event: TraceEvent) -> None:
+        """Somebody has a zone's lock, and does what waited for it."""
+        action = self.pending.pop(_who(event), None)
+        if action is not None:
+            action()
+
+    def refill(self, index: int, event: TraceEvent) -> None:
+        self.in_refill.add(_who(event))
+        self._with_lock(index, event, lambda: self._from_buddy_lists(index, event))
+
+    def zone_locked(self, index: int, event: TraceEvent) -> None:
+        self.locked(index, event)
+        self._from_buddy_lists(index, event)
+
+    def _from_buddy_lists(self, index: int, event: TraceEvent) -> None:
+        """A refill begins, or a block leaves the buddy lists: the request has come so far."""
         bulk = self.bulks.get(event.pid)
+        if bulk is not None and not event.irq:
+            if not bulk.done:
+                self._bulk(bulk)
+            return
+        request = self._go_on(index, event, to_the_end=True)
+        if request is not None:
+            request.left_lists = True
+
+    def wakes_kswapd(self, index: int, event: TraceEvent) -> None:
+        """kswapd is woken: by the slow path, for all zones of the request, or for a zone's boosted watermark."""
+        request = self._go_on(index, event, to_the_end=False)
+        zone = self.addresses.zones.get(event.number("zone"))
+        if request is None or zone is None:
+            return
+        by_slow_path = request.slow and not request.left_lists
+        self.kswapds[zone.nid].wake(request.ac.highest_zoneidx if by_slow_path else zone.zone_idx)
+
+    def alloc(self, index: int, event: TraceEvent) -> None:
+        who, order, kernel = _who(event), event.number("order"), _page(event)
+        bulk = self.bulks.get(event.pid)
+        gfp = self._gfp(event.fields["gfp_flags"])
         if bulk is not None and not event.irq and bulk.gfp == gfp and order == 0:
             bulk.done = True
-        model = self.system.alloc_pfn(gfp, order, pcp_busy=direct)
+        self._go_on(index, event, to_the_end=True)
+        request = self.requests.pop(who)
+        self.in_refill.discard(who)
         self.result.allocations += 1
-        if model == kernel:
+        if request.pfn == kernel:
             self.result.exact += 1
             return
-        self.result.misses.append(Miss(event.line, order, kernel, model))
-        if model is not None:
-            self.system.put_back(model, order)
-        if kernel is not None and self._force(gfp, kernel, order):
+        self.result.misses.append(Miss(event.line, order, kernel, request.pfn))
+        if request.pfn is not None:
+            self.system.put_back(request.pfn, order)
+        if kernel is not None and self._force(request.ac, kernel):
             self.result.forced += 1
 
-    def _force(self, gfp: int, pfn: int, order: int) -> bool:
+    def _go_on(self, index: int, event: TraceEvent, *, to_the_end: bool) -> _Request | None:
+        """Begin the allocation that an event tells of, unless it has begun, and go on with it."""
+        who = _who(event)
+        request = self.requests.get(who)
+        if request is None:
+            end = self.ends.get(index)
+            if end is None:
+                return None
+            request = self.requests[who] = self._begin(self.events[end], event)
+        if request.asking is not None and to_the_end:
+            self._end_slow_path(request)
+        return request
+
+    def _begin(self, end: TraceEvent, event: TraceEvent) -> _Request:
+        """The fast path of the allocation that is over at `end`, and the slow path as far as it needs nobody."""
+        ac = self.system.context(self._gfp(end.fields["gfp_flags"]), end.number("order"))
+        request = _Request(ac)
+        before = self._began_before_kswapd(ac, event) if self.just_worked_off else []
+        for zone, boost in before:
+            zone.watermark_boost += boost
+        taken = self.system.fast_path(ac, None, self._past_lists(ac, event))
+        if taken is not None:
+            request.pfn = taken[0]
+            taken[1].boosted_watermark = False
+        for zone, boost in before:
+            zone.watermark_boost -= min(zone.watermark_boost, boost)
+        if taken is None:
+            request.slow = True
+            request.asking = alloc_pages_slowpath(ac, None)
+            self._advance(request)
+        return request
+
+    def _past_lists(self, ac: AllocContext, event: TraceEvent) -> bool:
+        """Does a block leave the buddy lists although the CPU has its own? Then it was interrupted while at those."""
+        if event.name != "mm_page_alloc_zone_locked" or ac.pindex is None:
+            return False
+        if "rqbulk" in self.names:
+            return _who(event) not in self.in_refill
+        pcp = self.system.zone_of(event.number("pfn")).this_cpu
+        return pcp is not None and bool(pcp.lists[ac.pindex])
+
+    def _began_before_kswapd(self, ac: AllocContext, event: TraceEvent) -> list[tuple[Zone, int]]:
+        """The boosts that the request still saw, where kswapd worked them off just before the first event of it.
+
+        No event tells when a request begins. Only where the boosts decide which zone passes is there a difference; then
+        the zone that the block came from tells.
+        """
+        if "pfn" not in event.fields or (pfn := _page(event)) is None:
+            return []
+        now = self._first_zone(ac)
+        for zone, boost in self.just_worked_off:
+            zone.watermark_boost += boost
+        then = self._first_zone(ac)
+        for zone, boost in self.just_worked_off:
+            zone.watermark_boost -= boost
+        return self.just_worked_off if now is not then and self.system.zone_of(pfn) is then else []
+
+    @staticmethod
+    def _first_zone(ac: AllocContext) -> Zone | None:
+        flags = ac.alloc_flags
+        return next((zone for zone in ac.zones if passes(zone, ac, wmark_pages(zone, flags), flags)), None)
+
+    def _advance(self, request: _Request) -> None:
+        """Go on with a slow path until it has to wait for reclaim or compaction, or is over."""
+        assert request.asking is not None
+        try:
+            while True:
+                request.ask = next(request.asking)
+                if not isinstance(request.ask, WakeKswapd):
+                    return
+        except StopIteration as end:
+            request.asking = request.ask = None
+            if end.value is not None:
+                request.pfn = end.value[0]
+                end.value[1].boosted_watermark = False
+
+    def _end_slow_path(self, request: _Request) -> None:
+        """Answer what a slow path waits for with what the events told, until it is over."""
+        while request.asking is not None:
+            match request.ask:
+                case Compact():
+                    request.ask.result = CompactResult.COMPLETE
+                case Reclaim():
+                    request.ask.freed, request.freed = request.freed, 0
+                case Unreserve():
+                    if "unresv" in self.names:
+                        request.ask.given, request.unreserved = request.unreserved, False
+                    else:
+                        zones, kind = request.ask.zones, request.ac.migratetype
+                        request.ask.given = unreserve_highatomic_pageblock(zones, kind, request.ask.force)
+                case DrainAllPages() if "drainzone" not in self.names:
+                    self.system.drain_all_pages()
+            self._advance(request)
+
+    def unreserve(self, index: int, event: TraceEvent) -> None:
+        """The request gives a pageblock back: by force, unless the CPUs' lists are drained next."""
+        request = self._go_on(index, event, to_the_end=False)
+        if request is None:
+            return
+        own = (e for e in islice(self.events, index + 1, None) if _who(e) == _who(event) and e.name in _AFTER_UNRESERVE)
+        force = next((e.name for e in own), "") != "drainzone"
+        zones = request.ask.zones if isinstance(request.ask, Compact | Reclaim | Unreserve) else request.ac.zones
+        request.unreserved |= unreserve_highatomic_pageblock(zones, request.ac.migratetype, force)
+
+    def _force(self, ac: AllocContext, pfn: int) -> bool:
         """Take the kernel's page to go on after a miss; whether it was free in the model.
 
         Where it stands a little way down the CPU's list, the pages before it went to somebody whom no event shows, most
         likely to __alloc_pages_bulk().
         """
-        ac = self.system.context(gfp, order)
         pcp = ac.zones[0].this_cpu if ac.zones and ac.pindex is not None else None
         if pcp is not None and ac.pindex is not None:
             unseen = list(islice(pcp.lists[ac.pindex], UNSEEN))
             if pfn in unseen:
                 for before in unseen[: unseen.index(pfn)]:
-                    self.system.take(before, order)
-        return self.system.take(pfn, order)
+                    self.system.take(before, ac.order)
+        return self.system.take(pfn, ac.order)
 
-    def bulk_begins(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+    def bulk_begins(self, index: int, event: TraceEvent) -> None:
         self.bulks[event.pid] = _Bulk(event.number("gfp"), event.number("nid"), event.number("n"))
 
-    def bulk_ends(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+    def bulk_ends(self, index: int, event: TraceEvent) -> None:
         bulk = self.bulks.pop(event.pid, None)
         if bulk is not None and not bulk.done:
-            self.system.alloc_pages_bulk(bulk.gfp, bulk.nid, bulk.count)
+            self._bulk(bulk)
+        self.in_refill.discard(_who(event))
 
-    def refill(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        cpu.in_refill, cpu.zone_locked = True, 0
-        bulk = self.bulks.get(event.pid)
-        if bulk is not None and not bulk.done and not event.irq:
-            bulk.done = True
-            self.system.alloc_pages_bulk(bulk.gfp, bulk.nid, bulk.count)
-
-    def zone_locked(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        cpu.zone_locked += 1
-        cpu.direct = not cpu.in_refill
+    def _bulk(self, bulk: _Bulk) -> None:
+        bulk.done = True
+        alloc_pages_bulk(self.system.context(bulk.gfp, 0, None if bulk.nid < 0 else bulk.nid), bulk.count)
 
     # Frees
 
-    def free(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        cpu.in_refill, cpu.zone_locked, cpu.direct = False, 0, False
+    def free(self, index: int, event: TraceEvent) -> None:
         pfn, order = event.number("pfn"), event.number("order")
         self.system.zone_of(pfn).lru.remove(pfn, pfn + (1 << order))
-        if index in self.later:
+        request = self.requests.get(_who(event))
+        if request is not None:
+            request.freed += 1 << order
+        if index in self.frees_end_later:
             self.waiting[pfn] = order
         else:
-            self._free(pfn, order)
+            self._with_lock(index, event, lambda: self._free(pfn, order))
 
-    def free_batched(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        cpu.in_refill, cpu.zone_locked, cpu.direct = False, 0, False
+    def free_batched(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
-            self._free(pfn, self.waiting.pop(pfn))
+            order = self.waiting.pop(pfn)
+            self._with_lock(index, event, lambda: self._free(pfn, order))
 
-    def free_one_page(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        cpu.in_refill, cpu.zone_locked, cpu.direct = False, 0, False
+    def free_past_lists(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
@@ -203,39 +407,53 @@ class _Run:
 
     # What happens beside
 
-    def refresh(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        self.system.refresh_cpu_vm_stats(event.cpu, bool(event.number("do")))
+    def refresh(self, index: int, event: TraceEvent) -> None:
+        pagesets = bool(event.number("do"))
+        self._with_lock(index, event, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
 
-    def drain(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        zone = self.addresses.zones.get(event.number("zone"))
+    def drain(self, index: int, event: TraceEvent) -> None:
+        zone, cpu = self.addresses.zones.get(event.number("zone")), event.number("cpu")
         if zone is not None:
-            drain_pages_zone(zone, event.number("cpu"))
+            drained = zone
+            self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
 
-    def kswapd_begins(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        """kswapd notes the boosts that it works off; what it frees are events of their own."""
-        self.boosts[event.pid] = [(zone, zone.watermark_boost) for zone in self.system.zones()]
-        for zone in self.system.zones():
+    def kswapd_begins(self, index: int, event: TraceEvent) -> None:
+        """balance_pgdat() notes the boosts that it works off; what it frees are events of their own."""
+        # kswapd runs on its node's CPUs.
+        node = self.system.nodes[self.system.cpu_nodes[event.cpu]]
+        highest = self.kswapds[node.nid].balance()
+        zones = [zone for zone in node.populated_zones() if zone.zone_idx <= highest]
+        self.boosts[event.pid] = [(zone, zone.watermark_boost) for zone in zones]
+        for zone in zones:
             zone.reclaim_active = True
 
-    def kswapd_ends(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+    def kswapd_ends(self, index: int, event: TraceEvent) -> None:
+        self.just_worked_off = []
         for zone, boost in self.boosts.pop(event.pid, ()):
-            zone.watermark_boost -= min(zone.watermark_boost, boost)
+            worked_off = min(zone.watermark_boost, boost)
+            zone.watermark_boost -= worked_off
             zone.reclaim_active = False
+            if worked_off:
+                self.just_worked_off.append((zone, worked_off))
 
-    def lru_insertion(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+    def lru_insertion(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         self.system.zone_of(pfn).lru.add(pfn, pfn + 1)
 
-    def isolate(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
-        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
-        if pfn is not None and self.system.zone_of(pfn).free_area.is_free(pfn, order):
-            isolate_free_page(self.system.zone_of(pfn), pfn, order)
+    def isolate(self, index: int, event: TraceEvent) -> None:
+        self.compactions.isolate(index, event)
 
-    def put_back(self, index: int, event: TraceEvent, cpu: _Cpu) -> None:
+    def scan_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.scan_block(index, event)
+
+    def skip_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.skip(index, event)
+
+    def put_back(self, index: int, event: TraceEvent) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
         if pfn is not None:
             zone = self.system.zone_of(pfn)
-            putback_isolated_page(zone, pfn, order, zone.pageblocks.get(pfn))
+            put_isolated_back(zone, pfn, order, zone.pageblocks.get(pfn))
 
     def _gfp(self, text: str) -> int:
         mask = self.gfps.get(text)
@@ -244,13 +462,53 @@ class _Run:
         return mask
 
 
+_AFTER_UNRESERVE = frozenset(("drainzone", "wkswapd", "unresv", "rqbulk", "mm_page_alloc_zone_locked", "mm_page_alloc"))
+"""What may follow on giving a pageblock back."""
+_LOCKED = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag", "mm_page_pcpu_drain"))
+"""Events of somebody who has a zone's lock."""
 _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
-    "mm_page_alloc_zone_locked": _Run.zone_locked, "rqbulk": _Run.refill,
-    "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends, "f1p": _Run.free_one_page, "rcvs": _Run.refresh,
-    "drainzone": _Run.drain, "balpg": _Run.kswapd_begins, "balpgr": _Run.kswapd_ends,
-    "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate, "putb": _Run.put_back,
+    "mm_page_alloc_zone_locked": _Run.zone_locked, "mm_page_alloc_extfrag": _Run.zone_locked, "rqbulk": _Run.refill,
+    "mm_page_pcpu_drain": _Run.locked,
+    "wkswapd": _Run.wakes_kswapd, "unresv": _Run.unreserve, "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends,
+    "f1p": _Run.free_past_lists, "rcvs": _Run.refresh, "drainzone": _Run.drain, "balpg": _Run.kswapd_begins,
+    "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate,
+    "isolblk": _Run.scan_block, "setpfb": _Run.skip_block, "putb": _Run.put_back,
 }  # fmt: skip
+
+
+def _who(event: TraceEvent) -> Who:
+    return (event.cpu, event.irq) if event.irq else (event.pid, "")
+
+
+def _page(event: TraceEvent) -> int | None:
+    pfn = event.number("pfn")
+    return None if pfn in NO_PAGE else pfn
+
+
+def _next_names(events: Sequence[TraceEvent]) -> list[str]:
+    """For each event the name of the next one of whoever it is about."""
+    names = [""] * len(events)
+    upcoming: dict[Who, str] = {}
+    for index in range(len(events) - 1, -1, -1):
+        who = _who(events[index])
+        names[index], upcoming[who] = upcoming.get(who, ""), events[index].name
+    return names
+
+
+def _ends_of_allocations(events: Sequence[TraceEvent]) -> dict[int, int]:
+    """For each event that may belong to an allocation the index of the mm_page_alloc with which it is over."""
+    ends: dict[int, int] = {}
+    upcoming: dict[Who, int] = {}
+    for index in range(len(events) - 1, -1, -1):
+        event = events[index]
+        if event.name == "mm_page_alloc":
+            upcoming[_who(event)] = ends[index] = index
+        elif event.name in ("rqbulk", "wkswapd", "unresv", "mm_page_alloc_zone_locked", "mm_page_alloc_extfrag"):
+            end = upcoming.get(_who(event))
+            if end is not None:
+                ends[index] = end
+    return ends
 
 
 def _ends_of_frees(events: Sequence[TraceEvent]) -> set[int]:

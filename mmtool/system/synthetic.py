@@ -15,8 +15,8 @@ from mmtool.errors import InputError
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
-from mmtool.linux.mm.page_alloc.pcp import MIN_PERCPU_PAGELIST_HIGH_FRACTION, zone_highsize
-from mmtool.linux.mm.vmscan import MAX_RECLAIM_RETRIES
+from mmtool.linux.mm.page_alloc.pageset_limits import MIN_PERCPU_PAGELIST_HIGH_FRACTION, zone_highsize
+from mmtool.linux.mm.vmscan.node import MAX_RECLAIM_RETRIES
 from mmtool.linux.mm.vmstat import calculate_normal_threshold
 from mmtool.linux.mm.zonelist import build_all_zonelists
 from mmtool.observed.buddyinfo import ZoneBlocks

@@ -6,25 +6,43 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmtool.build.gfp import GfpFlags, gfp_flags
 from mmtool.build.kernel import Kernel
+from mmtool.linux.mm.compaction import try_to_compact_pages
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
-from mmtool.linux.mm.mmzone import PcpLayout, PerCpuPages, Pgdat, Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_pages_ok
+from mmtool.linux.mm.mmzone import PcpLayout, Pgdat, Zone
+from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.context import AllocContext
-from mmtool.linux.mm.page_alloc.freelist import get_page_from_freelist, passes, refused, take_from_list, wmark_pages
+from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
+from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, get_page_from_freelist, refused
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
-from mmtool.linux.mm.page_alloc.slowpath import alloc_pages_slowpath
-from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, ALLOC_KSWAPD, ALLOC_NOFRAGMENT, ALLOC_WMARK_LOW
-from mmtool.linux.mm.vmscan import wakeup_kswapd
+from mmtool.linux.mm.page_alloc.slowpath import (
+    Ask,
+    Compact,
+    DrainAllPages,
+    Page,
+    Reclaim,
+    Unreserve,
+    WakeKswapd,
+    alloc_pages_slowpath,
+)
+from mmtool.linux.mm.page_alloc.zone_watermark import (
+    ALLOC_CMA,
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_NOFRAGMENT,
+    ALLOC_WMARK_LOW,
+    gfp_to_alloc_flags,
+)
+from mmtool.linux.mm.vmscan.node import try_to_free_pages, wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
+from mmtool.system.quick import QuickPages
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.vmalloc.state import VmallocState
@@ -32,12 +50,13 @@ if TYPE_CHECKING:
 Zonelist = tuple[tuple[int, str], ...]
 """Zones as (node, name), in the order in which they are tried."""
 
+FAST_PATH = "__alloc_pages"
 _Request = tuple[int, int, int | None, frozenset[int] | None]
 """What is asked for: mask, order, node, nodemask."""
 
 
 @dataclass
-class System:
+class System(QuickPages):
     """The page allocator of a booted machine. Pfns are page frame numbers; counts are pages."""
 
     kernel: Kernel
@@ -51,8 +70,6 @@ class System:
     """The online CPUs and their nodes."""
     version: str = ""
     """The kernel's uname -v, where it is known."""
-    kswapd_at_once: bool = field(init=False, default=True)
-    """Does kswapd do at once what it is woken for? Not where something else tells when it ran."""
     synthetic: bool = False
     """Are the page frame numbers made up, because only counts are known?"""
     vmalloc: VmallocState | None = None
@@ -63,10 +80,6 @@ class System:
     layout: PcpLayout = field(init=False)
     _cpu: int = field(init=False, default=-1)
     _contexts: dict[_Request, AllocContext] = field(init=False, default_factory=dict)
-    _quick_allocs: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False, default_factory=dict)
-    """By mask: where single pages come from on this CPU, and above how many free pages that is sure."""
-    _quick_frees: dict[int, tuple[Zone, PerCpuPages, deque[int], int]] = field(init=False)
-    """By pageblock: where single pages go to on this CPU; forgotten when a pageblock changes its type."""
     _zone_of: dict[int, Zone] = field(init=False, default_factory=dict)
     """The zone of pageblocks that lie in one zone, by their number."""
 
@@ -76,6 +89,7 @@ class System:
         self.layout = pcp_layout(self.kernel)
         self._commit = commit_of(self.facts)
         self._pageblock_order = self.kernel.pageblock_order
+        self._quick_allocs = {}
         self._quick_frees = next((zone.pageblocks.derived for zone in self.zones()), {})
         self.cpu = min(self.cpu_nodes)
 
@@ -156,12 +170,15 @@ class System:
         return AllocContext(
             gfp, flags, order, nid, nodemask, migratetype, highest, zones, every,
             None if lists_of_order is None else lists_of_order[migratetype],
-            ALLOC_WMARK_LOW | self._first_flags(gfp, migratetype, zones),
+            ALLOC_WMARK_LOW | self._first_flags(gfp, order, migratetype, zones), self.facts, len(self.nodes),
+            self.kernel.enabled("COMPACTION") and flags.has(gfp, "__GFP_IO"), highest < self.zone_index("Normal"),
         )  # fmt: skip
 
-    def _first_flags(self, gfp: int, migratetype: MigrateType, zones: tuple[Zone, ...]) -> int:
+    def _first_flags(self, gfp: int, order: int, migratetype: MigrateType, zones: tuple[Zone, ...]) -> int:
         """alloc_flags_nofragment() and gfp_to_alloc_flags_cma(): the first attempt's rights beside its watermark."""
         flags = ALLOC_CMA if migratetype == MigrateType.MOVABLE else 0
+        if self.facts.fast_path_has_highatomic:
+            flags |= gfp_to_alloc_flags(gfp, self.gfp, order, self.facts) & ALLOC_HIGHATOMIC
         if self.gfp.wakes_kswapd(gfp):
             flags |= ALLOC_KSWAPD
         if not self.facts.nofragment or not self.kernel.enabled("ZONE_DMA32") or not zones:
@@ -186,123 +203,87 @@ class System:
             return self.failure
         return Outcome(order, gfp, taken[0], taken[1], tuple(steps))
 
-    def alloc_pfn(
-        self,
-        gfp: int,
-        order: int = 0,
-        nid: int | None = None,
-        nodemask: frozenset[int] | None = None,
-        *,
-        pcp_busy: bool = False,
+    def _alloc_pfn(
+        self, gfp: int, order: int, nid: int | None, nodemask: frozenset[int] | None, pcp_busy: bool
     ) -> int | None:
-        """Allocate 2**order pages; the first one's pfn, None when it fails: then `failure` says why.
-
-        Like alloc_pages(), without a record of what went well.
-
-        `pcp_busy`: the CPU was interrupted while it was at its lists, so that the first attempt goes past them.
-        """
-        if not order and nid is None and nodemask is None and not pcp_busy:
-            quick = self._quick_allocs.get(gfp)
-            if quick is not None:
-                zone, pcp, pages, plenty = quick
-                # Nothing can happen but that the page at the head of the CPU's list is taken.
-                if pages and zone.nr_free_pages > plenty and not pcp.page_mt and not zone.boosted_watermark:
-                    pcp.free_count >>= 1
-                    pcp.free_factor >>= 1
-                    pcp.count -= 1
-                    return pages.popleft()
         ac = self.context(gfp, order, nid, nodemask)
         taken = self._alloc(ac, None, pcp_busy)
         if taken is None:
             return None
-        if not order and nid is None and nodemask is None and gfp not in self._quick_allocs:
-            self._remember(gfp, ac)
+        if not order and nid is None and nodemask is None:
+            self._remember_alloc(ac)
         return taken[0]
 
-    def _remember(self, gfp: int, ac: AllocContext) -> None:
-        """Note where requests of a kind find their pages as long as their first zone has plenty."""
-        zone = ac.zones[0]
-        pcp = zone.this_cpu
-        if pcp is not None and ac.pindex is not None:
-            self._quick_allocs[gfp] = zone, pcp, pcp.lists[ac.pindex], _plenty(zone, ac.highest_zoneidx)
-
-    def alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
-        """Allocate up to `count` single pages of one zone at once (__alloc_pages_bulk(), 5.13 on); their pfns.
-
-        Does not scale what frees drain. Where no local zone is `count` pages above its low watermark it allocates one
-        page as usual.
-        """
-        if nid is None and count > 1:
-            quick = self._quick_allocs.get(gfp)
-            if quick is not None:
-                zone, pcp, kept, plenty = quick
-                if len(kept) >= count and zone.nr_free_pages > plenty + count and not pcp.page_mt:
-                    pcp.count -= count
-                    return [kept.popleft() for _ in range(count)]
+    def _alloc_pages_bulk(self, gfp: int, nid: int | None, count: int) -> list[int]:
         ac = self.context(gfp, 0, None if nid is None or nid < 0 else nid)
-        pages: list[int] = []
-        for zone in ac.zones if count > 1 and ac.pindex is not None else ():
-            if zone.nid != ac.zones[0].nid:
-                break
-            if not passes(zone, ac, wmark_pages(zone, ac.alloc_flags) + count, ac.alloc_flags):
-                continue
-            assert ac.pindex is not None
-            while len(pages) < count:
-                pfn = take_from_list(zone, 0, ac.migratetype, ac.pindex, ac.alloc_flags)
-                if pfn is None:
-                    break
-                pages.append(pfn)
-            break
+        pages = alloc_pages_bulk(ac, count)
         if not pages:
             taken = self._alloc(ac, None)
             return [] if taken is None else [taken[0]]
-        if nid is None and gfp not in self._quick_allocs:
-            self._remember(gfp, ac)
+        if nid is None:
+            self._remember_alloc(ac)
         return pages
 
     def _alloc(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> tuple[int, Zone] | None:
-        taken = get_page_from_freelist(ac, ac.zones, ac.alloc_flags, len(self.nodes), "__alloc_pages", steps, skip_pcp)
+        taken = self.fast_path(ac, steps, skip_pcp)
         if taken is None:
-            path = [refused(ac, "__alloc_pages")] if steps is None else steps
-            taken = alloc_pages_slowpath(self, ac, path)
+            path = [refused(ac, FAST_PATH)] if steps is None else steps
+            taken = self._slow_path(ac, path)
             if taken is None:
-                self.failure = Outcome(
-                    ac.order, ac.gfp, None, None, tuple(path), str(path[-1].detail.get("reason", ""))
-                )
-        if taken is not None and taken[1].boosted_watermark:
-            zone = taken[1]
-            zone.boosted_watermark = False
-            if self.kswapd_at_once:
-                wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+                reason = str(path[-1].detail.get("reason", ""))
+                self.failure = Outcome(ac.order, ac.gfp, None, None, tuple(path), reason)
+        if taken is not None:
+            self._wake_for_boost(taken[1], ac)
         return taken
+
+    def fast_path(self, ac: AllocContext, steps: list[Step] | None, skip_pcp: bool = False) -> Page | None:
+        """The first attempt of __alloc_pages(), at the low watermark."""
+        return get_page_from_freelist(ac, ac.zones, ac.alloc_flags, FAST_PATH, steps, skip_pcp)
+
+    def _slow_path(self, ac: AllocContext, steps: list[Step] | None) -> Page | None:
+        """The slow path in a machine where nobody else acts, and all that it asks for is done at once, by estimate."""
+        asking = alloc_pages_slowpath(ac, steps)
+        try:
+            while True:
+                self._answer(next(asking), ac)
+        except StopIteration as end:
+            page: Page | None = end.value
+            return page
+
+    def _answer(self, ask: Ask, ac: AllocContext) -> None:
+        match ask:
+            case WakeKswapd():
+                ask.freed = wakeup_kswapd(self.nodes[ask.nid], ac.order, ac.highest_zoneidx)
+            case Compact():
+                ask.result, zones = try_to_compact_pages(ac, ask.zones, ask.alloc_flags)
+                ask.done = tuple(zones)
+            case Reclaim():
+                ask.freed = try_to_free_pages(self.nodes.values(), ask.zones)
+            case Unreserve():
+                ask.given = unreserve_highatomic_pageblock(ask.zones, ac.migratetype, ask.force)
+            case DrainAllPages():
+                self.drain_all_pages()
+
+    def _wake_for_boost(self, zone: Zone, ac: AllocContext) -> None:
+        """The end of rmqueue(): a zone whose watermark was boosted wakes kswapd, which works at once."""
+        if zone.boosted_watermark and (ac.alloc_flags & ALLOC_KSWAPD or not self.facts.boost_wakes_by_right):
+            zone.boosted_watermark = False
+            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
 
     # Freeing
 
-    def free_pages(self, pfn: int, order: int = 0, *, pcp_busy: bool = False) -> None:
-        """Free the block of 2**order pages that begins at `pfn` (__free_pages(), free_unref_page()).
-
-        Orders that have per-CPU lists go there, others to the buddy lists. `pcp_busy`: the CPU was interrupted while
-        it was at its lists, so that the block goes past them. KeyError when no zone spans `pfn`.
-        """
-        if not order and not pcp_busy:
-            quick = self._quick_frees.get(pfn >> self._pageblock_order)
-            if quick is not None:
-                zone, pcp, pages, pindex = quick
-                pages.appendleft(pfn)
-                pcp.count += 1
-                self._commit(zone, pcp, pindex, 0)
-                return
+    def _free_pages(self, pfn: int, order: int, pcp_busy: bool) -> None:
         zone = self.zone_of(pfn)
         lists = self.layout.index.get(order)
         if lists is None or pcp_busy:
-            free_pages_ok(zone, pfn, order)
+            free_one_page(zone, pfn, order)
             return
         migratetype = zone.pageblocks.get(pfn)
         pcp = zone.per_cpu_pageset[self._cpu]
         if migratetype < MIGRATE_PCPTYPES:
             pindex = lists[migratetype]
         elif migratetype == MigrateType.ISOLATE:
-            free_pages_ok(zone, pfn, order)
+            free_one_page(zone, pfn, order)
             return
         else:
             pindex = lists[MigrateType.MOVABLE]
@@ -314,19 +295,6 @@ class System:
         pcp.lists[pindex].appendleft(pfn)
         pcp.count += 1 << order
         self._commit(zone, pcp, pindex, order)
-
-    def free_pages_bulk(self, pfns: Iterable[int]) -> None:
-        """Free single pages, one after the other, as free_pages() does with each."""
-        quick_of, shift, commit = self._quick_frees, self._pageblock_order, self._commit
-        for pfn in pfns:
-            quick = quick_of.get(pfn >> shift)
-            if quick is None:
-                self.free_pages(pfn)
-                continue
-            zone, pcp, pages, pindex = quick
-            pages.appendleft(pfn)
-            pcp.count += 1
-            commit(zone, pcp, pindex, 0)
 
     # Single pages, found and moved by hand
 
@@ -382,7 +350,7 @@ class System:
         zone = self.zone_of(pfn)
         lists = self.layout.index.get(order)
         if lists is None:
-            free_pages_ok(zone, pfn, order)
+            free_one_page(zone, pfn, order)
             return
         pcp = zone.this_cpu
         assert pcp is not None
@@ -418,15 +386,6 @@ class System:
         for cpu in self.cpu_nodes:
             for zone in self.zones():
                 drain_pages_zone(zone, cpu)
-
-
-def _plenty(zone: Zone, highest_zoneidx: int) -> int:
-    """So many free pages that every watermark check for a single page passes, whatever is boosted or kept back."""
-    pageblock = 1 << zone.pageblock_order
-    high = zone.watermark.high
-    boosted = high + max(pageblock, high * zone.watermark_boost_factor // 10000)
-    kept_back = zone.managed_pages // 100 + 2 * pageblock + zone.cma_pages
-    return boosted + zone.lowmem_reserve[highest_zoneidx] + kept_back
 
 
 def pcp_layout(kernel: Kernel) -> PcpLayout:

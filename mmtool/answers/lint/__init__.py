@@ -14,7 +14,7 @@ from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
-from mmtool.firmware.read import NO_MEMORY
+from mmtool.firmware.read import NO_MEMORY, foreign
 from mmtool.linux.init.main import start_kernel
 
 __all__ = ["RULES", "Finding", "Lint", "lint"]
@@ -71,6 +71,8 @@ def lint(
     tree = machine.fdt
     boot, stopped = None, []
     not_booted = NO_MEMORY if tree is not None and not tree.memory and not machine.efi else None
+    if tree is not None and machine.arch != "arm64":
+        not_booted = foreign(machine.arch or "")
     try:
         if not_booted is None:
             boot = start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)

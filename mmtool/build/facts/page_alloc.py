@@ -189,6 +189,8 @@ class PageAllocFacts(Facts):
         marks=Mark("mm/page_alloc.c", "is_kdump_kernel()", inside="boost_watermark"),
     )
     """... except in a kernel that was started to save a crashed one's memory."""
+    boost_wakes_by_right: bool = since("6.5", marks=Mark("mm/page_alloc.c", "if ((alloc_flags & ALLOC_KSWAPD) &&"))
+    """Only a request that may wake kswapd does so for a boost; before, any."""
     nofragment: bool = since(
         "5.0",
         "mm, page_alloc: spread allocations across zones before introducing fragmentation",

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from mmtool.firmware.fdt.address import Translator, dma_buses
+from mmtool.firmware.fdt.architecture import architecture
 from mmtool.firmware.fdt.blob import Node, parse_blob
+from mmtool.firmware.fdt.container import tree_in
 from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
 from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
 from mmtool.firmware.fdt.values import (
@@ -24,7 +26,7 @@ from mmtool.firmware.fdt.values import (
     Range,
     ReservedNode,
 )
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.read import read_raw
 
 __all__ = [
     "Chosen",
@@ -43,8 +45,8 @@ __all__ = [
 
 
 def read_fdt(path: str) -> DeviceTree:
-    """The device tree in a file, plain or compressed; "-" is standard input. Raises InputError."""
-    return parse_fdt(read_bytes(path), path)
+    """The device tree in a file, plain, compressed or within another; "-" is standard input. Raises InputError."""
+    return parse_fdt(tree_in(read_raw(path), path)[0], path)
 
 
 def with_memory(tree: DeviceTree, memory: Iterable[Range]) -> DeviceTree:
@@ -85,6 +87,7 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
         distance_map=distances,
         numa_error=numa_error,
         numa_complete=is_complete(blob.root, problems),
+        architecture=architecture(blob.root),
         dma_limit=min((bus.limit for bus in buses if bus.limit is not None), default=None),
         dma_buses=buses,
         shape=tuple(_shape(node) for node in blob.root.walk()),

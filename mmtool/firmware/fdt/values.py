@@ -127,6 +127,8 @@ class DeviceTree:
     numa_complete: bool
     """Has the last memory node a numa-node-id? 6.12 and 7.3 give up the tree's nodes where it has not; 5.10 and 6.1
     do not."""
+    architecture: tuple[str, str] | None
+    """Whose the CPUs are ("arm64", "arm", "riscv" ...) and the path of the one that says it; None where none does."""
     dma_limit: int | None
     """CPU addresses from here on are out of reach for some bus, None if there is no such bus."""
     dma_buses: tuple[DmaBus, ...]

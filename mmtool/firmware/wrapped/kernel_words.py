@@ -7,7 +7,10 @@ import re
 _WORDS = re.compile(
     r"Linux version \d|BIOS-e820|BIOS-provided|Command line: |Zone ranges:|Memory: \d+K|Mem-Info:|Call Trace|"
     r"allocation failure|memory node ranges|memblock|System RAM|Booting Linux on|-e820 RAM map|"
-    r"\[\s*\d{1,7}\.\d{6}\]|/firmware/memmap|efi: mem|\[mem 0x"
+    r"\[\s*\d{1,7}\.\d{6}\]|/firmware/memmap|efi: mem|\[mem 0x|"
+    r"invoked oom-killer|oom-kill:constraint|[Kk]ill(?:ed)? process \d|no killable process|Comm: \S+ (?:Not t|T)ainted|"
+    r"oom_score_adj name|vmalloc error|vmap allocation for|SL[AU]B: Unable to|swiotlb buffer|lowmemorykiller: |"
+    r"page allocation stalls"
 )
 
 

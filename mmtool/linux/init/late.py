@@ -10,7 +10,7 @@ from mmtool.linux.mm import khugepaged
 from mmtool.linux.mm.free_reserved import Moment, given_back
 from mmtool.linux.mm.hugetlb import hugetlb_init
 from mmtool.linux.mm.mmzone import Pgdat, Zone
-from mmtool.linux.mm.page_alloc import handover, pcp, watermarks
+from mmtool.linux.mm.page_alloc import handover, pageset_limits, setup_per_zone_wmarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.tuning import Tuning
 from mmtool.linux.mm.print_info import MemoryCounts, image_parts, mem_init_print_info
@@ -56,7 +56,7 @@ def tuning(boot: Boot) -> Tuning:
 
 def setup_per_cpu_pageset(boot: Boot) -> None:
     """setup_per_cpu_pageset(): limits of the per-CPU lists, before deferred memory comes."""
-    pcp.setup_per_cpu_pageset(online(boot), tuning(boot))
+    pageset_limits.setup_per_cpu_pageset(online(boot), tuning(boot))
 
 
 def free_reserved_area(boot: Boot, moment: Moment) -> None:
@@ -93,7 +93,7 @@ def _zone_parts(boot: Boot, start: int, end: int) -> list[tuple[Zone, int, int]]
 def _manage(boot: Boot, zone: Zone, pages: int) -> None:
     """A zone has more pages to give."""
     boot.totalram_pages += pages
-    watermarks.adjust_managed_page_count(online(boot), zone, pages, tuning(boot))
+    setup_per_zone_wmarks.adjust_managed_page_count(online(boot), zone, pages, tuning(boot))
 
 
 def page_alloc_init_late(boot: Boot) -> None:
@@ -102,7 +102,7 @@ def page_alloc_init_late(boot: Boot) -> None:
     handover.page_alloc_init_late(mb.memory.regions, mb.reserved.regions, boot.nodes, boot.kernel.page_shift)
     free_reserved_area(boot, Moment.PAGE_ALLOC_INIT_LATE)
     if boot.kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"):
-        pcp.setup_per_cpu_pageset(online(boot), tuning(boot))
+        pageset_limits.setup_per_cpu_pageset(online(boot), tuning(boot))
     if facts.gigantic_pages_join_late_init:
         gather_bootmem_prealloc(boot)
     if facts.prints_memory_late:
@@ -146,7 +146,7 @@ def cma_init_reserved_areas(boot: Boot) -> None:
 
 def init_per_zone_wmark_min(boot: Boot) -> None:
     """init_per_zone_wmark_min(), a postcore_initcall: the first watermarks."""
-    boot.min_free_kbytes = watermarks.init_per_zone_wmark_min(online(boot), tuning(boot))
+    boot.min_free_kbytes = setup_per_zone_wmarks.init_per_zone_wmark_min(online(boot), tuning(boot))
 
 
 def gather_bootmem_prealloc(boot: Boot) -> None:

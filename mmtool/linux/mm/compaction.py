@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_pages_ok
+from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.context import AllocContext
-from mmtool.linux.mm.page_alloc.freelist import wmark_pages
+from mmtool.linux.mm.page_alloc.get_page_from_freelist import wmark_pages
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
-from mmtool.linux.mm.page_alloc.rmqueue import rmqueue_smallest
+from mmtool.linux.mm.page_alloc.rmqueue import __rmqueue_smallest
 from mmtool.linux.mm.page_alloc.zone_watermark import zone_watermark_ok
-from mmtool.linux.mm.vmscan import zone_reclaimable_pages
+from mmtool.linux.mm.vmscan.node import zone_reclaimable_pages
 from mmtool.linux.mm.vmstat import zone_page_state_snapshot
 
 EXTFRAG_THRESHOLD = 500
@@ -148,10 +148,10 @@ def _move_away(zone: Zone, start: int, order: int, inside: list[tuple[int, int]]
     zone.lru.remove(start, start + (1 << order))
     for _ in range(used):
         for kind in (MigrateType.MOVABLE, MigrateType.CMA, MigrateType.RECLAIMABLE, MigrateType.UNMOVABLE):
-            taken = rmqueue_smallest(zone, 0, kind)
+            taken = __rmqueue_smallest(zone, 0, kind)
             if taken is not None:
                 if not zone.facts.free_pages_counted_by_lists:
                     account_freepages(zone, -1, kind)
                 zone.lru.add(taken[0], taken[0] + 1)
                 break
-    free_pages_ok(zone, start, order)
+    free_one_page(zone, start, order)

@@ -8,14 +8,14 @@ from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES
-from mmtool.linux.mm.page_alloc.tuning import Tuning
-from mmtool.linux.mm.page_alloc.watermarks import (
+from mmtool.linux.mm.page_alloc.setup_per_zone_wmarks import (
     calculate_min_free_kbytes,
     for_each_zone,
     gfp_zone_user,
     nr_free_buffer_pages,
     setup_per_zone_wmarks,
 )
+from mmtool.linux.mm.page_alloc.tuning import Tuning
 
 LEAST_RAM_FOR_HUGE_PAGES = 512 << 20
 PAGEBLOCKS_A_ZONE = 2 + MIGRATE_PCPTYPES * MIGRATE_PCPTYPES

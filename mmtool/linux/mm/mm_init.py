@@ -16,7 +16,7 @@ from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.memmap import memmap_init
 from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
-from mmtool.linux.mm.page_alloc.pcp import zone_batchsize
+from mmtool.linux.mm.page_alloc.pageset_limits import zone_batchsize
 from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32

@@ -7,8 +7,11 @@ between any two words.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+from mmtool.observed.reports.kills import KillLine
+from mmtool.observed.reports.notices import Notice, find_notices
 
 
 class ReportKind(Enum):
@@ -16,6 +19,20 @@ class ReportKind(Enum):
     OOM = "oom"
     VMALLOC = "vmalloc"
     CMA = "cma"
+    VMEMMAP = "vmemmap"
+    """Memory could not be added: no pages for its struct pages (from 4.16 on)."""
+    STALL = "stall"
+    """Nothing failed yet, but an allocation takes its time (4.10 to 4.14)."""
+    SLAB = "slab"
+    SWIOTLB = "swiotlb"
+    HUGETLB = "hugetlb"
+    PERCPU = "percpu"
+    LOWMEMORYKILLER = "lowmemorykiller"
+    SYSTEMD_OOMD = "systemd-oomd"
+    EARLYOOM = "earlyoom"
+    """These seven are notices of a line or two; the last three are kills that the kernel's OOM killer did not do."""
+    SHOW_MEM = "show_mem"
+    """A Mem-Info that no failure of the log belongs to: SysRq+m, or what is left of a report."""
 
 
 class VmallocStep(Enum):
@@ -40,6 +57,11 @@ class VmallocFailure:
     area: int | None = None
     range: tuple[int, int] | None = None
     """The part of the address space that it had to lie in, where it was restricted and said."""
+
+    @property
+    def warned(self) -> bool:
+        """Did vmalloc() itself speak, and not only the search for a range?"""
+        return self.area is None or self.area != self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +90,21 @@ class Event:
     """The mask's names as printed; None before 4.6."""
     vmalloc: VmallocFailure | None = None
     cma: CmaFailure | None = None
+    headless: bool = False
+    """The line that begins such a report is lost, or the kernel did not print it; start == end."""
+    memcg: bool = False
+    """A memory cgroup's limit, not the machine, is what was out."""
+    kills: tuple[KillLine, ...] = ()
+    """What the OOM killer said for this event."""
+    stalled_ms: int | None = None
+    notice: Notice | None = None
 
 
 _MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
-_FAILURE = re.compile(r"page\s+allocation\s+failure[:.]\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE)
+_FAILURE = re.compile(
+    r"(?:page\s+allocation\s+failure[:.]|(?P<vmemmap>vmemmap\s+alloc\s+failure):|"
+    r"page\s+allocation\s+stalls\s+for\s+(?P<stalled>\d{1,10})\s?ms,)\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE
+)
 _OOM = re.compile(
     r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
     r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
@@ -103,16 +136,19 @@ _STEPS = {
     "failed to allocate page array": VmallocStep.NO_PAGE_ARRAY,
     "failed to allocate": VmallocStep.NO_PAGES,
 }
-_SIGNS = ("page allocation", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure")
+_SIGNS = (
+    "page allocation", "vmemmap alloc", "oom-killer", "vmalloc", "vmap allocation", "cma_alloc", "allocation failure",
+)  # fmt: skip
 _NEAR = 400
 """Characters within which two messages belong to one failure."""
 
 
 def find_events(text: str) -> list[Event]:
     """The reports that `text` (lines freed of prefixes, joined) begins, in order; messages of one failure are one."""
+    found = [_notice(notice) for notice in find_notices(text)]
     if not any(sign in text for sign in _SIGNS):
-        return []
-    found: list[Event] = [
+        return found
+    found += [
         *(_failure(m) for m in _FAILURE.finditer(text)),
         *(event for m in _OOM.finditer(text) if (event := _oom(m))),
         *(_vmalloc(m) for m in _VMALLOC.finditer(text)),
@@ -122,7 +158,7 @@ def find_events(text: str) -> list[Event]:
     found.sort(key=lambda event: event.start)
     events: list[Event] = []
     for event in found:
-        joined = _joined(events[-1], event) if events else None
+        joined = (_joined(events[-1], event) or _with_cache(events[-1], event)) if events else None
         if joined is not None:
             events[-1] = joined
         else:
@@ -130,10 +166,26 @@ def find_events(text: str) -> list[Event]:
     return events
 
 
+def _with_cache(first: Event, second: Event) -> Event | None:
+    """One event of a failed page allocation and what SLUB then says of the cache that the page was for."""
+    if first.kind is not ReportKind.FAILURE or second.kind is not ReportKind.SLAB or first.notice is not None:
+        return None
+    return replace(first, notice=second.notice) if second.start - first.end < _LONGEST_REPORT else None
+
+
+_LONGEST_REPORT = 20000
+
+
+def _notice(n: Notice) -> Event:
+    return Event(ReportKind(n.kind.value), n.start, n.end, mask=n.mask, names=n.names, notice=n)
+
+
 def _failure(m: re.Match[str]) -> Event:
+    kind = ReportKind.VMEMMAP if m["vmemmap"] else ReportKind.STALL if m["stalled"] else ReportKind.FAILURE
     return Event(
-        ReportKind.FAILURE, m.start(), m.end(), _comm(m), int(m["order"]), int(m["mask"], 16), _names(m["names"])
-    )
+        kind, m.start(), m.end(), _comm(m), int(m["order"]), int(m["mask"], 16), _names(m["names"]),
+        stalled_ms=int(m["stalled"]) if m["stalled"] else None,
+    )  # fmt: skip
 
 
 def _oom(m: re.Match[str]) -> Event | None:
@@ -179,34 +231,52 @@ def _cma(m: re.Match[str], text: str) -> Event:
 
 
 def _joined(first: Event, second: Event) -> Event | None:
-    """One event of two messages about one failure of vmalloc: the address range and then the caller's report (from
-    5.15 on), or the size and then warn_alloc()'s line (before 4.11); None for two failures."""
-    if first.vmalloc is None or second.start - first.end > _NEAR:
+    """One event of two messages about one failure of vmalloc(); None for two failures.
+
+    First the address range that was looked for, then who asked: with the reason from 5.14 on, with the size alone
+    before; and before 4.11 the size, then warn_alloc()'s line. A vmalloc area is a guard page larger than the request.
+    """
+    if first.vmalloc is None or first.mask is not None or second.start - first.end > _NEAR:
         return None
-    area = first.vmalloc.area
-    if area is not None and first.mask is None and second.vmalloc is not None and second.vmalloc.area is None:
+    if second.vmalloc is not None and first.vmalloc.area is not None and second.vmalloc.area is None:
+        if not second.vmalloc.size <= first.vmalloc.area <= second.vmalloc.size + _GUARD:
+            return None
+        step = second.vmalloc.step
         failure = VmallocFailure(
-            second.vmalloc.step, second.vmalloc.size, second.vmalloc.allocated, area, first.vmalloc.range
-        )
-        return Event(
-            ReportKind.VMALLOC, first.start, second.end, second.comm, second.order, second.mask, second.names, failure
-        )
-    if area is None and first.mask is None and second.kind is ReportKind.FAILURE and second.order == 0:
+            VmallocStep.NO_AREA if step is VmallocStep.UNSAID else step,
+            second.vmalloc.size, second.vmalloc.allocated, first.vmalloc.area, first.vmalloc.range,
+        )  # fmt: skip
+        return replace(second, start=first.start, vmalloc=failure)
+    if second.kind is ReportKind.FAILURE and second.order == 0 and first.vmalloc.warned:
         order = first.order if first.vmalloc.step is VmallocStep.NO_PAGES else None
-        return Event(
-            ReportKind.VMALLOC, first.start, second.end, second.comm, order, second.mask, second.names, first.vmalloc
-        )
+        return replace(second, kind=ReportKind.VMALLOC, start=first.start, order=order, vmalloc=first.vmalloc)
     return None
 
 
+_GUARD = 1 << 21
+"""By so many bytes at most an area is larger than what was asked for: its guard page, and the rounding to pages."""
+
+
 _FRONT = re.compile(r"([^\n]{1,64}?):?\s+$")
+_LONGEST_COMM = 15
 
 
 def _comm(m: re.Match[str]) -> str | None:
     """The task's name: what stands in front on the line, or alone on the line before; 15 characters at most."""
-    front = _FRONT.search(m.string, m.string.rfind("\n", 0, max(0, m.start() - 1)) + 1, m.start())
+    line = m.string.rfind("\n", 0, m.start()) + 1
+    if line == m.start():
+        # mail broke the line behind the name, which is then all that the line before has
+        before = m.string.rfind("\n", 0, max(0, line - 1)) + 1
+        alone = m.string[before : max(before, line - 1)].split("] ")[-1].strip()
+        alone = alone.removesuffix(":")
+        return alone if alone and len(alone) <= _LONGEST_COMM and not _SENTENCE.search(alone) else None
+    front = _FRONT.search(m.string, line, m.start())
     words = front[1].split("] ")[-1] if front else ""
-    return words.rpartition(";")[2].strip()[-15:].strip() or None
+    return words.rpartition(";")[2].strip()[-_LONGEST_COMM:].strip() or None
+
+
+_SENTENCE = re.compile(r"\.$|[=,]| \w+ |^\w+ \w+$|^[<>\[(]")
+"""What no name of a task looks like."""
 
 
 def _names(names: str | None) -> str | None:

@@ -21,6 +21,10 @@ _BLOCKS = re.compile(
     _NAME + r":(?P<blocks>(?:\s+\d{1,20}\*\s*\d{1,20}\s*kB(?:\s*\([A-Z]+\))?)+)(?:\s+=\s*(?P<sum>\d{1,20})\s*kB)?",
     re.DOTALL,
 )
+_RUN_TOGETHER = re.compile(
+    _NAME + r":(?P<blocks>(?:\s+\\?\d{1,24}kB(?:\s*\([A-Z]+\))?){4,})\s+=\s*(?P<sum>\d{1,20})\s*kB", re.DOTALL
+)
+"""Blocks whose "*" markdown took for emphasis: "4*4kB" became "44kB"."""
 _BLOCK = re.compile(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
 _NODE = re.compile(r"Node\s+(\d{1,20})\s+active_anon:")
 _FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
@@ -32,11 +36,29 @@ _PAGES = {
     "highmem": re.compile(r"\b(\d{1,20})\s+pages\s+HighMem"),
     "cma": re.compile(r"\b(\d{1,20})\s+pages\s+cma\s+reserved"),
     "pagecache": re.compile(r"\b(\d{1,20})\s+total\s+pagecache\s+pages"),
+    "swapcache": re.compile(r"\b(\d{1,20})\s+pages\s+in\s+swap\s+cache"),
 }
 _SWAP = {
     "free": re.compile(r"Free\s+swap\s*[=:]\s*(\d{1,20})\s*kB"),
     "total": re.compile(r"Total\s+swap\s*=\s*(\d{1,20})\s*kB"),
 }
+_HUGE = re.compile(
+    r"Node\s+(\d{1,20})\s+hugepages_total=(\d{1,20})\s+hugepages_free=(\d{1,20})\s+hugepages_surp=(\d{1,20})\s+"
+    r"hugepages_size=(\d{1,20})kB"
+)
+_SLAB_HEAD = re.compile(r"Unreclaimable slab info:")
+_CACHE = re.compile(r"^(\S{1,64})\s+(\d{1,20})KB\s+(\d{1,20})KB\s*$", re.MULTILINE)
+_TAG = re.compile(
+    r"\b(\d{1,8}(?:\.\d{1,4})?)\s([KMGTP]?)i?B\s+(\d{1,20})\s+(\S{1,200}:\d{1,8})\s+(?:\[(\w{1,64})\]\s+)?func:(\S{1,100})"
+)
+_PER_CPU = re.compile(r"\busd:\s{0,8}(\d{1,20})\b")
+_COUNTERS = {
+    "active_anon", "inactive_anon", "isolated_anon", "active_file", "inactive_file", "isolated_file", "unevictable",
+    "dirty", "writeback", "unstable", "slab", "slab_reclaimable", "slab_unreclaimable", "mapped", "shmem", "pagetables",
+    "sec_pagetables", "bounce", "kernel_misc_reclaimable", "free", "free_pcp", "free_cma", "active", "inactive",
+    "buffer", "kernel_stack", "zspages",
+}  # fmt: skip
+"""The counters at the head, where the line before them is lost."""
 _MARKS = ("min", "low", "high")
 PAGE_SIZES_KB = (4, 8, 16, 32, 64, 256)
 """Of any architecture, the most usual first."""
@@ -75,6 +97,28 @@ class ZoneDump:
 
 
 @dataclass(frozen=True, slots=True)
+class HugePages:
+    """A node's huge pages of one size, in kB; counts of pages."""
+
+    nid: int
+    size_kb: int
+    total: int
+    free: int
+    surplus: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationTag:
+    """What one place in the source holds (6.10 on, with memory allocation profiling): bytes as printed, rounded."""
+
+    bytes: int
+    calls: int
+    place: str
+    function: str
+    module: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemInfo:
     """One Mem-Info. Totals and `pages` are pages, everything else kB as printed."""
 
@@ -95,6 +139,14 @@ class MemInfo:
     """Zones are printed with their node."""
     notes: tuple[tuple[int, str], ...]
     """What is missing or contradicts itself, with its line."""
+    named_nodes: frozenset[int] = frozenset()
+    """Every node that the text names, if only beside huge pages or CPUs' lists."""
+    huge_pages: tuple[HugePages, ...] = ()
+    caches: tuple[tuple[str, int], ...] = ()
+    """Caches of "Unreclaimable slab info" with their size in kB, the largest first."""
+    tags: tuple[AllocationTag, ...] = ()
+    per_cpu: int | None = None
+    """Pages on the CPUs' lists, added up (before 4.2, which have no counter of it)."""
 
 
 class LineNumbers:
@@ -109,6 +161,8 @@ class LineNumbers:
 
 def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> MemInfo | None:
     """The Mem-Info within text[start:end]; None when there is no trace of one."""
+    if restored := _with_stars(text[start:end]):
+        text, end = text[:start] + restored, start + len(restored)
     head = _HEAD.search(text, start, end)
     heads, lists = list(_ZONE.finditer(text, start, end)), list(_BLOCKS.finditer(text, start, end))
     if head is None and not heads and not lists:
@@ -117,21 +171,71 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
     nodes = list(_NODE.finditer(text, begin, end))
     reader = _Reader(text, end, numbers, sorted(m.start() for m in (*heads, *lists, *nodes)))
     zones = reader.zones(heads, lists)
-    totals = reader.totals(begin)
+    totals = reader.totals(begin if head else start, known_only=head is None)
     if not zones:
         reader.note(begin, "no zone's line is in the text")
-    page_kb = _page_kb(zones, totals)
+    pages = {name: int(m[1]) for name, pattern in _PAGES.items() if (m := pattern.search(text, begin, end))}
+    page_kb = _page_kb(zones, totals, pages.get("ram"))
     return MemInfo(
         tuple(zones),
         {int(m[1]): reader.fields(m.start(), reader.stop_after(m.start())) for m in nodes},
         totals,
-        {name: int(m[1]) for name, pattern in _PAGES.items() if (m := pattern.search(text, begin, end))},
+        pages,
         {name: int(m[1]) for name, pattern in _SWAP.items() if (m := pattern.search(text, begin, end))},
         page_kb or PAGE_SIZES_KB[0],
         page_kb is not None,
         any(m["nid"] is not None for m in (*heads, *lists)),
         tuple(reader.notes),
+        frozenset(int(m[1]) for m in re.finditer(r"\bNode\s+(\d{1,4})\b", text[start:end])),
+        tuple(
+            HugePages(int(m[1]), int(m[5]), int(m[2]), int(m[3]), int(m[4])) for m in _HUGE.finditer(text, begin, end)
+        ),
+        _caches(text, begin, end),
+        tuple(_tag(m) for m in _TAG.finditer(text, begin, end)),
+        _sum_of(_PER_CPU, text, begin, end),
     )
+
+
+def _with_stars(text: str) -> str | None:
+    """The text with the "*" that markdown ate in the lists of free blocks; None where none lacks.
+
+    A block's size ends the digits, and of all sizes of pages only one makes the sum what the line says.
+    """
+    if not _RUN_TOGETHER.search(text):
+        return None
+    pieces, at = [], 0
+    for m in _RUN_TOGETHER.finditer(text):
+        tokens = re.findall(r"(\d+)kB(\s*\([A-Z]+\))?", m["blocks"])
+        for page_kb in PAGE_SIZES_KB:
+            sizes = [str(page_kb << order) for order in range(len(tokens))]
+            if all(digits.endswith(size) and digits != size for (digits, _), size in zip(tokens, sizes, strict=True)):
+                counts = [int(digits.removesuffix(size)) for (digits, _), size in zip(tokens, sizes, strict=True)]
+                if sum(n * int(size) for n, size in zip(counts, sizes, strict=True)) == int(m["sum"]):
+                    whole = "".join(
+                        f" {n}*{size}kB{types}" for n, size, (_, types) in zip(counts, sizes, tokens, strict=True)
+                    )
+                    pieces += [text[at : m.start("blocks")], whole]
+                    at = m.end("blocks")
+                    break
+    return "".join([*pieces, text[at:]]) if pieces else None
+
+
+def _caches(text: str, begin: int, end: int) -> tuple[tuple[str, int], ...]:
+    head = _SLAB_HEAD.search(text, begin, end)
+    if head is None:
+        return ()
+    found = [(m[1], int(m[3])) for m in _CACHE.finditer(text, head.end(), end)]
+    return tuple(sorted(found, key=lambda cache: -cache[1]))
+
+
+def _tag(m: re.Match[str]) -> AllocationTag:
+    size = int(float(m[1]) * 1024 ** " KMGTP".index(m[2] or " "))
+    return AllocationTag(size, int(m[3]), m[4], m[6], m[5])
+
+
+def _sum_of(pattern: re.Pattern[str], text: str, begin: int, end: int) -> int | None:
+    found = [int(m[1]) for m in pattern.finditer(text, begin, end)]
+    return sum(found) if found else None
 
 
 class _Reader:
@@ -151,10 +255,11 @@ class _Reader:
         """Values in kB by name, the first of each name."""
         return {m[1]: int(m[2]) for m in reversed(list(_FIELD.finditer(self.text, start, end)))}
 
-    def totals(self, begin: int) -> dict[str, int]:
-        """The machine's counters, which stand before the first zone or node."""
+    def totals(self, begin: int, *, known_only: bool) -> dict[str, int]:
+        """The machine's counters, which stand before the first zone or node; other words may be before them."""
         end = next((stop for stop in self.stops if stop >= begin), self.end)
-        return {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(self.text, begin, end)))}
+        found = {m[1].lower(): int(m[2]) for m in reversed(list(_TOTAL.finditer(self.text, begin, end)))}
+        return {name: n for name, n in found.items() if name in _COUNTERS} if known_only else found
 
     def zones(self, heads: list[re.Match[str]], lists: list[re.Match[str]]) -> list[ZoneDump]:
         """The zones by their lines (`heads`) and their blocks (`lists`), each the first of its name."""
@@ -228,10 +333,14 @@ def _said(key: tuple[int, str]) -> str:
     return f"node {key[0]} zone {key[1]}"
 
 
-def _page_kb(zones: list[ZoneDump], totals: Mapping[str, int]) -> int | None:
-    """What the smallest blocks say, else the machine's free pages against free kB, if the zones are all there."""
+def _page_kb(zones: list[ZoneDump], totals: Mapping[str, int], ram: int | None) -> int | None:
+    """What the smallest blocks say, else the machine's pages against the kB of the same memory, if all is there."""
     for zone in zones:
         if zone.blocks:
             return zone.blocks[0].kb
+    present_kb = sum(zone.kb.get("present", 0) for zone in zones)
+    for kb in PAGE_SIZES_KB:
+        if ram and present_kb == kb * ram:
+            return kb
     free_kb, free = sum(zone.kb.get("free", 0) for zone in zones), totals.get("free", 0)
     return next((kb for kb in PAGE_SIZES_KB if free and abs(free_kb - kb * free) * 100 < free_kb), None)

@@ -11,7 +11,7 @@ from mmtool.linux.mm.range_set import RangeSet
 from mmtool.report.boot import heading
 from mmtool.units import human
 
-MARKS = (("#", "31", "more than half of it is taken"), (":", "33", "some of it is taken"), (".", "32", "free"))
+MARKS = (("#", "31", "taken"), (":", "33", "partly"), (".", "32", "free"))
 """A cell's mark, its colour (SGR) and what it says, from the fullest to the emptiest."""
 CUT = "/"
 """Between two cells: a hole."""
@@ -27,7 +27,12 @@ class _Bar:
 
 
 def bars(boot: Boot, columns: int, *, coloured: bool) -> str:
-    """The lines for a terminal of so many columns; more where the zones of a node are too many for them."""
+    """The picture for a terminal of so many columns, under its heading."""
+    return "\n".join([heading(boot), *bar_lines(boot, columns, coloured=coloured)]) + "\n"
+
+
+def bar_lines(boot: Boot, columns: int, *, coloured: bool) -> list[str]:
+    """The lines for a terminal of so many columns; one a zone where those of a node do not fit on one."""
     shift = boot.kernel.page_shift
     nodes = {nid: [_bar(boot, z) for z in node.populated_zones()] for nid, node in sorted(boot.nodes.items())}
     heads = {nid: f"node {nid}" for nid in nodes}
@@ -43,14 +48,20 @@ def bars(boot: Boot, columns: int, *, coloured: bool) -> str:
     cells = max(columns - beside, 10)
     most = max(_pages(zones) for zones in nodes.values())
     name = max(len(head) for head in heads.values())
-    lines = [heading(boot)]
+    lines = []
     for nid, zones in nodes.items():
-        drawn = "".join(f" {z.name} [{_cells(z, cells, most, coloured)}]" for z in zones)
-        lines.append(f"{heads[nid]:<{name}} {drawn} {tails[nid]}")
+        drawn = [f" {z.name} [{_cells(z, cells, most, coloured)}]" for z in zones]
+        wide = sum(len(f" {z.name} [{_cells(z, cells, most, False)}]") for z in zones)
+        head = f"{heads[nid]:<{name}} "
+        if len(head) + wide + len(tails[nid]) < columns or not zones:
+            lines.append(f"{head}{''.join(drawn)} {tails[nid]}")
+        else:
+            lines += [(head if i == 0 else " " * len(head)) + bar for i, bar in enumerate(drawn)]
+            lines[-1] += f" {tails[nid]}"
     per_cell = human((most << shift) // cells)
-    key = ", ".join(f"{_painted(i, 1, coloured)} {MARKS[i][2]}" for i in reversed(range(len(MARKS))))
-    lines.append(f"a mark is {per_cell} or a smaller range: {key}; {CUT} is a hole")
-    return "\n".join(lines) + "\n"
+    key = "  ".join(f"{_painted(i, 1, coloured)} {MARKS[i][2]}" for i in reversed(range(len(MARKS))))
+    lines.append(f"a mark: {per_cell} or less:  {key}  {CUT} hole")
+    return lines
 
 
 def _bar(boot: Boot, zone: Zone) -> _Bar:

@@ -50,12 +50,15 @@ def _may_merge(zone: Zone, migratetype: MigrateType, buddy_type: MigrateType) ->
     return MigrateType.ISOLATE not in (migratetype, buddy_type)
 
 
-def free_one_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType, to_tail: bool = False) -> tuple[int, int]:
+def __free_one_page(
+    zone: Zone, pfn: int, order: int, migratetype: MigrateType, to_tail: bool = False
+) -> tuple[int, int]:
     """Free the block (pfn, order): merge it upwards as far as it goes and put the result on a list.
 
     Models __free_one_page(). `to_tail` is FPI_TO_TAIL; otherwise buddy_merge_likely() decides between
     head and tail. At pageblock_order and above, blocks merge only where their types allow it; the merged
-    block goes to the list of `migratetype`, and from 6.10 on the buddy's pageblocks take that type too.
+    block goes to the list of `migratetype`, and from 6.10 on the buddy's pageblock takes that type too; all of its
+    pageblocks, where `merge_sets_all_pageblocks`.
     Returns the merged block (pfn, order).
     """
     account_freepages(zone, 1 << order, migratetype)
@@ -69,7 +72,10 @@ def free_one_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType, to
             if not _may_merge(zone, migratetype, buddy_type):
                 break
             if buddy_type != migratetype and zone.facts.merge_sets_buddy_type:
-                zone.pageblocks.set_heads(buddy, buddy + (1 << order), migratetype)
+                if zone.facts.merge_sets_all_pageblocks:
+                    zone.pageblocks.set_heads(buddy, buddy + (1 << order), migratetype)
+                else:
+                    zone.pageblocks.set(buddy, migratetype)
         free_area.del_page_from_free_list(buddy, order)
         pfn &= buddy
         order += 1
@@ -80,7 +86,7 @@ def free_one_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType, to
     return pfn, order
 
 
-def free_pages_ok(zone: Zone, pfn: int, order: int, to_tail: bool = False) -> None:
+def free_one_page(zone: Zone, pfn: int, order: int, to_tail: bool = False) -> None:
     """Free the block (pfn, order) straight to the free lists, under the type of its pageblock.
 
     Models __free_pages_ok() and the kernel's free_one_page(). From 6.12 on a block larger than a pageblock
@@ -89,7 +95,7 @@ def free_pages_ok(zone: Zone, pfn: int, order: int, to_tail: bool = False) -> No
     """
     step = min(order, zone.pageblock_order) if zone.facts.free_splits_at_pageblocks else order
     for head in range(pfn, pfn + (1 << order), 1 << step):
-        free_one_page(zone, head, step, zone.pageblocks.get(head), to_tail)
+        __free_one_page(zone, head, step, zone.pageblocks.get(head), to_tail)
 
 
 def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: MigrateType) -> int:

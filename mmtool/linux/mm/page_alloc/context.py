@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtool.build.gfp import GfpFlags
+from mmtool.build.release import Release
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 
@@ -30,3 +31,9 @@ class AllocContext:
     """The per-CPU list that serves it; None for orders without one."""
     alloc_flags: int
     """The rights of the first attempt, at the low watermark."""
+    facts: Release
+    nodes_online: int
+    can_compact: bool
+    """gfp_compaction_allowed(): the build has compaction, and the request may do I/O."""
+    lowmem: bool
+    """Does the mask exclude zones from Normal on, whose lack kills nobody?"""

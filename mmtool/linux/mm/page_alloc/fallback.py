@@ -144,7 +144,7 @@ def _fallback_orders(zone: Zone, order: int, alloc_flags: int) -> Iterable[int]:
 # Before 6.15: __rmqueue_fallback()
 
 
-def rmqueue_fallback(
+def __rmqueue_fallback(
     zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
 ) -> tuple[int, MigrateType] | None:
     """__rmqueue_fallback(): a block by way of another type's, the largest first; None when there is none.
@@ -242,7 +242,9 @@ def _claim_if_alike(zone: Zone, pfn: int, start_type: MigrateType, old: MigrateT
 # From 6.15 on: claim, then steal
 
 
-def rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest) -> int | None:
+def __rmqueue_claim(
+    zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
+) -> int | None:
     """__rmqueue_claim(): a block out of a pageblock that could be taken over whole, the largest first."""
     for current in _fallback_orders(zone, order, alloc_flags):
         other = find_suitable_fallback(zone, current, start_type)
@@ -265,7 +267,7 @@ def rmqueue_claim(zone: Zone, order: int, start_type: MigrateType, alloc_flags: 
     return None
 
 
-def rmqueue_steal(zone: Zone, order: int, start_type: MigrateType) -> tuple[int, MigrateType] | None:
+def __rmqueue_steal(zone: Zone, order: int, start_type: MigrateType) -> tuple[int, MigrateType] | None:
     """__rmqueue_steal(): a block out of the smallest of another type, whose pageblock stays what it is."""
     for current in range(order, zone.top_order + 1):
         other = find_suitable_fallback(zone, current, start_type)

@@ -158,6 +158,30 @@ class FreeArea:
         self.add_to_free_list_tail(pfn, order, migratetype)
         return old
 
+    def move_list_head(self, pfn: int, order: int) -> None:
+        """Turn a list until the free block (pfn, order) is its head (move_freelist_head() of mm/compaction.c)."""
+        run = self._alone(pfn, order)
+        self._turn(run.prev, run)
+
+    def move_list_tail(self, pfn: int, order: int) -> None:
+        """Turn a list until the free block (pfn, order) is its tail (move_freelist_tail() of mm/compaction.c)."""
+        run = self._alone(pfn, order)
+        self._turn(run, run.next)
+
+    def _alone(self, pfn: int, order: int) -> _Run:
+        """The node of a free block, its own; KeyError when the block is not free."""
+        run = self._single.get(pfn)
+        return run if run is not None and run.order == order else self._cut_out(pfn, order)
+
+    def _turn(self, last: _Run, first: _Run) -> None:
+        """Make `first` a list's first node and `last`, the one before it, its last."""
+        sentinel = self._lists[first.order][first.migratetype] if first.count else first
+        if sentinel in (last, first):
+            return
+        sentinel.prev.next, sentinel.next.prev = sentinel.next, sentinel.prev
+        sentinel.next, first.prev = first, sentinel
+        sentinel.prev, last.next = last, sentinel
+
     # Runs
 
     def _in_long(self, pfn: int, order: int) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from mmtool.linux.mm.memblock import MEMBLOCK_MIRROR, MemblockRegion
 from mmtool.linux.mm.mmzone import Pgdat, Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page, free_pages_ok
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.memmap import PAGE_SHIFT, free_pfn_ranges, memmap_init_reserved_pages, node_of
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 
@@ -196,7 +196,7 @@ def _free_in_zone(zone: Zone, start: int, end: int) -> None:
     while start < end:
         order = _block_order(start, end, zone.top_order)
         if order < zone.top_order:
-            free_pages_ok(zone, start, order, to_tail=True)
+            free_one_page(zone, start, order, to_tail=True)
             start += 1 << order
         else:
             middle = end >> order << order
@@ -212,7 +212,7 @@ def free_range(zone: Zone, start: int, end: int) -> None:
     """
     while start < end:
         order = _block_order(start, end, zone.top_order)
-        free_pages_ok(zone, start, order)
+        free_one_page(zone, start, order)
         start += 1 << order
 
 
@@ -231,7 +231,7 @@ def _free_largest(zone: Zone, start: int, end: int) -> None:
             account_freepages(zone, whole - first, migratetype)
             start = whole
         if start < last:
-            free_pages_ok(zone, start, order, to_tail=True)
+            free_one_page(zone, start, order, to_tail=True)
             start += size
 
 
@@ -255,6 +255,6 @@ def _set_highmem_pages_init(
             pages += last - pfn
             while pfn < last:
                 order = _block_order(pfn, last, zone.pageblock_order)
-                free_one_page(zone, pfn, order, zone.pageblocks.get(pfn))
+                __free_one_page(zone, pfn, order, zone.pageblocks.get(pfn))
                 pfn += 1 << order
     return pages

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages
 from mmtool.linux.mm.page_alloc.fallback import move_freepages_block
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_CMA, zone_watermark_ok
 
 
-def isolate_free_page(zone: Zone, pfn: int, order: int) -> bool:
+def __isolate_free_page(zone: Zone, pfn: int, order: int) -> bool:
     """__isolate_free_page(): take the free block (pfn, order) off its list, if the min watermark allows it.
 
     Half a pageblock and more makes its pageblocks Movable. KeyError when the block is not free.
@@ -31,6 +31,6 @@ def isolate_free_page(zone: Zone, pfn: int, order: int) -> bool:
     return True
 
 
-def putback_isolated_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType) -> None:
+def __putback_isolated_page(zone: Zone, pfn: int, order: int, migratetype: MigrateType) -> None:
     """__putback_isolated_page(): a block that was isolated goes back, to its list's tail."""
-    free_one_page(zone, pfn, order, migratetype, to_tail=True)
+    __free_one_page(zone, pfn, order, migratetype, to_tail=True)

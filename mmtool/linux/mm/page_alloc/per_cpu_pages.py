@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from mmtool.build.release import Release
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, PCP_BATCH_SCALE_MAX, PerCpuPages, Zone
-from mmtool.linux.mm.page_alloc.buddy import free_one_page
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.linux.mm.page_alloc.zone_watermark import zone_watermark_ok
 
 
 def free_pcppages_bulk(zone: Zone, count: int, pcp: PerCpuPages, pindex: int) -> None:
@@ -33,7 +34,7 @@ def free_pcppages_bulk(zone: Zone, count: int, pcp: PerCpuPages, pindex: int) ->
             pfn = pages.pop()
             count -= 1 << order
             pcp.count -= 1 << order
-            free_one_page(zone, pfn, order, _drains_to(zone, pcp, pfn, pindex))
+            __free_one_page(zone, pfn, order, _drains_to(zone, pcp, pfn, pindex))
         pindex = (pindex + 1) % len(lists)
 
 
@@ -55,7 +56,7 @@ def _free_in_turns(zone: Zone, count: int, pcp: PerCpuPages) -> None:
             count -= 1 << order
             turns -= 1
     for pfn, order, migratetype in leaving:
-        free_one_page(zone, pfn, order, migratetype)
+        __free_one_page(zone, pfn, order, migratetype)
 
 
 def _drains_to(zone: Zone, pcp: PerCpuPages, pfn: int, pindex: int) -> MigrateType:
@@ -140,71 +141,87 @@ def _commit_plain(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None
 
 
 def _commit_scaled(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None:
-    """5.14 to 6.6: the batch doubles while only frees come (nr_pcp_high(), nr_pcp_free()).
+    """5.14 to 6.6: the batch doubles while only frees come."""
+    if not order and pcp.count < pcp.high and not zone.reclaim_active:
+        return
+    small = 0 < order <= PAGE_ALLOC_COSTLY_ORDER
+    free_high = small and zone.facts.pcp_frees_high_orders and pcp.free_factor > 0
+    high = _nr_pcp_high_scaled(zone, pcp, free_high)
+    if pcp.count >= high:
+        free_pcppages_bulk(zone, _nr_pcp_free_scaled(pcp, high, free_high), pcp, pindex)
 
-    kswapd is taken to be asleep: while it is at work (ZONE_RECLAIM_ACTIVE), lists hold four batches at most.
-    """
-    if not order and pcp.count < pcp.high:
-        return
-    free_high = bool(
-        zone.facts.pcp_frees_high_orders and pcp.free_factor and order and order <= PAGE_ALLOC_COSTLY_ORDER
-    )
-    high = pcp.high
-    if not high or free_high:
-        high = 0
-    if pcp.count < high:
-        return
+
+def _nr_pcp_high_scaled(zone: Zone, pcp: PerCpuPages, free_high: bool) -> int:
+    """nr_pcp_high() before 6.7: how many pages the lists may hold now, four batches while kswapd is at work."""
     if free_high:
-        count = pcp.count
-    elif high < pcp.batch:
-        count = 1
-    else:
-        most = high - pcp.batch
-        count = pcp.batch << pcp.free_factor
-        if count < most and pcp.free_factor < PCP_BATCH_SCALE_MAX:
-            pcp.free_factor += 1
-        count = min(max(count, pcp.batch), most)
-    free_pcppages_bulk(zone, count, pcp, pindex)
+        return 0
+    return min(pcp.batch << 2, pcp.high) if zone.reclaim_active else pcp.high
+
+
+def _nr_pcp_free_scaled(pcp: PerCpuPages, high: int, free_high: bool) -> int:
+    """nr_pcp_free() before 6.7: how many pages go; counts the doublings."""
+    if free_high:
+        return pcp.count
+    if high < pcp.batch:
+        return 1
+    most, count = high - pcp.batch, pcp.batch << pcp.free_factor
+    if count < most and pcp.free_factor < PCP_BATCH_SCALE_MAX:
+        pcp.free_factor += 1
+    return min(max(count, pcp.batch), most)
 
 
 def _commit_tuned(zone: Zone, pcp: PerCpuPages, pindex: int, order: int) -> None:
-    """From 6.7 on: the batch follows the pages freed in a row, and high moves between its limits.
-
-    As on a CPU whose caches hold less than three batches (PCPF_FREE_HIGH_BATCH is not set): nothing tells their size.
-    """
+    """From 6.7 on: the batch follows the pages freed in a row, and high moves between its limits."""
     pcp.alloc_factor >>= 1
     batch = pcp.batch
-    if not order and pcp.count < pcp.high and pcp.high_min <= pcp.high <= pcp.high_max and not zone.below_high:
+    if (
+        not order
+        and pcp.count < pcp.high
+        and pcp.high_min <= pcp.high <= pcp.high_max
+        and not zone.below_high
+        and not zone.reclaim_active
+    ):
         # What follows comes to this for a single page on a list that is not full.
         pcp.prev_free_high_order = False
         if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
             pcp.free_count += 1
         return
-    facts, free_high = zone.facts, False
-    if order and order <= PAGE_ALLOC_COSTLY_ORDER:
-        enough = batch + pcp.high_min // 2 if facts.pcp_frees_high_orders_late else batch
-        free_high = pcp.free_count >= enough and pcp.prev_free_high_order
-        pcp.prev_free_high_order = True
-    else:
-        pcp.prev_free_high_order = False
+    free_high = _frees_high_orders(zone, pcp, order)
     if pcp.free_count < batch << PCP_BATCH_SCALE_MAX:
         pcp.free_count += 1 << order
     high = _nr_pcp_high_tuned(zone, pcp, free_high)
     if pcp.count < high:
         return
-    if free_high:
-        count = min(pcp.count, batch << PCP_BATCH_SCALE_MAX)
-    elif high < batch:
-        count = 1
-    else:
-        count = min(max(pcp.free_count, batch), high - batch)
-    if not facts.pcp_frees_by_batches:
+    count = _nr_pcp_free_tuned(pcp, high, free_high)
+    if not zone.facts.pcp_frees_by_batches:
         free_pcppages_bulk(zone, count, pcp, pindex)
-    while facts.pcp_frees_by_batches and count > 0 and pcp.count > 0:
+    while zone.facts.pcp_frees_by_batches and count > 0 and pcp.count > 0:
         free_pcppages_bulk(zone, min(count, batch), pcp, pindex)
         count -= min(count, batch)
-    if zone.below_high and zone.nr_free_pages - zone.nr_free_cma_pages > zone.watermark.high + zone.watermark_boost:
-        zone.below_high = False
+    if zone.below_high:
+        mark = zone.watermark.high + zone.watermark_boost
+        # Nothing is above Movable but Device, which adds no reserve: the last entry is Movable's.
+        zone.below_high = not zone_watermark_ok(zone, 0, mark, len(zone.lowmem_reserve) - 1, 0, zone.facts).ok
+
+
+def _frees_high_orders(zone: Zone, pcp: PerCpuPages, order: int) -> bool:
+    """Is this one of many blocks above single pages that are freed in a row, so that the lists go? (6.7 on)"""
+    if not 0 < order <= PAGE_ALLOC_COSTLY_ORDER:
+        pcp.prev_free_high_order = False
+        return False
+    enough = pcp.batch + pcp.high_min // 2 if zone.facts.pcp_frees_high_orders_late else pcp.batch
+    before = pcp.prev_free_high_order
+    pcp.prev_free_high_order = True
+    return before and pcp.free_count >= enough and (not pcp.free_high_batch or pcp.count >= pcp.batch)
+
+
+def _nr_pcp_free_tuned(pcp: PerCpuPages, high: int, free_high: bool) -> int:
+    """nr_pcp_free() from 6.7 on: how many pages go."""
+    if free_high:
+        return min(pcp.count, pcp.batch << PCP_BATCH_SCALE_MAX)
+    if high < pcp.batch:
+        return 1
+    return min(max(pcp.free_count, pcp.batch), high - pcp.batch)
 
 
 def _nr_pcp_high_tuned(zone: Zone, pcp: PerCpuPages, free_high: bool) -> int:
@@ -216,6 +233,9 @@ def _nr_pcp_high_tuned(zone: Zone, pcp: PerCpuPages, free_high: bool) -> int:
     if free_high:
         pcp.high = max(high - (batch << PCP_BATCH_SCALE_MAX), pcp.high_min)
         return 0
+    if zone.reclaim_active:
+        pcp.high = max(high - max(pcp.free_count, batch), pcp.high_min)
+        return min(batch << 2, pcp.high)
     if pcp.high_min == pcp.high_max:
         return high
     if zone.below_high:

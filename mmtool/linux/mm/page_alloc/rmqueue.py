@@ -7,7 +7,7 @@ from enum import Enum
 
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, expand
-from mmtool.linux.mm.page_alloc.fallback import rmqueue_claim, rmqueue_fallback, rmqueue_steal
+from mmtool.linux.mm.page_alloc.fallback import __rmqueue_claim, __rmqueue_fallback, __rmqueue_steal
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
@@ -31,7 +31,7 @@ class RmqueueMode(Enum):
     STEAL = 3
 
 
-def rmqueue_smallest(zone: Zone, order: int, migratetype: MigrateType) -> Taken | None:
+def __rmqueue_smallest(zone: Zone, order: int, migratetype: MigrateType) -> Taken | None:
     """__rmqueue_smallest(): a block of 2**order pages out of the smallest free block of a type; None without one.
 
     From 6.10 on it counts the pages that leave; before, the caller does.
@@ -80,7 +80,7 @@ def _cma_goes_first(zone: Zone, alloc_flags: int) -> bool:
     return bool(alloc_flags & ALLOC_CMA) and zone.nr_free_cma_pages > zone.nr_free_pages // 2
 
 
-def rmqueue(
+def __rmqueue(
     zone: Zone, order: int, migratetype: MigrateType, alloc_flags: int, mode: RmqueueMode = RmqueueMode.NORMAL
 ) -> tuple[Taken | None, RmqueueMode]:
     """__rmqueue(): a block of a type, of CMA where that is allowed, or of another type; and where it was found.
@@ -88,25 +88,25 @@ def rmqueue(
     Before 6.15 there is no mode: every search begins at the type's own lists.
     """
     if _cma_goes_first(zone, alloc_flags):
-        taken = rmqueue_smallest(zone, order, MigrateType.CMA)
+        taken = __rmqueue_smallest(zone, order, MigrateType.CMA)
         if taken is not None:
             return taken, mode
     if not zone.facts.fallback_claims:
         return _rmqueue_without_claims(zone, order, migratetype, alloc_flags), mode
     if mode is RmqueueMode.NORMAL:
-        taken = rmqueue_smallest(zone, order, migratetype)
+        taken = __rmqueue_smallest(zone, order, migratetype)
         if taken is not None:
             return taken, mode
     if mode in (RmqueueMode.NORMAL, RmqueueMode.CMA) and alloc_flags & ALLOC_CMA:
-        taken = rmqueue_smallest(zone, order, MigrateType.CMA)
+        taken = __rmqueue_smallest(zone, order, MigrateType.CMA)
         if taken is not None:
             return taken, RmqueueMode.CMA
     if mode is not RmqueueMode.STEAL:
-        pfn = rmqueue_claim(zone, order, migratetype, alloc_flags, rmqueue_smallest)
+        pfn = __rmqueue_claim(zone, order, migratetype, alloc_flags, __rmqueue_smallest)
         if pfn is not None:
             return (pfn, migratetype), RmqueueMode.NORMAL
     if not alloc_flags & ALLOC_NOFRAGMENT:
-        taken = rmqueue_steal(zone, order, migratetype)
+        taken = __rmqueue_steal(zone, order, migratetype)
         if taken is not None:
             return taken, RmqueueMode.STEAL
     return None, mode
@@ -114,12 +114,12 @@ def rmqueue(
 
 def _rmqueue_without_claims(zone: Zone, order: int, migratetype: MigrateType, alloc_flags: int) -> Taken | None:
     """__rmqueue() before 6.15: a fallback makes room on the type's own lists (before 6.10) or gives a block at once."""
-    taken = rmqueue_smallest(zone, order, migratetype)
+    taken = __rmqueue_smallest(zone, order, migratetype)
     if taken is None and alloc_flags & ALLOC_CMA:
-        taken = rmqueue_smallest(zone, order, MigrateType.CMA)
+        taken = __rmqueue_smallest(zone, order, MigrateType.CMA)
     if taken is not None:
         return taken
-    return rmqueue_fallback(zone, order, migratetype, alloc_flags, rmqueue_smallest)
+    return __rmqueue_fallback(zone, order, migratetype, alloc_flags, __rmqueue_smallest)
 
 
 def rmqueue_bulk(
@@ -146,7 +146,7 @@ def rmqueue_bulk(
                     stored.update(dict.fromkeys(run, migratetype))
                 got += len(run)
                 continue
-        taken, mode = rmqueue(zone, order, migratetype, alloc_flags, mode)
+        taken, mode = __rmqueue(zone, order, migratetype, alloc_flags, mode)
         if taken is None:
             break
         pfn, kind = taken
@@ -165,11 +165,11 @@ def rmqueue_buddy(zone: Zone, order: int, alloc_flags: int, migratetype: Migrate
     """rmqueue_buddy(): a block straight off the buddy lists, the ones kept for atomic allocations if it may."""
     taken = None
     if alloc_flags & ALLOC_HIGHATOMIC:
-        taken = rmqueue_smallest(zone, order, MigrateType.HIGHATOMIC)
+        taken = __rmqueue_smallest(zone, order, MigrateType.HIGHATOMIC)
     if taken is None:
-        taken, _ = rmqueue(zone, order, migratetype, alloc_flags)
+        taken, _ = __rmqueue(zone, order, migratetype, alloc_flags)
     if taken is None and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK) and zone.facts.highatomic_helps_non_block:
-        taken = rmqueue_smallest(zone, order, MigrateType.HIGHATOMIC)
+        taken = __rmqueue_smallest(zone, order, MigrateType.HIGHATOMIC)
     if taken is None:
         return None
     pfn, kind = taken

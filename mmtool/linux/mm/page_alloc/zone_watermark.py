@@ -147,7 +147,7 @@ def _non_blocking(rights: int, mask: int, flags: GfpFlags, order: int, facts: Re
             return rights | ALLOC_MIN_RESERVE if rt_task else rights
         if may_harden:
             rights |= ALLOC_NON_BLOCK
-            if order > 0 and rights & ALLOC_MIN_RESERVE:
+            if order > 0 and (rights & ALLOC_MIN_RESERVE or not facts.highatomic_needs_high):
                 rights |= ALLOC_HIGHATOMIC
         return rights & ~ALLOC_CPUSET if rights & ALLOC_MIN_RESERVE else rights
     if _is_atomic(mask, flags):

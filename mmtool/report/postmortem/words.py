@@ -1,51 +1,31 @@
-"""What `mmtool explain` prints: what was asked for, zone by zone why not, and what would have let it pass."""
+"""What is said of a report, in sentences: what was asked for, why it failed, what would have let it pass."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any
 
-from mmtool.answers.postmortem.judge import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
+from mmtool.answers.postmortem.account import FREE, PER_CPU, RESERVED
+from mmtool.answers.postmortem.verdict import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
 from mmtool.linux.mm.gfp import gfp_migratetype
-from mmtool.linux.mm.page_alloc.zone_watermark import Refusal, WatermarkCheck
+from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 from mmtool.observed.reports import Report, ReportKind
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.postmortem.notices import notice_reason, notice_request
 from mmtool.units import human
-
-
-def render(judged: list[Judgement], source: str, output: str) -> None:
-    """Print the judgements of a log's reports to standard output."""
-    if output in ("json", "yaml"):
-        print_document({"schema": "mmtool.explain/1", "reports": [document(j) for j in judged]}, output)
-    elif output == "csv":
-        sys.stdout.write(csv_table(all_zones(judged)))
-    elif not judged:
-        sys.stdout.write(f"{source}: no report of a failed allocation\n")
-    else:
-        sys.stdout.write("\n".join(text(j) for j in judged))
-
-
-# ---- for people -------------------------------------------------------------------------------------
-
-
-def text(j: Judgement) -> str:
-    """One report for people."""
-    parts = [f"line {j.report.line}: {request(j)}\n{origin(j)}\n\n{j.verdict.value}: {reason(j)}\n"]
-    if j.zones:
-        parts.append(text_tables([zone_table(j)]))
-    if j.advice:
-        parts.append("What would have let it pass\n" + "".join(f"- {advice(a, j)}\n" for a in j.advice))
-    notes = j.report.mem_info.notes if j.report.mem_info else ()
-    if notes:
-        parts.append("Not whole\n" + "".join(f"- line {line}: {note}\n" for line, note in notes))
-    return "\n".join(parts)
 
 
 def request(j: Judgement) -> str:
     """What was asked for, in a sentence."""
     r = j.report
     who = r.comm or "somebody"
+    if r.notice is not None and r.is_notice:
+        return notice_request(j, r.notice, _mask(j, ", "))
+    if r.headless:
+        return _without_head(r)
+    if r.kind is ReportKind.VMEMMAP:
+        return (
+            f"{who} asked for {size(j, 1 << (r.order or 0))} in a row (order {r.order}) for the struct pages of memory "
+            f"to be added{_mask(j, ', ')}"
+        )
     if r.cma is not None:
         return f"{r.cma.req_size} pages ({size(j, r.cma.req_size)}) of {_area(r)} were asked for"
     if r.vmalloc is not None:
@@ -56,10 +36,17 @@ def request(j: Judgement) -> str:
     return f"{who} asked for {many} (order {r.order}, {size(j, 1 << r.order)}){_mask(j, ', ')}"
 
 
+def _without_head(r: Report) -> str:
+    """What is left of a report whose first lines are not in the log."""
+    if r.kind is ReportKind.SHOW_MEM:
+        return "somebody asked for a Mem-Info (SysRq+m)" if r.sysrq else "a Mem-Info without the lines before it"
+    return "an OOM kill without the lines before it" if r.kills else "the rest of an OOM report"
+
+
 def origin(j: Judgement) -> str:
     """Whose report it is, and what its mask allows."""
     named = f"Linux {j.report.release}" if j.report.release else "a kernel that the log does not name"
-    rules = _rules(j)
+    rules = rules_of(j)
     told = rules is not None and not f"{j.report.release or ''}.".startswith(f"{rules}.")
     words = [f"{named}, judged by the rules of {rules}" if told and j.zones else named]
     if j.flags is not None and j.report.mask is not None and j.highest_zone is not None:
@@ -77,10 +64,63 @@ def origin(j: Judgement) -> str:
 
 def reason(j: Judgement) -> str:
     """Why, in a sentence."""
+    if j.report.notice is not None and j.report.is_notice:
+        return notice_reason(j, j.report.notice)
     return _REASONS[j.cause](j) + _aside(j)
 
 
+def _lost(j: Judgement) -> str:
+    """Which part of the memory the zones of the report lack."""
+    left_out = j.hidden
+    said = []
+    if left_out is not None and left_out.present is not None and left_out.present > 0:
+        said.append(f"zones with {size(j, left_out.present)} of the machine's memory are lost")
+    elif left_out is not None and left_out.present is not None:
+        said.append("its zones have more memory than the machine")
+    if left_out is not None and left_out.free is not None and left_out.free > 0:
+        said.append(f"{size(j, left_out.free)} that are free lie in none of the zones that are left")
+    return " and ".join(said) or "lines of nodes that it names are lost"
+
+
+def _in_general(j: Judgement) -> str:
+    """What such a report means whatever the zones."""
+    if j.report.kind is ReportKind.VMEMMAP:
+        return "adding the memory failed here, unless single pages were taken instead; "
+    return ""
+
+
+def _mark_name(j: Judgement) -> str:
+    return "high" if j.last_try else "min"
+
+
+def _cgroup_reason(j: Judgement) -> str:
+    dump = j.report.cgroup
+    path = j.oom.cgroup if j.oom is not None else dump.path if dump else None
+    whose = f"memory cgroup {path}" if path else "a memory cgroup"
+    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
+    at = ""
+    if dump is not None and full:
+        counter = dump.counters[full[-1]]
+        at = f" of {human(counter.limit << 10)} ({_LIMITS[full[-1]]})"
+    task = j.oom.task_cgroup if j.oom is not None else None
+    below = f"; the task is in {task}" if task and path and task != path else ""
+    return f"{whose} reached its limit{at}; the machine's zones had no part in it{below}"
+
+
+_LIMITS = {
+    "memory": "memory",
+    "swap": "swap",
+    "memory+swap": "memory and swap together",
+    "kmem": "kernel memory",
+}
+
+
 def _passes(j: Judgement) -> str:
+    if j.last_try:
+        return (
+            f"{_where(j)} is above even its high mark, for which the OOM killer looks once more before it kills: an "
+            "anomaly, of the kernel or of a task that freed memory meanwhile"
+        )
     return (
         f"{_where(j)} passes the kernel's check with the dumped numbers: memory came back before the dump (a race), "
         "or the cause is another"
@@ -98,7 +138,10 @@ def _no_block(j: Judgement, instead: str) -> str:
 
 
 def _out_of_pages(j: Judgement) -> str:
-    return f"too few pages are free: {_where(j)} {_short(j)}" if _check(j) else "no page is free"
+    if not _check(j):
+        return "no page is free"
+    mark = " (the high mark, which the OOM killer's last try asks for)" if j.last_try else ""
+    return f"too few pages are free: {_where(j)} {_short(j)}{mark}"
 
 
 _REASONS: dict[Cause, Callable[[Judgement], str]] = {
@@ -136,11 +179,21 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CMA_NO_RANGE: lambda j: f"{_area(j.report)} has no free run of that length{_runs(j.report)}",
     Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
     Cause.CMA_OTHER: lambda j: f"cma_alloc ended with error {j.report.cma.ret if j.report.cma else 0}",
-    Cause.CGROUP: lambda j: "a memory cgroup reached its limit; the machine's zones had no part in it",
+    Cause.CGROUP: lambda j: _cgroup_reason(j),
     Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
     Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
-    Cause.NOT_DUMPED: lambda j: "the report shows no zones",
+    Cause.NOT_DUMPED: lambda j: f"{_in_general(j)}the report shows no zones",
+    Cause.ZONES_LOST: lambda j: f"the report does not add up: {_lost(j)}",
+    Cause.HEAD_LOST: lambda j: (
+        "the lines that say what was asked for are not in the log" + ("" if j.zones else ", nor any zone")
+    ),
+    Cause.BELOW_MARKS: lambda j: (
+        f"what was asked for is not in the log, but no zone has more free than its {_mark_name(j)} mark"
+    ),
+    Cause.STALL: lambda j: (
+        f"an allocation has been trying for {(j.report.stalled_ms or 0) / 1000:.1f} s (it has not failed yet)"
+    ),
 }
 
 
@@ -149,8 +202,6 @@ def _aside(j: Judgement) -> str:
     r = j.report
     if r.kind is ReportKind.OOM and r.mask == 0:
         return "; a mask of 0 means that a page fault ran out of memory without a failed allocation of its own"
-    if r.killed:
-        return f"; {r.killed} was killed for it"
     if r.comm and r.comm.startswith("kswapd") and r.kind is ReportKind.FAILURE and j.verdict is Verdict.FAILS:
         return "; kswapd itself may go below every watermark, so that nothing at all was free a moment before"
     if j.flags is not None and r.mask is not None and j.flags.has(r.mask, "__GFP_THISNODE"):
@@ -192,169 +243,100 @@ _ADVICE: dict[Remedy, Callable[[int, Judgement], str]] = {
     Remedy.HIGHER_ZONE: lambda n, j: "a mask that allows a zone with pages, or such memory on the nodes allowed",
     Remedy.SMALLER: lambda n, j: "a reasonable size: look at who computed it",
     Remedy.ADDRESS_SPACE: lambda n, j: (
-        "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
+        "fewer or smaller modules: they have a range of their own near the kernel, which vmalloc= does not enlarge"
+        if _for_modules(j)
+        else "a larger vmalloc area (vmalloc= on 32 bits), or fewer areas (/proc/vmallocinfo shows them)"
     ),
     Remedy.MORE_MEMORY: lambda n, j: f"at least {size(j, n)} more free; {users(j)}",
     Remedy.SWAP: lambda n, j: f"swap: {size(j, n)} of anonymous pages have nowhere to go",
-    Remedy.CGROUP_LIMIT: lambda n, j: "a higher memory.max, or less memory used within the cgroup",
+    Remedy.CGROUP_LIMIT: lambda n, j: f"a higher {_limit_file(j)}, or less memory used within the cgroup",
+    Remedy.HUGE_PAGES: lambda n, j: f"the {size(j, n)} of huge pages that nobody uses, given back (vm.nr_hugepages)",
+    Remedy.DRIVERS: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are in no counter: a driver, a file system outside of the page cache (ZFS), "
+        "a balloon or a GPU took them from the page allocator"
+    ),
+    Remedy.KERNEL_OBJECTS: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are kernel objects{_caches(j)}: /proc/slabinfo tells of which kind"
+    ),
+    Remedy.SHARED_MEMORY: lambda n, j: (
+        f"{size(j, n)}{_share(j, n)} are tmpfs, shared memory or objects of a GPU: files and segments that no kill "
+        "gives back"
+    ),
+    Remedy.MARKS_TOO_HIGH: lambda n, j: (
+        f"a smaller vm.min_free_kbytes: the min marks keep {size(j, n)} back{_share(j, n)}"
+    ),
+    Remedy.ELSEWHERE: lambda n, j: f"{size(j, n)} are free on nodes that the request may not use",
+    Remedy.SWAP_FULL: lambda n, j: f"more swap, or less use of it: all {size(j, n)} are full",
+    Remedy.SWAP_USELESS: lambda n, j: (
+        f"the request is for low memory: {f'{size(j, n)} that are free in' if n else ''} HighMem and swap are of no "
+        "use to it"
+    ),
+    Remedy.LARGER_POOL: lambda n, j: (
+        "a larger pool (swiotlb=SLOTS), or a device that reaches all memory (its DMA mask, an IOMMU)"
+    ),
+    Remedy.SMALLER_MAPPINGS: lambda n, j: (
+        "smaller mappings: the driver must not exceed dma_max_mapping_size(); a larger pool is of no use"
+    ),
+    Remedy.EARLIER: lambda n, j: (
+        "huge pages reserved at boot (hugepages=), before memory is in pieces, or fewer of them"
+    ),
     Remedy.CMA_AREA: lambda n, j: (
         "a larger area (cma=, linux,cma), or the allocation early, before others' pages lie there"
     ),
 }
 
 
+def _for_modules(j: Judgement) -> bool:
+    """Was the area to lie in the range of modules?"""
+    return j.report.trace is not None and j.report.trace.has("module_alloc", "execmem_alloc", "__execmem_cache_alloc")
+
+
+def asker(j: Judgement) -> str:
+    """Who asked, by the call trace, and for which cache; "" where the report does not tell."""
+    trace, notice = j.report.trace, j.report.notice
+    words = []
+    if trace is not None and trace.asker is not None:
+        function, module = trace.asker
+        of_module = f" of module {module}" if module else ""
+        words.append("a page fault of the task" if trace.is_page_fault else f"{function}(){of_module}")
+    if notice is not None and not j.report.is_notice:
+        words.append(f"cache {notice.subject}")
+    return f"asked for by {', for '.join(words)}" if words else ""
+
+
+def _limit_file(j: Judgement) -> str:
+    """The file that holds the limit, of the cgroup's version."""
+    if j.report.is_notice:
+        return "memory.kmem.limit_in_bytes (cgroup v2: memory.max)"
+    dump = j.report.cgroup
+    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
+    version = dump.version if dump else None
+    if version == 1:
+        files = {"memory+swap": "memory.memsw.limit_in_bytes", "kmem": "memory.kmem.limit_in_bytes"}
+        return files.get(full[-1] if full else "", "memory.limit_in_bytes")
+    return "memory.max" if version == 2 else "limit (memory.max, in cgroup v1 memory.limit_in_bytes)"
+
+
+def _share(j: Judgement, pages: int) -> str:
+    """Of all the machine's memory."""
+    whole = j.account.total if j.account is not None and j.account.closes else 0
+    return f" ({100 * pages / whole:.0f}%)" if whole else ""
+
+
+def _caches(j: Judgement) -> str:
+    caches = j.report.mem_info.caches[:3] if j.report.mem_info else ()
+    return f" ({', '.join(f'{name} {human(kb << 10)}' for name, kb in caches)})" if caches else ""
+
+
 def users(j: Judgement) -> str:
     """Who has the memory, the largest first."""
-    totals = j.report.mem_info.totals if j.report.mem_info else {}
-    anon = totals.get("active_anon", 0) + totals.get("inactive_anon", 0)
-    uses = {
-        "anonymous pages": anon,
-        "file pages": totals.get("active_file", 0) + totals.get("inactive_file", 0),
-        "unevictable pages": totals.get("unevictable", 0),
-        "kernel objects": totals.get("slab_unreclaimable", 0) + totals.get("slab_reclaimable", 0),
-        "page tables": totals.get("pagetables", 0),
-        "shared memory": totals.get("shmem", 0),
-    }
-    largest = sorted((pages, name) for name, pages in uses.items() if pages)[::-1][:3]
+    if j.account is None:
+        return "the report does not say who has it"
+    others = (FREE, RESERVED, PER_CPU)
+    uses = [(entry.amount, entry.name) for entry in j.account.entries if entry.name not in others]
+    largest = sorted(uses, reverse=True)[:3]
     said = ", ".join(f"{name} {size(j, pages)}" for pages, name in largest)
     return f"most of it has {said}" if said else "the report does not say who has it"
-
-
-def zone_table(j: Judgement) -> Table:
-    """A line for each zone: the terms of the check."""
-    title = "Zones, in pages: usable must exceed mark + reserve, and a block be there"
-    t = Table(
-        "zones", title,
-        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
-                ("reserve", Kind.COUNT), "largest block", "result"),
-        page_shift=(page_kb(j) << 10).bit_length() - 1,
-    )  # fmt: skip
-    for zone in j.zones:
-        check = zone.check
-        t.rows.append((
-            zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
-            pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
-            largest_block(zone), why(zone, j),
-        ))  # fmt: skip
-    return t
-
-
-def why(zone: ZoneVerdict, j: Judgement) -> str:
-    """Why a zone does not give the block, or that it does."""
-    if zone.exclusion is not None:
-        return f"not asked: {zone.exclusion.value}"
-    check = zone.check
-    if check is None:
-        return {True: "passes without watermarks", False: "no free block", None: "numbers missing"}[zone.passes]
-    if zone.passes is None:
-        return "open: " + _open(zone)
-    if zone.passes:
-        return "passes" + (f": a block of order {check.block_order}" if check.block_order is not None else "")
-    if check.refusal is Refusal.BELOW_MARK:
-        denied = [f"{n} {who}" for n, who in ((check.cma, "are CMA's"), (check.highatomic, "are HighAtomic's")) if n]
-        return f"below the mark by {check.short}" + (f"; {', '.join(denied)}" if denied else "")
-    if check.refusal is Refusal.TOO_FEW_LARGE:
-        return (
-            f"in blocks of order {check.failed_order} or more only {check.free_above} count, "
-            f"more than {check.min_above} are needed"
-        )
-    return f"no free block of order {check.order} or more for this type"
-
-
-def _open(zone: ZoneVerdict) -> str:
-    """What keeps a zone's result open."""
-    if "reserved_highatomic" not in zone.dump.kb and zone.dump.blocks is not None and "managed" in zone.dump.kb:
-        return "the reserve for atomic requests is not printed"
-    return "the numbers that would decide are missing"
-
-
-def largest_block(zone: ZoneVerdict) -> str:
-    """The largest free block, with the types of such blocks."""
-    blocks = zone.dump.blocks or ()
-    order = next((o for o in range(len(blocks) - 1, -1, -1) if blocks[o].count), None)
-    if order is None:
-        return "none" if blocks else ""
-    letters = blocks[order].letters
-    return f"order {order}" + (f" ({letters})" if letters else "")
-
-
-# ---- for scripts ------------------------------------------------------------------------------------
-
-
-def document(j: Judgement) -> dict[str, Any]:
-    """One report of the mmtool.explain/1 document. Counts in pages but for what is called kb or bytes."""
-    r, info = j.report, j.report.mem_info
-    doc: dict[str, Any] = {
-        "line": r.line,
-        "kind": r.kind.value,
-        "comm": r.comm,
-        "killed": r.killed,
-        "order": r.order,
-        "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": _names(j)},
-        "release": r.release,
-        "rules": _rules(j),
-        "request": request(j),
-        "verdict": j.verdict.value,
-        "cause": j.cause.value,
-        "reason": reason(j),
-        "zones": [_zone_document(zone, j) for zone in j.zones],
-        "advice": [advice(a, j) for a in j.advice],
-    }
-    if r.vmalloc is not None:
-        doc["vmalloc"] = {"bytes": r.vmalloc.size, "step": r.vmalloc.step.value}
-    if r.cma is not None:
-        doc["cma"] = {"area": r.cma.name, "pages": r.cma.req_size, "error": r.cma.ret}
-    if info is not None:
-        doc["page_kb"] = info.page_kb
-        doc["totals"] = dict(info.totals) | {f"pages_{name}": n for name, n in info.pages.items()}
-        doc["swap_kb"] = dict(info.swap)
-        doc["notes"] = [{"line": line, "note": note} for line, note in info.notes]
-    return doc
-
-
-def _zone_document(zone: ZoneVerdict, j: Judgement) -> dict[str, Any]:
-    check, dump = zone.check, zone.dump
-    return {
-        "nid": dump.nid,
-        "zone": dump.name,
-        "free": pages(zone, j, "free"),
-        "usable": check.usable if check else None,
-        "min": pages(zone, j, "min"),
-        "mark": check.min if check else None,
-        "reserve": check.lowmem_reserve if check else None,
-        "passes": zone.passes if zone.exclusion is None else False,
-        "asked": zone.exclusion is None,
-        "why": why(zone, j),
-        "kb": dict(dump.kb),
-        "lowmem_reserve": None if dump.lowmem_reserve is None else list(dump.lowmem_reserve),
-        "blocks": [{"order": order, "count": b.count, "types": b.letters} for order, b in enumerate(dump.blocks or ())],
-        "blocks_kb": dump.sum_kb,
-    }
-
-
-def all_zones(judged: list[Judgement]) -> Table:
-    """A line for each zone of each report; one without zones for a report that has none."""
-    t = Table("explain", "Reports", columns(
-        "line", "kind", "order", "gfp", "verdict", "cause", "node", "zone",
-        ("free", Kind.COUNT), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
-        ("reserve", Kind.COUNT), "result",
-    ))  # fmt: skip
-    for j in judged:
-        names = "|".join(_names(j)) if j.report.mask is not None else None
-        head = (j.report.line, j.report.kind.value, j.report.order, names, j.verdict.value, j.cause.value)
-        for zone in j.zones:
-            check = zone.check
-            t.rows.append((
-                *head, zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
-                pages(zone, j, "min"), check.min if check else None, check.lowmem_reserve if check else None,
-                why(zone, j),
-            ))  # fmt: skip
-        if not j.zones:
-            t.rows.append((*head, None, None, None, None, None, None, None, reason(j)))
-    return t
-
-
-# ---- small words ------------------------------------------------------------------------------------
 
 
 def page_kb(j: Judgement) -> int:
@@ -393,7 +375,7 @@ def _short(j: Judgement) -> str:
     return f"is {size(j, check.short)} short of what the request must leave" if check else ""
 
 
-def _rules(j: Judgement) -> str | None:
+def rules_of(j: Judgement) -> str | None:
     """The release whose check was asked: major and minor number."""
     return None if j.release is None else f"{j.release.version[0]}.{j.release.version[1]}"
 
@@ -405,11 +387,11 @@ def _sleeps(j: Judgement) -> bool:
 def _mask(j: Judgement, before: str) -> str:
     if j.report.mask is None:
         return ""
-    names = "|".join(_names(j))
+    names = "|".join(mask_names(j))
     return f"{before}{names} ({j.report.mask:#x})" if names else f"{before}{j.report.mask:#x}"
 
 
-def _names(j: Judgement) -> list[str]:
+def mask_names(j: Judgement) -> list[str]:
     """The mask's names, as printed; worked out where the kernel printed none and is known."""
     if j.report.names is not None:
         return [name for name in j.report.names.split("|") if name]

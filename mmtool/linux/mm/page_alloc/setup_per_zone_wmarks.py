@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isqrt
 
 from mmtool.linux.mm.mmzone import Pgdat, Watermarks, Zone
-from mmtool.linux.mm.page_alloc.pcp import zone_pcp_update
+from mmtool.linux.mm.page_alloc.pageset_limits import zone_pcp_update
 from mmtool.linux.mm.page_alloc.tuning import Tuning
 
 SWAP_CLUSTER_MAX = 32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import reserve_highatomic_pageblock
@@ -56,47 +58,78 @@ def passes(zone: Zone, ac: AllocContext, mark: int, alloc_flags: int) -> bool:
     return check_zone(zone, ac, mark, alloc_flags).ok
 
 
+@dataclass
+class Record:
+    """Listens to an attempt, for those who ask why: each zone with its check, and what came of it."""
+
+    ac: AllocContext
+    alloc_flags: int
+    tries: list[ZoneTry] = field(default_factory=list)
+    _check: WatermarkCheck | None = None
+
+    def looked(self, zone: Zone) -> None:
+        """The zone's watermark is being checked."""
+        self._check = check_zone(zone, self.ac, wmark_pages(zone, self.alloc_flags), self.alloc_flags)
+
+    def below(self, zone: Zone) -> None:
+        """... and was not met."""
+        self.tries.append(ZoneTry(zone, ZoneResult.BELOW_WATERMARK, self._check))
+
+    def took(self, zone: Zone, pfn: int | None) -> None:
+        """... was met, or did not count, and this is what the zone had."""
+        check = None if self.alloc_flags & ALLOC_NO_WATERMARKS else self._check
+        self.tries.append(ZoneTry(zone, ZoneResult.NO_BLOCK if pfn is None else ZoneResult.TAKEN, check))
+
+
 def get_page_from_freelist(
     ac: AllocContext,
     zones: tuple[Zone, ...],
     alloc_flags: int,
-    nodes_online: int,
     function: str,
     steps: list[Step] | None,
     skip_pcp: bool = False,
 ) -> tuple[int, Zone] | None:
     """get_page_from_freelist(): a block from the first of `zones` that meets its watermark and has one.
 
-    `nodes_online` counts the online nodes, `function` is who asks, and `steps` gets a record of the attempt.
-    `skip_pcp`: the CPU was interrupted while it was at its own lists.
+    `function` is who asks, and `steps` gets a record of the attempt. `skip_pcp`: the CPU was interrupted while it was
+    at its own lists. A request that keeps types apart tries once more without, and does not leave its node before: its
+    locality is more important.
     """
     while True:
-        tries: list[ZoneTry] | None = None if steps is None else []
-        no_fallback = bool(alloc_flags & ALLOC_NOFRAGMENT)
-        found = None
-        for zone in zones:
-            if no_fallback and nodes_online > 1 and zone.nid != zones[0].nid:
-                # Locality is more important than to keep types apart.
-                break
-            if not may_try(zone, ac, alloc_flags):
-                if tries is not None:
-                    check = check_zone(zone, ac, wmark_pages(zone, alloc_flags), alloc_flags)
-                    tries.append(ZoneTry(zone, ZoneResult.BELOW_WATERMARK, check))
-                continue
-            checked = None
-            if tries is not None and not alloc_flags & ALLOC_NO_WATERMARKS:
-                checked = check_zone(zone, ac, wmark_pages(zone, alloc_flags), alloc_flags)
-            pfn = rmqueue_zone(zone, ac, alloc_flags, skip_pcp)
-            if tries is not None:
-                tries.append(ZoneTry(zone, ZoneResult.NO_BLOCK if pfn is None else ZoneResult.TAKEN, checked))
-            if pfn is not None:
-                found = pfn, zone
-                break
-        if steps is not None and tries is not None:
-            steps.append(Step(function, alloc_flags, tuple(tries)))
-        if found is not None or not no_fallback:
-            return found
+        record = None if steps is None else Record(ac, alloc_flags)
+        local = zones[0].nid if alloc_flags & ALLOC_NOFRAGMENT and ac.nodes_online > 1 else None
+        taken = _first_that_has_one(ac, zones, alloc_flags, local, record, skip_pcp)
+        if steps is not None and record is not None:
+            steps.append(Step(function, alloc_flags, tuple(record.tries)))
+        if taken is not None or not alloc_flags & ALLOC_NOFRAGMENT:
+            return taken
         alloc_flags &= ~ALLOC_NOFRAGMENT
+
+
+def _first_that_has_one(
+    ac: AllocContext,
+    zones: tuple[Zone, ...],
+    alloc_flags: int,
+    local: int | None,
+    record: Record | None,
+    skip_pcp: bool,
+) -> tuple[int, Zone] | None:
+    """One walk over the zones, up to the first one of another node than `local`."""
+    for zone in zones:
+        if local is not None and zone.nid != local:
+            return None
+        if record is not None:
+            record.looked(zone)
+        if not may_try(zone, ac, alloc_flags):
+            if record is not None:
+                record.below(zone)
+            continue
+        pfn = rmqueue(zone, ac, alloc_flags, skip_pcp)
+        if record is not None:
+            record.took(zone, pfn)
+        if pfn is not None:
+            return pfn, zone
+    return None
 
 
 def refused(ac: AllocContext, function: str) -> Step:
@@ -119,8 +152,12 @@ def may_try(zone: Zone, ac: AllocContext, alloc_flags: int) -> bool:
     return bool(alloc_flags & ALLOC_NO_WATERMARKS)
 
 
-def rmqueue_zone(zone: Zone, ac: AllocContext, alloc_flags: int, skip_pcp: bool = False) -> int | None:
-    """The kernel's rmqueue(): a block from the CPU's lists, where they have the order, or from the buddy lists."""
+def rmqueue(zone: Zone, ac: AllocContext, alloc_flags: int, skip_pcp: bool = False) -> int | None:
+    """rmqueue(): a block from the CPU's lists, where they have the order, or from the buddy lists.
+
+    Where the atomic request's pageblock is kept for its like depends on the release: for every block, or only for one
+    off the buddy lists at the min watermark.
+    """
     pfn: int | None = None
     facts = zone.facts
     past_lists = facts.pcp_skipped_without_cma and ac.migratetype == MigrateType.MOVABLE and not alloc_flags & ALLOC_CMA
@@ -146,16 +183,22 @@ def rmqueue_pcplist(zone: Zone, order: int, migratetype: MigrateType, pindex: in
         pcp.free_count >>= 1
     else:
         pcp.free_factor >>= 1
-    return take_from_list(zone, order, migratetype, pindex, alloc_flags)
+    return __rmqueue_pcplist(zone, order, migratetype, pindex, alloc_flags)
 
 
-def take_from_list(zone: Zone, order: int, migratetype: MigrateType, pindex: int, alloc_flags: int) -> int | None:
-    """__rmqueue_pcplist(): the block at the head of a list; the list is refilled first when it is empty."""
+def __rmqueue_pcplist(zone: Zone, order: int, migratetype: MigrateType, pindex: int, alloc_flags: int) -> int | None:
+    """__rmqueue_pcplist(): the block at the head of a list; the list is refilled first when it is empty.
+
+    With `pcp_no_refill_for_highatomic` a high-order atomic request is sent to the blocks kept for it instead, once the
+    size of a refill has been worked out.
+    """
     pcp = zone.this_cpu
     assert pcp is not None
     pages = pcp.lists[pindex]
     if not pages:
         want = nr_pcp_alloc(zone, pcp, order)
+        if alloc_flags & ALLOC_HIGHATOMIC and zone.facts.pcp_no_refill_for_highatomic:
+            return None
         list_type = pcp.layout.type_of[pindex]
         got = rmqueue_bulk(zone, order, want, pages, migratetype, alloc_flags, list_type, pcp.page_mt)
         pcp.count += got << order
@@ -166,3 +209,27 @@ def take_from_list(zone: Zone, order: int, migratetype: MigrateType, pindex: int
     if pcp.page_mt:
         pcp.page_mt.pop(pfn, None)
     return pfn
+
+
+def alloc_pages_bulk(ac: AllocContext, count: int) -> list[int]:
+    """__alloc_pages_bulk() (alloc_pages_bulk_noprof()): up to `count` single pages of one zone; their pfns.
+
+    None where no zone of the request's node is `count` pages above its low watermark, or the first that is has no page:
+    then the kernel allocates one page as usual. The request has no right but CMA's: it may mix types, and wakes nobody.
+    """
+    pages: list[int] = []
+    if count < 2 or ac.pindex is None:
+        return pages
+    alloc_flags = ALLOC_WMARK_LOW | ac.alloc_flags & ALLOC_CMA
+    for zone in ac.zones:
+        if zone.nid != ac.zones[0].nid:
+            break
+        if not passes(zone, ac, wmark_pages(zone, alloc_flags) + count, alloc_flags):
+            continue
+        while len(pages) < count:
+            pfn = __rmqueue_pcplist(zone, 0, ac.migratetype, ac.pindex, alloc_flags)
+            if pfn is None:
+                break
+            pages.append(pfn)
+        break
+    return pages

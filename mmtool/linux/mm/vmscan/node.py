@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmtool.linux.mm.mmzone import Pgdat, Zone
-from mmtool.linux.mm.page_alloc.buddy import free_pages_ok
+from mmtool.linux.mm.page_alloc.buddy import free_one_page
 from mmtool.linux.mm.page_alloc.zone_watermark import zone_watermark_ok
 
 SWAP_CLUSTER_MAX = 32
@@ -31,7 +31,7 @@ def _reclaim(zone: Zone, want: int) -> int:
     freed = 0
     for start, end in zone.lru.reclaim(want):
         for pfn in range(start, end):
-            free_pages_ok(zone, pfn, 0)
+            free_one_page(zone, pfn, 0)
         freed += end - start
     return freed
 

@@ -1,0 +1,189 @@
+"""Facts about a process's address space: mm/mmap.c, vma.c, mremap.c, mprotect.c, memory.c, huge_memory.c."""
+
+from __future__ import annotations
+
+from mmtool.build.fact import Change, Facts, Mark, between, since, until
+
+
+class ProcessFacts(Facts):
+    """What differs between releases in placing, merging, faulting and accounting a process's memory."""
+
+    # mm/mmap.c, mm/vma.c: merging
+    mmap_looks_at_next_first: bool = between(
+        Change("6.1", "mm/mmap: use advanced maple tree API for mmap_region()"),
+        Change("6.12", "mm: avoid using vma_merge() for new VMAs"),
+        marks=Mark("mm/mmap.c", "/* Attempt to expand an old mapping */"),
+    )
+    "A new mapping that both neighbours would take, but not together, joins the upper; else the lower."
+    brk_expands_only: bool = since(
+        "6.1", "mm/mmap: change do_brk_flags() to expand existing VMA and add do_brk_munmap()"
+    )
+    "The heap grows only out of the mapping that ends at the break, never into the one above."
+    unfaulted_takes_anon_vma: bool = since(
+        "6.16", "mm/vma: fix incorrectly disallowed anonymous VMA merges", not_in="6.12",
+        marks=Mark("mm/vma.c", "vma_is_fork_child"),
+    )  # fmt: skip
+    "A mapping without pages may be merged with the neighbour whose anon_vma the changed range has."
+    has_sticky_flags: bool = since(
+        "7.0", "mm: implement sticky VMA flags", not_in="6.12", marks=Mark("include/linux/mm.h", "VMA_STICKY_FLAGS")
+    )
+    "Soft-dirty and guard marks do not keep mappings apart; the merged one has them all."
+    has_anon_pgoff: bool = since("7.3", not_in="7.2", marks=Mark("mm/vma.c", "needs_adjacent_anon_pgoff"))
+    "Private file mappings keep an offset for their anonymous pages, which must run on for a merge."
+
+    # mm/mmap.c, mm/vma.c: order of checks
+    mmap_charges_before_unmap: bool = since(
+        "6.12", "mm/mmap: reposition vma iterator in mmap_region()", not_in="6.1",
+        marks=Mark("mm/vma.c", "vms_gather_munmap_vmas"),
+    )  # fmt: skip
+    "Limits and charge are checked before what is in the way goes, and what that has charged counts."
+    mmap_passes_unmap_error: bool = since("6.12", not_in="6.1", marks=Mark("mm/vma.c", "vms_gather_munmap_vmas"))
+    "What mmap() says is what the unmapping of the range said, not always ENOMEM."
+    stack_means_no_huge_pages: bool = since(
+        "6.7", "mm/mmap: map MAP_STACK to VM_NOHUGEPAGE", marks=Mark("include/linux/mman.h", "MAP_STACK")
+    )
+    "MAP_STACK keeps a mapping from huge pages."
+    has_droppable: bool = since(
+        "6.11", "mm: add MAP_DROPPABLE for designating always lazily freeable mappings",
+        marks=Mark("mm/mmap.c", "MAP_DROPPABLE"),
+    )  # fmt: skip
+    "MAP_DROPPABLE is known."
+
+    # mm/huge_memory.c: placement
+    aligns_anonymous: bool = since(
+        "6.7", "mm: align larger anonymous mappings on THP boundaries", marks=Mark("mm/mmap.c", "are THP aligned")
+    )
+    "Large anonymous mappings are aligned to huge pages."
+    aligns_without_hint_only: bool = since(
+        "6.13", "mm: respect mmap hint address when aligning for THP", stable="6.12.2",
+        marks=Mark("mm/mmap.c", "&& !addr /* no hint */"),
+    )  # fmt: skip
+    "... but not where a hint was given."
+    aligns_multiples_only: bool = since(
+        "6.13", "mm, mmap: limit THP alignment of anonymous mappings to PMD-aligned sizes", stable="6.12.1",
+        marks=Mark("mm/mmap.c", "IS_ALIGNED(len, PMD_SIZE)"),
+    )  # fmt: skip
+    "... and only when their length is a multiple of a huge page."
+    thp_aligns_to_top: bool = since(
+        "6.7", "mm/huge_memory: align to top", not_in="6.1", marks=Mark("mm/huge_memory.c", "!off_sub")
+    )
+    "An area that happens to be aligned is moved up by the padding."
+    has_mthp: bool = since(
+        "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
+    )
+    "Smaller large folios, with a directory hugepages-<size>kB each."
+    huge_zero_write_allocates: bool = since(
+        "6.13", "mm: huge_memory: add do_huge_zero_wp_pmd", not_in="6.12",
+        marks=Mark("mm/huge_memory.c", "do_huge_zero_wp_pmd"),
+    )  # fmt: skip
+    "A write to the huge zero page brings a huge page; before, the zero page's entry is split."
+
+    # mm/memory.c, mm/mprotect.c
+    has_anon_exclusive: bool = since(
+        "5.19", "mm: remember exclusively mapped anonymous pages with PG_anon_exclusive",
+        marks=Mark("include/linux/page-flags.h", "AnonExclusive"),
+    )  # fmt: skip
+    "Pages that are a process's alone are marked, and written without a copy."
+    large_folios_track_owner: bool = since(
+        "6.15", "mm/rmap: basic MM owner tracking for large folios (!hugetlb)", not_in="6.12",
+        marks=Mark("mm/memory.c", "__wp_can_reuse_large_anon_folio"),
+    )  # fmt: skip
+    "A large folio that one process alone maps is written without copies."
+    mprotect_makes_writable: bool = since(
+        "6.0", "mm/mprotect: try avoiding write faults for exclusive anonymous pages when changing protection",
+        marks=Mark("mm/mprotect.c", "can_change_pte_writable"),
+    )  # fmt: skip
+    "mprotect() back to writable makes the process's own pages writable at once."
+    mprotect_makes_huge_writable: bool = since(
+        "6.2", "mm/huge_memory: try avoiding write faults when changing PMD protection", not_in="6.1",
+        marks=Mark("mm/huge_memory.c", "can_change_pmd_writable"),
+    )  # fmt: skip
+    "... huge pages too."
+    mprotect_uncharges: bool = since(
+        "6.6", "mm: enable page walking API to lock vmas during the walk", not_in="6.1",
+        marks=Mark("mm/mprotect.c", "has yet to be assigned"),
+    )  # fmt: skip
+    "A private mapping without pages that loses its write permission gives its charge back."
+    mprotect_goes_by_iterator: bool = since(
+        "6.3", "mm/mprotect: use maple tree navigation instead of VMA linked list", not_in="6.1",
+        marks=Mark("mm/mprotect.c", "for_each_vma_range(vmi, vma, end)"),
+    )  # fmt: skip
+    "The next mapping is the one after the changed range, whatever merged."
+    vvar_inserts_pages: bool = since(
+        "7.0", "vdso/datastore: Map pages through struct page", not_in="6.12",
+        marks=Mark("lib/vdso/datastore.c", "VM_MIXEDMAP"),
+    )  # fmt: skip
+    "The vdso's data is pages that may be unmapped, not bare frames."
+    batches_of_31: bool = since(
+        "6.9", "mm: increase folio batch size", not_in="6.1", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31")
+    )
+    "LRU operations wait in batches of 31, before of 15."
+    unmap_drains: bool = until(
+        "6.15", "mm: remove lru_add_drain() from unmap_region()", not_in="6.12",
+        marks=Mark("mm/vma.c", "lru_add_drain"),
+    )  # fmt: skip
+    "Unmapping empties the LRU's batches."
+    shared_write_retries: bool = until(
+        "6.0",
+        "mm: avoid unnecessary page fault retires on shared memory types",
+        marks=Mark("include/linux/mm_types.h", "VM_FAULT_COMPLETED", gone=True),
+    )
+    "The first write to a page of shared memory is done twice, and counted as no minor fault."
+
+    # mm/mseal.c, mm/madvise.c
+    has_mseal: bool = since("6.10", "mseal: add mseal syscall", marks=Mark("mm/mseal.c", "do_mseal"))
+    "mseal() is known (64-bit kernels)."
+    seals_checked_one_by_one: bool = since(
+        "6.12",
+        "mm/munmap: replace can_modify_mm with can_modify_vma",
+        marks=Mark("mm/mmap.c", "can_modify_mm", gone=True),
+    )
+    "What lies before a sealed mapping is changed before the seal refuses; before, seals were looked at first."
+    has_populate: bool = since(
+        "5.14", "mm/madvise: introduce MADV_POPULATE_(READ|WRITE) to prefault page tables",
+        marks=Mark("mm/madvise.c", "MADV_POPULATE_READ"),
+    )  # fmt: skip
+    "MADV_POPULATE_READ and _WRITE are known."
+    populate_stops_at_holes: bool = since(
+        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly",
+        marks=Mark("mm/madvise.c", "faultin_page_range"),
+    )  # fmt: skip
+    "Populating ends at a hole; before, it goes on behind it."
+    has_dontneed_locked: bool = since(
+        "5.18", "mm: madvise: MADV_DONTNEED_LOCKED", marks=Mark("mm/madvise.c", "MADV_DONTNEED_LOCKED")
+    )
+    "MADV_DONTNEED_LOCKED is known."
+    hugetlb_dontneed: bool = since(
+        "5.18", "mm: enable MADV_DONTNEED for hugetlb mappings", marks=Mark("mm/madvise.c", "huge_page_mask")
+    )
+    "MADV_DONTNEED gives hugetlb pages back."
+    has_collapse: bool = since(
+        "6.1", "mm/madvise: introduce MADV_COLLAPSE sync hugepage collapse", marks=Mark("mm/madvise.c", "MADV_COLLAPSE")
+    )
+    "MADV_COLLAPSE is known."
+    has_guards: bool = since(
+        "6.13", "mm: madvise: implement lightweight guard page mechanism", marks=Mark("mm/madvise.c", "guard_install")
+    )
+    "MADV_GUARD_INSTALL and _REMOVE are known."
+    guards_in_files: bool = since(
+        "6.15", "mm: allow guard regions in file-backed and read-only mappings", not_in="6.12",
+        marks=Mark("mm/madvise.c", "guard_install"),
+    )  # fmt: skip
+    "... also in mappings of files."
+    dofork_refuses_special: bool = since(
+        "6.12", "mm/madvise: restrict MADV_DOFORK", not_in="6.1", marks=Mark("mm/madvise.c", "case MADV_DOFORK")
+    )
+    "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
+    fork_skips_shared_hugetlb: bool = since(
+        "5.14", "mm: rearrange madvise code to allow for reuse", marks=Mark("mm/memory.c", "vma_needs_copy"),
+        not_in="5.10",
+    )  # fmt: skip
+    "A fork leaves the entries of shared hugetlb mappings to faults."
+
+    # fs/proc/task_mmu.c
+    smaps_names_lockonfault: bool = since(
+        "6.7", "fs/proc/task_mmu: report lock-on-fault", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"')
+    )
+    "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
+    heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
+    "A mapping that only touches the heap's bounds is not called [heap]."

@@ -1,0 +1,116 @@
+"""Reclaim: mm/swap.c, vmscan.c, workingset.c, memcontrol.c, swapfile.c and what fills the LRU lists."""
+
+from __future__ import annotations
+
+from mmtool.build.fact import Facts, Mark, since, until
+
+
+class ReclaimFacts(Facts):
+    """What differs in the LRU lists, in what reclaim decides from, and in swap."""
+
+    # batches
+    folio_batch_31: bool = since(
+        "6.12", "mm: increase folio batch size", not_in="6.1",
+        marks=Mark("include/linux/pagevec.h", "define PAGEVEC_SIZE	31"),
+    )  # fmt: skip
+    """A CPU's batch on the way to the lists holds 31 pages; before, 15."""
+    charge_batch_64: bool = since(
+        "6.1", "memcg: increase MEMCG_CHARGE_BATCH to 64",
+        marks=Mark("include/linux/memcontrol.h", "define MEMCG_CHARGE_BATCH 64U"),
+    )  # fmt: skip
+    """A cgroup is charged 64 pages at a time; before, 32."""
+
+    # statistics of a cgroup
+    memcg_stats_flushed: bool = since(
+        "5.16", "memcg: flush stats only if updated", not_in="5.10",
+        marks=Mark("mm/memcontrol.c", "void mem_cgroup_flush_stats("),
+    )  # fmt: skip
+    """lruvec_page_state() says what the last flush left; before, each item goes over batch by batch."""
+    memcg_stats_flushed_by_cgroup: bool = since(
+        "6.8", "mm: memcg: make stats flushing threshold per-memcg",
+        marks=Mark("mm/memcontrol.c", "memcg_vmstats_needs_flush("),
+    )  # fmt: skip
+    """Each cgroup counts the updates that call for a flush; before, one count is kept for all."""
+    memcg_stats_stop_counting: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "ancestors are\n\t\t * flushable as well")
+    )
+    """A cgroup that may be flushed counts no further updates."""
+    scan_reads_stale_stats: bool = since(
+        "6.12", "memcg: use ratelimited stats flush in the reclaim", not_in="6.1",
+        marks=Mark("mm/vmscan.c", "mem_cgroup_flush_stats_ratelimited(sc->target_mem_cgroup)"),
+    )  # fmt: skip
+    """A round of reclaim flushes only if the periodic flush is overdue; before, whenever there were updates enough."""
+    memcg_counts_pgpgin: bool = until(
+        "6.12", not_in="6.1", marks=Mark("mm/memcontrol.c", "#ifdef CONFIG_MEMCG_V1\n\tPGPGIN,", gone=True)
+    )
+    """Pages that come and go are events of a cgroup; later only with CONFIG_MEMCG_V1, which Debian leaves out."""
+    memcg_counts_scan_by_kind: bool = since("7.3", not_in="7.2", marks=Mark("mm/memcontrol.c", "PGSCAN_ANON,"))
+    """pgscan_anon and its like are statistics of a cgroup."""
+
+    pgfault_counts_retries: bool = until(
+        "6.12", "mm: do not increment pgfault stats when page fault handler retries", not_in="6.1",
+    )  # fmt: skip
+    """A fault that waited for a page's reading is served, and counted, twice."""
+
+    # scanning
+    recency_of_mappings: bool = since(
+        "6.3", "mm: add vma_has_recency()", marks=Mark("mm/rmap.c", "if (!vma_has_recency(vma))")
+    )
+    """A use through a mapping that is read at random says nothing about a page."""
+    cost_of_rotations: bool = since(
+        "6.2", "mm: vmscan: make rotations a secondary factor in balancing anon vs file",
+        marks=Mark("mm/vmscan.c", "nr_scanned - nr_reclaimed"),
+    )  # fmt: skip
+    """What reclaim looked at and kept is a cost, a page's writing 32 times as much; before, writing alone."""
+    costs_are_counters: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "PGROTATE_ANON + f"))
+    """Costs are worked out from the cgroup's statistics when reclaim starts; before, added up as they arise."""
+    reclaim_retries_full_walk: bool = since(
+        "6.11", "mm: vmscan: restore incremental cgroup iteration", not_in="6.1",
+        marks=Mark("mm/vmscan.c", "memcg_full_walk"),
+    )  # fmt: skip
+    """Reclaim that freed nothing starts again with a walk of all cgroups."""
+    anon_only_bails_out: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "would violate the anon-only"))
+    """memory.reclaim with swappiness=max and nothing to swap to reclaims nothing; before, files."""
+
+    mlock_in_batches: bool = since(
+        "5.18",
+        "mm/munlock: mlock_page() munlock_page() batch by pagevec",
+        marks=Mark("mm/mlock.c", "void mlock_folio("),
+    )  # fmt: skip
+    """Pages are locked through a batch of their own; before, one by one."""
+    cold_remembers_working_set: bool = since("6.12", not_in="6.1", marks=Mark("mm/madvise.c", "folio_set_workingset("))
+    """MADV_COLD and MADV_PAGEOUT remember that an active page was part of the working set."""
+    memory_reclaim: bool = since("5.19", "memcg: introduce per-memcg reclaim interface")
+    """There is memory.reclaim."""
+    memory_reclaim_in_quarters: bool = since("6.8", not_in="6.1", marks=Mark("mm/memcontrol.c", "nr_reclaimed) / 4"))
+    """memory.reclaim asks for a quarter of what is left each time."""
+    memory_reclaim_swappiness: bool = since("6.9", "mm: add swapiness= arg to memory.reclaim", not_in="6.1")
+    """memory.reclaim takes a swappiness."""
+    memory_reclaim_swappiness_max: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "SWAPPINESS_ANON_ONLY")
+    )
+    """... also `max`, for anonymous pages alone."""
+
+    # swap
+    swap_slots_cache: bool = until("7.2", not_in="6.12", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE"))
+    """A CPU takes slots of swap, and gives them back, 64 at a time."""
+    swap_cluster_lists: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "cluster_alloc_swap_entry("))
+    """Clusters of a device that is not rotational are kept on lists by how full they are."""
+    swap_cluster_tables: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
+    """... of any device, partly used ones first; the CPU has one cluster for all areas."""
+    swap_priority_is_minus_1: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
+    """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
+    swap_entries_freed_together: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "swap_is_last_map("))
+    """Neighbouring entries of a page table are freed together."""
+    swapin_through_cache: bool = since("7.2", not_in="6.12", marks=Mark("mm/swap_state.c", "swapin_sync("))
+    """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
+    swapin_maps_writable: bool = since("6.12", not_in="6.1", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
+    """A page that is read back from swap is mapped writable at once; before, only by a store."""
+    anon_reuse_needs_one_reference: bool = until(
+        "5.18", not_in="5.10", marks=Mark("mm/memory.c", "if (PageKsm(page) || page_count(page) != 1)")
+    )
+    """A store to a page that is mapped read-only copies it where anything else holds it, as the swap cache does."""
+    memcg_counts_swap_io: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/page_io.c", "count_memcg_folio_events(folio, PSWPOUT")
+    )
+    """Pages swapped in and out are events of a cgroup."""

@@ -1,0 +1,181 @@
+"""`mmtool slab`: the caches of a kernel's slab allocator, kmalloc's choices, and what calls do to slabs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mmtool.cli.options import SIZE, output_option
+from mmtool.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mmtool.linux.mm.slab_common import SlabBuild
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_RELEASE = "6.12"
+
+_MACHINE = (
+    click.option("--kernel", "release", default=DEFAULT_RELEASE, show_default=True, metavar="NAME",
+                 help="A release (6.1) or a profile."),
+    click.option("--arch", type=click.Choice(["x86_64", "i386", "arm64"]), default="x86_64", show_default=True,
+                 help="The architecture."),
+    click.option("--page-size", type=SIZE, default=4096, show_default=True, metavar="SIZE", help="Bytes of a page."),
+    click.option("--cpus", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="CPUs present."),
+    click.option("--possible-cpus", type=click.IntRange(1), metavar="N", help="CPUs that there may be; else --cpus."),
+    click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Nodes."),
+    click.option("--memory", type=SIZE, default="1G", show_default=True, metavar="SIZE", help="Bytes of memory."),
+    click.option("--cmdline", default="", metavar="TEXT", help="The command line: slab_, slub_ and memcg's options."),
+    click.option("--allocator", type=click.Choice(["slub", "slab", "slob"]),
+                 help="Which allocator; else the configuration's."),
+    click.option("--config", metavar="FILE", help="The kernel's own configuration."),
+)  # fmt: skip
+
+
+def machine_options(command: F) -> F:
+    """The options that say which kernel runs on which machine."""
+    for option in reversed(_MACHINE):
+        command = option(command)
+    return command
+
+
+class Machine:
+    """What the machine options say, made into a build. Raises InputError and UsageError."""
+
+    def __init__(
+        self,
+        release: str,
+        arch: str,
+        page_size: int,
+        cpus: int,
+        possible_cpus: int | None,
+        nodes: int,
+        memory: int,
+        cmdline: str,
+        allocator: str | None,
+        config: str | None,
+    ) -> None:
+        from mmtool.build.choose import kernel_with_config, nearest_kernel
+        from mmtool.build.kconfig import read_config
+        from mmtool.firmware.cmdline import parse_cmdline
+        from mmtool.linux.mm.slab_common import slab_build
+        from mmtool.system.slab.machine import check_allocator, configured_allocator
+
+        possible = max(cpus, possible_cpus or cpus)
+        kernel, self.assumed = nearest_kernel(release, arch, page_size)
+        if config is not None:
+            read = read_config(text_of(config), config)
+            kernel = kernel_with_config(kernel, {**read.options}, Path(config).name)
+        if nodes > kernel.max_numnodes:
+            raise UsageError(f"--nodes: {kernel.profile.name} is built for {kernel.max_numnodes} nodes")
+        self.memory = memory
+        self.build: SlabBuild = slab_build(kernel, parse_cmdline(cmdline), present=cpus, possible=possible, nodes=nodes)
+        self.allocator = allocator or configured_allocator(self.build)
+        check_allocator(self.allocator, self.build)
+
+
+def text_of(path: str) -> str:
+    """A file's text, standard input for "-", decompressed where it is gzipped. InputError when it cannot be read."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as e:
+        raise InputError(path, None, getattr(e, "strerror", None) or "cannot be read") from None
+    if data[:2] == b"\x1f\x8b":
+        from mmtool.build.image.compress import decompress
+
+        data = decompress(data, path) or b""
+    return data.decode("utf-8", "replace")
+
+
+@click.group()
+def slab() -> None:
+    """The slab allocator: its caches, kmalloc's choices, what calls do to slabs and objects."""
+
+
+@slab.command("caches", short_help="Lay out the caches of a kernel.")
+@click.option("--caches", "listed", metavar="FILE|-", help="Caches to create, a JSON object a line.")
+@click.option("--boot", is_flag=True, help="With the caches that this build was seen to create at boot.")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
+    """Lay out every cache as the kernel would: sizes, orders, limits, and which share one cache.
+
+    Without --caches: kmem_cache, kmem_cache_node and kmalloc's caches, which every boot creates first.
+    """
+    from mmtool.observed.slab_creations import read_creations
+    from mmtool.report.slab import render_caches
+    from mmtool.system.slab.machine import boot_allocator, create_listed, with_recorded
+
+    there = Machine(**machine)
+    rows = read_creations(text_of(listed).splitlines(), listed) if listed is not None else []
+    slub = boot_allocator(there.allocator, there.build, there.memory)
+    if boot and not with_recorded(slub):
+        raise UsageError(f"--boot: no boot of {there.build.kernel.profile.name}'s build was recorded; give --caches")
+    refused = create_listed(slub, rows)
+    render_caches(slub.caches, refused, there.allocator, there.build, there.assumed, output)
+
+
+@slab.command("kmalloc", short_help="Say which cache serves a size.")
+@click.option("--size", "sizes", required=True, metavar="N|FROM-TO|N,N,...", help="Bytes.")
+@click.option("--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+@click.pass_context
+def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **machine: Any) -> None:
+    """Say which cache serves a size, what is lost in it, and what happens when no slab of its order can be had.
+
+    Exit status 1 when no size can be had.
+    """
+    from mmtool.build.gfp import GfpError
+    from mmtool.report.slab import render_kmalloc
+    from mmtool.system.slab.kmalloc import FAILS, kinds, kmalloc_range, kmalloc_sizes, parse_sizes, slab_gfp
+    from mmtool.system.slab.machine import kmalloc_answers
+
+    there = Machine(**machine)
+    try:
+        asked = parse_sizes(sizes)
+        flags = slab_gfp(there.build)
+        kind = kinds(flags.parse(gfp), flags)
+    except GfpError as e:
+        raise UsageError(f"--gfp: {e}") from None
+    except ValueError as e:
+        raise UsageError(f"--size: {e}") from None
+    answer = kmalloc_answers(there.allocator, there.build, there.memory)
+    ranged = isinstance(asked, tuple)
+    runs = kmalloc_range(asked[0], asked[1], kind, answer) if ranged else kmalloc_sizes(asked, kind, answer)
+    render_kmalloc(runs, gfp, there.allocator, there.build, there.assumed, output)
+    if all(run.served == FAILS for run in runs):
+        context.exit(1)
+
+
+@slab.command("run", short_help="Do a script of calls on caches.")
+@click.argument("script", metavar="SCRIPT|-")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+@click.pass_context
+def run(context: click.Context, /, script: str, output: str, **machine: Any) -> None:
+    """Do a script of calls, a line each, and say which slab every object is of and whose place it gets.
+
+    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
+    """
+    from mmtool.report.slab import render_run
+    from mmtool.system.slab.kmalloc import slab_gfp
+    from mmtool.system.slab.machine import boot_slub, with_recorded
+    from mmtool.system.slab.runs import script_run
+    from mmtool.system.slab.script import Parser
+
+    there = Machine(**machine)
+    build = there.build
+    lines = text_of(script).splitlines()
+    parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
+    slub = boot_slub(build)
+    if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
+        there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
+    results = script_run(there.allocator, build, there.memory, script, slub).run(parsed)
+    render_run(results, lines, there.allocator, build, there.assumed, output)
+    if any(result.failed for result in results):
+        context.exit(1)

@@ -1,0 +1,1 @@
+"""What lies under fs/ in the kernel's tree."""

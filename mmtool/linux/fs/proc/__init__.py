@@ -1,0 +1,1 @@
+"""What /proc says of a process and of memory."""

@@ -1,0 +1,118 @@
+"""Who acts on an address space: the task_struct's part of it, and the system that all tasks share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmtool.build.facts.process import ProcessFacts
+from mmtool.linux.mm.mmap.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
+
+
+@dataclass
+class HugetlbPool:
+    """The pool of the default huge page size (struct hstate): counts of huge pages; `page_size` in bytes."""
+
+    page_size: int
+    nr_huge_pages: int = 0
+    free_huge_pages: int = 0
+    resv_huge_pages: int = 0
+    surplus_huge_pages: int = 0
+
+
+@dataclass
+class ThpSettings:
+    """/sys/kernel/mm/transparent_hugepage: "always", "madvise" or "never", and per smaller size (in KiB)."""
+
+    enabled: str = "always"
+    defrag: str = "madvise"
+    shmem_enabled: str = "never"
+    use_zero_page: bool = True
+    sizes: dict[int, str] = field(default_factory=dict)
+    shmem_sizes: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class SystemMemory:
+    """What all tasks share: the release's facts, sysctls, commit charge (pages), pool of huge pages, THP settings."""
+
+    facts: ProcessFacts
+    arch: str
+    page_shift: int
+    totalram: int
+    total_swap: int = 0
+    committed: int = 0
+    overcommit_memory: int = 0
+    overcommit_ratio: int = 50
+    overcommit_kbytes: int = 0
+    admin_reserve_kbytes: int = 8192
+    user_reserve_kbytes: int = 131072
+    max_map_count: int = 65530
+    mmap_min_addr: int = 65536
+    lsm_mmap_min_addr: int = 0
+    legacy_va_layout: bool = False
+    soft_dirty: bool = False
+    pkeys: bool = False
+    hugetlb: HugetlbPool = field(default_factory=lambda: HugetlbPool(2 << 20))
+    thp: ThpSettings = field(default_factory=ThpSettings)
+    has_thp: bool = True
+    pt_reclaim: bool = False
+    hw_dirty: bool = True
+    fault_around_pages: int = 16
+    lazyfree_batch: list[Folio] = field(default_factory=list)
+    """Pages that wait for becoming lazily freed (the lru_lazyfree batch of the CPU)."""
+
+    def folio_mark_lazyfree(self, folio: Folio) -> None:
+        """folio_mark_lazyfree(): into the batch; a full one is done at once, and so is a large folio."""
+        self.lazyfree_batch.append(folio)
+        if folio.order or len(self.lazyfree_batch) >= (31 if self.facts.batches_of_31 else 15):
+            self.lru_add_drain()
+
+    def lru_add_drain(self) -> None:
+        """lru_add_drain(): what waits in the CPU's batches is done."""
+        for folio in self.lazyfree_batch:
+            folio.lazyfree = True
+        self.lazyfree_batch.clear()
+
+    @property
+    def page_size(self) -> int:
+        return 1 << self.page_shift
+
+    @property
+    def facts_sticky(self) -> int:
+        """The flags that a mapping keeps whatever it merges with."""
+        return VM_SOFTDIRTY | VM_MAYBE_GUARD if self.facts.has_sticky_flags else 0
+
+
+@dataclass(eq=False)
+class Task:
+    """A process: its memory, what it may (uid 0 has every capability), limits (soft, hard) in bytes, and faults.
+
+    `task_size` is TASK_SIZE; `map_window` is DEFAULT_MAP_WINDOW, up to which an address must not be asked for.
+    """
+
+    mm: Mm
+    sys: SystemMemory
+    task_size: int
+    map_window: int
+    compat: bool = False
+    uid: int = 0
+    personality: int = 0
+    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    min_flt: int = 0
+    maj_flt: int = 0
+    word_bits: int = 64
+    others: list[Task] = field(default_factory=list)
+    """The other processes that share pages with it: parents and children."""
+
+    def rlimit(self, name: str) -> int:
+        """The soft limit RLIMIT_<name>, bytes."""
+        return self.rlimits.get(name, (UNLIMITED, UNLIMITED))[0]
+
+    @property
+    def word_mask(self) -> int:
+        """The largest address that a register of the task holds."""
+        return (1 << self.word_bits) - 1
+
+    @property
+    def privileged(self) -> bool:
+        return self.uid == 0

@@ -1,0 +1,139 @@
+"""`Memory`: the pages of one cgroup's workload, their LRU lists and everything that reclaim decides from.
+
+It is what the kernel has in struct page, struct lruvec, struct mem_cgroup and a CPU's batches, for one node, one CPU
+and one cgroup whose only process is the workload. The functions that act on it are in the modules of the kernel's
+names: swap, vmscan, workingset, memcontrol, filemap, memory, madvise.
+
+A page's links are kept in two lists of slots; beyond the slots lie the heads of the LRU lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.linux.mm.folio import ANON, NR_LRU_LISTS, VM_RAND_READ
+from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold, LruvecStats, PercpuBatches
+from mmtool.linux.mm.swapfile.swapfile import SwapAreas
+
+PAGE_COUNTER_MAX = 1 << 62
+"""No limit."""
+COUNTERS = (
+    "pgscan_file", "pgscan_anon", "pgsteal_file", "pgsteal_anon", "pgactivate", "pgdeactivate", "pgrefill", "pgfault",
+    "pgmajfault", "pswpin", "pswpout", "workingset_refault_anon", "workingset_refault_file",
+    "workingset_activate_anon", "workingset_activate_file", "workingset_restore_anon", "workingset_restore_file",
+    "pglazyfree", "pglazyfreed", "swap_ra", "swap_ra_hit",
+)  # fmt: skip
+"""What is counted, by the names of /proc/vmstat."""
+
+
+@dataclass(slots=True)
+class Mapped:
+    """An object of the workload: a file, mapped shared as well as open, or an anonymous mapping."""
+
+    name: str
+    anon: bool
+    base: int
+    """The slot of its first page."""
+    pages: int
+    prev_page: int = -2
+    """The page that the last read of the file ended in (ra->prev_pos)."""
+    swap_readahead_info: tuple[int, int, int] = (-2, 0, 4)
+    """The page of the last swap-in, the window then and how many of it were used (vma->swap_readahead_info)."""
+
+
+@dataclass(slots=True)
+class Lruvec:
+    """struct lruvec, its classic part."""
+
+    size: list[int] = field(default_factory=lambda: [0] * NR_LRU_LISTS)
+    """lru_zone_size: the lists' lengths as they are."""
+    nonresident_age: int = 0
+    anon_cost: int = 0
+    file_cost: int = 0
+    last_costs: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0), (0, 0)])
+    """Pages rotated, and brought back or written, as of the last reclaim: anonymous, file (7.3)."""
+    refaults: list[int] = field(default_factory=lambda: [0, 0])
+    """Activations after refaults, anonymous and file, when the last reclaim ended."""
+
+
+@dataclass(slots=True)
+class Memcg:
+    """struct mem_cgroup: usage and limits in pages."""
+
+    usage: int = 0
+    max: int = PAGE_COUNTER_MAX
+    high: int = PAGE_COUNTER_MAX
+    stock: int = 0
+    """Pages charged in advance by the CPU (memcg_stock)."""
+    events: dict[str, int] = field(default_factory=dict)
+    nr_pages_over_high: int = 0
+    """current->memcg_nr_pages_over_high: what the task reclaims on its way back to user space."""
+
+
+class Memory:
+    """The state of a workload's memory under one kernel release."""
+
+    def __init__(self, facts: ReclaimFacts, *, swappiness: int = 60, cpus: int = 1) -> None:
+        self.facts = facts
+        self.swappiness = swappiness
+        self.objects: dict[str, Mapped] = {}
+        self.flags: list[int] = []
+        self.next: list[int] = []
+        self.prev: list[int] = []
+        self.shadow: list[int] = []
+        """What a file's slot holds of a page that was evicted; -1 for nothing."""
+        self.swap_entry: list[int] = []
+        """The swap entry of an anonymous slot, -1 for none: of its page table entry, or of its page in swap cache."""
+        self.lruvec = Lruvec()
+        self.root_age = 0
+        """nonresident_age of the root cgroup: everything that ages the cgroup's, and MADV_PAGEOUT."""
+        self.memcg = Memcg()
+        self.charge_batch = 64 if facts.charge_batch_64 else 32
+        self.batch_size = 31 if facts.folio_batch_31 else 15
+        self.stats: LruvecStats
+        if not facts.memcg_stats_flushed:
+            self.stats = PercpuBatches(self.charge_batch)
+        elif not facts.memcg_stats_flushed_by_cgroup:
+            self.stats = GlobalThreshold(self.charge_batch, cpus)
+        else:
+            self.stats = CgroupThreshold(self.charge_batch, cpus, stops_counting=facts.memcg_stats_stop_counting)
+        self.vmstat = dict.fromkeys(COUNTERS, 0)
+        self.lru_add: list[int] = []
+        self.lru_activate: list[int] = []
+        self.lru_deactivate: list[int] = []
+        self.lru_deactivate_file: list[int] = []
+        self.lru_lazyfree: list[int] = []
+        self.lru_rotate: list[int] = []
+        self.mlock_batch: list[tuple[int, int]] = []
+        self.writeback: list[int] = []
+        """Pages whose writing has been submitted and has not ended."""
+        self.fault_around = 1
+        """Pages around a fault that are mapped with it, if they are in the page cache."""
+        self.page_cluster = 0
+        self.swap_prev_offset = 0
+        self.last_readahead_pages = 0
+        self.swapin_readahead_hits = 4
+        self.swap = SwapAreas(facts, self.stats)
+
+    def add_object(self, name: str, anon: bool, pages: int) -> None:
+        """Add an object; all of them before the first access."""
+        base = len(self.flags)
+        self.objects[name] = Mapped(name, anon, base, pages)
+        self.flags += [ANON if anon else VM_RAND_READ] * pages
+        self.shadow += [-1] * pages
+        self.swap_entry += [-1] * pages
+
+    def swap_left(self) -> int:
+        """mem_cgroup_get_nr_swap_pages(): the pages that can still be swapped out."""
+        return self.swap.nr_swap_pages
+
+    def total_swap_pages(self) -> int:
+        """total_swap_pages: the pages of all swap areas."""
+        return self.swap.total_swap_pages
+
+    def start(self) -> None:
+        """Make the lists, empty."""
+        total = len(self.flags) + NR_LRU_LISTS
+        self.next = list(range(total))
+        self.prev = list(range(total))

@@ -1,0 +1,69 @@
+"""A touch by the program: do_user_addr_fault() of arch/x86/mm/fault.c, do_page_fault() of arch/arm64/mm/fault.c."""
+
+from __future__ import annotations
+
+from mmtool.linux.kernel.task import Task
+from mmtool.linux.mm.mmap.memory import handle_mm_fault
+from mmtool.linux.mm.mmap.mm_types import (
+    VM_ACCESS_FLAGS,
+    VM_GROWSDOWN,
+    VM_PKEY_EXEC_ONLY,
+    VM_WRITE,
+    Refused,
+    Vma,
+)
+from mmtool.linux.mm.mmap.mmap import expand_stack
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE
+from mmtool.linux.mm.mmap.signals import SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGSEGV, Signal
+
+
+def lock_mm_and_find_vma(task: Task, addr: int) -> Vma:
+    """lock_mm_and_find_vma(): the mapping of `addr`, a stack grown to it if need be; else SIGSEGV."""
+    vma = task.mm.find_vma(addr)
+    if vma is None or addr >= task.task_size:
+        raise Signal(SIGSEGV, SEGV_MAPERR, addr, "nothing is mapped there")
+    if vma.start > addr:
+        if not vma.flags & VM_GROWSDOWN:
+            raise Signal(SIGSEGV, SEGV_MAPERR, addr, "nothing is mapped there")
+        try:
+            expand_stack(task, vma, addr)
+        except Refused as refusal:
+            raise Signal(SIGSEGV, SEGV_MAPERR, addr, f"the stack does not grow: {refusal.why}") from None
+    return vma
+
+
+def check_access(task: Task, vma: Vma, addr: int, write: bool) -> None:
+    """access_error(): SIGSEGV where the mapping does not allow the access."""
+    if vma.flags & VM_PKEY_EXEC_ONLY:
+        raise Signal(SIGSEGV, SEGV_PKUERR, addr, "the mapping is for execution only")
+    if write and not vma.flags & VM_WRITE:
+        raise Signal(SIGSEGV, SEGV_ACCERR, addr, "the mapping may not be written")
+    if not write and not vma.flags & VM_ACCESS_FLAGS:
+        raise Signal(SIGSEGV, SEGV_ACCERR, addr, "the mapping may not be accessed")
+
+
+def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
+    """Touch a byte at `start`, `start + step`, ... below `start + length`; a signal ends it."""
+    tables = task.mm.tables
+    g = tables.geometry
+    vma: Vma | None = None
+    for offset in range(0, length, step):
+        addr = start + offset & task.word_mask
+        if vma is None or not vma.start <= addr < vma.end:
+            vma = lock_mm_and_find_vma(task, addr)
+        check_access(task, vma, addr, write)
+        entry = tables.huge.get(addr >> g.pmd_shift)
+        if entry is not None:
+            if not write or entry.flags & PTE_WRITE:
+                entry.flags |= PTE_DIRTY if write else 0
+                continue
+        else:
+            table = tables.ptes.get(addr >> g.pmd_shift)
+            pte = table.get(addr >> g.page_shift) if table else None
+            if pte is not None and pte.folio is not None and (not write or pte.flags & PTE_WRITE):
+                if not write:
+                    continue
+                if pte.flags & PTE_DIRTY or task.sys.hw_dirty:
+                    pte.flags |= PTE_DIRTY
+                    continue
+        handle_mm_fault(task, vma, addr, write)

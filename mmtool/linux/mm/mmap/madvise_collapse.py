@@ -1,0 +1,48 @@
+"""MADV_COLLAPSE: the collapsing half of mm/khugepaged.c, asked for by a process. Addresses in bytes; 6.1 to 7.3."""
+
+from __future__ import annotations
+
+from mmtool.linux.kernel.task import Task
+from mmtool.linux.mm.mmap import huge_memory
+from mmtool.linux.mm.mmap.mm_types import VM_HUGETLB, VM_NOHUGEPAGE, VM_SPECIAL, VM_WRITE, Folio, Refused, Vma
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, HugePmd
+
+
+def madvise_collapse(task: Task, vma: Vma, start: int, end: int) -> None:
+    """madvise_collapse(): every whole block of the range becomes a huge page, or the last failure's error comes."""
+    g = task.mm.tables.geometry
+    size = g.pmd_size
+    fits = huge_memory.suitable(vma, vma.end - size & huge_memory.U64, size, g.page_shift)
+    if vma.flags & (VM_NOHUGEPAGE | VM_SPECIAL | VM_HUGETLB) or not fits or not vma.is_anonymous:
+        raise Refused("EINVAL", "the mapping may have no huge pages")
+    if vma.anon_vma is None:
+        raise Refused("EINVAL", "the mapping has no page yet")
+    failure = ""
+    for base in range(start + size - 1 & -size, end & -size, size):
+        failure = collapse_block(task, vma, base) or failure
+    if failure:
+        raise Refused(*failure.split(": ", 1))
+
+
+def collapse_block(task: Task, vma: Vma, base: int) -> str:
+    """hpage_collapse_scan_pmd() and collapse_huge_page() for one block; "" or the error and why."""
+    tables = task.mm.tables
+    n = base >> tables.geometry.pmd_shift
+    if n in tables.huge:
+        return ""
+    table = tables.ptes.get(n)
+    if table is None:
+        return "EINVAL: no page of the block is there"
+    pages = [pte for pte in table.values() if pte.folio is not None]
+    if len(pages) != len(table):
+        return "EINVAL: a guard is in the block"
+    folio = Folio("a", tables.geometry.pmd_shift - tables.geometry.page_shift)
+    for pte in pages:
+        if pte.folio is not None and pte.folio.kind != "z":
+            pte.folio.remove_rmap(pte.sub, task.mm)
+    del tables.ptes[n]
+    folio.add_rmap_pmd(task.mm)
+    folio.exclusive.add(0)
+    flags = PTE_DIRTY | PTE_YOUNG | (PTE_WRITE if vma.flags & VM_WRITE else 0)
+    tables.set_huge(base, HugePmd(folio, flags, True))
+    return ""

@@ -1,0 +1,1 @@
+"""mm/slub.c: the slab allocator without queues - layout, debugging, CPU slabs, partial lists, sheaves."""

@@ -1,0 +1,45 @@
+"""What a run of reclaim is after and has come to (struct scan_control of mm/vmscan.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DEF_PRIORITY = 12
+"""Reclaim starts with a 4096th of each list and doubles its share from round to round."""
+MAX_SWAPPINESS = 200
+SWAPPINESS_ANON_ONLY = MAX_SWAPPINESS + 1
+
+
+@dataclass(slots=True)
+class ScanControl:
+    """struct scan_control: pages wanted, how far it went, what it may do."""
+
+    nr_to_reclaim: int
+    swappiness: int
+    priority: int = DEF_PRIORITY
+    nr_reclaimed: int = 0
+    nr_scanned: int = 0
+    may_swap: bool = True
+    proactive: bool = False
+    anon_cost: int = 0
+    file_cost: int = 0
+    may_deactivate: list[bool] = field(default_factory=lambda: [False, False])
+    """May active pages, anonymous and of files, be made inactive?"""
+    force_deactivate: bool = False
+    skipped_deactivate: bool = False
+    cache_trim_mode: bool = False
+    memcg_full_walk: bool = False
+
+
+@dataclass(slots=True)
+class ReclaimStat:
+    """struct reclaim_stat: what became of the pages of one batch."""
+
+    nr_dirty: int = 0
+    nr_unqueued_dirty: int = 0
+    nr_writeback: int = 0
+    nr_pageout: int = 0
+    nr_immediate: int = 0
+    nr_ref_keep: int = 0
+    nr_unmap_fail: int = 0
+    nr_activate: list[int] = field(default_factory=lambda: [0, 0])

@@ -1,0 +1,115 @@
+"""The first screen of a boot: where the memory went, zones, where each node looks, what is free, what is not known."""
+
+from __future__ import annotations
+
+import sys
+from shutil import get_terminal_size
+
+from mmtool.answers.ledger import memory_ledger
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.mmzone import Zone
+from mmtool.report.picture.bar import bar_lines
+from mmtool.units import human
+
+MOST_TAKERS = 4
+"""Takers that have a line of their own."""
+MOST_NODES = 8
+"""Nodes whose zones and lists are shown; a machine with more has them in --only."""
+NARROWEST, WIDEST = 60, 100
+"""Columns between which the screen follows the terminal's width."""
+
+
+def render(boot: Boot, *, coloured: bool) -> None:
+    """Print the summary to standard output."""
+    width = min(max(get_terminal_size().columns, NARROWEST), WIDEST)
+    sys.stdout.write("\n".join(summary(boot, width, coloured=coloured)) + "\n")
+
+
+def summary(boot: Boot, width: int, *, coloured: bool) -> list[str]:
+    """The lines of the summary, at most `width` characters each where no name is longer."""
+    parts = [
+        [_heading(boot)],
+        ["Where it went", *_takers(boot)],
+        ["Zones", *_zones(boot), *_lists(boot, width)],
+        ["Free when init starts", *(f"  {line}" for line in bar_lines(boot, width - 2, coloured=coloured))],
+        _more(boot),
+    ]
+    lines: list[str] = []
+    for part in parts:
+        lines += ["", *part] if lines else part
+    return lines
+
+
+def _heading(boot: Boot) -> str:
+    zones = sum(len(node.populated_zones()) for node in boot.nodes.values())
+    nodes = sum(1 for node in boot.nodes.values() if node.populated_zones())
+    memory = human(sum(r.size for r in boot.memblock.memory.regions))
+    counts = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in ((nodes, "node"), (zones, "zone")))
+    return f"Linux {boot.kernel.name} on {boot.kernel.arch}: {memory}, {counts}"
+
+
+def _takers(boot: Boot) -> list[str]:
+    """The ledger in short: the largest takers, the others in one line, and what is left."""
+    sums = memory_ledger(boot)
+    ranked = sorted((line for line in sums.lines if line.amount > 0), key=lambda line: -line.amount)
+    returned = [line for line in sums.lines if line.amount < 0]
+    shown, rest = ranked[:MOST_TAKERS], ranked[MOST_TAKERS:]
+    rows = [("memory in the firmware's map", sums.installed, "")]
+    rows += [(line.taker, -line.amount, line.option or line.step) for line in shown]
+    if rest:
+        rows.append((f"{len(rest)} smaller (mmtool ledger)", -sum(line.amount for line in rest), ""))
+    if returned:
+        rows.append((f"{len(returned)} given back later", -sum(line.amount for line in returned), ""))
+    rows.append(("MemTotal", sums.memtotal, ""))
+    whole = max(sums.installed, 1)
+    return [
+        f"  {name[:32]:<32} {_signed(size):>11} {100 * abs(size) / whole:5.1f}%  {why}".rstrip()
+        for name, size, why in rows
+    ]
+
+
+def _signed(size: int) -> str:
+    return ("-" if size < 0 else "") + human(abs(size))
+
+
+def _zones(boot: Boot) -> list[str]:
+    shift = boot.kernel.page_shift
+    rows: list[tuple[str, ...]] = [("node zone", "from", "to", "managed", "min", "low", "high")]
+    for zone in _shown_zones(boot):
+        span = (f"{zone.zone_start_pfn << shift:#x}", f"{(zone.zone_end_pfn << shift) - 1:#x}")
+        counts = (zone.managed_pages, zone.watermark.min, zone.watermark.low, zone.watermark.high)
+        rows.append((f"{zone.nid:>4} {zone.name}", *span, *(human(n << shift) for n in counts)))
+    name, *width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"  {first:<{name}} " + " ".join(f"{text:>{w}}" for text, w in zip(rest, width, strict=True))
+        for first, *rest in rows
+    ]
+
+
+def _shown_zones(boot: Boot) -> list[Zone]:
+    return [zone for _, node in sorted(boot.nodes.items())[:MOST_NODES] for zone in node.populated_zones()]
+
+
+def _lists(boot: Boot, width: int) -> list[str]:
+    """Where an allocation of each node looks, as many zones as fit on its line."""
+    if boot.zonelists is None:
+        return []
+    lists = sorted(boot.zonelists.fallback.items())
+    lines = []
+    for nid, zones in lists[:MOST_NODES]:
+        line = f"  node {nid} looks in: "
+        names = [f"{n}/{zone}" for n, zone in zones]
+        while len(line) + len(" > ".join(names)) > width and len(names) > 2:
+            names = [*names[: -2 if names[-1] == "..." else -1], "..."]
+        lines.append(line + " > ".join(names))
+    if len(lists) > MOST_NODES:
+        lines.append(f"  and {len(lists) - MOST_NODES} more nodes: --only nodes,zones,zonelists")
+    return lines
+
+
+def _more(boot: Boot) -> list[str]:
+    entries, regions = len(boot.e820_firmware), len(boot.memblock.reserved.regions)
+    return [
+        f"More: --only firmware ({entries}), memblock ({regions}), buddy, watermarks, vmalloc, steps;",
+        "  --all; --explain ADDR; -o dmesg|json|svg",
+    ]

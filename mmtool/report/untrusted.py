@@ -1,0 +1,25 @@
+"""Text that strangers wrote (names of tasks, cgroups and devices, logs) as a terminal and a spreadsheet may have it."""
+
+from __future__ import annotations
+
+import re
+
+_HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but the line feed, what turns the direction of writing, and halves of characters."""
+_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
+
+
+def printable(text: str) -> str:
+    """`text` with every control character as \\x.. (\\u.... beyond 255); line feeds stay."""
+    return _HARMFUL.sub(_escaped, text) if _HARMFUL.search(text) else text
+
+
+def csv_text(text: str) -> str:
+    """A text for one cell of CSV: on one line, and defused where a spreadsheet would run it as a formula."""
+    text = printable(text).replace("\n", "\\x0a")
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _escaped(m: re.Match[str]) -> str:
+    code = ord(m[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

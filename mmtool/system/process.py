@@ -1,0 +1,305 @@
+"""A process to act on: made from what was found of one before a script began (`Start`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmtool.build.fact import parse_version
+from mmtool.build.facts.process import ProcessFacts
+from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
+from mmtool.linux.fs.proc.task_mmu import MNEMONICS
+from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
+from mmtool.linux.mm.mmap.mm_types import (
+    UNLIMITED,
+    VM_MAYSHARE,
+    ZERO_PAGE,
+    AnonVma,
+    File,
+    Folio,
+    Inode,
+    Mm,
+    Vma,
+)
+from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
+from mmtool.linux.mm.mmap.shmem import get_file
+
+FILE_PAGES = 64
+"""Pages of the files that scripts map."""
+
+
+@dataclass(eq=False)
+class Process:
+    """A task with what a script needs besides: the names it knows, its open files, and its own image."""
+
+    task: Task
+    names: dict[str, int]
+    files: dict[str, File]
+    image: tuple[int, int]
+    """First and last address of the program, its uninitialised data included."""
+    who: str = "p"
+    child: Process | None = None
+    hard_sysctls: dict[str, str] = field(default_factory=dict)
+
+
+def geometry(arch: str, config: Mapping[str, str], page_shift: int, *, compat: bool) -> Geometry:
+    """How the build's page tables divide an address."""
+    if arch == "i386":
+        if "CONFIG_X86_PAE" in config:
+            return Geometry(12, 21, 0, 0, 4096, preallocated=3)
+        return Geometry(12, 22, 0, 0, 4096)
+    del compat
+    bits = page_shift - 3
+    pmd = page_shift + bits
+    levels = int(config.get("CONFIG_PGTABLE_LEVELS", 4))
+    if arch == "x86_64" or levels >= 4:
+        return Geometry(page_shift, pmd, pmd + bits, pmd + 2 * bits, 1 << page_shift)
+    return Geometry(page_shift, pmd, pmd + bits if levels >= 3 else 0, 0, 1 << page_shift)
+
+
+def address_space(
+    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool
+) -> tuple[int, int]:
+    """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
+    if compat and arch == "x86_64":
+        return 0xFFFFE000, 0xFFFFE000
+    if arch == "i386":
+        return 0xC0000000, 0xC0000000
+    if arch == "x86_64":
+        window = (1 << 47) - 4096
+        return ((1 << 56) - 4096 if "la57" in cpu_flags else window), window
+    bits = int(config.get("CONFIG_ARM64_VA_BITS", 48))
+    return 1 << bits, 1 << (min(bits, 47 if page_shift == 14 else 48) if bits > 48 else bits)
+
+
+def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -> SystemMemory:
+    """The system of a record's `machine`: its release's facts, sysctls as booted, settings."""
+    version = parse_version(machine["release"])
+    if version is None:
+        raise ValueError(f"{machine['release']!r} is not a kernel release")
+    config, sysctl, thp = machine.get("config", {}), machine.get("sysctl", {}), machine.get("thp", {})
+    arch = machine["arch"]
+    system = SystemMemory(
+        ProcessFacts(version),
+        arch,
+        page_shift,
+        int(machine["mem_total_kb"]) >> (page_shift - 10),
+        int(machine.get("swap_total_kb", 0)) >> (page_shift - 10),
+        mmap_min_addr=65536,
+        lsm_mmap_min_addr=int(config.get("CONFIG_LSM_MMAP_MIN_ADDR", 0)),
+        soft_dirty="CONFIG_MEM_SOFT_DIRTY" in config,
+        pkeys="ospke" in machine.get("cpu_flags", ()) and machine.get("task") != "compat32",
+        hugetlb=HugetlbPool(huge_size),
+        thp=ThpSettings(
+            thp.get("enabled", "always"), thp.get("defrag", "madvise"), thp.get("shmem_enabled", "never"),
+            thp.get("use_zero_page", "1") == "1",
+        ),
+        has_thp="CONFIG_TRANSPARENT_HUGEPAGE" in config,
+        pt_reclaim="CONFIG_PT_RECLAIM" in config,
+        fault_around_pages=max(65536 >> page_shift, 1),
+    )  # fmt: skip
+    for name, value in sysctl.items():
+        set_sysctl(system, name, str(value))
+    return system
+
+
+SYSCTLS = {
+    "vm.overcommit_memory": "overcommit_memory", "vm.overcommit_ratio": "overcommit_ratio",
+    "vm.overcommit_kbytes": "overcommit_kbytes", "vm.max_map_count": "max_map_count",
+    "vm.mmap_min_addr": "mmap_min_addr", "vm.admin_reserve_kbytes": "admin_reserve_kbytes",
+    "vm.user_reserve_kbytes": "user_reserve_kbytes", "vm.legacy_va_layout": "legacy_va_layout",
+}  # fmt: skip
+
+
+def set_sysctl(system: SystemMemory, name: str, value: str) -> bool:
+    """Set a sysctl of the memory management; False if none of that name is modelled.
+
+    vm.overcommit_ratio and vm.overcommit_kbytes put out each other; vm.nr_hugepages fills or empties the pool.
+    """
+    number = int(value)
+    if name == "vm.nr_hugepages":
+        pool = system.hugetlb
+        used = pool.nr_huge_pages - pool.free_huge_pages
+        kept = max(number, used + pool.resv_huge_pages)
+        pool.free_huge_pages += kept - pool.nr_huge_pages
+        pool.nr_huge_pages = kept
+        return True
+    field_name = SYSCTLS.get(name)
+    if field_name is None:
+        return False
+    setattr(system, field_name, type(getattr(system, field_name))(number))
+    if name == "vm.overcommit_kbytes" and number:
+        system.overcommit_ratio = 0
+    elif name == "vm.overcommit_ratio":
+        system.overcommit_kbytes = 0
+    return True
+
+
+def set_thp(system: SystemMemory, name: str, value: str) -> bool:
+    """Set a file of /sys/kernel/mm/transparent_hugepage; False if there is none of that name."""
+    thp = system.thp
+    if name in ("enabled", "defrag", "shmem_enabled"):
+        setattr(thp, name, value)
+    elif name == "use_zero_page":
+        thp.use_zero_page = value == "1"
+    elif name.startswith("hugepages-") and system.facts.has_mthp:
+        size, _, what = name.removeprefix("hugepages-").partition("kB/")
+        if not size.isdigit() or what not in ("enabled", "shmem_enabled"):
+            return False
+        (thp.sizes if what == "enabled" else thp.shmem_sizes)[int(size)] = value
+    else:
+        return False
+    return True
+
+
+def number(text: str) -> int:
+    return int(text, 16) if text.startswith("0x") else int(text)
+
+
+def limit(text: str) -> int:
+    """A resource limit as a script or a record writes it: a size, or "unlimited"."""
+    if text == "unlimited":
+        return UNLIMITED
+    suffix = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1], 0)
+    return number(text[:-1] if suffix else text) << suffix
+
+
+def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
+    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
+    page_size = int(start["page_size"])
+    page_shift = page_size.bit_length() - 1
+    arch, config = machine["arch"], machine.get("config", {})
+    compat = machine.get("task") == "compat32"
+    system = system_memory(machine, page_shift, int(start["huge_size"]))
+    limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
+    personality = 0
+    for line in setup:
+        word, *rest = line.split()
+        if word == "rlimit":
+            limits[rest[0]] = (limit(rest[1]), limit(rest[1]))
+        elif word == "personality":
+            personality = number(rest[0])
+        elif word == "sysctl":
+            set_sysctl(system, rest[0], rest[1])
+        elif word == "thp":
+            set_thp(system, rest[0], rest[1])
+    if arch == "arm64" or (arch == "x86_64" and not compat):
+        personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
+    task_size, window = address_space(arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat)
+    mm = Mm(PageTables(geometry(arch, config, page_shift, compat=compat)))
+    stack = limits.get("STACK", (8 << 20, UNLIMITED))[0]
+    legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
+    layout = arch_pick_mmap_layout(arch, window, page_size, stack, legacy=legacy)
+    mm.mmap_base, mm.mmap_legacy_base, mm.topdown = layout.base, layout.legacy_base, layout.topdown
+    where = {k: number(v) for k, v in start["process"].items()}
+    mm.start_brk, mm.brk = where["start_brk"], where.get("brk", where["start_brk"])
+    mm.start_data, mm.end_data = where["start_data"], where["end_data"]
+    mm.start_code, mm.end_code = where["startcode"], where["endcode"]
+    mm.start_stack = where["startstack"]
+    task = Task(
+        mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
+        word_bits=int(start["bits"]),
+    )  # fmt: skip
+    files = script_files(page_size)
+    image = _map_start(task, start["vmas"], files)
+    said, kib = start["status"], page_shift - 10
+    mm.total_vm, mm.data_vm, mm.stack_vm = said["VmSize"] >> kib, said["VmData"] >> kib, said["VmStk"] >> kib
+    mm.exec_vm = said["VmExe"] + said["VmLib"] >> kib
+    mm.locked_vm = said["VmLck"] >> kib
+    mm.tables.unseen = (said["VmPTE"] << 10) // mm.tables.geometry.table_size - mm.tables.count
+    memory = start["meminfo"]
+    system.committed = memory["Committed_AS"] >> kib
+    pool = system.hugetlb
+    pool.nr_huge_pages, pool.free_huge_pages = memory["HugePages_Total"], memory["HugePages_Free"]
+    pool.resv_huge_pages, pool.surplus_huge_pages = memory["HugePages_Rsvd"], memory["HugePages_Surp"]
+    stack_end = next((number(v["end"]) for v in start["vmas"] if v.get("name") == "[stack]"), 0)
+    names = {"BRK": mm.brk, "STACK": stack_end}
+    if where.get("vdso"):
+        names["VDSO"] = where["vdso"]
+    return Process(task, names, files, image)
+
+
+def script_files(page_size: int) -> dict[str, File]:
+    """The files that a script may map, by its names for them."""
+    size = FILE_PAGES * page_size
+    inodes = {
+        "tmp": Inode("tmpfs", "/tmp/f", size, prefilled=FILE_PAGES, noreserve=True, charged=FILE_PAGES),
+        "ram": Inode("ramfs", "/ram/f", size, prefilled=FILE_PAGES),
+        "memfd": Inode("shmem", "/memfd:m (deleted)", size, noreserve=True),
+        "zero": Inode("zero", "/dev/zero", 0),
+        "exe": Inode("exe", "/vmrun", 0, writable=False, noreserve=True),
+    }
+    return {name: File(inode, held=True) for name, inode in inodes.items()}
+
+
+def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str, File]) -> tuple[int, int]:
+    """The VMAs and pages of the start; returns the bounds of the program's image."""
+    mm = task.mm
+    shift = task.sys.page_shift
+    opened: dict[str, File] = {}
+    image = [0, 0]
+    for row in rows:
+        start, end, name = number(row["start"]), number(row["end"]), row.get("name", "")
+        flags = 0
+        for word in row["flags"].split():
+            flags |= MNEMONICS.get(word, 0)
+        file = None
+        if name.startswith("/"):
+            if name not in opened:
+                opened[name] = File(Inode("exe", name, 1 << 62, prefilled=0, writable=False, noreserve=True), held=True)
+            file = opened[name]
+            if not image[0]:
+                image[0] = start
+        pgoff = number(row["offset"]) >> shift if file is not None else start >> shift
+        vma = Vma(start, end, flags, pgoff, file)
+        if file is not None:
+            vma.anon_pgoff = start >> shift
+        if name.startswith("[v"):
+            vma.special, vma.closes = name, True
+            vma.pgoff = 0
+        get_file(vma)
+        mm.insert(vma)
+        if (file is not None and name.startswith("/vmrun")) or (image[1] == start and file is None and not vma.special):
+            image[1] = end
+        _fill(task, vma, row.get("pages", ""), row.get("rss", 0))
+    exe = next((f for n, f in opened.items()), None)
+    if exe is not None:
+        files["exe"].inode.name = exe.inode.name
+        files["exe"].inode.pages = exe.inode.pages
+        files["exe"].inode.size = max(
+            ((v.pgoff << shift) + v.end - v.start for v in mm.vmas if v.file is exe), default=0
+        )
+    return image[0], image[1]
+
+
+def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
+    """The pages of a row, each the process's own."""
+    mm = task.mm
+    shift = task.sys.page_shift
+    page_kib = task.sys.page_size >> 10
+    if not pages and rss:
+        pages = f"0+{rss // page_kib}f"
+    for run in filter(None, pages.split(",")):
+        first, _, rest = run.partition("+")
+        count, kind = int(rest[:-1]), rest[-1]
+        if kind == "a" and vma.anon_vma is None:
+            vma.anon_vma = AnonVma()
+            vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1
+            vma.anon_chain = [vma.anon_vma]
+        for i in range(int(first), int(first) + count):
+            page = (vma.start >> shift) + i
+            table = mm.tables.alloc_pte(page << shift)
+            if kind == "z":
+                table[page] = Pte(ZERO_PAGE, 0, PTE_YOUNG)
+                continue
+            if kind == "f" and vma.file is not None:
+                folio = vma.file.inode.pages.setdefault(vma.pgoff + i, Folio("f", index=vma.pgoff + i))
+            else:
+                folio = Folio("a" if kind == "a" else "f")
+            folio.add_rmap(0, mm)
+            writable = vma.flags & 2 and (kind == "a" or vma.flags & VM_MAYSHARE)
+            if kind == "a":
+                folio.exclusive.add(0)
+            table[page] = Pte(folio, 0, PTE_YOUNG | ((PTE_WRITE | PTE_DIRTY) if writable else 0))

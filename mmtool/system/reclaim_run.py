@@ -1,0 +1,230 @@
+"""Running a workload on the model: what each line of its script did, and which pages are where after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.errors import UsageError
+from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
+from mmtool.linux.mm.folio import (
+    LRU_NAMES,
+    PG_ACTIVE,
+    PG_PRESENT,
+    PG_REFERENCED,
+    PG_UNEVICTABLE,
+    PTE_PRESENT,
+    PTE_ZERO,
+)
+from mmtool.linux.mm.madvise import fadvise, madvise
+from mmtool.linux.mm.memcontrol.charge import memory_high_write, memory_max_write, memory_reclaim
+from mmtool.linux.mm.memory import do_mlock, do_munlock, load, store
+from mmtool.linux.mm.memory_state import PAGE_COUNTER_MAX, Mapped, Memory
+from mmtool.linux.mm.page_writeback import filemap_fdatawrite
+from mmtool.linux.mm.swap import lru_add_drain
+from mmtool.linux.mm.swap_state import is_swapped, reclaim_swap_cache
+from mmtool.linux.mm.swapfile.swap_info import swp_offset, swp_type
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
+from mmtool.system.reclaim_script import Step, Workload
+
+PAGE_SIZE = 4096
+FAULTS_BETWEEN_LINES = 140
+"""Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""
+
+
+@dataclass(slots=True)
+class LineOutcome:
+    """A line of the script and the state right after it; counts in pages."""
+
+    line: int
+    does: str
+    rc: int
+    pages: dict[str, str]
+    swap: dict[str, list[tuple[int, int, int, int]]]
+    lists: dict[str, int]
+    counters: dict[str, int]
+    memory: int
+    memory_swap: int
+
+
+@dataclass(slots=True)
+class WorkloadRun:
+    """The run of a whole script."""
+
+    lru: str
+    lines: list[LineOutcome] = field(default_factory=list)
+    events: dict[str, int] = field(default_factory=dict)
+
+
+def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> WorkloadRun:
+    """Perform a workload under a release's rules."""
+    if lru != "classic":
+        raise UsageError("the multi-generational LRU is not modelled")
+    m = workload_memory(workload, facts)
+    run = WorkloadRun("classic")
+    for step in workload.steps:
+        before = dict(m.vmstat)
+        m.stats.read_between(FAULTS_BETWEEN_LINES)
+        rc = perform(m, step)
+        run.lines.append(_outcome(m, step, rc, before))
+    run.events = dict(m.memcg.events)
+    return run
+
+
+def workload_memory(workload: Workload, facts: ReclaimFacts) -> Memory:
+    """The memory of a workload before its first line."""
+    machine = workload.machine
+    m = Memory(facts, swappiness=machine.swappiness)
+    m.memcg.max = PAGE_COUNTER_MAX if machine.max is None else machine.max
+    m.memcg.high = PAGE_COUNTER_MAX if machine.high is None else machine.high
+    for obj in workload.objects.values():
+        m.add_object(obj.name, obj.anon, obj.pages)
+    m.fault_around = 1 << max(machine.fault_around // PAGE_SIZE, 1).bit_length() - 1
+    m.page_cluster = machine.page_cluster
+    m.swap.drop_swap_cache = partial(reclaim_swap_cache, m)
+    for device in machine.swap:
+        # The virtual disk is rotational to the kernel; RAM disks and zram are not, and are done at once.
+        fast = device.kind != "disk"
+        m.swap.swapon(device.pages, device.priority, solidstate=fast, synchronous=fast)
+    m.start()
+    return m
+
+
+def perform(m: Memory, step: Step) -> int:
+    """Do what a line says; 0, a negative error number, or how many accesses failed."""
+    if step.op in ACCESS:
+        obj = m.objects[step.target]
+        return _accesses(m, ((step.op, obj, page) for page in step.pages))
+    if step.op == "mix":
+        return _accesses(m, ((op, m.objects[name], page) for op, name, page in step.mix))
+    return OTHER[step.op](m, step)
+
+
+def _advise(m: Memory, step: Step) -> int:
+    return madvise(m, m.objects[step.target], step.words[0], *step.range)
+
+
+def _fadvise(m: Memory, step: Step) -> int:
+    return fadvise(m, m.objects[step.target], step.words[0], *step.range)
+
+
+def _mlock(m: Memory, step: Step) -> int:
+    do_mlock(m, m.objects[step.target], *step.range)
+    return 0
+
+
+def _munlock(m: Memory, step: Step) -> int:
+    do_munlock(m, m.objects[step.target], *step.range)
+    return 0
+
+
+def _sync(m: Memory, step: Step) -> int:
+    obj = m.objects[step.target]
+    filemap_fdatawrite(m, range(obj.base, obj.base + obj.pages))
+    return 0
+
+
+def _set(m: Memory, step: Step) -> int:
+    what, text = step.words
+    if what == "swappiness":
+        m.swappiness = int(text)
+    else:
+        write = memory_max_write if what == "memory.max" else memory_high_write
+        write(m, PAGE_COUNTER_MAX if text == "max" else int(text))
+    return 0
+
+
+def _reclaim(m: Memory, step: Step) -> int:
+    pages, text = step.words
+    swappiness = SWAPPINESS_ANON_ONLY if text == "max" else int(text) if text else None
+    return memory_reclaim(m, int(pages), swappiness)
+
+
+OTHER: dict[str, Callable[[Memory, Step], int]] = {
+    "advise": _advise, "fadvise": _fadvise, "mlock": _mlock, "munlock": _munlock, "sync": _sync, "set": _set,
+    "reclaim": _reclaim,
+}  # fmt: skip
+
+
+def _accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]]) -> int:
+    """Perform accesses one by one; how many failed.
+
+    So that a load or a store sets the accessed bit whatever the CPU remembers of the page tables, the process flushes
+    its TLB before one that comes after a system call or a fault. It does so with mprotect() of a page that it has
+    locked, and making such a page writable again empties the CPU's batches (populate_vma_page_range()).
+    """
+    failed, stale, faults = 0, True, 0
+    vmstat = m.vmstat
+    for op, obj, page in accesses:
+        if op in ("read", "write"):
+            stale = True
+        elif stale or vmstat["pgfault"] != faults:
+            lru_add_drain(m)
+            faults = vmstat["pgfault"]
+            stale = False
+        if not ACCESS[op](m, obj, page):
+            failed += 1
+    return failed
+
+
+ACCESS: dict[str, Callable[[Memory, Mapped, int], bool]] = {
+    "read": filemap_read, "write": generic_perform_write, "load": load, "store": store,
+}  # fmt: skip
+
+
+def _outcome(m: Memory, step: Step, rc: int, before: dict[str, int]) -> LineOutcome:
+    return LineOutcome(
+        line=step.line, does=step.text, rc=rc,
+        pages={obj.name: _pages(m, obj) for obj in m.objects.values()},
+        swap={obj.name: runs for obj in m.objects.values() if (runs := _swap(m, obj))},
+        lists=dict(zip(LRU_NAMES, m.lruvec.size, strict=True)),
+        counters={name: n - before[name] for name, n in m.vmstat.items() if n != before[name]},
+        memory=m.memcg.usage, memory_swap=m.swap.charged,
+    )  # fmt: skip
+
+
+def _letter(m: Memory, slot: int) -> str:
+    flags = m.flags[slot]
+    if flags & PTE_ZERO:
+        return "z"
+    if not flags & PTE_PRESENT:
+        if is_swapped(m, slot):
+            return "s"
+        return "r" if flags & PG_PRESENT else "."
+    if flags & PG_UNEVICTABLE:
+        return "u"
+    letter = "a" if flags & PG_ACTIVE else "i"
+    return letter.upper() if flags & PG_REFERENCED else letter
+
+
+def _pages(m: Memory, obj: Mapped) -> str:
+    """A letter a page, as run lengths."""
+    text, last, count = [], "", 0
+    for slot in range(obj.base, obj.base + obj.pages):
+        letter = _letter(m, slot)
+        if letter == last:
+            count += 1
+            continue
+        text.append(f"{count}{last}" if count > 1 else last)
+        last, count = letter, 1
+    text.append(f"{count}{last}" if count > 1 else last)
+    return "".join(text)
+
+
+def _swap(m: Memory, obj: Mapped) -> list[tuple[int, int, int, int]]:
+    """Runs of pages with consecutive offsets in swap: (page, area, offset, pages)."""
+    runs: list[tuple[int, int, int, int]] = []
+    for page in range(obj.pages):
+        slot = obj.base + page
+        if not is_swapped(m, slot):
+            continue
+        area, offset = swp_type(m.swap_entry[slot]), swp_offset(m.swap_entry[slot])
+        if runs:
+            first, last_area, start, n = runs[-1]
+            if (page, area, offset) == (first + n, last_area, start + n):
+                runs[-1] = (first, area, start, n + 1)
+                continue
+        runs.append((page, area, offset, 1))
+    return runs

@@ -1,0 +1,74 @@
+"""A process's memory against what real kernels answered step by step (fixtures/process)."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmtool.cli import cli
+from mmtool.errors import InputError
+from mmtool.report.process import step_json
+from mmtool.system.process import from_start
+from mmtool.system.process_script import run
+
+FIXTURES = sorted((Path(__file__).parent.parent / "fixtures" / "process").glob("*.jsonl.xz"))
+STATUS = ("VmSize", "VmLck", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE", "HugetlbPages")
+ROW = (
+    "start", "end", "perms", "offset", "name", "rss", "anon", "anon_huge", "shmem_huge", "hugetlb", "lazyfree",
+    "locked", "thp_eligible", "pages",
+)  # fmt: skip
+
+
+def records() -> list[Any]:
+    found = []
+    for path in FIXTURES:
+        for line in lzma.decompress(path.read_bytes()).decode().splitlines():
+            record = json.loads(line)
+            found.append(pytest.param(record, id=record["id"]))
+    return found
+
+
+def said(step: dict[str, Any], own: set[str]) -> dict[str, Any]:
+    """What is compared of a step; the sharing of the program's own image after a fork is chance."""
+    return {
+        "ret": step["ret"],
+        "count": step.get("count"),
+        "signal": step.get("signal"),
+        "faults": None if step["line"] < 0 or step["ret"] == "skip" else (step["minflt"], step["majflt"]),
+        "status": {k: step["status"][k] for k in STATUS},
+        "meminfo": step["meminfo"],
+        "rows": [
+            {k: v[k] for k in ROW if v.get(k)}
+            | {"flags": sorted(v["flags"].split()), "private": 0 if v["start"] in own else v.get("private", 0)}
+            for v in step["vmas"]
+        ],
+    }
+
+
+@pytest.mark.parametrize("record", records())
+def test_every_step_is_the_kernels(record: dict[str, Any]) -> None:
+    own = {v["start"] for v in record["start"]["vmas"]}
+    made = from_start(record["machine"], record["setup"], record["start"])
+    steps = [json.loads(json.dumps(step_json(s))) for s in run(made, record["script"])]
+    kernel = [s for s in record["steps"] if "line" in s]
+    assert len(steps) == len(kernel)
+    for step, want in zip(steps, kernel, strict=True):
+        line = record["script"][want["line"]] if want["line"] >= 0 else "child"
+        if line in ("fork", "wait"):
+            step |= {"minflt": 0, "majflt": 0}
+            want |= {"minflt": 0, "majflt": 0}
+        assert said(step, own) == said(want, own), line
+
+
+def test_a_bad_record_is_one_line(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"script": []}'):
+        path = tmp_path / "bad.jsonl"
+        path.write_text(text + "\n")
+        result = CliRunner().invoke(cli, ["process", "run", str(path)])
+        assert isinstance(result.exception, InputError)
+        assert str(result.exception).startswith(f"{path}:1: ")
