@@ -111,7 +111,7 @@ def _sparse_init_nid(early: Early, nodes: Nodes, vmemmap: Vmemmap, nid: int, run
 def _alloc_usage(early: Early, nodes: Nodes, nid: int, size: int) -> None:
     """sparse_early_usemaps_alloc_pgdat_section(): in the section of the node's pgdat, so that neither pins the other's.
 
-    From 7.0 on anywhere on the node.
+    From 7.1 on anywhere on the node.
     """
     mb = early.memblock
     pgdat = nodes.pgdat_at.get(nid)

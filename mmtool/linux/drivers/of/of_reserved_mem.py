@@ -28,7 +28,7 @@ class ReservedMem:
 def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: ReservedMem, cma: Cma) -> None:
     """early_init_fdt_scan_reserved_mem(): /memreserve/, nodes with an address, then nodes that want a place.
 
-    Up to 6.11 whoever knows the nodes takes them at the end, by address; later each when it has its place, those with
+    Up to 6.12.12 whoever knows the nodes takes them at the end, by address; later each when it has its place, those with
     an address in fdt_scan_reserved_mem_reg_nodes().
     """
     facts = early.kernel.release
@@ -65,7 +65,7 @@ def _place_all(early: Early, cma: Cma, nodes: list[ReservedNode]) -> list[Region
 
 
 def fdt_scan_reserved_mem_reg_nodes(early: Early, tree: DeviceTree, state: ReservedMem, cma: Cma) -> None:
-    """fdt_scan_reserved_mem_reg_nodes(), from 6.12 on: room for a list of all regions, then those with an address."""
+    """fdt_scan_reserved_mem_reg_nodes(): room for a list of all regions (from 6.13), then those with an address."""
     facts = early.kernel.release
     if not tree.has_reserved_memory:
         early.log.info("OF: reserved mem: Reserved memory: No reserved-memory node in the DT")
@@ -151,7 +151,7 @@ def _memreserve(early: Early, tree: DeviceTree) -> None:
 
 
 def _reserve_reg(early: Early, node: ReservedNode) -> None:
-    """__reserved_mem_reserve_reg(): the ranges of a node, each in turn; before 7.0 all of them."""
+    """__reserved_mem_reserve_reg(): the ranges of a node, each in turn; before 7.2 all of them."""
     facts = early.kernel.release
     prefix = "OF: reserved mem: " if facts.reserved_mem_array_is_sized else "OF: fdt: "
     for start, end in node.ranges[:1] if facts.reserved_mem_takes_first_range else node.ranges:

@@ -85,7 +85,10 @@ def scan_reserved_mem(boot: Arm64Boot) -> None:
 
 
 def unflatten(boot: Arm64Boot) -> None:
-    """unflatten_device_tree(), not where ACPI describes the machine; from 6.12 on /reserved-memory's regions before."""
+    """unflatten_device_tree(), not where ACPI describes the machine.
+
+    From 6.13 and 6.12.13 on /reserved-memory's regions come before.
+    """
     if boot.machine.acpi or "device_node" not in boot.kernel.profile.sizes:
         return
     if boot.kernel.release.reserved_mem_array_is_sized:
