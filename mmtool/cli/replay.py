@@ -12,7 +12,7 @@ from mmtool.cli.states import parse_json, read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.system.replay import Addresses
+    from mmtool.system.replay_compaction import Addresses
     from mmtool.system.system import System
 
 
@@ -63,7 +63,7 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
 def _addresses(document: Any, system: System) -> Addresses:
     """What the addresses in probes mean, where a recorded state tells it."""
     from mmtool.observed.freelists import vmemmap_of, zone_addresses
-    from mmtool.system.replay import Addresses
+    from mmtool.system.replay_compaction import Addresses
 
     zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
     return Addresses(zones, *vmemmap_of(document))
