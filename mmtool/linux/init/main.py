@@ -15,6 +15,9 @@ from mmtool.linux.mm.mm_init import free_area_init, movable_wish
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.page_alloc.handover import memblock_free_all, page_alloc_init_late
 
+MOST_CPUS = 8192
+"""The most that CONFIG_NR_CPUS may be."""
+
 
 def start_kernel(
     machine: Machine,
@@ -34,7 +37,7 @@ def start_kernel(
                   KernelLog())  # fmt: skip
     arch = architecture(kernel, machine.origin)
     base = kernel_base if kernel_base is not None else machine.kernel_base
-    boot: Boot = arch.boot(early, machine, cpus or machine.cpus or 1, base)
+    boot: Boot = arch.boot(early, machine, min(cpus or machine.cpus or 1, kernel.number("NR_CPUS", MOST_CPUS)), base)
     before = boot.memblock.snapshot()
     for name, step in arch.steps(kernel):
         boot.step = name

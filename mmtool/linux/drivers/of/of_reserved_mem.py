@@ -28,8 +28,8 @@ class ReservedMem:
 def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: ReservedMem, cma: Cma) -> None:
     """early_init_fdt_scan_reserved_mem(): /memreserve/, nodes with an address, then nodes that want a place.
 
-    Up to 6.12.12 whoever knows the nodes takes them at the end, by address; later each when it has its place, those with
-    an address in fdt_scan_reserved_mem_reg_nodes().
+    Up to 6.12.12 whoever knows the nodes takes them at the end, by address; later each when it has its place, those
+    with an address in fdt_scan_reserved_mem_reg_nodes().
     """
     facts = early.kernel.release
     nodes = [node for node in tree.reserved if node.status_ok]
