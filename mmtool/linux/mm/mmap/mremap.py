@@ -216,7 +216,7 @@ def move_vma(
         vma.flags &= ~VM_LOCKED_MASK
         if new_vma is not vma and vma.start == addr and vma.end == addr + old_len:
             unlink_anon_vmas(vma)
-            if task.sys.facts.has_anon_pgoff:
+            if task.sys.facts.mremap_keeps_source_apart:
                 vma.anon_pgoff = vma.start >> shift
                 if vma.is_anonymous and vma.file is None:
                     vma.pgoff = vma.anon_pgoff
