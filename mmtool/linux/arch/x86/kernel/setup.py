@@ -182,7 +182,7 @@ def parse_early_param(boot: Boot) -> None:
 
 
 def e820_reserve_setup_data(boot: Boot) -> None:
-    """e820__reserve_setup_data(): the boot loader's setup_data stays readable; memory all the same. Gone in 7.0."""
+    """e820__reserve_setup_data(): the boot loader's setup_data stays readable; memory all the same. Gone in 6.15."""
     data = boot.notes("setup_data")
     if not data or boot.kernel.release.setup_data_only_in_memblock:
         return
