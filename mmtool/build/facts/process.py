@@ -111,6 +111,17 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mremap.c", "remap_move"),
     )
     "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
+    mremap_charges_shrink: bool = between(
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="6.18"),
+        marks=Mark("mm/mremap.c", "vrm_calc_charge"),
+    )  # fmt: skip
+    "A move that also shrinks charges what it gave up, and nobody gives that back."
+    dontunmap_counts_locked: bool = between(
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"),
+        Change("7.3", "mm/mremap: account mm->locked_vm correctly for MREMAP_DONTUNMAP", "7.2.8"),
+        marks=Mark("mm/mremap.c", "vrm_stat_account"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
     mremap_counts_worst_case: bool = since(
         "7.2", not_in="6.12", marks=Mark("mm/mremap.c", "__check_map_count_against_split")
     )
@@ -161,6 +172,10 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mprotect.c", "for_each_vma_range(vmi, vma, end)"),
     )  # fmt: skip
     "The next mapping is the one after the changed range, whatever merged."
+    vdso_has_datastore: bool = since(
+        "6.15", "vdso: Add generic time data storage", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "vvar_fault")
+    )
+    "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
     vvar_inserts_pages: bool = since("7.2", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
     batches_of_31: bool = since(
@@ -238,7 +253,12 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "The vdso of 64-bit programs lies above the stack where there is room."
 
-    # fs/proc/task_mmu.c
+    # fs/proc/task_mmu.c, fs/proc/page.c
+    kpageflags_call_anon_ksm: bool = between(
+        Change("6.12", not_in="6.1"), Change("7.2", not_in="6.12"),
+        marks=Mark("fs/proc/page.c", "if (mapping & PAGE_MAPPING_KSM)"),
+    )  # fmt: skip
+    "/proc/kpageflags says of every anonymous page that KSM merged it."
     smaps_names_lockonfault: bool = since("6.12", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
     "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")

@@ -136,7 +136,7 @@ def special_sizes(task: Task) -> dict[str, int]:
     """The special mappings of the release, lowest first, and their sizes where nobody says them."""
     page = task.sys.page_size
     sizes = {"[vvar]": VVAR_PAGES[task.sys.arch] * page}
-    if task.sys.facts.vvar_inserts_pages:
+    if task.sys.facts.vdso_has_datastore:
         sizes["[vvar]"] = 4 * page
         if task.sys.arch != "arm64":
             sizes["[vvar_vclock]"] = 2 * page
