@@ -107,16 +107,16 @@ def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
     Without --caches: kmem_cache, kmem_cache_node and kmalloc's caches, which every boot creates first.
     """
     from mmtool.observed.slab_creations import read_creations
-    from mmtool.report.slab import render_slub_caches
-    from mmtool.system.slab.machine import boot_slub, create_listed, with_recorded
+    from mmtool.report.slab import render_caches
+    from mmtool.system.slab.machine import boot_allocator, create_listed, with_recorded
 
     there = Machine(**machine)
     rows = read_creations(text_of(listed).splitlines(), listed) if listed is not None else []
-    slub = boot_slub(there.build)
+    slub = boot_allocator(there.allocator, there.build, there.memory)
     if boot and not with_recorded(slub):
         raise UsageError(f"--boot: no boot of {there.build.kernel.profile.name}'s build was recorded; give --caches")
     refused = create_listed(slub, rows)
-    render_slub_caches(slub.caches, refused, there.build, there.assumed, output)
+    render_caches(slub.caches, refused, there.allocator, there.build, there.assumed, output)
 
 
 @slab.command("kmalloc", short_help="Say which cache serves a size.")
@@ -144,7 +144,7 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
         raise UsageError(f"--gfp: {e}") from None
     except ValueError as e:
         raise UsageError(f"--size: {e}") from None
-    answer = kmalloc_answers(there.allocator, there.build)
+    answer = kmalloc_answers(there.allocator, there.build, there.memory)
     ranged = isinstance(asked, tuple)
     runs = kmalloc_range(asked[0], asked[1], kind, answer) if ranged else kmalloc_sizes(asked, kind, answer)
     render_kmalloc(runs, gfp, there.allocator, there.build, there.assumed, output)
@@ -165,7 +165,7 @@ def run(context: click.Context, /, script: str, output: str, **machine: Any) -> 
     from mmtool.report.slab import render_run
     from mmtool.system.slab.kmalloc import slab_gfp
     from mmtool.system.slab.machine import boot_slub, with_recorded
-    from mmtool.system.slab.run_slub import SlubRun
+    from mmtool.system.slab.runs import script_run
     from mmtool.system.slab.script import Parser
 
     there = Machine(**machine)
@@ -173,9 +173,9 @@ def run(context: click.Context, /, script: str, output: str, **machine: Any) -> 
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
-    if not build.nomerge and not with_recorded(slub):
+    if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
         there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
-    results = SlubRun(slub, there.memory, script).run(parsed)
+    results = script_run(there.allocator, build, there.memory, script, slub).run(parsed)
     render_run(results, lines, there.allocator, build, there.assumed, output)
     if any(result.failed for result in results):
         context.exit(1)

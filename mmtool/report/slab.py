@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from mmtool.linux.mm.slab import SlabCache
 from mmtool.linux.mm.slab_common import KmemCache, SlabBuild
 from mmtool.linux.mm.slab_flags import flag_order
 from mmtool.linux.mm.slub.layout import SlubCache
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.system.slab.kmalloc import FAILS, PAGES, KmallocRun
-from mmtool.system.slab.run_slub import LineResult
+from mmtool.system.slab.run import LineResult
 from mmtool.units import human
 
 _SLUB_FIELDS = (
@@ -31,6 +32,23 @@ def slub_fields(cache: SlubCache, build: SlabBuild) -> dict[str, Any]:
     if facts.sheaves:
         fields["sheaf_capacity"] = cache.sheaf_capacity
     return fields | {"useroffset": cache.useroffset, "usersize": cache.usersize}
+
+
+def cache_fields(cache: KmemCache, build: SlabBuild) -> dict[str, Any]:
+    """The fields of a cache, by its allocator: SLAB's as /proc/slabinfo names them."""
+    if isinstance(cache, SlubCache):
+        return slub_fields(cache, build)
+    fields = {"size": cache.object_size, "align": cache.align}
+    if isinstance(cache, SlabCache):
+        fields |= {
+            "objsize": cache.size,
+            "objperslab": cache.num,
+            "pagesperslab": 1 << cache.gfporder,
+            "limit": cache.limit,
+            "batchcount": cache.batchcount,
+            "shared": cache.shared,
+        }
+    return fields
 
 
 def cache_document(cache: KmemCache, fields: dict[str, Any]) -> dict[str, Any]:
@@ -59,9 +77,10 @@ def kernel_document(build: SlabBuild, assumed: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def render_slub_caches(
-    caches: Iterable[SlubCache],
+def render_caches(
+    caches: Sequence[KmemCache],
     refused: Sequence[tuple[str, str]],
+    allocator: str,
     build: SlabBuild,
     assumed: Sequence[str],
     output: str,
@@ -70,34 +89,52 @@ def render_slub_caches(
     if output in ("json", "yaml"):
         doc = {
             "schema": "mmtool.slab-caches/1",
-            "allocator": "slub",
+            "allocator": allocator,
             "kernel": kernel_document(build, assumed),
-            "caches": [cache_document(c, slub_fields(c, build)) for c in caches],
+            "caches": [cache_document(c, cache_fields(c, build)) for c in caches],
             "refused": [{"name": name, "why": why} for name, why in refused],
         }
         print_document(doc, output)
         return
-    queue = ("sheaf", "sheaf_capacity") if build.facts.sheaves_everywhere else ("cpu partial", "cpu_partial")
+    kept = _kept_by_cpus(build)
     table = Table(
         "caches",
-        f"Caches of Linux {build.kernel.name} (SLUB) on {build.present_cpus} CPUs",
+        f"Caches of Linux {build.kernel.name} ({allocator.upper()}) on {build.present_cpus} CPUs",
         columns(
             "cache", ("object", Kind.COUNT), ("size", Kind.COUNT), ("align", Kind.COUNT), ("order", Kind.COUNT),
-            ("objects", Kind.COUNT), ("lost a slab", Kind.COUNT), ("least order", Kind.COUNT),
-            (queue[0], Kind.COUNT), "flags", "shared by",
+            ("objects", Kind.COUNT), ("lost a slab", Kind.COUNT), ("least order", Kind.COUNT), (kept[0], Kind.COUNT),
+            "flags", "shared by",
         ),
     )  # fmt: skip
-    for c in caches:
-        lost = (build.page_size << c.oo_order) - c.oo_objects * c.size
-        flags = [flag for flag in flag_order(c.flags) if flag not in ("CMPXCHG_DOUBLE", "PANIC", "MAY_ACCOUNT")]
-        table.rows.append(
-            (c.name, c.object_size, c.size, c.align, c.oo_order, c.oo_objects, lost, c.min_order,
-             getattr(c, queue[1]), " ".join(flags), " ".join(c.members[1:]))
-        )  # fmt: skip
+    table.rows = [_cache_row(cache, build, kept[1]) for cache in caches]
     sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
     if output == "table":
         for name, why in refused:
             sys.stdout.write(f"{name} cannot be created: {why}\n")
+
+
+def _kept_by_cpus(build: SlabBuild) -> tuple[str, str]:
+    """What limits the objects that a CPU keeps, and the field that has it."""
+    return ("a sheaf", "sheaf_capacity") if build.facts.sheaves_everywhere else ("cpu partial", "cpu_partial")
+
+
+def _cache_row(cache: KmemCache, build: SlabBuild, kept: str) -> tuple[Any, ...]:
+    order, objects, least, limit = slab_shape(cache, kept)
+    lost = None if order is None or objects is None else (build.page_size << order) - objects * cache.size
+    flags = [flag for flag in flag_order(cache.flags) if flag not in ("CMPXCHG_DOUBLE", "PANIC", "MAY_ACCOUNT")]
+    return (
+        cache.name, cache.object_size, cache.size, cache.align, order, objects, lost, least, limit,
+        " ".join(flags), " ".join(cache.members[1:]),
+    )  # fmt: skip
+
+
+def slab_shape(cache: KmemCache, kept: str) -> tuple[int | None, int | None, int | None, int | None]:
+    """A slab's order, its objects, the least order and what a CPU may keep; None for what an allocator has not."""
+    if isinstance(cache, SlubCache):
+        return cache.oo_order, cache.oo_objects, cache.min_order, getattr(cache, kept)
+    if isinstance(cache, SlabCache):
+        return cache.gfporder, cache.num, cache.gfporder, cache.limit
+    return None, None, None, None
 
 
 def render_kmalloc(
@@ -136,10 +173,12 @@ def render_kmalloc(
 def _slab_columns(run: KmallocRun, build: SlabBuild) -> tuple[int | None, int | None, int | None]:
     if run.served == PAGES:
         return (run.ksize // build.page_size).bit_length() - 1, None, None
-    cache = run.cache
-    if not isinstance(cache, SlubCache):
+    if run.cache is None:
         return None, None, None
-    return cache.oo_order, cache.oo_objects, (build.page_size << cache.oo_order) - cache.oo_objects * cache.size
+    order, objects, _, _ = slab_shape(run.cache, "cpu_partial")
+    if order is None or objects is None:
+        return None, None, None
+    return order, objects, (build.page_size << order) - objects * run.cache.size
 
 
 def explain_kmalloc(run: KmallocRun, build: SlabBuild) -> list[str]:
@@ -207,7 +246,7 @@ def render_run(
 
 
 def _line_document(result: LineResult, build: SlabBuild) -> dict[str, Any]:
-    fields = slub_fields(result.cache, build) if result.cache is not None else {}
+    fields = cache_fields(result.cache, build) if result.cache is not None else {}
     return {"line": result.line, **fields, **result.answer}
 
 
