@@ -11,9 +11,12 @@ from mmtool.build.facts.process import ProcessFacts
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
+from mmtool.linux.mm.mmap.huge_memory import enabled_orders
+from mmtool.linux.mm.mmap.memory import map_anon_folio
 from mmtool.linux.mm.mmap.mm_types import (
     UNLIMITED,
     VM_MAYSHARE,
+    VM_MTE_ALLOWED,
     ZERO_PAGE,
     AnonVma,
     File,
@@ -44,13 +47,12 @@ class Process:
     hard_sysctls: dict[str, str] = field(default_factory=dict)
 
 
-def geometry(arch: str, config: Mapping[str, str], page_shift: int, *, compat: bool) -> Geometry:
+def geometry(arch: str, config: Mapping[str, str], page_shift: int) -> Geometry:
     """How the build's page tables divide an address."""
     if arch == "i386":
         if "CONFIG_X86_PAE" in config:
-            return Geometry(12, 21, 0, 0, 4096, preallocated=3)
+            return Geometry(12, 21, 30, 0, 4096, preallocated=3)
         return Geometry(12, 22, 0, 0, 4096)
-    del compat
     bits = page_shift - 3
     pmd = page_shift + bits
     levels = int(config.get("CONFIG_PGTABLE_LEVELS", 4))
@@ -87,10 +89,11 @@ def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -
         page_shift,
         int(machine["mem_total_kb"]) >> (page_shift - 10),
         int(machine.get("swap_total_kb", 0)) >> (page_shift - 10),
-        mmap_min_addr=65536,
         lsm_mmap_min_addr=int(config.get("CONFIG_LSM_MMAP_MIN_ADDR", 0)),
         soft_dirty="CONFIG_MEM_SOFT_DIRTY" in config,
-        pkeys="ospke" in machine.get("cpu_flags", ()) and machine.get("task") != "compat32",
+        pkeys="ospke" in machine.get("cpu_flags", ()),
+        brk_flags=VM_MTE_ALLOWED if "CONFIG_ARM64_MTE" in config else 0,
+        hw_access_bits=arch != "arm64" or int(config.get("CONFIG_ARM64_VA_BITS", 48)) > 48,
         hugetlb=HugetlbPool(huge_size),
         thp=ThpSettings(
             thp.get("enabled", "always"), thp.get("defrag", "madvise"), thp.get("shmem_enabled", "never"),
@@ -108,7 +111,7 @@ def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -
 SYSCTLS = {
     "vm.overcommit_memory": "overcommit_memory", "vm.overcommit_ratio": "overcommit_ratio",
     "vm.overcommit_kbytes": "overcommit_kbytes", "vm.max_map_count": "max_map_count",
-    "vm.mmap_min_addr": "mmap_min_addr", "vm.admin_reserve_kbytes": "admin_reserve_kbytes",
+    "vm.mmap_min_addr": "dac_mmap_min_addr", "vm.admin_reserve_kbytes": "admin_reserve_kbytes",
     "vm.user_reserve_kbytes": "user_reserve_kbytes", "vm.legacy_va_layout": "legacy_va_layout",
 }  # fmt: skip
 
@@ -188,7 +191,7 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
     if arch == "arm64" or (arch == "x86_64" and not compat):
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
     task_size, window = address_space(arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat)
-    mm = Mm(PageTables(geometry(arch, config, page_shift, compat=compat)))
+    mm = Mm(PageTables(geometry(arch, config, page_shift)))
     stack = limits.get("STACK", (8 << 20, UNLIMITED))[0]
     legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
     layout = arch_pick_mmap_layout(arch, window, page_size, stack, legacy=legacy)
@@ -254,10 +257,13 @@ def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str
                 image[0] = start
         pgoff = number(row["offset"]) >> shift if file is not None else start >> shift
         vma = Vma(start, end, flags, pgoff, file)
+        if file is None and not name.startswith("[v"):
+            vma.flags |= task.sys.brk_flags
         if file is not None:
             vma.anon_pgoff = start >> shift
         if name.startswith("[v"):
             vma.special, vma.closes = name, True
+            mm.special_sizes[name] = end - start
             vma.pgoff = 0
         get_file(vma)
         mm.insert(vma)
@@ -284,10 +290,13 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
     for run in filter(None, pages.split(",")):
         first, _, rest = run.partition("+")
         count, kind = int(rest[:-1]), rest[-1]
-        if kind == "a" and vma.anon_vma is None:
+        if kind in "at" and vma.anon_vma is None:
             vma.anon_vma = AnonVma()
             vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1
             vma.anon_chain = [vma.anon_vma]
+        if kind == "t":
+            _fill_large(task, vma, int(first), count)
+            continue
         for i in range(int(first), int(first) + count):
             page = (vma.start >> shift) + i
             table = mm.tables.alloc_pte(page << shift)
@@ -303,3 +312,17 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
             if kind == "a":
                 folio.exclusive.add(0)
             table[page] = Pte(folio, 0, PTE_YOUNG | ((PTE_WRITE | PTE_DIRTY) if writable else 0))
+
+
+def _fill_large(task: Task, vma: Vma, first: int, count: int) -> None:
+    """A run of pages of large folios: the largest that the settings allow and that are aligned."""
+    shift = task.sys.page_shift
+    page, end = (vma.start >> shift) + first, (vma.start >> shift) + first + count
+    orders = enabled_orders(task, vma) or 1 << 1
+    while page < end:
+        order = max(
+            (o for o in range(1, orders.bit_length()) if orders >> o & 1 and not page & (1 << o) - 1), default=0
+        )
+        folio = Folio("a", order if page + (1 << order) <= end else 0)
+        map_anon_folio(task, task.mm.tables.alloc_pte(page << shift), page, folio, PTE_YOUNG | PTE_WRITE | PTE_DIRTY)
+        page += 1 << folio.order

@@ -110,7 +110,7 @@ def memreserve(case: Case) -> Iterator[Words]:
     entries = sorted(case.machine.fdt.memreserve) if case.machine.fdt else []
     last = case.kernel.release.memreserve_comes_last
     effect = {
-        NO_MAP: "harmless with this kernel; up to 6.11 Linux refuses no-map then, and leaves the memory mapped"
+        NO_MAP: "harmless with this kernel; up to 6.12.12 Linux refuses no-map then, and leaves the memory mapped"
         if last
         else REFUSED,
         POOL: "CMA lends the memory out all the same, though /memreserve/ means to keep everyone away",
@@ -211,7 +211,7 @@ def several_ranges(case: Case) -> Iterator[Words]:
                 f"reg has {len(node.ranges)} ranges",
                 f"Linux keeps the first only, and uses the other {human(rest)} for itself"
                 if first_only
-                else "Linux keeps all, but gives drivers the first only; from 7.0 on the others are not even kept",
+                else "Linux keeps all, but gives drivers the first only; from 7.2 on the others are not even kept",
                 "Make a node of each range.",
             )
 

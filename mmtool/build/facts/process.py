@@ -78,6 +78,55 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A write to the huge zero page brings a huge page; before, the zero page's entry is split."
 
+    special_mappings_stay_whole: bool = since(
+        "5.11", "mm: forbid splitting special mappings", marks=Mark("mm/mmap.c", "special_mapping_split")
+    )
+    "The vdso and its data may not be split."
+
+    # mm/mremap.c
+    mremap_looks_up_first: bool = since(
+        "5.16", "mm, hugepages: add mremap() support for hugepage backed vma", not_in="5.10",
+        marks=Mark("mm/mremap.c", "is_vm_hugetlb_page(vma)"),
+    )  # fmt: skip
+    "Nothing mapped at the address is EFAULT before anything else; hugetlb memory may be moved."
+    mremap_extension_merges: bool = since(
+        "6.0", "mm: add merging after mremap resize", not_in="5.10", marks=Mark("mm/mremap.c", "extension_start")
+    )
+    "A mapping that grew in place merges with the one that it now reaches."
+    dontunmap_of_files: bool = since("5.13", "mm: Extend MREMAP_DONTUNMAP to non-anonymous mappings", not_in="5.10")
+    "MREMAP_DONTUNMAP is not for anonymous memory alone."
+    mremap_keeps_source_apart: bool = since(
+        "6.17", "mm/vma: fix anon_vma UAF on mremap() faulted, unfaulted merge", stable="6.12.117", not_in="6.12",
+        marks=Mark("mm/vma.c", "keep_source"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP does not merge the new mapping with its source."
+    mremap_checks_first: bool = since(
+        "6.17",
+        "mm/mremap: permit mremap() move of multiple VMAs",
+        not_in="6.12",
+        marks=Mark("mm/mremap.c", "remap_move"),
+    )
+    "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
+    mremap_counts_worst_case: bool = since(
+        "7.1", "mm/mremap: correct invalid map count check", not_in="6.12",
+        marks=Mark("mm/mremap.c", "__check_map_count_against_split"),
+    )  # fmt: skip
+    "The limit on mappings is compared with the most that a move may need; before, with three fewer."
+
+    mremap_realigns: bool = since(
+        "6.7", "mm/mremap: optimize the start addresses in move_page_tables()",
+        marks=Mark("mm/mremap.c", "try_realign_addr"),
+    )  # fmt: skip
+    "A move begins at a table's bound where nothing lies below the two mappings there."
+    mremap_looks_at_puds: bool = since(
+        "5.11", "mm: speedup mremap on 1GB or larger regions", marks=Mark("mm/mremap.c", "alloc_new_pud")
+    )
+    "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
+    unmapped_area_knows_min_addr: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+    )
+    "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
+
     # mm/memory.c, mm/mprotect.c
     has_anon_exclusive: bool = since(
         "5.19", "mm: remember exclusively mapped anonymous pages with PG_anon_exclusive",

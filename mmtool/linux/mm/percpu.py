@@ -69,8 +69,9 @@ def setup_per_cpu_areas(boot: Boot) -> None:
     """setup_per_cpu_areas(): the units of all CPUs, embedded in memory of their nodes, and what describes them."""
     k = boot.kernel
     static = k.profile.sizes["percpu_static"]
-    reserved = MODULE_RESERVE if k.is_64bit else 0
-    dyn = DYNAMIC_RESERVE_64 if k.is_64bit else DYNAMIC_RESERVE_32 + MODULE_RESERVE
+    for_modules = MODULE_RESERVE if k.profile.config.get("MODULES", True) else 0
+    reserved = for_modules if k.is_64bit else 0
+    dyn = DYNAMIC_RESERVE_64 if k.is_64bit else DYNAMIC_RESERVE_32 + for_modules
     page = boot.memblock.page_size
     info = build_alloc_info(static, reserved, dyn, _atom(boot), boot.cpus_by_node(), page)
     _embed_first_chunk(boot, info)

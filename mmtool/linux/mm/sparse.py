@@ -108,7 +108,7 @@ def _sparse_init_nid(boot: Boot, vmemmap: Vmemmap, nid: int, runs: list[tuple[in
 def _alloc_usage(boot: Boot, nid: int, size: int) -> None:
     """sparse_early_usemaps_alloc_pgdat_section(): in the section of the node's pgdat, so that neither pins the other's.
 
-    From 7.0 on anywhere on the node.
+    From 7.1 on anywhere on the node.
     """
     mb = boot.memblock
     pgdat = boot.node_data.get(nid)

@@ -31,7 +31,7 @@ def unflattened_size(shape: tuple[tuple[int, int, int], ...], kernel: Kernel) ->
 def unflatten_device_tree(boot: Boot) -> None:
     """unflatten_device_tree(): one allocation for everything; not where ACPI describes the machine.
 
-    From 6.12 on /reserved-memory's regions come before.
+    From 6.13 and 6.12.13 on /reserved-memory's regions come before.
     """
     if boot.machine.fdt is None or boot.machine.acpi or "device_node" not in boot.kernel.profile.sizes:
         return

@@ -56,7 +56,7 @@ def early_init_fdt_scan_reserved_mem(boot: Boot) -> None:
 
 
 def fdt_scan_reserved_mem_reg_nodes(boot: Boot) -> None:
-    """fdt_scan_reserved_mem_reg_nodes(), from 6.12 on: room for a list of all regions, then those with an address."""
+    """fdt_scan_reserved_mem_reg_nodes(): room for a list of all regions (from 6.13), then those with an address."""
     tree, facts = boot.machine.fdt, boot.kernel.release
     assert tree is not None
     if not tree.has_reserved_memory:
@@ -143,7 +143,7 @@ def _memreserve(boot: Boot, tree: DeviceTree) -> None:
 
 
 def _reserve_reg(boot: Boot, node: ReservedNode) -> None:
-    """__reserved_mem_reserve_reg(): the ranges of a node, each in turn; before 7.0 all of them."""
+    """__reserved_mem_reserve_reg(): the ranges of a node, each in turn; before 7.2 all of them."""
     facts = boot.kernel.release
     prefix = "OF: reserved mem: " if facts.reserved_mem_array_is_sized else "OF: fdt: "
     for start, end in node.ranges[:1] if facts.reserved_mem_takes_first_range else node.ranges:

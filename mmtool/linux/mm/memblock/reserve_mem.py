@@ -1,4 +1,4 @@
-"""reserve_mem= of mm/memblock.c (6.12 on): memory with a name, at a place that memblock picks."""
+"""reserve_mem= of mm/memblock.c (6.11 on): memory with a name, at a place that memblock picks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
 def reserve_mem(early: Early) -> None:
     """The step: every reserve_mem= in its order, when start_kernel() has printed its command line.
 
-    Up to eight with different names. 6.12 refuses the others without a word.
+    Up to eight with different names. Before 7.1 the others are refused without a word.
     """
     facts = early.kernel.release
     if not facts.has_reserve_mem:

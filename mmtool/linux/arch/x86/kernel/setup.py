@@ -182,7 +182,7 @@ def parse_early_param(boot: Boot) -> None:
 
 
 def e820_reserve_setup_data(boot: Boot) -> None:
-    """e820__reserve_setup_data(): the boot loader's setup_data stays readable; memory all the same. Gone in 7.0."""
+    """e820__reserve_setup_data(): the boot loader's setup_data stays readable; memory all the same. Gone in 6.15."""
     data = boot.notes("setup_data")
     if not data or boot.kernel.release.setup_data_only_in_memblock:
         return
@@ -244,7 +244,7 @@ def end_of_ram_pfn(boot: Boot) -> None:
     if boot.kernel.is_64bit:
         bits = 52 if has_la57(boot) else 46
         boot.levels = 5 if bits == 52 else 4
-        boot.physmem_bits = 52 if boot.kernel.enabled("X86_5LEVEL") or boot.kernel.release.five_levels_always else 46
+        boot.physmem_bits = bits
         if boot.levels == 5:
             boot.vmemmap = VmemmapLayout(2 << 20, (48, 39, 30))
     else:
