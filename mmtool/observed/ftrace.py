@@ -13,8 +13,8 @@ from mmtool.errors import InputError
 EVENTS = frozenset(
     (
         "mm_page_alloc", "mm_page_free", "mm_page_free_batched", "mm_page_alloc_zone_locked",
-        "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "balpgr", "isof", "putb",
-        "mm_lru_insertion", "mm_page_alloc_extfrag", "unresv", "unresvr", "wkswapd",
+        "rqbulk", "bulkin", "bulkret", "f1p", "rcvs", "drainzone", "balpg", "balpgr", "isof", "isolblk", "putb",
+        "mm_lru_insertion", "mm_page_alloc_extfrag", "mm_page_pcpu_drain", "unresv", "unresvr", "setpfb", "wkswapd",
     )
 )  # fmt: skip
 """The events of kmem that are read, and the probes."""
@@ -28,6 +28,10 @@ class TraceEvent(NamedTuple):
     cpu: int
     pid: int
     irq: str
+    masked: bool
+    """Were interrupts off?"""
+    atomic: bool
+    """Was preemption off?"""
     fields: dict[str, str]
 
     def number(self, name: str) -> int:
@@ -60,4 +64,4 @@ def _events(lines: Iterable[str]) -> Iterator[TraceEvent]:
         flags = when.split()[0] if " " in when.strip() else ""
         irq = flags[2] if len(flags) > 2 and flags[2] in "hHsZz" else ""
         fields = dict(pair for pair in (word.split("=", 1) for word in rest.split()) if len(pair) == 2)
-        yield TraceEvent(number, name, int(cpu), int(pid), irq, fields)
+        yield TraceEvent(number, name, int(cpu), int(pid), irq, flags[:1] == "d", flags[3:4].isalnum(), fields)

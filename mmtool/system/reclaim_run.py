@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.errors import UsageError
-from mmtool.linux.mm.filemap import filemap_read
+from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
 from mmtool.linux.mm.folio import (
     LRU_NAMES,
     PG_ACTIVE,
@@ -17,11 +18,18 @@ from mmtool.linux.mm.folio import (
     PTE_PRESENT,
     PTE_ZERO,
 )
-from mmtool.linux.mm.memory import load, store
+from mmtool.linux.mm.madvise import fadvise, madvise
+from mmtool.linux.mm.memcontrol.charge import memory_high_write, memory_max_write, memory_reclaim
+from mmtool.linux.mm.memory import do_mlock, do_munlock, load, store
 from mmtool.linux.mm.memory_state import PAGE_COUNTER_MAX, Mapped, Memory
+from mmtool.linux.mm.page_writeback import filemap_fdatawrite
 from mmtool.linux.mm.swap import lru_add_drain
+from mmtool.linux.mm.swap_state import is_swapped, reclaim_swap_cache
+from mmtool.linux.mm.swapfile.swap_info import swp_offset, swp_type
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
 from mmtool.system.reclaim_script import Step, Workload
 
+PAGE_SIZE = 4096
 FAULTS_BETWEEN_LINES = 140
 """Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""
 
@@ -52,8 +60,8 @@ class WorkloadRun:
 
 def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> WorkloadRun:
     """Perform a workload under a release's rules."""
-    if workload.machine.swap or workload.machine.fault_around != 4096 or lru != "classic":
-        raise UsageError("swap, fault_around and the multi-generational LRU are not modelled")
+    if lru != "classic":
+        raise UsageError("the multi-generational LRU is not modelled")
     m = workload_memory(workload, facts)
     run = WorkloadRun("classic")
     for step in workload.steps:
@@ -73,6 +81,13 @@ def workload_memory(workload: Workload, facts: ReclaimFacts) -> Memory:
     m.memcg.high = PAGE_COUNTER_MAX if machine.high is None else machine.high
     for obj in workload.objects.values():
         m.add_object(obj.name, obj.anon, obj.pages)
+    m.fault_around = 1 << max(machine.fault_around // PAGE_SIZE, 1).bit_length() - 1
+    m.page_cluster = machine.page_cluster
+    m.swap.drop_swap_cache = partial(reclaim_swap_cache, m)
+    for device in machine.swap:
+        # The virtual disk is rotational to the kernel; RAM disks and zram are not, and are done at once.
+        fast = device.kind != "disk"
+        m.swap.swapon(device.pages, device.priority, solidstate=fast, synchronous=fast)
     m.start()
     return m
 
@@ -84,7 +99,53 @@ def perform(m: Memory, step: Step) -> int:
         return _accesses(m, ((step.op, obj, page) for page in step.pages))
     if step.op == "mix":
         return _accesses(m, ((op, m.objects[name], page) for op, name, page in step.mix))
-    raise UsageError(f"`{step.op}` is not modelled")
+    return OTHER[step.op](m, step)
+
+
+def _advise(m: Memory, step: Step) -> int:
+    return madvise(m, m.objects[step.target], step.words[0], *step.range)
+
+
+def _fadvise(m: Memory, step: Step) -> int:
+    return fadvise(m, m.objects[step.target], step.words[0], *step.range)
+
+
+def _mlock(m: Memory, step: Step) -> int:
+    do_mlock(m, m.objects[step.target], *step.range)
+    return 0
+
+
+def _munlock(m: Memory, step: Step) -> int:
+    do_munlock(m, m.objects[step.target], *step.range)
+    return 0
+
+
+def _sync(m: Memory, step: Step) -> int:
+    obj = m.objects[step.target]
+    filemap_fdatawrite(m, range(obj.base, obj.base + obj.pages))
+    return 0
+
+
+def _set(m: Memory, step: Step) -> int:
+    what, text = step.words
+    if what == "swappiness":
+        m.swappiness = int(text)
+    else:
+        write = memory_max_write if what == "memory.max" else memory_high_write
+        write(m, PAGE_COUNTER_MAX if text == "max" else int(text))
+    return 0
+
+
+def _reclaim(m: Memory, step: Step) -> int:
+    pages, text = step.words
+    swappiness = SWAPPINESS_ANON_ONLY if text == "max" else int(text) if text else None
+    return memory_reclaim(m, int(pages), swappiness)
+
+
+OTHER: dict[str, Callable[[Memory, Step], int]] = {
+    "advise": _advise, "fadvise": _fadvise, "mlock": _mlock, "munlock": _munlock, "sync": _sync, "set": _set,
+    "reclaim": _reclaim,
+}  # fmt: skip
 
 
 def _accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]]) -> int:
@@ -108,7 +169,9 @@ def _accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]]) -> int:
     return failed
 
 
-ACCESS: dict[str, Callable[[Memory, Mapped, int], bool]] = {"read": filemap_read, "load": load, "store": store}
+ACCESS: dict[str, Callable[[Memory, Mapped, int], bool]] = {
+    "read": filemap_read, "write": generic_perform_write, "load": load, "store": store,
+}  # fmt: skip
 
 
 def _outcome(m: Memory, step: Step, rc: int, before: dict[str, int]) -> LineOutcome:
@@ -118,7 +181,7 @@ def _outcome(m: Memory, step: Step, rc: int, before: dict[str, int]) -> LineOutc
         swap={obj.name: runs for obj in m.objects.values() if (runs := _swap(m, obj))},
         lists=dict(zip(LRU_NAMES, m.lruvec.size, strict=True)),
         counters={name: n - before[name] for name, n in m.vmstat.items() if n != before[name]},
-        memory=m.memcg.usage, memory_swap=m.memcg.swap_usage,
+        memory=m.memcg.usage, memory_swap=m.swap.charged,
     )  # fmt: skip
 
 
@@ -127,7 +190,7 @@ def _letter(m: Memory, slot: int) -> str:
     if flags & PTE_ZERO:
         return "z"
     if not flags & PTE_PRESENT:
-        if m.swap_entry[slot] >= 0:
+        if is_swapped(m, slot):
             return "s"
         return "r" if flags & PG_PRESENT else "."
     if flags & PG_UNEVICTABLE:
@@ -151,4 +214,17 @@ def _pages(m: Memory, obj: Mapped) -> str:
 
 
 def _swap(m: Memory, obj: Mapped) -> list[tuple[int, int, int, int]]:
-    return []
+    """Runs of pages with consecutive offsets in swap: (page, area, offset, pages)."""
+    runs: list[tuple[int, int, int, int]] = []
+    for page in range(obj.pages):
+        slot = obj.base + page
+        if not is_swapped(m, slot):
+            continue
+        area, offset = swp_type(m.swap_entry[slot]), swp_offset(m.swap_entry[slot])
+        if runs:
+            first, last_area, start, n = runs[-1]
+            if (page, area, offset) == (first + n, last_area, start + n):
+                runs[-1] = (first, area, start, n + 1)
+                continue
+        runs.append((page, area, offset, 1))
+    return runs

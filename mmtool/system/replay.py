@@ -8,7 +8,7 @@ after a miss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -19,9 +19,7 @@ from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
-from mmtool.linux.mm.page_alloc.isolate import __isolate_free_page as take_isolated
 from mmtool.linux.mm.page_alloc.isolate import __putback_isolated_page as put_isolated_back
-from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.per_cpu_pages import drain_pages_zone
 from mmtool.linux.mm.page_alloc.slowpath import (
     Ask,
@@ -34,6 +32,7 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     alloc_pages_slowpath,
 )
 from mmtool.observed.ftrace import TraceEvent
+from mmtool.system.replay_compaction import Addresses, Compactions
 from mmtool.system.system import System
 
 UNSEEN = 64
@@ -110,19 +109,6 @@ class _Kswapd:
         return self.last
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """What the addresses in a trace's probes mean: the zones, where struct pages begin, and how large one is."""
-
-    zones: Mapping[int, Zone] = field(default_factory=dict)
-    vmemmap: int | None = None
-    struct_page: int = 64
-
-    def pfn(self, page: int) -> int | None:
-        """The page frame of a struct page; None where nothing tells."""
-        return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
-
-
 def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
     """Do what `events` tell on `system`, which is left in the state at their end.
 
@@ -145,7 +131,7 @@ class _Run:
 
     event                         nothing begun             fast path failed          done
     ----------------------------  ------------------------  ------------------------  -----------------
-    rqbulk, zone_locked, extfrag  begin                     go on to the end          -
+    zone_locked, extfrag          begin                     go on to the end          -
     wkswapd                       begin (slow path, or a    -                         -
                                   boost's wake after it)
     mm_page_free, isolblk, isof   free, isolate             the same, as reclaim or   free, isolate
@@ -154,6 +140,9 @@ class _Run:
     mm_page_alloc                 begin, go on, compare     go on to the end,         compare
                                                             compare
 
+    What takes the zone's lock is done once it is seen to have it, which matters where several CPUs act: a refill
+    (rqbulk) at its first zone_locked or extfrag, a free or a drain with its first mm_page_pcpu_drain; at once where
+    none comes.
     "begin" runs the fast path, and where that fails the slow path up to its first reclaim or compaction. A bulk
     allocation (bulkin to bulkret) is done at its first rqbulk or zone_locked, at the latest when it returns. A free
     that is named again later (mm_page_free_batched, f1p) is done then. rcvs, drainzone, isof, putb, balpg, balpgr and
@@ -165,6 +154,9 @@ class _Run:
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
         self.names = {event.name for event in events}
+        self.next_names = _next_names(events)
+        self.pending: dict[Who, Callable[[], None]] = {}
+        """What waits for the zone's lock."""
         self.frees_end_later = _ends_of_frees(events)
         self.ends = _ends_of_allocations(events)
         self.requests: dict[Who, _Request] = {}
@@ -177,14 +169,14 @@ class _Run:
         """The boosts that a kswapd, by its task's number, is working off."""
         self.just_worked_off: list[tuple[Zone, int]] = []
         """The boosts that were worked off by the last event."""
-        self.isolating: set[int] = set()
+        self.compactions = Compactions(system, addresses, events)
 
     def event(self, index: int, event: TraceEvent) -> None:
         handle = _HANDLERS.get(event.name)
         if handle is None:
             return
         if event.name != "isof":
-            self.isolating.discard(event.pid)
+            self.compactions.other_event(event)
         self.system.cpu = event.cpu
         handle(self, index, event)
         if event.name != "balpgr":
@@ -192,11 +184,25 @@ class _Run:
 
     # Allocations
 
+    def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
+        """Do something now, or when an event tells that it has the zone's lock."""
+        if self.next_names[index] in _LOCKED:
+            self.pending[_who(event)] = action
+        else:
+            action()
+
+    def locked(self, index: int, event: TraceEvent) -> None:
+        """Somebody has a zone's lock, and does what waited for it."""
+        action = self.pending.pop(_who(event), None)
+        if action is not None:
+            action()
+
     def refill(self, index: int, event: TraceEvent) -> None:
         self.in_refill.add(_who(event))
-        self._from_buddy_lists(index, event)
+        self._with_lock(index, event, lambda: self._from_buddy_lists(index, event))
 
     def zone_locked(self, index: int, event: TraceEvent) -> None:
+        self.locked(index, event)
         self._from_buddy_lists(index, event)
 
     def _from_buddy_lists(self, index: int, event: TraceEvent) -> None:
@@ -380,12 +386,13 @@ class _Run:
         if index in self.frees_end_later:
             self.waiting[pfn] = order
         else:
-            self._free(pfn, order)
+            self._with_lock(index, event, lambda: self._free(pfn, order))
 
     def free_batched(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
-            self._free(pfn, self.waiting.pop(pfn))
+            order = self.waiting.pop(pfn)
+            self._with_lock(index, event, lambda: self._free(pfn, order))
 
     def free_past_lists(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
@@ -401,12 +408,15 @@ class _Run:
     # What happens beside
 
     def refresh(self, index: int, event: TraceEvent) -> None:
-        self.system.refresh_cpu_vm_stats(event.cpu, bool(event.number("do")))
+        pagesets = bool(event.number("do"))
+        self._with_lock(index, event, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
 
     def drain(self, index: int, event: TraceEvent) -> None:
-        zone = self.addresses.zones.get(event.number("zone"))
+        zone, cpu = self.addresses.zones.get(event.number("zone")), event.number("cpu")
         if zone is not None:
-            drain_pages_zone(zone, event.number("cpu"))
+            self.compactions.drains(event)
+            drained = zone
+            self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
 
     def kswapd_begins(self, index: int, event: TraceEvent) -> None:
         """balance_pgdat() notes the boosts that it works off; what it frees are events of their own."""
@@ -432,15 +442,13 @@ class _Run:
         self.system.zone_of(pfn).lru.add(pfn, pfn + 1)
 
     def isolate(self, index: int, event: TraceEvent) -> None:
-        pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
-        if pfn is None:
-            return
-        zone = self.system.zone_of(pfn)
-        if zone.free_area.is_free(pfn, order):
-            if event.pid not in self.isolating and zone.free_area.migratetype(pfn, order) == MigrateType.MOVABLE:
-                zone.free_area.move_list_head(pfn, order)
-            self.isolating.add(event.pid)
-            take_isolated(zone, pfn, order)
+        self.compactions.isolate(index, event)
+
+    def scan_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.scan_block(index, event)
+
+    def skip_block(self, index: int, event: TraceEvent) -> None:
+        self.compactions.skip(index, event)
 
     def put_back(self, index: int, event: TraceEvent) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
@@ -457,12 +465,16 @@ class _Run:
 
 _AFTER_UNRESERVE = frozenset(("drainzone", "wkswapd", "unresv", "rqbulk", "mm_page_alloc_zone_locked", "mm_page_alloc"))
 """What may follow on giving a pageblock back."""
+_LOCKED = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag", "mm_page_pcpu_drain"))
+"""Events of somebody who has a zone's lock."""
 _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "mm_page_alloc_extfrag": _Run.zone_locked, "rqbulk": _Run.refill,
+    "mm_page_pcpu_drain": _Run.locked,
     "wkswapd": _Run.wakes_kswapd, "unresv": _Run.unreserve, "bulkin": _Run.bulk_begins, "bulkret": _Run.bulk_ends,
     "f1p": _Run.free_past_lists, "rcvs": _Run.refresh, "drainzone": _Run.drain, "balpg": _Run.kswapd_begins,
-    "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate, "putb": _Run.put_back,
+    "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate,
+    "isolblk": _Run.scan_block, "setpfb": _Run.skip_block, "putb": _Run.put_back,
 }  # fmt: skip
 
 
@@ -473,6 +485,16 @@ def _who(event: TraceEvent) -> Who:
 def _page(event: TraceEvent) -> int | None:
     pfn = event.number("pfn")
     return None if pfn in NO_PAGE else pfn
+
+
+def _next_names(events: Sequence[TraceEvent]) -> list[str]:
+    """For each event the name of the next one of whoever it is about."""
+    names = [""] * len(events)
+    upcoming: dict[Who, str] = {}
+    for index in range(len(events) - 1, -1, -1):
+        who = _who(events[index])
+        names[index], upcoming[who] = upcoming.get(who, ""), events[index].name
+    return names
 
 
 def _ends_of_allocations(events: Sequence[TraceEvent]) -> dict[int, int]:

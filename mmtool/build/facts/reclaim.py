@@ -47,6 +47,11 @@ class ReclaimFacts(Facts):
     memcg_counts_scan_by_kind: bool = since("7.3", not_in="7.2", marks=Mark("mm/memcontrol.c", "PGSCAN_ANON,"))
     """pgscan_anon and its like are statistics of a cgroup."""
 
+    pgfault_counts_retries: bool = until(
+        "6.12", "mm: do not increment pgfault stats when page fault handler retries", not_in="6.1",
+    )  # fmt: skip
+    """A fault that waited for a page's reading is served, and counted, twice."""
+
     # scanning
     recency_of_mappings: bool = since(
         "6.3", "mm: add vma_has_recency()", marks=Mark("mm/rmap.c", "if (!vma_has_recency(vma))")
@@ -66,3 +71,46 @@ class ReclaimFacts(Facts):
     """Reclaim that freed nothing starts again with a walk of all cgroups."""
     anon_only_bails_out: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "would violate the anon-only"))
     """memory.reclaim with swappiness=max and nothing to swap to reclaims nothing; before, files."""
+
+    mlock_in_batches: bool = since(
+        "5.18",
+        "mm/munlock: mlock_page() munlock_page() batch by pagevec",
+        marks=Mark("mm/mlock.c", "void mlock_folio("),
+    )  # fmt: skip
+    """Pages are locked through a batch of their own; before, one by one."""
+    cold_remembers_working_set: bool = since("6.12", not_in="6.1", marks=Mark("mm/madvise.c", "folio_set_workingset("))
+    """MADV_COLD and MADV_PAGEOUT remember that an active page was part of the working set."""
+    memory_reclaim: bool = since("5.19", "memcg: introduce per-memcg reclaim interface")
+    """There is memory.reclaim."""
+    memory_reclaim_in_quarters: bool = since("6.8", not_in="6.1", marks=Mark("mm/memcontrol.c", "nr_reclaimed) / 4"))
+    """memory.reclaim asks for a quarter of what is left each time."""
+    memory_reclaim_swappiness: bool = since("6.9", "mm: add swapiness= arg to memory.reclaim", not_in="6.1")
+    """memory.reclaim takes a swappiness."""
+    memory_reclaim_swappiness_max: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "SWAPPINESS_ANON_ONLY")
+    )
+    """... also `max`, for anonymous pages alone."""
+
+    # swap
+    swap_slots_cache: bool = until("7.2", not_in="6.12", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE"))
+    """A CPU takes slots of swap, and gives them back, 64 at a time."""
+    swap_cluster_lists: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "cluster_alloc_swap_entry("))
+    """Clusters of a device that is not rotational are kept on lists by how full they are."""
+    swap_cluster_tables: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
+    """... of any device, partly used ones first; the CPU has one cluster for all areas."""
+    swap_priority_is_minus_1: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
+    """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
+    swap_entries_freed_together: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "swap_is_last_map("))
+    """Neighbouring entries of a page table are freed together."""
+    swapin_through_cache: bool = since("7.2", not_in="6.12", marks=Mark("mm/swap_state.c", "swapin_sync("))
+    """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
+    swapin_maps_writable: bool = since("6.12", not_in="6.1", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
+    """A page that is read back from swap is mapped writable at once; before, only by a store."""
+    anon_reuse_needs_one_reference: bool = until(
+        "5.18", not_in="5.10", marks=Mark("mm/memory.c", "if (PageKsm(page) || page_count(page) != 1)")
+    )
+    """A store to a page that is mapped read-only copies it where anything else holds it, as the swap cache does."""
+    memcg_counts_swap_io: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/page_io.c", "count_memcg_folio_events(folio, PSWPOUT")
+    )
+    """Pages swapped in and out are events of a cgroup."""

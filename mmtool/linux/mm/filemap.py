@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmtool.linux.mm.folio import PG_PRESENT
 from mmtool.linux.mm.memcontrol.charge import mem_cgroup_handle_over_high, try_charge
 from mmtool.linux.mm.memory_state import Mapped, Memory
+from mmtool.linux.mm.page_writeback import folio_mark_dirty
 from mmtool.linux.mm.swap import folio_add_lru, folio_mark_accessed, lru_note_cost
 from mmtool.linux.mm.workingset import workingset_refault
 
@@ -32,6 +33,17 @@ def filemap_read(m: Memory, obj: Mapped, page: int) -> bool:
     if obj.prev_page != page:
         folio_mark_accessed(m, slot)
         obj.prev_page = page
+    if m.memcg.nr_pages_over_high:
+        mem_cgroup_handle_over_high(m)
+    return True
+
+
+def generic_perform_write(m: Memory, obj: Mapped, page: int) -> bool:
+    """generic_perform_write() of one whole page: it is made dirty; a refault does not count, nor does it as a use."""
+    slot = obj.base + page
+    if not m.flags[slot] & PG_PRESENT and not filemap_add_folio(m, slot, note_refault=False):
+        return False
+    folio_mark_dirty(m, slot)
     if m.memcg.nr_pages_over_high:
         mem_cgroup_handle_over_high(m)
     return True

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.linux.mm.folio import ANON, NR_LRU_LISTS, VM_RAND_READ
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold, LruvecStats, PercpuBatches
+from mmtool.linux.mm.swapfile.swapfile import SwapAreas
 
 PAGE_COUNTER_MAX = 1 << 62
 """No limit."""
@@ -37,6 +38,8 @@ class Mapped:
     pages: int
     prev_page: int = -2
     """The page that the last read of the file ended in (ra->prev_pos)."""
+    swap_readahead_info: tuple[int, int, int] = (-2, 0, 4)
+    """The page of the last swap-in, the window then and how many of it were used (vma->swap_readahead_info)."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Lruvec:
     nonresident_age: int = 0
     anon_cost: int = 0
     file_cost: int = 0
+    last_costs: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0), (0, 0)])
+    """Pages rotated, and brought back or written, as of the last reclaim: anonymous, file (7.3)."""
     refaults: list[int] = field(default_factory=lambda: [0, 0])
     """Activations after refaults, anonymous and file, when the last reclaim ended."""
 
@@ -59,7 +64,6 @@ class Memcg:
     usage: int = 0
     max: int = PAGE_COUNTER_MAX
     high: int = PAGE_COUNTER_MAX
-    swap_usage: int = 0
     stock: int = 0
     """Pages charged in advance by the CPU (memcg_stock)."""
     events: dict[str, int] = field(default_factory=dict)
@@ -82,6 +86,8 @@ class Memory:
         self.swap_entry: list[int] = []
         """The swap entry of an anonymous slot, -1 for none: of its page table entry, or of its page in swap cache."""
         self.lruvec = Lruvec()
+        self.root_age = 0
+        """nonresident_age of the root cgroup: everything that ages the cgroup's, and MADV_PAGEOUT."""
         self.memcg = Memcg()
         self.charge_batch = 64 if facts.charge_batch_64 else 32
         self.batch_size = 31 if facts.folio_batch_31 else 15
@@ -98,7 +104,17 @@ class Memory:
         self.lru_deactivate: list[int] = []
         self.lru_deactivate_file: list[int] = []
         self.lru_lazyfree: list[int] = []
+        self.lru_rotate: list[int] = []
         self.mlock_batch: list[tuple[int, int]] = []
+        self.writeback: list[int] = []
+        """Pages whose writing has been submitted and has not ended."""
+        self.fault_around = 1
+        """Pages around a fault that are mapped with it, if they are in the page cache."""
+        self.page_cluster = 0
+        self.swap_prev_offset = 0
+        self.last_readahead_pages = 0
+        self.swapin_readahead_hits = 4
+        self.swap = SwapAreas(facts, self.stats)
 
     def add_object(self, name: str, anon: bool, pages: int) -> None:
         """Add an object; all of them before the first access."""
@@ -110,11 +126,11 @@ class Memory:
 
     def swap_left(self) -> int:
         """mem_cgroup_get_nr_swap_pages(): the pages that can still be swapped out."""
-        return 0
+        return self.swap.nr_swap_pages
 
     def total_swap_pages(self) -> int:
         """total_swap_pages: the pages of all swap areas."""
-        return 0
+        return self.swap.total_swap_pages
 
     def start(self) -> None:
         """Make the lists, empty."""

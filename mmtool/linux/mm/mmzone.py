@@ -114,7 +114,7 @@ class PerCpuPages:
                 yield pfn, order
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Zone:
     """struct zone, as far as the buddy allocator needs it. Pfns and counts of pages."""
 

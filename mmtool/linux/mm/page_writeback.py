@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from mmtool.linux.mm.folio import PG_DIRTY
+from collections.abc import Iterable
+
+from mmtool.linux.mm.folio import PG_DIRTY, PG_RECLAIM, PTE_DIRTY, PTE_WRITE
 from mmtool.linux.mm.memory_state import Memory
+from mmtool.linux.mm.swap import folio_rotate_reclaimable
 
 
 def folio_mark_dirty(m: Memory, slot: int) -> None:
@@ -11,3 +14,22 @@ def folio_mark_dirty(m: Memory, slot: int) -> None:
     if not m.flags[slot] & PG_DIRTY:
         m.flags[slot] |= PG_DIRTY
         m.stats.count(1)
+
+
+def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
+    """filemap_fdatawrite(): write the dirty pages of a file to a device that is done at once.
+
+    folio_clear_dirty_for_io() makes the mapping read-only again, so that the next store is seen. A page that reclaim
+    waits for goes to the end of its list.
+    """
+    for slot in slots:
+        flags = m.flags[slot]
+        if flags & (PTE_DIRTY | PTE_WRITE):
+            m.flags[slot] = flags & ~(PTE_DIRTY | PTE_WRITE)
+            if not flags & PG_DIRTY:
+                folio_mark_dirty(m, slot)
+        if m.flags[slot] & PG_DIRTY:
+            m.flags[slot] &= ~(PG_DIRTY | PG_RECLAIM)
+            m.stats.count(3)
+            if flags & PG_RECLAIM:
+                folio_rotate_reclaimable(m, slot)

@@ -9,11 +9,11 @@ from mmtool.linux.mm.folio import (
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
+    OF_SLOT,
     PG_ACTIVE,
     PG_DIRTY,
     PG_LRU,
     PG_MLOCKED,
-    PG_PRESENT,
     PG_RECLAIM,
     PG_REFERENCED,
     PG_SWAPBACKED,
@@ -148,10 +148,27 @@ def _lazyfree(m: Memory, slot: int) -> None:
         m.stats.count(1)
 
 
+def folio_rotate_reclaimable(m: Memory, slot: int) -> None:
+    """folio_rotate_reclaimable(): queue a page whose writing has ended for the end of the inactive list."""
+    if m.flags[slot] & (PG_LRU | PG_DIRTY | PG_UNEVICTABLE) == PG_LRU:
+        m.lru_rotate.append(slot)
+        if len(m.lru_rotate) == m.batch_size:
+            _move(m, m.lru_rotate, _move_tail)
+
+
+def _move_tail(m: Memory, slot: int) -> None:
+    if not m.flags[slot] & PG_UNEVICTABLE:
+        lruvec_del_folio(m, slot)
+        m.flags[slot] &= ~PG_ACTIVE
+        lruvec_add_folio_tail(m, slot)
+
+
 def lru_add_drain(m: Memory) -> None:
     """lru_add_drain(): bring what waits in the CPU's batches to the lists, new pages first."""
     if m.lru_add:
         _move_lru_add(m)
+    if m.lru_rotate:
+        _move(m, m.lru_rotate, _move_tail)
     if m.lru_deactivate_file:
         _move(m, m.lru_deactivate_file, _deactivate_file)
     if m.lru_deactivate:
@@ -178,9 +195,12 @@ def lru_note_cost(m: Memory, file: int, nr_io: int, nr_rotated: int) -> None:
         v.anon_cost //= 2
 
 
-def folio_gone(m: Memory, slot: int) -> None:
-    """__page_cache_release(): a page that is freed leaves its list."""
-    if m.flags[slot] & PG_LRU:
-        lruvec_del_folio(m, slot)
-        m.flags[slot] &= ~(PG_LRU | PG_ACTIVE | PG_UNEVICTABLE)
-    m.flags[slot] &= ~PG_PRESENT
+def release_folios(m: Memory, slots: list[int]) -> None:
+    """release_pages(): free pages that nobody uses any more: off their lists, and uncharged together."""
+    for slot in slots:
+        if m.flags[slot] & PG_LRU:
+            lruvec_del_folio(m, slot)
+        m.flags[slot] &= OF_SLOT
+    m.memcg.usage -= len(slots)
+    if m.facts.memcg_counts_pgpgin:
+        m.stats.updated(len(slots))

@@ -14,16 +14,30 @@ from mmtool.linux.mm.memcontrol.vmstats import WORKINGSET_ACTIVATE_BASE, WORKING
 from mmtool.linux.mm.memory_state import Memory
 
 
-def workingset_eviction(m: Memory, slot: int) -> int:
-    """workingset_eviction(): what the page's place keeps of it: the lists' age and whether it was part of the set."""
+def workingset_eviction(m: Memory, slot: int, *, by_root: bool = False) -> int:
+    """workingset_eviction(): what the page's place keeps of it: the lists' age and whether it was part of the set.
+
+    `by_root`: the age is that of the root cgroup, as where a system call evicts a page.
+    """
+    workingset = 1 if m.flags[slot] & PG_WORKINGSET else 0
+    if by_root:
+        m.root_age += 1
+        return m.root_age - 1 << 2 | 2 | workingset
     age = m.lruvec.nonresident_age
     m.lruvec.nonresident_age = age + 1
-    return age << 1 | (1 if m.flags[slot] & PG_WORKINGSET else 0)
+    m.root_age += 1
+    return age << 2 | workingset
 
 
 def workingset_activation(m: Memory) -> None:
     """workingset_activation(): a page that becomes active ages those that are not in memory."""
+    workingset_age_nonresident(m)
+
+
+def workingset_age_nonresident(m: Memory) -> None:
+    """workingset_age_nonresident(): the cgroup's age and its parent's."""
     m.lruvec.nonresident_age += 1
+    m.root_age += 1
 
 
 def workingset_test_recent(m: Memory, shadow: int, file: int, swap_left: int) -> bool:
@@ -36,7 +50,8 @@ def workingset_test_recent(m: Memory, shadow: int, file: int, swap_left: int) ->
         size += stats.page_state(LRU_ACTIVE_ANON)
         if file:
             size += stats.page_state(LRU_INACTIVE_ANON)
-    return m.lruvec.nonresident_age - (shadow >> 1) <= size
+    age = m.root_age if shadow & 2 else m.lruvec.nonresident_age
+    return age - (shadow >> 2) <= size
 
 
 def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: int) -> bool:
@@ -51,7 +66,7 @@ def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: 
     if not workingset_test_recent(m, shadow, file, swap_left):
         return False
     m.flags[slot] |= PG_ACTIVE
-    m.lruvec.nonresident_age += 1
+    workingset_age_nonresident(m)
     m.vmstat[f"workingset_activate_{kind}"] += 1
     m.stats.mod(WORKINGSET_ACTIVATE_BASE + file, 1)
     if not shadow & 1:

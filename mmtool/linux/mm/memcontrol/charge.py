@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.memory_state import Memory
-from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX
+from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, lru_add_drain
 from mmtool.linux.mm.vmscan.reclaim import try_to_free_mem_cgroup_pages
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
 
 MAX_RECLAIM_RETRIES = 16
+EAGAIN, EACCES, EINVAL = -11, -13, -22
 
 
 def count_event(m: Memory, event: str) -> None:
@@ -103,3 +105,56 @@ def _high_delay(m: Memory, nr_pages: int) -> int:
     overage = ((memcg.usage - high) << DELAY_PRECISION_SHIFT) // high
     jiffies = overage * overage * HZ >> DELAY_PRECISION_SHIFT >> DELAY_SCALING_SHIFT
     return min(jiffies * nr_pages // m.charge_batch, MAX_HIGH_DELAY_JIFFIES)
+
+
+def memory_max_write(m: Memory, limit: int) -> None:
+    """memory.max: reclaim until usage is below it, and give up after as many rounds that freed nothing."""
+    m.memcg.max = limit
+    drained, left = False, MAX_RECLAIM_RETRIES
+    while m.memcg.usage > limit:
+        if not drained:
+            drain_all_stock(m)
+            drained = True
+        elif not left:
+            return
+        elif not try_to_free_mem_cgroup_pages(m, m.memcg.usage - limit):
+            left -= 1
+
+
+def memory_high_write(m: Memory, limit: int) -> None:
+    """memory.high: reclaim down to it."""
+    m.memcg.high = limit
+    drained, left = False, MAX_RECLAIM_RETRIES
+    while m.memcg.usage > limit:
+        if not drained:
+            drain_all_stock(m)
+            drained = True
+        elif not try_to_free_mem_cgroup_pages(m, m.memcg.usage - limit):
+            if not left:
+                return
+            left -= 1
+
+
+def memory_reclaim(m: Memory, pages: int, swappiness: int | None) -> int:
+    """memory.reclaim: reclaim so many pages; 0 or a negative error number."""
+    facts = m.facts
+    if not facts.memory_reclaim:
+        return EACCES
+    if swappiness is not None and not (
+        facts.memory_reclaim_swappiness_max if swappiness == SWAPPINESS_ANON_ONLY else facts.memory_reclaim_swappiness
+    ):
+        return EINVAL
+    reclaimed, left = 0, MAX_RECLAIM_RETRIES
+    while reclaimed < pages:
+        if not left:
+            lru_add_drain(m)
+        want = pages - reclaimed
+        got = try_to_free_mem_cgroup_pages(
+            m, want // 4 if facts.memory_reclaim_in_quarters else want, proactive=True, swappiness=swappiness
+        )
+        if not got:
+            if not left:
+                return EAGAIN
+            left -= 1
+        reclaimed += got
+    return 0

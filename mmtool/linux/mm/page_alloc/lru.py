@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class LruPages:
@@ -27,12 +27,16 @@ class LruPages:
 
     def count_in(self, start: int, end: int) -> int:
         """How many of the pages [start, end) are movable."""
+        return sum(high - low for low, high in self.within(start, end))
+
+    def within(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The movable ones of [start, end) as ranges, upwards."""
         at = max(bisect_right(self._starts, start) - 1, 0)
-        pages = 0
         while at < len(self._starts) and self._starts[at] < end:
-            pages += max(0, min(end, self._ends[at]) - max(start, self._starts[at]))
+            low, high = max(start, self._starts[at]), min(end, self._ends[at])
+            if low < high:
+                yield low, high
             at += 1
-        return pages
 
     def remove(self, start: int, end: int) -> list[tuple[int, int]]:
         """Take the movable ones of [start, end) out; the ranges that were."""

@@ -13,12 +13,19 @@ from mmtool.linux.mm.folio import (
     PG_MLOCKED,
     PG_WORKINGSET,
 )
-from mmtool.linux.mm.memcontrol.vmstats import NR_VMSCAN_WRITE, PGROTATE_BASE, WORKINGSET_ACTIVATE_BASE
+from mmtool.linux.mm.memcontrol.vmstats import (
+    NR_VMSCAN_WRITE,
+    PGROTATE_BASE,
+    WORKINGSET_ACTIVATE_BASE,
+    WORKINGSET_RESTORE_BASE,
+)
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.mm_inline import list_head, lruvec_add_folio
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, folio_add_lru, lru_add_drain, lru_note_cost
+from mmtool.linux.mm.swap_state import complete_writeback
 from mmtool.linux.mm.vmscan.scan_control import MAX_SWAPPINESS, SWAPPINESS_ANON_ONLY, ReclaimStat, ScanControl
 from mmtool.linux.mm.vmscan.shrink_folio_list import folio_referenced, shrink_folio_list
+from mmtool.linux.mm.workingset import workingset_age_nonresident
 
 KINDS = ("anon", "file")
 PAGES_PER_GIB_SHIFT = 18
@@ -36,6 +43,8 @@ def prepare_scan_control(m: Memory, sc: ScanControl) -> None:
     stats = m.stats
     if not m.facts.scan_reads_stale_stats:
         stats.flush_stats()
+    if m.facts.costs_are_counters:
+        _costs_from_counters(m)
     sc.anon_cost, sc.file_cost = m.lruvec.anon_cost, m.lruvec.file_cost
     for file in (0, 1):
         sc.may_deactivate[file] = sc.force_deactivate or (
@@ -43,6 +52,25 @@ def prepare_scan_control(m: Memory, sc: ScanControl) -> None:
             or inactive_is_low(m, LRU_INACTIVE_FILE if file else LRU_INACTIVE_ANON)
         )
     sc.cache_trim_mode = stats.page_state(LRU_INACTIVE_FILE) >> sc.priority > 0 and not sc.may_deactivate[1]
+
+
+def _costs_from_counters(m: Memory) -> None:
+    """What was kept, restored and written since the last round, added to the costs; older costs count ever less."""
+    v, stats = m.lruvec, m.stats
+    for file in (0, 1):
+        rotated = stats.page_state(PGROTATE_BASE + file)
+        io = stats.page_state(WORKINGSET_RESTORE_BASE + file) + (0 if file else stats.page_state(NR_VMSCAN_WRITE))
+        last_rotated, last_io = v.last_costs[file]
+        cost = (io - last_io) * SWAP_CLUSTER_MAX + rotated - last_rotated
+        v.last_costs[file] = rotated, io
+        if file:
+            v.file_cost += cost
+        else:
+            v.anon_cost += cost
+    size = sum(stats.page_state(lru) for lru in range(4))
+    while v.file_cost + v.anon_cost > size // 4:
+        v.file_cost //= 2
+        v.anon_cost //= 2
 
 
 def get_scan_count(m: Memory, sc: ScanControl) -> list[int]:
@@ -107,7 +135,7 @@ def move_folios_to_lru(m: Memory, slots: list[int]) -> int:
         lruvec_add_folio(m, slot)
         moved += 1
         if flags[slot] & PG_ACTIVE:
-            m.lruvec.nonresident_age += 1
+            workingset_age_nonresident(m)
     return moved
 
 
@@ -194,6 +222,7 @@ def shrink_lruvec(m: Memory, sc: ScanControl) -> None:
             scanned = targets[lru] - nr[lru]
             nr[lru] = targets[lru] * (100 - percentage) // 100
             nr[lru] -= min(nr[lru], scanned)
+    complete_writeback(m)
     sc.nr_reclaimed += reclaimed
     if m.total_swap_pages() and inactive_is_low(m, LRU_INACTIVE_ANON):
         shrink_active_list(m, SWAP_CLUSTER_MAX, LRU_ACTIVE_ANON)

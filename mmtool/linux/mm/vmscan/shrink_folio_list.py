@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.folio import (
+    ANON,
     OF_PTE,
     OF_SLOT,
     PG_ACTIVE,
@@ -11,6 +12,7 @@ from mmtool.linux.mm.folio import (
     PG_RECLAIM,
     PG_REFERENCED,
     PG_SWAPBACKED,
+    PG_SWAPCACHE,
     PG_WRITEBACK,
     PTE_DIRTY,
     PTE_PRESENT,
@@ -20,6 +22,8 @@ from mmtool.linux.mm.folio import (
     folio_is_file_lru,
 )
 from mmtool.linux.mm.memory_state import Memory
+from mmtool.linux.mm.swap import folio_add_lru
+from mmtool.linux.mm.swap_state import add_to_swap, delete_from_swap_cache, folio_free_swap, swap_writepage
 from mmtool.linux.mm.vmscan.scan_control import ReclaimStat, ScanControl
 from mmtool.linux.mm.workingset import workingset_eviction
 
@@ -61,39 +65,42 @@ def folio_check_references(m: Memory, slot: int) -> int:
 
 
 def shrink_folio_list(
-    m: Memory, batch: list[int], sc: ScanControl, stat: ReclaimStat, *, ignore_references: bool = False
+    m: Memory, batch: list[int], sc: ScanControl, stat: ReclaimStat, *, by_root: bool = False
 ) -> tuple[int, list[int]]:
     """shrink_folio_list(): go through a batch of isolated pages; how many were freed, and those that go back."""
     flags = m.flags
     kept: list[int] = []
-    freed = 0
+    freed: list[int] = []
     for slot in batch:
         sc.nr_scanned += 1
-        outcome = _shrink_folio(m, slot, stat, ignore_references)
+        outcome = _shrink_folio(m, slot, stat, by_root=by_root)
         if outcome is None:
-            freed += 1
-            flags[slot] &= OF_SLOT | OF_PTE
+            freed.append(slot)
+            flags[slot] &= OF_SLOT
             continue
-        if outcome is True and not flags[slot] & PG_MLOCKED:
-            flags[slot] |= PG_ACTIVE
-            stat.nr_activate[folio_is_file_lru(flags[slot])] += 1
+        if outcome:
+            if flags[slot] & PG_SWAPCACHE and (m.swap.vm_swap_full() or flags[slot] & PG_MLOCKED):
+                folio_free_swap(m, slot)
+            if not flags[slot] & PG_MLOCKED:
+                flags[slot] |= PG_ACTIVE
+                stat.nr_activate[folio_is_file_lru(flags[slot])] += 1
         kept.append(slot)
     activated = sum(stat.nr_activate)
     m.stats.count(activated)
     m.vmstat["pgactivate"] += activated
     if freed:
-        m.memcg.usage -= freed
+        m.memcg.usage -= len(freed)
         if m.facts.memcg_counts_pgpgin:
-            m.stats.updated(freed)
-    return freed, kept
+            m.stats.updated(len(freed))
+    return len(freed), kept
 
 
-def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, ignore_references: bool) -> bool | None:
+def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> bool | None:
     """One page: None when it was freed, else whether it becomes active."""
     flags = m.flags[slot]
     if flags & PG_MLOCKED:
         return True
-    if not flags & PG_SWAPBACKED and flags & (PG_DIRTY | PG_WRITEBACK):
+    if not flags & PG_SWAPBACKED and flags & (PG_DIRTY | PG_WRITEBACK) and not flags & ANON:
         stat.nr_dirty += 1
         if not flags & PG_WRITEBACK:
             stat.nr_unqueued_dirty += 1
@@ -101,27 +108,72 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, ignore_references: bo
         m.flags[slot] = flags | PG_RECLAIM
         stat.nr_writeback += 1
         return True
-    if not ignore_references:
-        references = folio_check_references(m, slot)
-        if references == ACTIVATE:
-            return True
-        if references == KEEP:
-            stat.nr_ref_keep += 1
-            return False
-    if m.flags[slot] & PTE_PRESENT:
-        try_to_unmap(m, slot)
-    if m.flags[slot] & PG_DIRTY:
-        m.flags[slot] |= PG_RECLAIM
+    references = folio_check_references(m, slot)
+    if references == ACTIVATE:
         return True
-    m.shadow[slot] = workingset_eviction(m, slot)
-    m.stats.count(1)
+    if references == KEEP:
+        stat.nr_ref_keep += 1
+        return False
+    if flags & PG_SWAPBACKED and not flags & PG_SWAPCACHE and not add_to_swap(m, slot):
+        return True
+    if m.flags[slot] & PTE_PRESENT and not try_to_unmap(m, slot):
+        stat.nr_unmap_fail += 1
+        return True
+    if m.flags[slot] & PG_DIRTY:
+        if not flags & PG_SWAPBACKED:
+            m.flags[slot] |= PG_RECLAIM
+            if m.facts.costs_are_counters:
+                stat.nr_immediate += 1
+            return True
+        if not _pageout(m, slot):
+            stat.nr_pageout += 1
+            return False
+        stat.nr_pageout += 1
+    if flags & ANON and not flags & PG_SWAPBACKED:
+        m.vmstat["pglazyfreed"] += 1
+        m.stats.count(1)
+    elif flags & ANON:
+        delete_from_swap_cache(m, slot, workingset_eviction(m, slot, by_root=by_root))
+    else:
+        m.shadow[slot] = workingset_eviction(m, slot, by_root=by_root)
+        m.stats.count(1)
     return None
 
 
-def try_to_unmap(m: Memory, slot: int) -> None:
-    """try_to_unmap(): take a file's page out of the page table; the dirty bit goes over to the page."""
+def _pageout(m: Memory, slot: int) -> bool:
+    """pageout() of a page in the swap cache: write it; can it be freed at once?"""
+    m.flags[slot] = m.flags[slot] & ~PG_DIRTY | PG_RECLAIM
+    swap_writepage(m, slot)
+    if m.flags[slot] & PG_WRITEBACK:
+        return False
+    m.flags[slot] &= ~PG_RECLAIM
+    return True
+
+
+def try_to_unmap(m: Memory, slot: int) -> bool:
+    """try_to_unmap(): take a page out of the page table; the dirty bit goes over to the page.
+
+    A lazily freed page that was written to since goes back to being an anonymous page as any other, and stays.
+    """
     flags = m.flags[slot]
     if flags & PTE_DIRTY:
         flags |= PG_DIRTY
+    if flags & ANON:
+        if flags & PG_SWAPBACKED:
+            m.swap.swap_duplicate(m.swap_entry[slot])
+        elif flags & PG_DIRTY:
+            m.flags[slot] = flags | PG_SWAPBACKED
+            return False
     m.flags[slot] = flags & ~OF_PTE
     m.stats.count(1)
+    return True
+
+
+def reclaim_pages(m: Memory, batch: list[int]) -> None:
+    """reclaim_pages(): reclaim isolated pages for MADV_PAGEOUT; what stays is queued for its list."""
+    for slot in batch:
+        m.flags[slot] &= ~PG_ACTIVE
+    sc = ScanControl(nr_to_reclaim=len(batch), swappiness=m.swappiness, priority=0)
+    _, kept = shrink_folio_list(m, batch, sc, ReclaimStat(), by_root=True)
+    for slot in kept:
+        folio_add_lru(m, slot)
