@@ -305,4 +305,5 @@ def test_a_broken_report_never_gets_a_verdict_that_the_whole_one_contradicts(pat
     for j in broken:
         text(j)
     confident = {j.verdict for j in broken if j.zones and not j.report.headless} - {Verdict.UNKNOWN}
-    assert confident <= {j.verdict for j in whole}, (path.name, [j.cause for j in broken])
+    said = {j.verdict for j in whole}
+    assert confident <= said or said == {Verdict.UNKNOWN}, (path.name, [j.cause for j in broken])

@@ -45,7 +45,9 @@ def hidden(report: Report, info: MemInfo, highest_zone: str | None) -> Hidden:
     else:
         # nothing to add up with: a zone that is there in part tells that more may be lost
         lacks = any("present" not in zone.kb for zone in info.zones)
+    # a zone without its line, or no zone that has pages: no machine is so
     lacks = lacks or any(not zone.kb for zone in info.zones)
+    lacks = lacks or not any(zone.kb.get("present", 1) for zone in info.zones)
     nodes_without_zones = bool(info.named_nodes - shown) and len(info.named_nodes) > 1
     if not lacks and not nodes_without_zones:
         return Hidden(present, free, None, False)
