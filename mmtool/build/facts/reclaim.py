@@ -103,11 +103,15 @@ class ReclaimFacts(Facts):
         marks=Mark("include/linux/mm_inline.h", "mask |= LRU_REFS_MASK | BIT(PG_referenced) | BIT(PG_active)"),
     )  # fmt: skip
     """A page that goes to the youngest generation as active has its count of uses cleared."""
-    lru_gen_counts_all_refaults: bool = since("6.12", not_in="6.1", marks=Mark("mm/workingset.c", "lru_gen_test_recent("))
+    lru_gen_counts_all_refaults: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/workingset.c", "lru_gen_test_recent(")
+    )
     """Refaults of pages evicted long ago are counted too, recent ones also as activations."""
     lru_gen_sorts_dirty: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "/* waiting for writeback */"))
     """Dirty pages of files, and lazily freed ones that were written to, are set aside before they are isolated."""
-    lru_gen_looks_around_itself: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "unsigned long bitmap[BITS_TO_LONGS(MIN_LRU_BATCH)]"))
+    lru_gen_looks_around_itself: bool = until(
+        "6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)")
+    )
     """The look at a page's neighbours includes the page itself."""
     lru_gen_refs_start_with_referenced: bool = since(
         "7.2", "mm/mglru: rework refault detection", not_in="6.12",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mmtool.linux.mm.folio import (
-    LRU_REFS_MASK,
-    LRU_REFS_SHIFT,
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
+    LRU_REFS_MASK,
+    LRU_REFS_SHIFT,
     OF_SLOT,
     PG_ACTIVE,
     PG_DIRTY,

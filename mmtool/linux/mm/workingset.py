@@ -103,15 +103,13 @@ def lru_gen_refault(m: Memory, g: LruGen, slot: int, shadow: int, file: int) -> 
     facts = m.facts
     kind = "file" if file else "anon"
     seq, refs, workingset = shadow >> 3, shadow >> 1 & 3, bool(shadow & 1)
-    if facts.lru_gen_refs_start_with_referenced:
-        recent = abs(g.max_seq - seq) < MAX_NR_GENS
-    else:
-        recent = seq == g.min_seq[file]
+    rework = facts.lru_gen_refs_start_with_referenced
+    recent = abs(g.max_seq - seq) < MAX_NR_GENS if rework else seq == g.min_seq[file]
     if recent or facts.lru_gen_counts_all_refaults:
         m.vmstat[f"workingset_refault_{kind}"] += 1
     if not recent:
         return
-    if facts.lru_gen_refs_start_with_referenced:
+    if rework:
         refs += 1
         g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
         if not workingset:

@@ -229,4 +229,3 @@ def _promote_all(m: Memory, g: LruGen, slots: list[int], new: int) -> None:
                 update_batch_size(g.walk, file, old, new)
             else:
                 lru_gen_update_size(m, g, file, old, new)
-
