@@ -19,7 +19,7 @@ from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.linux.mm.slab_common import slab_build
 from mmtool.system.slab.kmalloc import slab_gfp
 from mmtool.system.slab.machine import boot_slub
-from mmtool.system.slab.run_slub import SlubRun
+from mmtool.system.slab.runs import SlobRun, SlubRun, script_run
 from mmtool.system.slab.script import Parser
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "slab"
@@ -36,6 +36,15 @@ def call(*args: str, given: str | None = None) -> dict[str, Any]:
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+def machine(recorded: dict[str, Any], folder: Path) -> list[str]:
+    """The machine options of a recorded boot, its configuration in a file where it has one of its own."""
+    if "config" not in recorded:
+        return list(recorded["machine"])
+    config = folder / "config"
+    config.write_text(recorded["config"])
+    return [*recorded["machine"], "--config", str(config)]
 
 
 def run(*args: str, given: str | None = None) -> Result:
@@ -59,14 +68,15 @@ def test_every_field_of_every_cache(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOOTS)
-def test_kmalloc(name: str) -> None:
+def test_kmalloc(name: str, tmp_path: Path) -> None:
     recorded = boot(name)
+    there = machine(recorded, tmp_path)
     for gfp, runs in recorded["kmalloc"].items():
         if gfp == "beyond":
             sizes, gfp = ",".join(str(first) for first, *_ in runs), "GFP_KERNEL"
         else:
             sizes = f"{runs[0][0]}-{runs[-1][1]}"
-        assert call("kmalloc", "--size", sizes, "--gfp", gfp, *recorded["machine"])["map"] == runs
+        assert call("kmalloc", "--size", sizes, "--gfp", gfp, *there)["map"] == runs
 
 
 def test_merging_stops_where_the_kernel_stops_it() -> None:
@@ -151,7 +161,7 @@ def test_objects_never_overlap(size: int, align: int, flags: set[str], ctor: boo
 
 
 NOT_OURS = {
-    "rc",  # 0 throughout
+    "rc", "filled",  # 0 throughout; how much of SLOB's lists the recording filled up
     "ret", "n", "refcount", "ctor", "flags", "allocflags", "remote_node_defrag_ratio",  # not in the document
     "taken", "given_back",  # how many pages the recording machine had free
 }  # fmt: skip
@@ -166,10 +176,10 @@ def ours(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "script"), [(name, script) for name in BOOTS for script in boot(name)["runs"]])
-def test_scripts_object_by_object(name: str, script: str) -> None:
+def test_scripts_object_by_object(name: str, script: str, tmp_path: Path) -> None:
     recorded = boot(name)
     text, answers = recorded["runs"][script]["script"], recorded["runs"][script]["answers"]
-    lines = call("run", "-", *recorded["machine"], given=text)["lines"]
+    lines = call("run", "-", *machine(recorded, tmp_path), given=text)["lines"]
     assert len(lines) == len(answers)
     for done, answer in zip(lines, answers, strict=True):
         want = ours(answer)
@@ -233,13 +243,54 @@ def test_no_object_is_lost_or_given_twice(script: str, kernel: str) -> None:
         owner = work.owners["A"]
         assert len({id(place) for place in owner.live}) == len(owner.live)
         assert all(place.slab.alive for place in owner.live)
-        counters = owner.slabs.counters()
+        counters = owner.objects.counters()
         assert sum(counters.objects.values()) >= len(owner.live)
         taken = (1 << 18) - sum(work.pages.left)
-        in_slabs = sum(n.nr_slabs for n in owner.slabs.nodes) << owner.cache.oo_order
+        in_slabs = sum(n.nr_slabs for n in owner.objects.nodes) << owner.cache.oo_order
         assert taken == in_slabs
-    work.run(Parser("-", slab_gfp(there), 4, 2).parse(["cache B size=8", "destroy B"]))
     for place in owner.live:
-        owner.slabs.free(place, 0)
-    owner.slabs.destroy()
+        owner.objects.free(place, 0)
+    owner.objects.destroy()
     assert sum(work.pages.left) == 1 << 18
+
+
+@settings(deadline=None, max_examples=15)
+@given(script=scripts(), allocator=st.sampled_from(["slab", "slob"]))
+def test_slab_and_slob_give_every_page_back(script: str, allocator: str) -> None:
+    script = script.replace(" node=0", "").replace(" node=1", "")
+    kernel = nearest_kernel("5.10", "x86_64", 4096)[0]
+    there = slab_build(kernel, parse_cmdline("slab_nomerge"), present=4, possible=4, nodes=1)
+    work = script_run(allocator, there, 1 << 30, "-", boot_slub(there))
+    work.run(Parser("-", slab_gfp(there), 4, 1).parse(script.splitlines()))
+    owner = work.owners["A"]
+    assert len({id(place) for place in owner.live}) == len(owner.live)
+    for place in owner.live:
+        owner.objects.free(place, 0)
+    owner.objects.destroy()
+    page_of_slob_itself = 1 if isinstance(work, SlobRun) else 0
+    assert sum(work.pages.left) == (1 << 18) - page_of_slob_itself
+
+
+def test_slob_keeps_the_size_before_the_object() -> None:
+    args = ("--kernel", "5.10", "--allocator", "slob")
+    runs = call("kmalloc", "--size", "4085-4100", *args)["map"]
+    assert runs == [[4085, 4086, 4086, "slob"], [4087, 4087, 4088, "slob"], [4088, 4096, 4096, "pages"],
+                    [4097, 4100, 8192, "pages"]]  # fmt: skip
+
+
+def test_slab_takes_more_than_a_page_itself_before_6_1() -> None:
+    old, new = (
+        call("kmalloc", "--size", "100000", "--kernel", kernel, "--allocator", "slab")["map"]
+        for kernel in ("5.10", "6.1")
+    )
+    assert old == [[100000, 100000, 131072, "kmalloc-128k"]] and new == [[100000, 100000, 131072, "pages"]]
+
+
+@pytest.mark.parametrize("allocator", ["slab", "slob"])
+def test_caches_of_the_old_allocators(allocator: str) -> None:
+    row = json.dumps({"name": "mine", "size": 1000, "flags": ["TYPESAFE_BY_RCU"]})
+    args = ("caches", "--caches", "-", "--kernel", "6.1", "--allocator", allocator)
+    cache = call(*args, given=row)["caches"][-1]
+    if allocator == "slab":
+        assert (cache["objsize"], cache["objperslab"], cache["pagesperslab"], cache["limit"]) == (1000, 4, 1, 54)
+    assert cache["size"] == 1000 and "mine" in run(*args, given=row).stdout

@@ -50,6 +50,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("edits of the map", "MTRR MTRR_SANITIZER AMD_MEM_ENCRYPT INTEL_TDX_GUEST EFI_SOFT_RESERVE"),
     *_options("reserved at boot", "ACPI_TABLE_UPGRADE BLK_DEV_INITRD HIBERNATION SWIOTLB INTEL_TXT KEXEC_HANDOVER"),
     *_options("reserved at boot", "PROVIDE_OHCI1394_DMA_INIT EFI FIRMWARE_MEMMAP CRASH_DUMP DMI"),
+    ConfigOption("MODULES", "per-CPU memory kept for modules", no_counts=True),
     *_options("log buffer", "LOG_BUF_SHIFT LOG_CPU_MAX_BUF_SHIFT PRINTK_CALLER"),
     *_options("page tables", "UNMAP_KERNEL_AT_EL0 PAGE_TABLE_ISOLATION MITIGATION_PAGE_TABLE_ISOLATION HIGHPTE"),
     *_options("page tables", "X86_DIRECT_GBPAGES RODATA_FULL_DEFAULT_ENABLED DEBUG_PAGEALLOC"),

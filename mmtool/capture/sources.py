@@ -41,6 +41,7 @@ SOURCES = (
     Source("sys/devices/system/node/node[0-9]*/meminfo", "nodes' memory stays unknown", optional=True),
     Source("sys/devices/system/node/online", "which nodes are online stays unknown", optional=True),
     Source("sys/devices/system/cpu/online", "how many processors there are stays unknown", optional=True),
+    Source("sys/devices/system/cpu/possible", "how many processors may come stays unknown", optional=True),
     Source("sys/devices/system/memory/block_size_bytes", "the memory block size stays unknown", optional=True),
     Source("sys/kernel/mm/hugepages/*/nr_hugepages", "the number of huge pages stays unknown", optional=True),
     Source("sys/kernel/debug/memblock/*", "memblock's lists stay unknown", optional=True),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
+from mmtool.cli.live import this_machine
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
@@ -78,6 +79,8 @@ class BootNumber(IntParam):
 
 
 LIST_BOOTS = 0
+MOST_CPUS = 8192
+"""The most that CONFIG_NR_CPUS may be."""
 SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
 
 
@@ -123,7 +126,7 @@ MACHINE_OPTIONS = (
     click.option("--initrd", type=RANGE, metavar="START-END", help="Where the initial RAM disk lies."),
     click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table."),
     click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table."),
-    click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of the machine."),
+    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), metavar="N", help="CPUs of the machine."),
 )
 
 
@@ -138,6 +141,11 @@ def machine_options(command: F) -> F:
 def input_options(command: F) -> F:
     """The same with the machine as an argument, INPUT: what it is, is recognised."""
     return _with_options(command, (click.argument("input", metavar="FILE|DIR|-"), *MACHINE_OPTIONS))
+
+
+def input_or_here_options(command: F) -> F:
+    """The same with INPUT, which may be left out: it is this machine then."""
+    return _with_options(command, (click.argument("input", metavar="FILE|DIR", required=False), *MACHINE_OPTIONS))
 
 
 def boot_options(command: F) -> F:
@@ -202,19 +210,22 @@ def machine_and_kernel(
     files = (config, system_map, vmlinuz)
     if profile is not None and any(files):
         raise UsageError("--profile says what --config, --system-map and --vmlinuz would; give one or the others")
+    here = None
     if input is not None:
         machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory, boot=boot)
     elif dtb is not None:
         machine = read_board(dtb, dmesg, memory, need_memory=need_memory, boot=boot)
     elif capture is not None:
         machine = read_capture(capture, memory, srat=srat, slit=slit, boot=boot)
-    else:
+    elif e820 is not None:
         machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
+    else:
+        machine, here = this_machine(srat=srat, slit=slit, boot=boot)
     for line, warning in machine.warnings:
         print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
-    made = None
+    made = here if kernel is None else None
     if profile is not None:
         made = read_profile(profile)
     elif any(files):

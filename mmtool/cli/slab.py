@@ -13,7 +13,7 @@ from mmtool.cli.options import SIZE, output_option
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.linux.mm.slab_common import SlabBuild
+    from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,16 +107,20 @@ def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
     Without --caches: kmem_cache, kmem_cache_node and kmalloc's caches, which every boot creates first.
     """
     from mmtool.observed.slab_creations import read_creations
-    from mmtool.report.slab import render_slub_caches
+    from mmtool.report.slab import render_caches
     from mmtool.system.slab.machine import boot_slub, create_listed, with_recorded
 
     there = Machine(**machine)
     rows = read_creations(text_of(listed).splitlines(), listed) if listed is not None else []
-    slub = boot_slub(there.build)
+    slub: SlabAllocator[Any] = boot_slub(there.build)
+    if there.allocator != "slub":
+        from mmtool.system.slab.allocators import boot_allocator
+
+        slub = boot_allocator(there.allocator, there.build, there.memory)
     if boot and not with_recorded(slub):
         raise UsageError(f"--boot: no boot of {there.build.kernel.profile.name}'s build was recorded; give --caches")
     refused = create_listed(slub, rows)
-    render_slub_caches(slub.caches, refused, there.build, there.assumed, output)
+    render_caches(slub.caches, refused, there.allocator, there.build, there.assumed, output)
 
 
 @slab.command("kmalloc", short_help="Say which cache serves a size.")
@@ -131,9 +135,9 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
     Exit status 1 when no size can be had.
     """
     from mmtool.build.gfp import GfpError
-    from mmtool.report.slab import render_kmalloc
+    from mmtool.report.slab_kmalloc import render_kmalloc
+    from mmtool.system.slab.allocators import kmalloc_answers
     from mmtool.system.slab.kmalloc import FAILS, kinds, kmalloc_range, kmalloc_sizes, parse_sizes, slab_gfp
-    from mmtool.system.slab.machine import kmalloc_answers
 
     there = Machine(**machine)
     try:
@@ -144,7 +148,7 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
         raise UsageError(f"--gfp: {e}") from None
     except ValueError as e:
         raise UsageError(f"--size: {e}") from None
-    answer = kmalloc_answers(there.allocator, there.build)
+    answer = kmalloc_answers(there.allocator, there.build, there.memory)
     ranged = isinstance(asked, tuple)
     runs = kmalloc_range(asked[0], asked[1], kind, answer) if ranged else kmalloc_sizes(asked, kind, answer)
     render_kmalloc(runs, gfp, there.allocator, there.build, there.assumed, output)
@@ -162,10 +166,10 @@ def run(context: click.Context, /, script: str, output: str, **machine: Any) -> 
 
     Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
     """
-    from mmtool.report.slab import render_run
+    from mmtool.report.slab_run import render_run
     from mmtool.system.slab.kmalloc import slab_gfp
     from mmtool.system.slab.machine import boot_slub, with_recorded
-    from mmtool.system.slab.run_slub import SlubRun
+    from mmtool.system.slab.runs import script_run
     from mmtool.system.slab.script import Parser
 
     there = Machine(**machine)
@@ -173,9 +177,9 @@ def run(context: click.Context, /, script: str, output: str, **machine: Any) -> 
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
-    if not build.nomerge and not with_recorded(slub):
+    if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
         there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
-    results = SlubRun(slub, there.memory, script).run(parsed)
+    results = script_run(there.allocator, build, there.memory, script, slub).run(parsed)
     render_run(results, lines, there.allocator, build, there.assumed, output)
     if any(result.failed for result in results):
         context.exit(1)

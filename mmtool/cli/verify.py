@@ -6,21 +6,22 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, input_options, output_option, stdout_in_colour
+from mmtool.cli.options import boot_machine, input_or_here_options, output_option, stdout_in_colour
 from mmtool.errors import UsageError
 
 
 @click.command()
-@input_options
+@input_or_here_options
 @output_option("table", "json", "yaml", "csv")
 @click.pass_context
-def verify(context: click.Context, /, input: str, output: str, **options: Any) -> None:
+def verify(context: click.Context, /, input: str | None, output: str, **options: Any) -> None:
     """Compare what mmtool predicts with what the kernel reported, fact by fact.
 
-    From a log or a folder of one boot it predicts from what the machine said alone. Exit status 1 when
-    something differs.
+    From a log or a folder of one boot it predicts from what the machine said alone. Without INPUT it is this
+    machine. Exit status 1 when something differs.
     """
     from mmtool.answers.verify import verify as compare
+    from mmtool.cli.live import NAME, answers_here
     from mmtool.observed.answers import read_answers
     from mmtool.report.boot import shows_debug
     from mmtool.report.verify import render
@@ -28,8 +29,9 @@ def verify(context: click.Context, /, input: str, output: str, **options: Any) -
     if "-" in (input, options["dmesg"]):
         raise UsageError("verify reads its input twice: give a file, not -")
     boot = boot_machine(input=input, **options)
-    answers = read_answers(options["dmesg"] or input, options["boot"])
+    place = options["dmesg"] or input
+    answers = answers_here() if place is None else read_answers(place, options["boot"])
     result = compare(boot, answers, debug=shows_debug(boot))
-    render(input, result, output, coloured=stdout_in_colour())
+    render(input or NAME, result, output, coloured=stdout_in_colour())
     if not result.agrees:
         context.exit(1)

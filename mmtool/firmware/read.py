@@ -102,6 +102,13 @@ def read_capture(
     return _captured(open_capture(path), memory, srat, slit, need_memory, boot)
 
 
+def read_collected(
+    files: CaptureFiles, *, srat: str | None = None, slit: str | None = None, boot: int | None = None
+) -> Machine:
+    """The Machine of a capture's files that are at hand, as `read_capture` makes it. Raises InputError."""
+    return _captured(files, (), srat, slit, True, boot)
+
+
 def _captured(
     files: CaptureFiles,
     memory: tuple[tuple[int, int], ...],
@@ -127,10 +134,18 @@ def _captured(
         if aml := files.read("SLIT.aml"):
             machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
         machine = _with_tables(machine, srat, slit)
+    possible = files.read("sys/devices/system/cpu/possible")
+    if machine.cpus is None and possible is not None:
+        machine = replace(machine, cpus=_count(decode(possible)) or None)
     iomem = files.read("proc/iomem")
     if machine.kernel_base is None and iomem is not None:
         machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
     return machine
+
+
+def _count(ranges: str) -> int:
+    """How many CPUs a list such as "0-3,8" names."""
+    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d+)(?:-(\d+))?", ranges))
 
 
 def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> Machine:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtool.errors import InputError
+from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import boots_of, chosen_boot
 from mmtool.firmware.read import read_bytes
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 
+ZONES, KBYTES = "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"
 _ZONE = r"(?:DMA|DMA32|Normal|HighMem|Movable|Device)"
 
 LOG_FACTS: dict[str, tuple[str, ...]] = {
@@ -73,15 +75,23 @@ def read_answers(path: str, boot: int | None = None) -> Answers:
 
     Of several boots in a log it is that of `firmware.log.chosen_boot`. Raises InputError.
     """
-    folder = Path(path)
-    if path == "-" or not folder.is_dir():
-        return Answers(path, _of_log(decode(read_bytes(path)), path, boot))
-    log, zones, kbytes = (str(folder / name) for name in ("dmesg.txt", "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"))
+    is_folder = path != "-" and Path(path).is_dir()
+    data = b"" if is_folder else read_bytes(path)
+    if is_folder or is_tar(data):
+        return answers_of(open_folder(path) if is_folder else open_tar(data, path), boot)
+    return Answers(path, _of_log(decode(data), path, boot))
+
+
+def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
+    """The answers among a capture's files. Raises InputError."""
+    log, zones, kbytes = (files.read(name) for name in (LOG, ZONES, KBYTES))
+    if log is None and zones is None:
+        raise InputError(files.place(LOG), None, "is not there: there is nothing to compare with")
     return Answers(
-        log,
-        _of_log(decode(read_bytes(log)), log, boot),
-        parse_zoneinfo(decode(read_bytes(zones)), zones).zones if Path(zones).is_file() else None,
-        _number(kbytes) if Path(kbytes).is_file() else None,
+        files.place(LOG),
+        _of_log(decode(log or b""), files.place(LOG), boot),
+        parse_zoneinfo(decode(zones), files.place(ZONES)).zones if zones is not None else None,
+        _number(decode(kbytes), files.place(KBYTES)) if kbytes is not None else None,
     )
 
 
@@ -112,8 +122,8 @@ def _indented(line: str) -> str:
     return _INDENTED.sub("  ", line, count=1) if _INDENTED.match(line) else line
 
 
-def _number(path: str) -> int:
-    text = decode(read_bytes(path)).strip()
+def _number(text: str, path: str) -> int:
+    text = text.strip()
     if not text.isdigit():
         raise InputError(path, 1, f"not a number: {text[:40]!r}")
     return int(text)

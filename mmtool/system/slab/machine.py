@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from typing import Any
 
 from mmtool.build.caches import recorded_caches
 from mmtool.errors import UsageError
-from mmtool.linux.mm.slab_common import CacheArgs, CacheError, SlabBuild
+from mmtool.linux.mm.slab_common import CacheArgs, CacheError, SlabAllocator, SlabBuild
 from mmtool.linux.mm.slub.caches import Slub
 from mmtool.observed.slab_creations import read_creations
-from mmtool.system.slab.kmalloc import KmallocOf, KmallocRun, kmalloc_large
 
 ALLOCATORS = ("slub", "slab", "slob")
 
@@ -37,7 +36,7 @@ def boot_slub(build: SlabBuild) -> Slub:
     return slub
 
 
-def with_recorded(slub: Slub) -> bool:
+def with_recorded(slub: SlabAllocator[Any]) -> bool:
     """Create the caches that the build was seen to create at boot; False where no boot of the build was recorded.
 
     The allocator's own structures keep the sizes that they have on the machine at hand.
@@ -52,7 +51,7 @@ def with_recorded(slub: Slub) -> bool:
     return True
 
 
-def create_listed(slub: Slub, listed: Iterable[CacheArgs]) -> list[tuple[str, str]]:
+def create_listed(slub: SlabAllocator[Any], listed: Iterable[CacheArgs]) -> list[tuple[str, str]]:
     """Create the caches of a list, in order; returns (name, why) of those that the kernel refuses.
 
     What boot has made already stays, with the size that the list gives: those of the allocator's own structures depend
@@ -69,16 +68,3 @@ def create_listed(slub: Slub, listed: Iterable[CacheArgs]) -> list[tuple[str, st
         except CacheError as e:
             refused.append((args.name, str(e)))
     return refused
-
-
-def slub_kmalloc(slub: Slub, size: int, kind: frozenset[str]) -> KmallocRun:
-    """SLUB's kmalloc() of `size` bytes: the answer, and the last size that gets it."""
-    cache = slub.kmalloc.slab(size, kind)
-    if cache is None:
-        return kmalloc_large(size, slub.build)
-    return KmallocRun(size, slub.kmalloc.last_size(size), slub.ksize(cache), cache.name, cache)
-
-
-def kmalloc_answers(allocator: str, build: SlabBuild) -> KmallocOf:
-    """kmalloc() of an allocator that has just booted."""
-    return partial(slub_kmalloc, boot_slub(build))

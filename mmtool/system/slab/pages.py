@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mmtool.linux.mm.slub.layout import SlubCache
-
 
 class PlainPages:
     """Pages of nodes that have nothing but free memory: any block can be had while memory lasts.
@@ -19,7 +17,7 @@ class PlainPages:
         self.free_blocks: dict[tuple[int, int], list[int]] = {}
         self.fragmented = False
 
-    def alloc(self, order: int, nid: int, thisnode: bool, cache: SlubCache, last_try: bool) -> tuple[int, int] | None:
+    def alloc(self, order: int, nid: int, *, thisnode: bool = False) -> tuple[int, int] | None:
         if order and self.fragmented:
             return None
         nodes = [nid] if thisnode else [(nid + n) % len(self.left) for n in range(len(self.left))]
@@ -37,6 +35,6 @@ class PlainPages:
         self.next_pfn[nid] += 1 << order
         return pfn
 
-    def free(self, pfn: int, order: int, nid: int, cache: SlubCache) -> None:
+    def free(self, pfn: int, order: int, nid: int) -> None:
         self.left[nid] += 1 << order
         self.free_blocks.setdefault((order, nid), []).append(pfn)

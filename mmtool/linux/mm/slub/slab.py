@@ -39,13 +39,10 @@ class Slab:
 class PageSource(Protocol):
     """Where slabs get their pages."""
 
-    def alloc(self, order: int, nid: int, thisnode: bool, cache: SlubCache, last_try: bool) -> tuple[int, int] | None:
-        """2**order pages: (pfn, node), on `nid` if it can be; None when there is no such block.
+    def alloc(self, order: int, nid: int, *, thisnode: bool = False) -> tuple[int, int] | None:
+        """2**order pages: (pfn, node), on `nid` if it can be (or must be: `thisnode`); None without such a block."""
 
-        The first try of several (`last_try` False) does not reclaim.
-        """
-
-    def free(self, pfn: int, order: int, nid: int, cache: SlubCache) -> None:
+    def free(self, pfn: int, order: int, nid: int) -> None:
         """Give 2**order pages back."""
 
 
@@ -129,11 +126,10 @@ class Slabs(ABC):
         cache = self.cache
         nid = self.topology.cpu_nodes[cpu] if node is None else node
         order, objects = cache.oo_order, cache.oo_objects
-        smaller = cache.min_order < order
-        block = self.pages.alloc(order, nid, thisnode, cache, not smaller)
-        if block is None and smaller:
+        block = self.pages.alloc(order, nid, thisnode=thisnode)
+        if block is None and cache.min_order < order:
             order, objects = cache.min_order, cache.min_objects
-            block = self.pages.alloc(order, nid, thisnode, cache, True)
+            block = self.pages.alloc(order, nid, thisnode=thisnode)
         if block is None:
             return None
         return Slab(block[1], block[0], order, objects)
@@ -149,7 +145,7 @@ class Slabs(ABC):
         node.nr_slabs -= 1
         node.total_objects -= slab.objects
         slab.alive = False
-        self.pages.free(slab.pfn, slab.order, slab.nid, self.cache)
+        self.pages.free(slab.pfn, slab.order, slab.nid)
 
     # one object at a time, under the list's lock: caches that are debugged
 
@@ -221,6 +217,7 @@ class Slabs(ABC):
         """__kmem_cache_shutdown(): every empty slab goes back."""
         self.flush_all()
         self.shrink_barns()
+        self.flush_all()
         for node in self.nodes:
             for slab in [slab for slab in node.partial if not slab.inuse]:
                 del node.partial[slab]

@@ -1,0 +1,48 @@
+"""This machine as the input of a command: what `mmtool capture` would collect, in memory."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmtool.build.profile import Profile
+    from mmtool.capture.collect import Collected
+    from mmtool.firmware.machine import Machine
+    from mmtool.observed.answers import Answers
+
+NAME = "this machine"
+
+
+@cache
+def collect_this_machine() -> Collected:
+    """What this machine's kernel shows; what could not be read is said on standard error. Raises InputError."""
+    from mmtool.capture.collect import collect
+
+    found = collect()
+    for missing in found.missing:
+        print(f"mmtool: {missing}", file=sys.stderr)
+    return found
+
+
+def this_machine(*, srat: str | None, slit: str | None, boot: int | None) -> tuple[Machine, Profile | None]:
+    """This machine, and the profile of its kernel's build where the kernel shows one."""
+    from mmtool.build.profile import with_estimates
+    from mmtool.capture.build_files import build_of
+    from mmtool.firmware.capture import CaptureFiles
+    from mmtool.firmware.read import read_collected
+
+    found = collect_this_machine()
+    machine = read_collected(CaptureFiles(NAME, found.files.get), srat=srat, slit=slit, boot=boot)
+    made = build_of(found.files, Path("/"), NAME)
+    return machine, None if made is None else with_estimates(made.profile)
+
+
+def answers_here() -> Answers:
+    """What this machine's kernel reported. Raises InputError."""
+    from mmtool.firmware.capture import CaptureFiles
+    from mmtool.observed.answers import answers_of
+
+    return answers_of(CaptureFiles(NAME, collect_this_machine().files.get))
