@@ -154,7 +154,9 @@ class _Run:
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
         self.names = {event.name for event in events}
-        self.next_names = _next_names(events)
+        self.next_own = _next_own(events)
+        self.last: dict[int, int] = {}
+        """The last event on each CPU."""
         self.pending: dict[Who, Callable[[], None]] = {}
         """What waits for the zone's lock."""
         self.frees_end_later = _ends_of_frees(events)
@@ -178,15 +180,41 @@ class _Run:
         if event.name != "isof":
             self.compactions.other_event(event)
         self.system.cpu = event.cpu
+        last = self.last.get(event.cpu)
+        if last is not None and _who(self.events[last]) != _who(event):
+            self._interrupted(last)
+        self.last[event.cpu] = index
         handle(self, index, event)
         if event.name != "balpgr":
             self.just_worked_off = []
 
     # Allocations
 
+    def _interrupted(self, last: int) -> None:
+        """Others act on the CPU of event `last` now: has whoever acted then taken the next page from the list already?
+
+        A page that comes off a per-CPU list shows only when its allocation is over. It was taken before if it is at the
+        list's head now: others can only put pages above it.
+        """
+        event = self.events[last]
+        own = self.next_own[last]
+        if own is None or _who(event) in self.requests or event.pid in self.bulks:
+            return
+        end = self.events[own]
+        if end.name != "mm_page_alloc" or end.cpu != event.cpu:
+            return
+        ac = self.system.context(self._gfp(end.fields["gfp_flags"]), end.number("order"))
+        zone = self._first_zone(ac)
+        if zone is None or zone.this_cpu is None or ac.pindex is None:
+            return
+        pages = zone.this_cpu.lists[ac.pindex]
+        if pages and pages[0] == _page(end):
+            self.requests[_who(event)] = self._begin(end, end)
+
     def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
         """Do something now, or when an event tells that it has the zone's lock."""
-        if self.next_names[index] in _LOCKED:
+        own = self.next_own[index]
+        if own is not None and self.events[own].name in _LOCKED:
             self.pending[_who(event)] = action
         else:
             action()
@@ -459,7 +487,8 @@ class _Run:
     def _gfp(self, text: str) -> int:
         mask = self.gfps.get(text)
         if mask is None:
-            mask = self.gfps[text] = self.system.gfp.parse(text)
+            # As a number it may have bits that nobody uses: a kernel takes them.
+            mask = self.gfps[text] = int(text, 16) if text.startswith("0x") else self.system.gfp.parse(text)
         return mask
 
 
@@ -487,14 +516,14 @@ def _page(event: TraceEvent) -> int | None:
     return None if pfn in NO_PAGE else pfn
 
 
-def _next_names(events: Sequence[TraceEvent]) -> list[str]:
-    """For each event the name of the next one of whoever it is about."""
-    names = [""] * len(events)
-    upcoming: dict[Who, str] = {}
+def _next_own(events: Sequence[TraceEvent]) -> list[int | None]:
+    """For each event the index of the next one of whoever it is about."""
+    found: list[int | None] = [None] * len(events)
+    upcoming: dict[Who, int] = {}
     for index in range(len(events) - 1, -1, -1):
         who = _who(events[index])
-        names[index], upcoming[who] = upcoming.get(who, ""), events[index].name
-    return names
+        found[index], upcoming[who] = upcoming.get(who), index
+    return found
 
 
 def _ends_of_allocations(events: Sequence[TraceEvent]) -> dict[int, int]:
