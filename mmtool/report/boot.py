@@ -8,7 +8,6 @@ from typing import Any
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
@@ -26,33 +25,12 @@ MEMBLOCK_FLAGS = {
 
 def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     """Print a boot to standard output; `sections` are those asked for, in their order."""
-    if output == "dmesg":
-        sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
-    elif output in ("json", "yaml"):
+    if output in ("json", "yaml"):
         print_document(document(boot, sections), output)
-    elif output == "svg":
-        from mmtool.report.picture.svg import svg
-
-        sys.stdout.write(svg(boot, sections))
     elif output == "csv":
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
-
-
-def shows_debug(boot: Boot) -> bool:
-    """Does the machine's log hold messages of debug level?
-
-    The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
-    of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
-    """
-    return bool(boot.notes("pcpu_alloc")) or not boot.notes("nr_cpus")
-
-
-def dmesg_lines(boot: Boot) -> list[str]:
-    """The kernel's log as text, without the debug level where the machine's own log goes without it."""
-    least = Level.DEBUG if shows_debug(boot) else Level.INFO
-    return [line.text for line in boot.log.lines if line.level <= least]
 
 
 def heading(boot: Boot) -> str:
