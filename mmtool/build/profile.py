@@ -1,7 +1,8 @@
 """`Profile`: what only a build knows - its configuration and the sizes that its compiler settled.
 
-A profile is a YAML file: `name`, `arch`, `release`, `config` (CONFIG_ options without the prefix: true, false,
-a number or a word), `sizes` (bytes) and `image` (bytes from _text). Those of this package lie in profiles/.
+A profile is a YAML file: `name`, `arch`, `release`, `uname` (as uname -r has it), `config` (CONFIG_ options without
+the prefix: true, false, a number or a word), `sizes` (bytes), `image` (bytes from _text) and `shown` (facts of
+releases that the image proves or disproves). Those of this package lie in profiles/.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class Profile:
     sizes: Mapping[str, int] = field(default_factory=dict)
     image: Mapping[str, int] = field(default_factory=dict)
     exact: bool = True
+    uname: str | None = None
+    """The name of the very kernel that it was made from, as uname -r has it."""
+    shown: Mapping[str, bool] = field(default_factory=dict)
+    """Facts of releases that its image proves or disproves, whatever its release."""
 
     def enabled(self, option: str) -> bool:
         """Is CONFIG_<option> set?"""
@@ -112,15 +117,22 @@ def _parse(text: str, source: str) -> Profile:
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
-    config, sizes, image = (document.get(key) or {} for key in ("config", "sizes", "image"))
-    for key, numbers in (("config", config), ("sizes", sizes), ("image", image)):
+    config, sizes, image, shown = (document.get(key) or {} for key in ("config", "sizes", "image", "shown"))
+    for key, numbers in (("config", config), ("sizes", sizes), ("image", image), ("shown", shown)):
         if not isinstance(numbers, dict):
             raise InputError(source, None, f"{key!r} is a mapping")
     for key, numbers in (("sizes", sizes), ("image", image)):
         bad = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int) or v < 0]
         if bad:
             raise InputError(source, None, f"{key}: {bad[0]!r} is not a number of bytes")
-    return Profile(document["name"], document["arch"], document["release"], config, sizes, image)
+    if not all(isinstance(value, bool) for value in shown.values()):
+        raise InputError(source, None, "'shown': facts are true or false")
+    uname = document.get("uname")
+    if uname is not None and not isinstance(uname, str):
+        raise InputError(source, None, "'uname' is text, as uname -r prints it")
+    return Profile(
+        document["name"], document["arch"], document["release"], config, sizes, image, uname=uname, shown=shown
+    )
 
 
 def profile_name(release: str) -> str | None:
