@@ -31,7 +31,7 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
         unit = boot.kernel.profile.sizes.get("percpu_static", 0)
         yield Assumption(
             "cpus", f"{boot.cpus} CPU{'s' * (boot.cpus != 1)}", "nothing shows how many the kernel allows for",
-            f"{human(unit)} of per-CPU data, and more in other tables, for each CPU" if unit else "per-CPU data of each",
+            f"{human(unit)} of per-CPU data, and more in tables, for each CPU" if unit else "the per-CPU data of each",
             "--cpus N",
         )  # fmt: skip
     if machine.initrd is None and machine.fdt is None and not has_log:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmtool.build.shape import IMAGE_SHAPE, SHOWN_SHAPE, SIZES_SHAPE, options_shape
 from mmtool.errors import InputError, UsageError
+from mmtool.shape import ShapeError
 
 Option = bool | int | str
 
@@ -112,21 +114,23 @@ def _parse(text: str, source: str) -> Profile:
         raise InputError(source, line, f"not YAML: {e.problem}") from None
     except yaml.YAMLError as e:
         raise InputError(source, None, f"not YAML: {' '.join(str(e).split())}") from None
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as e:
+        # What PyYAML makes of a bad date, a tag on a value that it does not fit, a nesting of thousands.
+        raise InputError(source, None, f"not YAML that can be read: {type(e).__name__}") from None
     if not isinstance(document, dict):
         raise InputError(source, None, "a profile is a mapping with name, arch, release, config and sizes")
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
     config, sizes, image, shown = (document.get(key) or {} for key in ("config", "sizes", "image", "shown"))
-    for key, numbers in (("config", config), ("sizes", sizes), ("image", image), ("shown", shown)):
-        if not isinstance(numbers, dict):
-            raise InputError(source, None, f"{key!r} is a mapping")
-    for key, numbers in (("sizes", sizes), ("image", image)):
-        bad = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int) or v < 0]
-        if bad:
-            raise InputError(source, None, f"{key}: {bad[0]!r} is not a number of bytes")
-    if not all(isinstance(value, bool) for value in shown.values()):
-        raise InputError(source, None, "'shown': facts are true or false")
+    for key, value, shape in (
+        ("config", config, options_shape), ("sizes", sizes, SIZES_SHAPE), ("image", image, IMAGE_SHAPE),
+        ("shown", shown, SHOWN_SHAPE),
+    ):  # fmt: skip
+        try:
+            shape(value, key)
+        except ShapeError as e:
+            raise InputError(source, None, str(e)) from None
     uname = document.get("uname")
     if uname is not None and not isinstance(uname, str):
         raise InputError(source, None, "'uname' is text, as uname -r prints it")

@@ -49,7 +49,7 @@ def document(boot: Boot) -> dict[str, Any]:
         "schema": "mmtool.map/1",
         "source": boot.machine.source,
         "map": [
-            {"start": f"{e.start:#x}", "end": f"{e.end - 1:#x}", "type": e.type, "name": iomem_name(e)}
+            {"start": f"{e.start:#x}", "end": f"{e.end - 1:#x}", "type": int(e.type), "name": iomem_name(e)}
             for e in boot.e820_firmware
         ],
     }

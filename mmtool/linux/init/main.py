@@ -17,6 +17,8 @@ from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.page_alloc.handover import memblock_free_all, page_alloc_init_late
 
 E820_MAX_ENTRIES_ZEROPAGE = 128
+MOST_CPUS = 8192
+"""The most that CONFIG_NR_CPUS may be."""
 
 
 def start_kernel(
@@ -39,7 +41,7 @@ def start_kernel(
     boot = Boot(
         kernel, Memblock.of(kernel), parse_cmdline(text), log, machine,
         E820Table(facts, log, E820_MAX_ENTRIES_ZEROPAGE + 3 * kernel.max_numnodes),
-        cpus=cpus or machine.cpus or 1,
+        cpus=min(cpus or machine.cpus or 1, kernel.number("NR_CPUS", MOST_CPUS)),
         kernel_base=kernel_base if kernel_base is not None else machine.kernel_base, initrd=machine.initrd,
     )  # fmt: skip
     before = boot.memblock.snapshot()
