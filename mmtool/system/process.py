@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from mmtool.build.fact import parse_version
+from mmtool.build.fact import Version, parse_version
 from mmtool.build.facts.process import ProcessFacts
+from mmtool.build.profile import load_profile, profile_name
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
@@ -29,6 +31,7 @@ from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
 from mmtool.linux.mm.mmap.shmem import get_file
 
+ADDR_LIMIT_3GB = 0x8000000
 FILE_PAGES = 64
 """Pages of the files that scripts map."""
 
@@ -62,11 +65,12 @@ def geometry(arch: str, config: Mapping[str, str], page_shift: int) -> Geometry:
 
 
 def address_space(
-    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool
+    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool, personality: int
 ) -> tuple[int, int]:
     """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
     if compat and arch == "x86_64":
-        return 0xFFFFE000, 0xFFFFE000
+        end = 0xC0000000 if personality & ADDR_LIMIT_3GB else 0xFFFFE000
+        return end, end
     if arch == "i386":
         return 0xC0000000, 0xC0000000
     if arch == "x86_64":
@@ -78,9 +82,7 @@ def address_space(
 
 def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -> SystemMemory:
     """The system of a record's `machine`: its release's facts, sysctls as booted, settings."""
-    version = parse_version(machine["release"])
-    if version is None:
-        raise ValueError(f"{machine['release']!r} is not a kernel release")
+    version = release_version(machine["release"])
     config, sysctl, thp = machine.get("config", {}), machine.get("sysctl", {}), machine.get("thp", {})
     arch = machine["arch"]
     system = SystemMemory(
@@ -157,6 +159,16 @@ def set_thp(system: SystemMemory, name: str, value: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=32)
+def release_version(release: str) -> Version:
+    """The mainline or stable release behind a name of uname -r: that of Debian's own profile, else what it says."""
+    named = profile_name(release)
+    version = parse_version(load_profile(named).release if named is not None else release)
+    if version is None:
+        raise ValueError(f"{release!r} is not a kernel release")
+    return version
+
+
 def number(text: str) -> int:
     return int(text, 16) if text.startswith("0x") else int(text)
 
@@ -169,13 +181,12 @@ def limit(text: str) -> int:
     return number(text[:-1] if suffix else text) << suffix
 
 
-def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
-    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
-    page_size = int(start["page_size"])
+def new_task(machine: Mapping[str, Any], setup: Sequence[str], page_size: int, huge_size: int) -> Task:
+    """A task with an empty address space, on a machine as booted and with what `setup` changes."""
     page_shift = page_size.bit_length() - 1
     arch, config = machine["arch"], machine.get("config", {})
     compat = machine.get("task") == "compat32"
-    system = system_memory(machine, page_shift, int(start["huge_size"]))
+    system = system_memory(machine, page_shift, huge_size)
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
     personality = 0
     for line in setup:
@@ -190,21 +201,31 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
             set_thp(system, rest[0], rest[1])
     if arch == "arm64" or (arch == "x86_64" and not compat):
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
-    task_size, window = address_space(arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat)
+    task_size, window = address_space(
+        arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat, personality=personality
+    )
     mm = Mm(PageTables(geometry(arch, config, page_shift)))
-    stack = limits.get("STACK", (8 << 20, UNLIMITED))[0]
+    stack = limits.setdefault("STACK", (8 << 20, UNLIMITED))[0]
     legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
     layout = arch_pick_mmap_layout(arch, window, page_size, stack, legacy=legacy)
     mm.mmap_base, mm.mmap_legacy_base, mm.topdown = layout.base, layout.legacy_base, layout.topdown
+    return Task(
+        mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
+        word_bits=32 if compat or arch == "i386" else 64,
+    )  # fmt: skip
+
+
+def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
+    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
+    page_size = int(start["page_size"])
+    page_shift = page_size.bit_length() - 1
+    task = new_task(machine, setup, page_size, int(start["huge_size"]))
+    mm, system = task.mm, task.sys
     where = {k: number(v) for k, v in start["process"].items()}
     mm.start_brk, mm.brk = where["start_brk"], where.get("brk", where["start_brk"])
     mm.start_data, mm.end_data = where["start_data"], where["end_data"]
     mm.start_code, mm.end_code = where["startcode"], where["endcode"]
     mm.start_stack = where["startstack"]
-    task = Task(
-        mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
-        word_bits=int(start["bits"]),
-    )  # fmt: skip
     files = script_files(page_size)
     image = _map_start(task, start["vmas"], files)
     said, kib = start["status"], page_shift - 10

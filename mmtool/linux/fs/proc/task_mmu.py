@@ -76,6 +76,7 @@ class Smap:
     shmem_huge: int = 0
     hugetlb: int = 0
     lazyfree: int = 0
+    pss: int = 0
     locked: int = 0
     private: int = 0
     thp_eligible: int = 0
@@ -191,6 +192,7 @@ def smap(task: Task, vma: Vma) -> Smap:
             runs.append((start - first_page, end - start, kind))
     row.rss, row.anon = rss * page_kib, anon * page_kib
     row.private, row.lazyfree = private * page_kib, lazyfree * page_kib
+    row.pss = pss >> (10 + PSS_SHIFT)
     if locked:
         row.locked = pss >> (10 + PSS_SHIFT)
     row.thp_eligible = int(thp_eligible(task, vma))

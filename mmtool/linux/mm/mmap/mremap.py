@@ -213,10 +213,12 @@ def move_vma(
         pieces = (vma.start, vma.end)
     vm_stat_account(mm, vma.flags, new_len >> shift)
     if flags & MREMAP_DONTUNMAP:
+        if task.sys.facts.dontunmap_counts_locked and vma.flags & VM_LOCKED:
+            mm.locked_vm += new_len >> shift
         vma.flags &= ~VM_LOCKED_MASK
         if new_vma is not vma and vma.start == addr and vma.end == addr + old_len:
             unlink_anon_vmas(vma)
-            if task.sys.facts.has_anon_pgoff:
+            if task.sys.facts.mremap_keeps_source_apart:
                 vma.anon_pgoff = vma.start >> shift
                 if vma.is_anonymous and vma.file is None:
                     vma.pgoff = vma.anon_pgoff
@@ -374,6 +376,8 @@ def check_mremap_params(task: Task, addr: int, old_len: int, new_len: int, flags
         raise Refused("EINVAL", "MREMAP_DONTUNMAP needs the same length")
     if addr + old_len > new_addr and new_addr + new_len > addr:
         raise Refused("EINVAL", "old and new range overlap")
+    if not task.sys.facts.mremap_counts_worst_case and task.mm.map_count + 2 >= task.sys.max_map_count - 3:
+        raise Refused("ENOMEM", f"too near to vm.max_map_count ({task.sys.max_map_count})")
 
 
 def check_prep_vma(
@@ -427,8 +431,9 @@ def _mremap_to_checked(
     mm, shift = task.mm, task.sys.page_shift
     if flags & MREMAP_FIXED:
         do_munmap(task, new_addr, new_len)
-    if old_len > new_len:
-        do_munmap(task, addr + new_len, old_len - new_len)
+    shrinks = max(old_len - new_len, 0)
+    if shrinks:
+        do_munmap(task, addr + new_len, shrinks)
         old_len = new_len
     vma = mm.vma_at(addr)
     if vma is None:
@@ -439,4 +444,6 @@ def _mremap_to_checked(
             raise Refused("ENOMEM", refused)
     map_flags = (MAP_FIXED if flags & MREMAP_FIXED else 0) | (MAP_SHARED if vma.flags & VM_MAYSHARE else 0)
     found = place(task, vma.file, new_addr, new_len, vma.pgoff + ((addr - vma.start) >> shift), map_flags)
+    if vma.flags & VM_ACCOUNT and task.sys.facts.mremap_charges_shrink:
+        vm_enough_memory(task, shrinks >> shift)
     return move_vma(task, vma, addr, old_len, new_len, found, flags)
