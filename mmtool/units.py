@@ -36,7 +36,20 @@ def memparse(text: str, at: int = 0) -> tuple[int, int]:
         return 0, at
     digits, suffix = m.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-    return (int(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+    return (_modulo(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+
+
+_AT_ONCE = 512
+"""Digits that are read at once: Python refuses to read thousands of decimal ones."""
+
+
+def _modulo(digits: str, base: int) -> int:
+    """The number modulo 2**64, however long it is."""
+    value = int(digits[:_AT_ONCE], base)
+    for i in range(_AT_ONCE, len(digits), _AT_ONCE):
+        part = digits[i : i + _AT_ONCE]
+        value = (value * pow(base, len(part), U64_MAX + 1) + int(part, base)) & U64_MAX
+    return value
 
 
 def parse_size(text: str) -> int:
@@ -51,6 +64,8 @@ def human(size: int) -> str:
     """Bytes as people say them: exact in the largest unit that keeps at most two decimals ("512 MiB", "639 KiB")."""
     for shift, unit in ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if size >= 1 << shift:
-            value = size / (1 << shift)
-            return f"{value:.2f}".rstrip("0").rstrip(".") + f" {unit}"
+            hundredths, rest = divmod(size * 100, 1 << shift)
+            half = 1 << shift - 1
+            hundredths += rest > half or (rest == half and hundredths % 2)
+            return f"{hundredths // 100}.{hundredths % 100:02}".rstrip("0").rstrip(".") + f" {unit}"
     return f"{size} B"

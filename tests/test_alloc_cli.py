@@ -106,7 +106,7 @@ def test_a_state_of_another_release_is_refused(state_file: Path, tmp_path: Path)
     ("text", "said"),
     [
         ("[1]", "a JSON object with a state is needed, as mmtool boot -o json prints it"),
-        ('{"state": {}}', "the state has no 'kernel'"),
+        ('{"state": {}}', "has no 'kernel'"),
         ('{"stages": {}}', "this recording has no stage 'init'"),
     ],
 )

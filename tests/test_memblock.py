@@ -38,8 +38,8 @@ def test_an_allocation_keeps_its_request_from_6_16_on(version, nid, flags):
     assert regions(mb.reserved) == [(GiB - MiB, MiB, flags, nid)]
 
 
-@pytest.mark.parametrize(("version", "count"), [((6, 9), 1), ((6, 10), 0)])
-def test_an_empty_list_has_a_region_up_to_6_9(version, count):
+@pytest.mark.parametrize(("version", "count"), [((6, 10), 1), ((6, 11), 0)])
+def test_an_empty_list_has_a_region_up_to_6_10(version, count):
     mb = memblock(*version)
     assert mb.memory.cnt == count
     mb.add(0, MiB)
@@ -97,7 +97,7 @@ def test_mirrored_memory_wants_kernelcore_mirror_from_6_0_on(version, marked):
 
 
 def test_old_bottom_up_search_begins_behind_the_kernel_and_then_goes_top_down():
-    old, new = memblock(5, 9), memblock(5, 10)
+    old, new = memblock(5, 10, patch=14), memblock(5, 10, patch=15)
     for mb in (old, new):
         mb.add_node(0, GiB, 0)
         mb.bottom_up = True

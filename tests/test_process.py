@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from mmtool.cli import cli
 from mmtool.errors import InputError
 from mmtool.report.process import step_json
+from mmtool.system import process_layout
 from mmtool.system.process import from_start
 from mmtool.system.process_script import run
 
@@ -63,6 +64,27 @@ def test_every_step_is_the_kernels(record: dict[str, Any]) -> None:
             step |= {"minflt": 0, "majflt": 0}
             want |= {"minflt": 0, "majflt": 0}
         assert said(step, own) == said(want, own), line
+
+
+def layouts() -> list[Any]:
+    text = lzma.decompress((FIXTURES[0].parent / "layout" / "layout.jsonl.xz").read_bytes()).decode()
+    return [pytest.param(r, id=r["id"]) for r in map(json.loads, text.splitlines())]
+
+
+@pytest.mark.parametrize("record", layouts())
+def test_a_layout_is_the_kernels(record: dict[str, Any]) -> None:
+    asked = process_layout.question(record)
+    if "ranges" in record:
+        for name, (low, high, step) in process_layout.ranges(asked).items():
+            seen = record["ranges"][name]
+            assert low <= int(seen["min"], 16) <= int(seen["max"], 16) <= high
+            assert step == seen["align"]
+            assert int(seen["max"], 16) - int(seen["min"], 16) >= 0.9 * (high - low)
+        return
+    rows, where = process_layout.layout(asked)
+    assert [[hex(a), hex(b), p, hex(o), n] for a, b, p, o, n in rows] == record["vmas"]
+    said = {k: hex(v) if isinstance(v, int) else v for k, v in where.items()}
+    assert said == {k: record["layout"][k] for k in said}
 
 
 def test_a_bad_record_is_one_line(tmp_path: Path) -> None:

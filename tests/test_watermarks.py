@@ -265,9 +265,9 @@ def test_both_forms_of_the_batch_come_to_the_same(managed: int, page_shift: int)
     assert max(1, zone_batchsize(managed, page_shift, facts_of((6, 1, 0)))) == late_form_of_batch(managed, page_shift)
 
 
-def test_before_4_20_the_batch_is_half() -> None:
-    assert zone_batchsize(1 << 20, 12, facts_of((4, 19, 0))) == 31
-    assert zone_batchsize(1 << 20, 12, facts_of((4, 20, 0))) == 63
+def test_before_4_19_the_batch_is_half() -> None:
+    assert zone_batchsize(1 << 20, 12, facts_of((4, 18, 0))) == 31
+    assert zone_batchsize(1 << 20, 12, facts_of((4, 19, 0))) == 63
 
 
 def test_a_zone_without_pages_has_no_lists() -> None:

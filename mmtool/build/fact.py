@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 Version = tuple[int, int, int]
 
+_LAST_PATCH = 9999
+
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -31,10 +33,44 @@ def parse_version(text: str) -> Version | None:
 
 
 class Mark(NamedTuple):
-    """What shows a fact in a source tree: `text` is in `file` where the fact holds; with `gone`, where it does not."""
+    """What shows a fact in a source tree: `text` (spaces count alike) is in `file` where the fact holds.
+
+    With `gone` it is the other way round: the text is not there, though the file is. `inside`: the text is looked for
+    in the function of that name alone. A mark speaks of releases from `since` on and before `until`, where they are
+    given. A fact holds where one of its marks that speak shows it, so that a file that moved has a mark for each place.
+    """
 
     file: str
     text: str
+    gone: bool = False
+    inside: str = ""
+    since: str = ""
+    until: str = ""
+
+    def speaks_of(self, version: Version) -> bool:
+        """Does the mark tell anything of a release?"""
+        return version >= _known(self.since or "0.0") and not (self.until and version >= _known(self.until))
+
+
+class Symbol(NamedTuple):
+    """What shows a fact in a kernel's image, whatever its release: it has a function or variable `name`.
+
+    With `gone` the fact holds where it has none. Only names that every build of `arch` (all, when empty) has or lacks.
+    """
+
+    name: str
+    gone: bool = False
+    arch: str = ""
+
+
+class Member(NamedTuple):
+    """What shows a fact in a kernel's type information (BTF): `structure` has a member `name`; `gone`: has none.
+
+    Where there is no such structure it tells nothing.
+    """
+
+    structure: str
+    name: str
     gone: bool = False
 
 
@@ -47,25 +83,43 @@ class Change:
     title: str = ""
     """The title of the commit, as the stable changelogs list it."""
     stable: str = ""
-    """The patch levels from which stable series have it too, "6.6.88 6.12.28"."""
+    """The patch levels from which stable series have it too, "6.6.88 6.12.28"; "6.6.1-129" where it is known of the
+    last one only, so that it came somewhere on the way, "6.6.1-60-129" where 6.6.60 is likely."""
     not_in: str = ""
-    """Where the evidence leaves an interval open: the last release that is known not to have it."""
+    """Where the evidence leaves an interval open: the last release that is known not to have it; a series as a whole
+    ("6.14") with its stable releases."""
+    seen_in: str = ""
+    """The first release that is known to have it, where `first` is no more than likely."""
 
     @cached_property
     def _first(self) -> Version:
         return _known(self.first)
 
     @cached_property
-    def _stable(self) -> tuple[Version, ...]:
-        return tuple(_known(text) for text in self.stable.split())
+    def backports(self) -> tuple[tuple[Version, Version, Version], ...]:
+        """Of each stable series that took it: the first release that may, that is likely to and that surely has it."""
+        return tuple(_backport(text) for text in self.stable.split())
+
+    @cached_property
+    def _open(self) -> tuple[Version, Version]:
+        """The releases between which it came, both outside: nothing lies between them where that is known."""
+        last = max(self._first, _known(self.seen_in)) if self.seen_in else self._first
+        return (_end_of_series(self.not_in), last) if self.not_in else (last, last)
 
     def reached(self, version: Version) -> bool:
         """Does a release have the change?"""
-        return version >= self._first or any(version[:2] == p[:2] and version >= p for p in self._stable)
+        return version >= self._first or any(likely <= version < _next(likely) for _, likely, _ in self.backports)
 
     def open_at(self, version: Version) -> bool:
         """Is it unknown whether a release has the change, since nothing at hand shows it?"""
-        return bool(self.not_in) and _known(self.not_in) < version < self._first and not self.reached(version)
+        series = [levels for levels in self.backports if levels[0][:2] == version[:2]]
+        if series:
+            return any(begin <= version < known for begin, _, known in series)
+        return self._open[0] < version < self._open[1]
+
+
+ImageMark = Symbol | Member
+AnyMark = Mark | ImageMark
 
 
 class Fact:
@@ -73,8 +127,10 @@ class Fact:
 
     name: str
 
-    def __init__(self, begins: Change | None, ends: Change | None, marks: tuple[Mark, ...]) -> None:
-        self.begins, self.ends, self.marks = begins, ends, marks
+    def __init__(self, begins: Change | None, ends: Change | None, marks: tuple[AnyMark, ...]) -> None:
+        self.begins, self.ends = begins, ends
+        self.marks = tuple(mark for mark in marks if isinstance(mark, Mark))
+        self.image_marks = tuple(mark for mark in marks if not isinstance(mark, Mark))
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -109,17 +165,21 @@ class Facts:
             yield from (value for value in vars(base).values() if isinstance(value, Fact))
 
 
-Marks = Mark | tuple[Mark, ...]
+Marks = AnyMark | tuple[AnyMark, ...]
 
 
-def since(first: str, title: str = "", *, stable: str = "", not_in: str = "", marks: Marks = ()) -> Any:
+def since(
+    first: str, title: str = "", *, stable: str = "", not_in: str = "", seen_in: str = "", marks: Marks = ()
+) -> Any:
     """A fact that holds from mainline release `first` on, and in stable series from the patch levels `stable` on."""
-    return Fact(Change(first, title, stable, not_in), None, _tuple(marks))
+    return Fact(Change(first, title, stable, not_in, seen_in), None, _tuple(marks))
 
 
-def until(first: str, title: str = "", *, stable: str = "", not_in: str = "", marks: Marks = ()) -> Any:
+def until(
+    first: str, title: str = "", *, stable: str = "", not_in: str = "", seen_in: str = "", marks: Marks = ()
+) -> Any:
     """A fact that a change ended: it holds before mainline release `first`, and before `stable` in stable series."""
-    return Fact(None, Change(first, title, stable, not_in), _tuple(marks))
+    return Fact(None, Change(first, title, stable, not_in, seen_in), _tuple(marks))
 
 
 def between(begins: Change, ends: Change, *, marks: Marks = ()) -> Any:
@@ -127,8 +187,25 @@ def between(begins: Change, ends: Change, *, marks: Marks = ()) -> Any:
     return Fact(begins, ends, _tuple(marks))
 
 
-def _tuple(marks: Marks) -> tuple[Mark, ...]:
-    return (marks,) if isinstance(marks, Mark) else marks
+def _backport(text: str) -> tuple[Version, Version, Version]:
+    first, *more = text.split("-")
+    begin = _known(first)
+    later: list[Version] = [(*begin[:2], int(patch)) for patch in more]
+    known = later[-1] if later else begin
+    return begin, later[0] if len(later) == 2 else known, known
+
+
+def _next(version: Version) -> Version:
+    return (version[0], version[1] + 1, 0)
+
+
+def _end_of_series(text: str) -> Version:
+    major, minor, patch = _known(text)
+    return (major, minor, patch if text.count(".") == 2 else _LAST_PATCH)
+
+
+def _tuple(marks: Marks) -> tuple[AnyMark, ...]:
+    return (marks,) if isinstance(marks, Mark | Symbol | Member) else marks
 
 
 def _known(text: str) -> Version:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmtool.build.shape import IMAGE_SHAPE, SIZES_SHAPE, options_shape
 from mmtool.errors import InputError, UsageError
+from mmtool.shape import ShapeError
 
 Option = bool | int | str
 
@@ -107,19 +109,22 @@ def _parse(text: str, source: str) -> Profile:
         raise InputError(source, line, f"not YAML: {e.problem}") from None
     except yaml.YAMLError as e:
         raise InputError(source, None, f"not YAML: {' '.join(str(e).split())}") from None
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as e:
+        # What PyYAML makes of a bad date, a tag on a value that it does not fit, a nesting of thousands.
+        raise InputError(source, None, f"not YAML that can be read: {type(e).__name__}") from None
     if not isinstance(document, dict):
         raise InputError(source, None, "a profile is a mapping with name, arch, release, config and sizes")
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
     config, sizes, image = (document.get(key) or {} for key in ("config", "sizes", "image"))
-    for key, numbers in (("config", config), ("sizes", sizes), ("image", image)):
-        if not isinstance(numbers, dict):
-            raise InputError(source, None, f"{key!r} is a mapping")
-    for key, numbers in (("sizes", sizes), ("image", image)):
-        bad = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int) or v < 0]
-        if bad:
-            raise InputError(source, None, f"{key}: {bad[0]!r} is not a number of bytes")
+    for key, value, shape in (
+        ("config", config, options_shape), ("sizes", sizes, SIZES_SHAPE), ("image", image, IMAGE_SHAPE),
+    ):  # fmt: skip
+        try:
+            shape(value, key)
+        except ShapeError as e:
+            raise InputError(source, None, str(e)) from None
     return Profile(document["name"], document["arch"], document["release"], config, sizes, image)
 
 

@@ -139,7 +139,11 @@ def main() -> None:
         _fail("stopped", 130)
     except OSError as e:
         # Whoever reads input says more of it; this is the output, such as a full disk.
-        _fail(f"standard output: {e.strerror}", 3)
+        _fail(f"standard output: {e.strerror or e}", 3)
+    except Exception as e:
+        if os.environ.get("MMTOOL_DEBUG"):
+            raise
+        _fail(_defect(e), 3)
 
 
 def _usage(error: click.UsageError) -> str:
@@ -149,6 +153,23 @@ def _usage(error: click.UsageError) -> str:
     return f"{message}; see {error.ctx.command_path} -h" if error.ctx is not None else message
 
 
+def _defect(error: Exception) -> str:
+    """What to say of an error that no part of mmtool foresaw."""
+    if isinstance(error, MemoryError):
+        return "the input asks for more memory than there is (MMTOOL_DEBUG=1 shows where)"
+    what = type(error).__name__
+    return f"cannot go on with this input: {what}: {error} (a defect of mmtool; MMTOOL_DEBUG=1 shows where)"
+
+
+LONGEST = 300
+"""Characters of a message; what a hostile input makes longer is cut in the middle."""
+
+
 def _fail(message: str, status: int) -> None:
-    print(f"mmtool: {message}", file=sys.stderr)
+    from mmtool.report.untrusted import printable
+
+    text = printable(message).replace("\n", "\\x0a")
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 100]} ... {text[-90:]}"
+    print(f"mmtool: {text}", file=sys.stderr)
     sys.exit(status)

@@ -79,6 +79,8 @@ class BootNumber(IntParam):
 
 
 LIST_BOOTS = 0
+MOST_CPUS = 8192
+"""The most that CONFIG_NR_CPUS may be."""
 SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
 
 
@@ -124,7 +126,7 @@ MACHINE_OPTIONS = (
     click.option("--initrd", type=RANGE, metavar="START-END", help="Where the initial RAM disk lies."),
     click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table."),
     click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table."),
-    click.option("--cpus", type=click.IntRange(1), metavar="N", help="CPUs of the machine."),
+    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), metavar="N", help="CPUs of the machine."),
 )
 
 

@@ -46,3 +46,29 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
         click.echo(run_json(done))
     else:
         click.echo(text_tables(run_tables(done)), nl=False)
+
+
+@reclaim.command("rmap", short_help="Perform a script of forks and sharing, and count how often each page is mapped.")
+@click.argument("script", metavar="SCRIPT|-")
+@click.option("--kernel", default="6.1", show_default=True, metavar="RELEASE", help="The kernel's release.")
+@output_option("table", "json")
+def rmap(script: str, kernel: str, output: str) -> None:
+    """Perform a script of forks, sharing and merging, and show how often each page is mapped after each line.
+
+    SCRIPT names objects (anonymous, shared, of a file) and what the processes do with them.
+    """
+    from mmtool.build.fact import parse_version
+    from mmtool.errors import UsageError
+    from mmtool.firmware.read import read_bytes
+    from mmtool.report.rmap import rmap_json, rmap_table
+    from mmtool.report.table import text_tables
+    from mmtool.system.rmap_script import run_rmap
+
+    if parse_version(kernel) is None:
+        raise UsageError(f"{kernel!r} is not a kernel release (6.1, 6.12.3)")
+    lines = read_bytes(script).decode("utf-8", "replace").splitlines()
+    done = list(run_rmap(lines, script, kernel))
+    if output == "json":
+        click.echo(rmap_json(done))
+    else:
+        click.echo(text_tables([rmap_table(done, lines)]))

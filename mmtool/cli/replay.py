@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmtool.cli.options import output_option
-from mmtool.cli.states import read_json, system_of_json
+from mmtool.cli.states import parse_json, read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -53,14 +53,7 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
     """A recorded trace with its states; None when the data is no JSON, but text."""
     if data.lstrip()[:1] != b"{":
         return None
-    import json
-
-    try:
-        document = json.loads(data)
-    except ValueError as e:
-        raise InputError(
-            source, getattr(e, "lineno", None), f"not JSON: {getattr(e, 'msg', 'cannot be read')}"
-        ) from None
+    document = parse_json(data, source)
     if not isinstance(document.get("trace"), str) or not isinstance(document.get("S0"), dict):
         raise InputError(source, None, "a recorded trace has the state S0 and the text of the trace")
     found: dict[str, Any] = document

@@ -67,18 +67,30 @@ def _is_pipe() -> bool:
 
 def read_json(source: str) -> Any:
     """A JSON document, plain or compressed; InputError with the line when it is none."""
-    import json
-
     from mmtool.firmware.read import read_bytes
 
+    return parse_json(read_bytes(source), source)
+
+
+def parse_json(data: bytes, source: str) -> Any:
+    """The document in `data`; InputError with the line when there is none."""
+    import json
+
     try:
-        return json.loads(read_bytes(source).decode("utf-8"))
+        return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as e:
         raise InputError(source, f"byte {e.start}", "not UTF-8 text") from None
     except json.JSONDecodeError as e:
-        raise InputError(source, e.lineno, f"not JSON: {e.msg}") from None
+        raise InputError(source, e.lineno, f"not JSON: {e.msg}{_hint(data)}") from None
     except (RecursionError, ValueError):
         raise InputError(source, None, "not JSON that can be read: nested too deep, or a number too long") from None
+
+
+def _hint(data: bytes) -> str:
+    """What to do where it is another output of mmtool's."""
+    if data.startswith(b"Linux ") or b"\nWhere it went\n" in data:
+        return "; this is the table: add -o json to mmtool boot"
+    return "; give the document with -o json" if data.startswith(b"schema: mmtool.") else ""
 
 
 def system_of_json(document: object, source: str) -> System:
@@ -140,8 +152,6 @@ def keep_last_state(boot: Boot) -> None:
     from mmtool.system.of_boot import state_of_boot
     from mmtool.system.write import state_document
 
-    if boot.zonelists is None:
-        return
     document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
     path = last_state_file()
     try:

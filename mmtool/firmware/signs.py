@@ -64,6 +64,8 @@ def architecture(
         if sure in signs:
             return sure
     release = _release(version_line)
+    if re.search(r"arm64|aarch64", version_line):
+        return "arm64"
     if early_cmdline or "x86_64" in signs or re.search(r"amd64|x86[_-]64", release):
         return "x86_64"
     if "i386" in signs or re.search(r"\bi[3-6]86\b|[-.][3-6]86\b|pae\b", release):

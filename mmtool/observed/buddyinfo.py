@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmtool.errors import InputError
 
-_LINE = re.compile(r"Node (\d+), zone +(\S+)((?: +\d+)+) *")
+_LINE = re.compile(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class TraceEvent(NamedTuple):
     irq: str
     masked: bool
     """Were interrupts off?"""
+    atomic: bool
+    """Was preemption off?"""
     fields: dict[str, str]
 
     def number(self, name: str) -> int:
@@ -62,4 +64,4 @@ def _events(lines: Iterable[str]) -> Iterator[TraceEvent]:
         flags = when.split()[0] if " " in when.strip() else ""
         irq = flags[2] if len(flags) > 2 and flags[2] in "hHsZz" else ""
         fields = dict(pair for pair in (word.split("=", 1) for word in rest.split()) if len(pair) == 2)
-        yield TraceEvent(number, name, int(cpu), int(pid), irq, flags[:1] == "d", fields)
+        yield TraceEvent(number, name, int(cpu), int(pid), irq, flags[:1] == "d", flags[3:4].isalnum(), fields)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
 
-_FREE = re.compile(r"Node +(\d+), zone +(\S+), type +(\S+)((?: +>?\d+)+) *")
-_BLOCKS = re.compile(r"Node (\d+), zone +(\S+)((?: +\d+)+) *")
-_ORDER = re.compile(r"Page block order: (\d+)")
-_SIZE = re.compile(r"Pages per block: +(\d+)")
-_FREE_HEAD = re.compile(r"Free pages count per migrate type at order((?: +\d+)+) *")
+_FREE = re.compile(r"Node +(\d{1,19}), zone +(\S+), type +(\S+)((?: +>?\d{1,19})+) *")
+_BLOCKS = re.compile(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
+_ORDER = re.compile(r"Page block order: (\d{1,19})")
+_SIZE = re.compile(r"Pages per block: +(\d{1,19})")
+_FREE_HEAD = re.compile(r"Free pages count per migrate type at order((?: +\d{1,19})+) *")
 _BLOCKS_HEAD = re.compile(r"Number of (mixed )?blocks type((?: +\S+)+) *")
 
 

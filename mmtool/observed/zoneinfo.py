@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
 
-_ZONE = re.compile(r"Node (\d+), zone +(\S+)")
-_FIELD = re.compile(r" +(?:pages )?([a-z_]+):? +(\d+)")
-_PROTECTION = re.compile(r" +protection: \((\d+(?:, \d+)*)\)")
-_CPU = re.compile(r" +cpu: (\d+)(?: .*)?")
-_THRESHOLD = re.compile(r" +vm stats threshold: \d+")
+_ZONE = re.compile(r"Node (\d{1,19}), zone +(\S+)")
+_FIELD = re.compile(r" +(?:pages )?([a-z_]+):? +(\d{1,19})")
+_PROTECTION = re.compile(r" +protection: \((\d{1,19}(?:, \d{1,19})*)\)")
+_CPU = re.compile(r" +cpu: (\d{1,19})(?: .*)?")
+_THRESHOLD = re.compile(r" +vm stats threshold: \d{1,19}")
 
 _REQUIRED = ("free", "min", "low", "high", "spanned", "present", "managed")
 _PAGES = (*_REQUIRED, "boost", "promo", "cma", "scanned")

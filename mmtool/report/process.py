@@ -74,3 +74,48 @@ def run_table(name: str, script: Sequence[str], steps: Sequence[Step]) -> Table:
         ),
         rows,
     )  # fmt: skip
+
+
+def layout_json(
+    record_id: str | None, rows: Sequence[tuple[int, int, str, int, str]], where: dict[str, int | str]
+) -> str:
+    """A layout, on one line."""
+    document: dict[str, Any] = {"schema": "mmtool.process-layout/1"}
+    if record_id is not None:
+        document["id"] = record_id
+    document["vmas"] = [[hex(a), hex(b), perms, hex(offset), name] for a, b, perms, offset, name in rows]
+    document["layout"] = {k: hex(v) if isinstance(v, int) else v for k, v in where.items()}
+    return json.dumps(document)
+
+
+def ranges_json(record_id: str | None, found: dict[str, tuple[int, int, int]]) -> str:
+    """The ranges of randomisation, on one line."""
+    document: dict[str, Any] = {"schema": "mmtool.process-layout/1"}
+    if record_id is not None:
+        document["id"] = record_id
+    document["ranges"] = {k: {"min": hex(lo), "max": hex(hi), "align": step} for k, (lo, hi, step) in found.items()}
+    return json.dumps(document)
+
+
+def layout_tables(
+    rows: Sequence[tuple[int, int, str, int, str]] = (),
+    where: dict[str, int | str] | None = None,
+    ranges: dict[str, tuple[int, int, int]] | None = None,
+) -> list[Table]:
+    """A layout or its ranges, for people."""
+    tables = []
+    if rows:
+        mapped = columns(("Start", Kind.ADDRESS), ("End", Kind.ADDRESS), "Perms", ("Offset", Kind.ADDRESS), "Name")
+        tables.append(Table("mappings", "Mappings after exec", mapped, list(rows)))
+    if where is not None:
+        places: list[tuple[Any, ...]] = [(k, hex(v) if isinstance(v, int) else v) for k, v in where.items()]
+        tables.append(Table("places", "Places", columns("What", "Where"), places))
+    if ranges is not None:
+        titles = columns(
+            "What", ("Lowest", Kind.ADDRESS), ("Highest", Kind.ADDRESS), ("Step", Kind.COUNT), ("Bits", Kind.COUNT)
+        )
+        bits = [
+            (k, lo, hi, step, ((hi - lo) // step).bit_length() if step else 0) for k, (lo, hi, step) in ranges.items()
+        ]
+        tables.append(Table("ranges", "Ranges with randomisation on", titles, list(bits)))
+    return tables

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from mmtool.build.fact import parse_version
+from mmtool.build.fact import Version, parse_version
 from mmtool.build.facts.process import ProcessFacts
+from mmtool.build.profile import load_profile, profile_name
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
+from mmtool.linux.mm.mmap.huge_memory import enabled_orders
+from mmtool.linux.mm.mmap.memory import map_anon_folio
 from mmtool.linux.mm.mmap.mm_types import (
     UNLIMITED,
     VM_MAYSHARE,
+    VM_MTE_ALLOWED,
     ZERO_PAGE,
     AnonVma,
     File,
@@ -26,6 +31,7 @@ from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
 from mmtool.linux.mm.mmap.shmem import get_file
 
+ADDR_LIMIT_3GB = 0x8000000
 FILE_PAGES = 64
 """Pages of the files that scripts map."""
 
@@ -44,13 +50,12 @@ class Process:
     hard_sysctls: dict[str, str] = field(default_factory=dict)
 
 
-def geometry(arch: str, config: Mapping[str, str], page_shift: int, *, compat: bool) -> Geometry:
+def geometry(arch: str, config: Mapping[str, str], page_shift: int) -> Geometry:
     """How the build's page tables divide an address."""
     if arch == "i386":
         if "CONFIG_X86_PAE" in config:
-            return Geometry(12, 21, 0, 0, 4096, preallocated=3)
+            return Geometry(12, 21, 30, 0, 4096, preallocated=3)
         return Geometry(12, 22, 0, 0, 4096)
-    del compat
     bits = page_shift - 3
     pmd = page_shift + bits
     levels = int(config.get("CONFIG_PGTABLE_LEVELS", 4))
@@ -60,11 +65,12 @@ def geometry(arch: str, config: Mapping[str, str], page_shift: int, *, compat: b
 
 
 def address_space(
-    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool
+    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool, personality: int
 ) -> tuple[int, int]:
     """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
     if compat and arch == "x86_64":
-        return 0xFFFFE000, 0xFFFFE000
+        end = 0xC0000000 if personality & ADDR_LIMIT_3GB else 0xFFFFE000
+        return end, end
     if arch == "i386":
         return 0xC0000000, 0xC0000000
     if arch == "x86_64":
@@ -76,9 +82,7 @@ def address_space(
 
 def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -> SystemMemory:
     """The system of a record's `machine`: its release's facts, sysctls as booted, settings."""
-    version = parse_version(machine["release"])
-    if version is None:
-        raise ValueError(f"{machine['release']!r} is not a kernel release")
+    version = release_version(machine["release"])
     config, sysctl, thp = machine.get("config", {}), machine.get("sysctl", {}), machine.get("thp", {})
     arch = machine["arch"]
     system = SystemMemory(
@@ -87,10 +91,11 @@ def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -
         page_shift,
         int(machine["mem_total_kb"]) >> (page_shift - 10),
         int(machine.get("swap_total_kb", 0)) >> (page_shift - 10),
-        mmap_min_addr=65536,
         lsm_mmap_min_addr=int(config.get("CONFIG_LSM_MMAP_MIN_ADDR", 0)),
         soft_dirty="CONFIG_MEM_SOFT_DIRTY" in config,
-        pkeys="ospke" in machine.get("cpu_flags", ()) and machine.get("task") != "compat32",
+        pkeys="ospke" in machine.get("cpu_flags", ()),
+        brk_flags=VM_MTE_ALLOWED if "CONFIG_ARM64_MTE" in config else 0,
+        hw_access_bits=arch != "arm64" or int(config.get("CONFIG_ARM64_VA_BITS", 48)) > 48,
         hugetlb=HugetlbPool(huge_size),
         thp=ThpSettings(
             thp.get("enabled", "always"), thp.get("defrag", "madvise"), thp.get("shmem_enabled", "never"),
@@ -108,7 +113,7 @@ def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -
 SYSCTLS = {
     "vm.overcommit_memory": "overcommit_memory", "vm.overcommit_ratio": "overcommit_ratio",
     "vm.overcommit_kbytes": "overcommit_kbytes", "vm.max_map_count": "max_map_count",
-    "vm.mmap_min_addr": "mmap_min_addr", "vm.admin_reserve_kbytes": "admin_reserve_kbytes",
+    "vm.mmap_min_addr": "dac_mmap_min_addr", "vm.admin_reserve_kbytes": "admin_reserve_kbytes",
     "vm.user_reserve_kbytes": "user_reserve_kbytes", "vm.legacy_va_layout": "legacy_va_layout",
 }  # fmt: skip
 
@@ -154,6 +159,16 @@ def set_thp(system: SystemMemory, name: str, value: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=32)
+def release_version(release: str) -> Version:
+    """The mainline or stable release behind a name of uname -r: that of Debian's own profile, else what it says."""
+    named = profile_name(release)
+    version = parse_version(load_profile(named).release if named is not None else release)
+    if version is None:
+        raise ValueError(f"{release!r} is not a kernel release")
+    return version
+
+
 def number(text: str) -> int:
     return int(text, 16) if text.startswith("0x") else int(text)
 
@@ -166,13 +181,12 @@ def limit(text: str) -> int:
     return number(text[:-1] if suffix else text) << suffix
 
 
-def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
-    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
-    page_size = int(start["page_size"])
+def new_task(machine: Mapping[str, Any], setup: Sequence[str], page_size: int, huge_size: int) -> Task:
+    """A task with an empty address space, on a machine as booted and with what `setup` changes."""
     page_shift = page_size.bit_length() - 1
     arch, config = machine["arch"], machine.get("config", {})
     compat = machine.get("task") == "compat32"
-    system = system_memory(machine, page_shift, int(start["huge_size"]))
+    system = system_memory(machine, page_shift, huge_size)
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
     personality = 0
     for line in setup:
@@ -187,21 +201,31 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
             set_thp(system, rest[0], rest[1])
     if arch == "arm64" or (arch == "x86_64" and not compat):
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
-    task_size, window = address_space(arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat)
-    mm = Mm(PageTables(geometry(arch, config, page_shift, compat=compat)))
-    stack = limits.get("STACK", (8 << 20, UNLIMITED))[0]
+    task_size, window = address_space(
+        arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat, personality=personality
+    )
+    mm = Mm(PageTables(geometry(arch, config, page_shift)))
+    stack = limits.setdefault("STACK", (8 << 20, UNLIMITED))[0]
     legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
     layout = arch_pick_mmap_layout(arch, window, page_size, stack, legacy=legacy)
     mm.mmap_base, mm.mmap_legacy_base, mm.topdown = layout.base, layout.legacy_base, layout.topdown
+    return Task(
+        mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
+        word_bits=32 if compat or arch == "i386" else 64,
+    )  # fmt: skip
+
+
+def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
+    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
+    page_size = int(start["page_size"])
+    page_shift = page_size.bit_length() - 1
+    task = new_task(machine, setup, page_size, int(start["huge_size"]))
+    mm, system = task.mm, task.sys
     where = {k: number(v) for k, v in start["process"].items()}
     mm.start_brk, mm.brk = where["start_brk"], where.get("brk", where["start_brk"])
     mm.start_data, mm.end_data = where["start_data"], where["end_data"]
     mm.start_code, mm.end_code = where["startcode"], where["endcode"]
     mm.start_stack = where["startstack"]
-    task = Task(
-        mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
-        word_bits=int(start["bits"]),
-    )  # fmt: skip
     files = script_files(page_size)
     image = _map_start(task, start["vmas"], files)
     said, kib = start["status"], page_shift - 10
@@ -254,10 +278,13 @@ def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str
                 image[0] = start
         pgoff = number(row["offset"]) >> shift if file is not None else start >> shift
         vma = Vma(start, end, flags, pgoff, file)
+        if file is None and not name.startswith("[v"):
+            vma.flags |= task.sys.brk_flags
         if file is not None:
             vma.anon_pgoff = start >> shift
         if name.startswith("[v"):
             vma.special, vma.closes = name, True
+            mm.special_sizes[name] = end - start
             vma.pgoff = 0
         get_file(vma)
         mm.insert(vma)
@@ -284,10 +311,13 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
     for run in filter(None, pages.split(",")):
         first, _, rest = run.partition("+")
         count, kind = int(rest[:-1]), rest[-1]
-        if kind == "a" and vma.anon_vma is None:
+        if kind in "at" and vma.anon_vma is None:
             vma.anon_vma = AnonVma()
             vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1
             vma.anon_chain = [vma.anon_vma]
+        if kind == "t":
+            _fill_large(task, vma, int(first), count)
+            continue
         for i in range(int(first), int(first) + count):
             page = (vma.start >> shift) + i
             table = mm.tables.alloc_pte(page << shift)
@@ -303,3 +333,17 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
             if kind == "a":
                 folio.exclusive.add(0)
             table[page] = Pte(folio, 0, PTE_YOUNG | ((PTE_WRITE | PTE_DIRTY) if writable else 0))
+
+
+def _fill_large(task: Task, vma: Vma, first: int, count: int) -> None:
+    """A run of pages of large folios: the largest that the settings allow and that are aligned."""
+    shift = task.sys.page_shift
+    page, end = (vma.start >> shift) + first, (vma.start >> shift) + first + count
+    orders = enabled_orders(task, vma) or 1 << 1
+    while page < end:
+        order = max(
+            (o for o in range(1, orders.bit_length()) if orders >> o & 1 and not page & (1 << o) - 1), default=0
+        )
+        folio = Folio("a", order if page + (1 << order) <= end else 0)
+        map_anon_folio(task, task.mm.tables.alloc_pte(page << shift), page, folio, PTE_YOUNG | PTE_WRITE | PTE_DIRTY)
+        page += 1 << folio.order

@@ -9,7 +9,8 @@ from mmtool.linux.fs.proc.task_mmu import Smap, smap, status
 from mmtool.linux.kernel.fork import exit_mmap, fork
 from mmtool.linux.mm.mmap import mm_types as mmt
 from mmtool.linux.mm.mmap.fault import touch
-from mmtool.linux.mm.mmap.madvise import do_madvise, unmap_file_range
+from mmtool.linux.mm.mmap.madvise import do_madvise
+from mmtool.linux.mm.mmap.memory import unmap_file_range
 from mmtool.linux.mm.mmap.mlock import do_mlock, mlockall, munlock, munlockall
 from mmtool.linux.mm.mmap.mmap import brk, ksys_mmap
 from mmtool.linux.mm.mmap.mprotect import do_mprotect

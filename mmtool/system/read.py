@@ -15,6 +15,7 @@ from mmtool.firmware.machine import Machine
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.observed.freelists import is_stage, state_from_stage
+from mmtool.system.shape import STAGE, STATE, check_consistent, check_document
 from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState
 from mmtool.system.system import pcp_layout
 
@@ -39,21 +40,23 @@ def state_from_json(document: object, source: str) -> tuple[SystemState, Kernel]
         document = document["stages"].get(RECORDED_END)
     if is_stage(document):
         assert isinstance(document, dict)
+        check_document(document, STAGE, source)
         state = state_from_stage(document, source)
         kernel = kernel_named(state.release, state.version)
+        _check(state, kernel, source)
         return _with_recorded_vmap(state, document.get("vmap"), kernel, source), kernel
     if not isinstance(document, dict):
         raise InputError(source, None, f"this recording has no stage {RECORDED_END!r}")
     if "schema" in document and "state" not in document:
         raise InputError(source, None, f"this {document['schema']} document holds no state; print it without --only")
     body = document.get("state", document)
+    check_document(body, STATE, source)
+    kernel = _kernel(body["kernel"], source)
     try:
-        kernel = _kernel(body["kernel"], source)
-        return _check(_state(body), kernel, source), kernel
-    except KeyError as e:
-        raise InputError(source, None, f"the state has no {e}") from None
-    except (TypeError, ValueError, AttributeError) as e:
-        raise InputError(source, None, f"not a state of mmtool: {e}") from None
+        state = _state(body)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(source, "/vmalloc", f"not what mmtool prints of vmalloc: {type(e).__name__}: {e}") from None
+    return _check(state, kernel, source), kernel
 
 
 def kernel_named(release: str, version: str) -> Kernel:
@@ -66,14 +69,12 @@ def _kernel(found: Mapping[str, Any], source: str) -> Kernel:
     arch, name = found["arch"], found["profile"]
     if arch not in GENERIC:
         raise InputError(source, None, f"the state is of a kernel for {arch!r}, which is not known here")
-    facts = tuple(int(n) for n in found["facts"])
-    if len(facts) != 3:
-        raise InputError(source, None, f"{found['facts']!r} is not a release of three numbers")
+    major, minor, patch = found["facts"]
     try:
         profile = load_profile(name if name in available() else GENERIC[arch])
     except UsageError as e:
         raise InputError(source, None, str(e)) from None
-    return Kernel(found["release"], release_facts(facts), profile.nearest(found["options"]))
+    return Kernel(found["release"], release_facts((major, minor, patch)), profile.nearest(found["options"]))
 
 
 def _state(body: Mapping[str, Any]) -> SystemState:
@@ -147,6 +148,7 @@ def _check(state: SystemState, kernel: Kernel, source: str) -> SystemState:
     lists = len(pcp_layout(kernel).order_of)
     if not state.nodes or not state.cpu_nodes:
         raise InputError(source, None, "the state has no node or no CPU")
+    check_consistent(state, source)
     for node in state.nodes:
         for zone in node.zones:
             where = f"zone {zone.name} of node {node.nid}"

@@ -414,6 +414,7 @@ class _Run:
     def drain(self, index: int, event: TraceEvent) -> None:
         zone, cpu = self.addresses.zones.get(event.number("zone")), event.number("cpu")
         if zone is not None:
+            self.compactions.drains(event)
             drained = zone
             self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
 

@@ -15,6 +15,8 @@ from mmtool.units import human
 
 CAPACITY = 1 << 20
 """Entries of a table that is never full."""
+MOST_OVERLAPS = 100
+"""Overlaps that are told one by one."""
 RAM = (E820Type.RAM, E820Type.RESERVED_KERN)
 
 
@@ -33,22 +35,34 @@ def map_overlap(case: Case) -> Iterator[Words]:
     machine = case.machine
     places: tuple[Place, ...] = machine.e820_places or tuple(range(len(machine.e820)))
     located = sorted(zip(machine.e820, places, strict=True), key=lambda pair: pair[0][:2])
-    open_entries: list[tuple[E820Entry, Place]] = []
+    # Of each type the entry that reaches farthest stands for all that begin before.
+    reaching: dict[int, tuple[E820Entry, Place]] = {}
+    found = 0
     for entry, place in located:
-        open_entries = [(other, at) for other, at in open_entries if other.end > entry.start]
-        for other, at in open_entries:
+        reaching = {kind: (other, at) for kind, (other, at) in reaching.items() if other.end > entry.start}
+        for other, at in reaching.values():
             if other.type != entry.type and entry.start < entry.end:
-                start, end = entry.start, min(entry.end, other.end)
-                winner = max(entry.type, other.type)
-                mine, its, winners = (type_name(kind, case.kernel.release) for kind in (entry.type, other.type, winner))
-                lost = " and is lost as RAM" if E820Type.RAM in (entry.type, other.type) else ""
-                yield (
-                    place,
-                    f"{span(entry.start, entry.end)} {mine} overlaps {span(other.start, other.end)} {its} ({at})",
-                    f"Linux takes the higher type: {span(start, end)}, {human(end - start)}, becomes {winners}{lost}",
-                    "Let the firmware report each byte once; memmap= can correct a range until then.",
-                )
-        open_entries.append((entry, place))
+                found += 1
+                if found > MOST_OVERLAPS:
+                    yield (place, f"there are more than {MOST_OVERLAPS} overlaps", "", "Mend these first.")
+                    return
+                yield _overlap(case, entry, place, other, at)
+        last = reaching.get(entry.type)
+        if last is None or entry.end > last[0].end:
+            reaching[entry.type] = (entry, place)
+
+
+def _overlap(case: Case, entry: E820Entry, place: Place, other: E820Entry, at: Place) -> Words:
+    start, end = entry.start, min(entry.end, other.end)
+    winner = max(entry.type, other.type)
+    mine, its, winners = (type_name(kind, case.kernel.release) for kind in (entry.type, other.type, winner))
+    lost = " and is lost as RAM" if E820Type.RAM in (entry.type, other.type) else ""
+    return (
+        place,
+        f"{span(entry.start, entry.end)} {mine} overlaps {span(other.start, other.end)} {its} ({at})",
+        f"Linux takes the higher type: {span(start, end)}, {human(end - start)}, becomes {winners}{lost}",
+        "Let the firmware report each byte once; memmap= can correct a range until then.",
+    )
 
 
 def map_option(case: Case) -> Iterator[Words]:
@@ -93,15 +107,16 @@ def out_of_reach(case: Case) -> Iterator[Words]:
     boot = case.boot
     if boot is None or case.machine.fdt is not None:
         return
-    limit = boot.max_pfn << case.kernel.page_shift
-    entries = [e for e in boot.e820.snapshot() if e.type in RAM and e.end > limit + case.page_size]
+    limit = boot.memblock.max_pfn << case.kernel.page_shift
+    entries = [e for e in boot.edited_map() if e.type in RAM and e.end > limit + case.page_size]
     lost = sum(e.end - max(e.start, limit) for e in entries)
     if lost:
+        narrow = case.kernel.bits_per_long == 32
         yield (
             _place_of(case, entries[0]),
             f"{human(lost)} of RAM lie at {max(limit, entries[0].start):#x} and above",
             "this kernel's page tables do not reach them: Linux never uses them",
-            "Boot a 64-bit kernel." if not case.kernel.is_64bit else "Boot a kernel with five levels of page tables.",
+            "Boot a 64-bit kernel." if narrow else "Boot a kernel with five levels of page tables.",
         )
 
 

@@ -25,19 +25,22 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A mapping without pages may be merged with the neighbour whose anon_vma the changed range has."
     has_sticky_flags: bool = since(
-        "7.0", "mm: implement sticky VMA flags", not_in="6.12", marks=Mark("include/linux/mm.h", "VMA_STICKY_FLAGS")
-    )
+        "6.19", "mm: implement sticky VMA flags", not_in="6.12", marks=Mark("include/linux/mm.h", "STICKY"),
+    )  # fmt: skip
     "Soft-dirty and guard marks do not keep mappings apart; the merged one has them all."
     has_anon_pgoff: bool = since("7.3", not_in="7.2", marks=Mark("mm/vma.c", "needs_adjacent_anon_pgoff"))
     "Private file mappings keep an offset for their anonymous pages, which must run on for a merge."
 
     # mm/mmap.c, mm/vma.c: order of checks
     mmap_charges_before_unmap: bool = since(
-        "6.12", "mm/mmap: reposition vma iterator in mmap_region()", not_in="6.1",
+        "6.12", "mm/vma: track start and end for munmap in vma_munmap_struct",
         marks=Mark("mm/vma.c", "vms_gather_munmap_vmas"),
     )  # fmt: skip
     "Limits and charge are checked before what is in the way goes, and what that has charged counts."
-    mmap_passes_unmap_error: bool = since("6.12", not_in="6.1", marks=Mark("mm/vma.c", "vms_gather_munmap_vmas"))
+    mmap_passes_unmap_error: bool = since(
+        "6.12", "mm/vma: track start and end for munmap in vma_munmap_struct",
+        marks=Mark("mm/vma.c", "vms_gather_munmap_vmas"),
+    )  # fmt: skip
     "What mmap() says is what the unmapping of the range said, not always ENOMEM."
     stack_means_no_huge_pages: bool = since(
         "6.7", "mm/mmap: map MAP_STACK to VM_NOHUGEPAGE", marks=Mark("include/linux/mman.h", "MAP_STACK")
@@ -55,28 +58,88 @@ class ProcessFacts(Facts):
     )
     "Large anonymous mappings are aligned to huge pages."
     aligns_without_hint_only: bool = since(
-        "6.13", "mm: respect mmap hint address when aligning for THP", stable="6.12.2",
+        "6.13", "mm: respect mmap hint address when aligning for THP", stable="6.12.5",
         marks=Mark("mm/mmap.c", "&& !addr /* no hint */"),
     )  # fmt: skip
     "... but not where a hint was given."
     aligns_multiples_only: bool = since(
-        "6.13", "mm, mmap: limit THP alignment of anonymous mappings to PMD-aligned sizes", stable="6.12.1",
+        "6.12", "mm, mmap: limit THP alignment of anonymous mappings to PMD-aligned sizes",
         marks=Mark("mm/mmap.c", "IS_ALIGNED(len, PMD_SIZE)"),
     )  # fmt: skip
     "... and only when their length is a multiple of a huge page."
     thp_aligns_to_top: bool = since(
-        "6.7", "mm/huge_memory: align to top", not_in="6.1", marks=Mark("mm/huge_memory.c", "!off_sub")
-    )
+        "6.8", "mm: thp_get_unmapped_area must honour topdown preference", stable="6.7.3",
+        marks=Mark("mm/huge_memory.c", "!off_sub"),
+    )  # fmt: skip
     "An area that happens to be aligned is moved up by the padding."
     has_mthp: bool = since(
         "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
     )
     "Smaller large folios, with a directory hugepages-<size>kB each."
     huge_zero_write_allocates: bool = since(
-        "6.13", "mm: huge_memory: add do_huge_zero_wp_pmd", not_in="6.12",
+        "6.13", not_in="6.12",
         marks=Mark("mm/huge_memory.c", "do_huge_zero_wp_pmd"),
     )  # fmt: skip
     "A write to the huge zero page brings a huge page; before, the zero page's entry is split."
+
+    special_mappings_stay_whole: bool = since(
+        "5.11", "mm: forbid splitting special mappings", marks=Mark("mm/mmap.c", "special_mapping_split")
+    )
+    "The vdso and its data may not be split."
+
+    # mm/mremap.c
+    mremap_looks_up_first: bool = since(
+        "5.16", "mm, hugepages: add mremap() support for hugepage backed vma", not_in="5.10",
+        marks=Mark("mm/mremap.c", "is_vm_hugetlb_page(vma)"),
+    )  # fmt: skip
+    "Nothing mapped at the address is EFAULT before anything else; hugetlb memory may be moved."
+    mremap_extension_merges: bool = since(
+        "6.0", "mm: add merging after mremap resize", not_in="5.10", marks=Mark("mm/mremap.c", "extension_start")
+    )
+    "A mapping that grew in place merges with the one that it now reaches."
+    dontunmap_of_files: bool = since("5.13", "mm: Extend MREMAP_DONTUNMAP to non-anonymous mappings", not_in="5.10")
+    "MREMAP_DONTUNMAP is not for anonymous memory alone."
+    mremap_keeps_source_apart: bool = since(
+        "7.2", stable="6.12.117", not_in="6.1",
+        marks=Mark("mm/mremap.c", "pgoff_unfaulted"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP does not merge the new mapping with its source."
+    mremap_checks_first: bool = since(
+        "6.17",
+        "mm/mremap: permit mremap() move of multiple VMAs",
+        not_in="6.12",
+        marks=Mark("mm/mremap.c", "remap_move"),
+    )
+    "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
+    mremap_charges_shrink: bool = between(
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="6.18"),
+        marks=Mark("mm/mremap.c", "vrm_calc_charge"),
+    )  # fmt: skip
+    "A move that also shrinks charges what it gave up, and nobody gives that back."
+    dontunmap_counts_locked: bool = between(
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"),
+        Change("7.3", "mm/mremap: account mm->locked_vm correctly for MREMAP_DONTUNMAP", "7.2.8"),
+        marks=Mark("mm/mremap.c", "vrm_stat_account"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
+    mremap_counts_worst_case: bool = since(
+        "7.2", not_in="6.12", marks=Mark("mm/mremap.c", "__check_map_count_against_split")
+    )
+    "The limit on mappings is compared with the most that a move may need; before, with three fewer."
+
+    mremap_realigns: bool = since(
+        "6.7", "mm/mremap: optimize the start addresses in move_page_tables()",
+        marks=Mark("mm/mremap.c", "try_realign_addr"),
+    )  # fmt: skip
+    "A move begins at a table's bound where nothing lies below the two mappings there."
+    mremap_looks_at_puds: bool = since(
+        "5.11", "mm: speedup mremap on 1GB or larger regions", marks=Mark("mm/mremap.c", "alloc_new_pud")
+    )
+    "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
+    unmapped_area_knows_min_addr: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+    )
+    "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
 
     # mm/memory.c, mm/mprotect.c
     has_anon_exclusive: bool = since(
@@ -100,7 +163,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "... huge pages too."
     mprotect_uncharges: bool = since(
-        "6.6", "mm: enable page walking API to lock vmas during the walk", not_in="6.1",
+        "6.6", "mm/mprotect: allow unfaulted VMAs to be unaccounted on mprotect()", not_in="6.1",
         marks=Mark("mm/mprotect.c", "has yet to be assigned"),
     )  # fmt: skip
     "A private mapping without pages that loses its write permission gives its charge back."
@@ -109,19 +172,17 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mprotect.c", "for_each_vma_range(vmi, vma, end)"),
     )  # fmt: skip
     "The next mapping is the one after the changed range, whatever merged."
-    vvar_inserts_pages: bool = since(
-        "7.0", "vdso/datastore: Map pages through struct page", not_in="6.12",
-        marks=Mark("lib/vdso/datastore.c", "VM_MIXEDMAP"),
-    )  # fmt: skip
+    vdso_has_datastore: bool = since(
+        "6.15", "vdso: Add generic time data storage", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "vvar_fault")
+    )
+    "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
+    vvar_inserts_pages: bool = since("7.2", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
     batches_of_31: bool = since(
         "6.9", "mm: increase folio batch size", not_in="6.1", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31")
     )
     "LRU operations wait in batches of 31, before of 15."
-    unmap_drains: bool = until(
-        "6.15", "mm: remove lru_add_drain() from unmap_region()", not_in="6.12",
-        marks=Mark("mm/vma.c", "lru_add_drain"),
-    )  # fmt: skip
+    unmap_drains: bool = until("7.2", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
     "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
         "6.0",
@@ -170,20 +231,35 @@ class ProcessFacts(Facts):
         marks=Mark("mm/madvise.c", "guard_install"),
     )  # fmt: skip
     "... also in mappings of files."
-    dofork_refuses_special: bool = since(
-        "6.12", "mm/madvise: restrict MADV_DOFORK", not_in="6.1", marks=Mark("mm/madvise.c", "case MADV_DOFORK")
-    )
+    dofork_refuses_special: bool = since("7.2", not_in="6.12", marks=Mark("mm/madvise.c", "new_flags & VM_SPECIAL"))
     "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
-    fork_skips_shared_hugetlb: bool = since(
-        "5.14", "mm: rearrange madvise code to allow for reuse", marks=Mark("mm/memory.c", "vma_needs_copy"),
-        not_in="5.10",
-    )  # fmt: skip
+    fork_skips_shared_hugetlb: bool = since("6.1", not_in="5.10", marks=Mark("mm/memory.c", "vma_needs_copy"))
     "A fork leaves the entries of shared hugetlb mappings to faults."
 
-    # fs/proc/task_mmu.c
-    smaps_names_lockonfault: bool = since(
-        "6.7", "fs/proc/task_mmu: report lock-on-fault", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"')
-    )
+    # fs/binfmt_elf.c, arch/x86/entry/vdso/vma.c
+    static_pie_is_aligned: bool = since(
+        "6.10", "binfmt_elf: Honor PT_LOAD alignment for static PIE", stable="6.1.140 6.6.92",
+        marks=Mark("fs/binfmt_elf.c", "alignment > ELF_MIN_ALIGN"),
+    )  # fmt: skip
+    "A static PIE is placed as its segments ask; before, at any page."
+    static_pie_brk_moves: bool = since(
+        "6.15", "binfmt_elf: Move brk for static PIE even if ASLR disabled", stable="6.1.140 6.6.92 6.12.30",
+        marks=Mark("fs/binfmt_elf.c", "brk_moved"),
+    )  # fmt: skip
+    "A static PIE's heap lies apart without randomisation too, and a page is left before any random heap."
+    vdso_above_stack: bool = until(
+        "6.16", "x86/vdso: Remove vdso randomization", not_in="6.12",
+        marks=Mark("arch/x86/entry/vdso/vma.c", "map_vdso_randomized"),
+    )  # fmt: skip
+    "The vdso of 64-bit programs lies above the stack where there is room."
+
+    # fs/proc/task_mmu.c, fs/proc/page.c
+    kpageflags_call_anon_ksm: bool = between(
+        Change("6.12", not_in="6.1"), Change("7.2", not_in="6.12"),
+        marks=Mark("fs/proc/page.c", "if (mapping & PAGE_MAPPING_KSM)"),
+    )  # fmt: skip
+    "/proc/kpageflags says of every anonymous page that KSM merged it."
+    smaps_names_lockonfault: bool = since("6.12", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
     "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
     "A mapping that only touches the heap's bounds is not called [heap]."

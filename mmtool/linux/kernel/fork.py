@@ -24,7 +24,7 @@ from mmtool.linux.mm.mmap.mm_types import (
     Refused,
     Vma,
 )
-from mmtool.linux.mm.mmap.pgtable import PTE_WRITE, HugePmd, PageTables, Pte
+from mmtool.linux.mm.mmap.pgtable import PTE_WRITE, PTE_YOUNG, HugePmd, PageTables, Pte
 from mmtool.linux.mm.mmap.rmap import anon_vma_fork
 from mmtool.linux.mm.mmap.shmem import get_file
 from mmtool.linux.mm.mmap.util import vm_enough_memory
@@ -39,7 +39,7 @@ def fork(task: Task) -> Task:
     new.def_flags = mm.def_flags & VM_NOHUGEPAGE
     for name in (
         "start_brk", "brk", "start_data", "end_data", "start_code", "end_code", "start_stack", "mmap_base",
-        "mmap_legacy_base", "topdown", "disable_thp", "merge_any",
+        "mmap_legacy_base", "topdown", "disable_thp", "special_sizes", "merge_any",
     ):  # fmt: skip
         setattr(new, name, getattr(mm, name))
     child = replace(task, mm=new, min_flt=0, maj_flt=0, others=[task], rlimits=dict(task.rlimits))
@@ -100,7 +100,8 @@ def copy_page_range(child: Task, parent: Task, vma: Vma) -> None:
             if entry.folio is not HUGE_ZERO:
                 entry.folio.add_rmap_pmd(child.mm)
                 entry.folio.exclusive.clear()
-            target.set_huge(base, HugePmd(entry.folio, entry.flags, entry.deposit))
+            flags = entry.flags if entry.folio.kind == "h" else entry.flags & ~PTE_YOUNG
+            target.set_huge(base, HugePmd(entry.folio, flags, entry.deposit))
             continue
         table = target.alloc_pte(base)
         lo, hi = vma.start >> g.page_shift, vma.end >> g.page_shift
@@ -113,7 +114,7 @@ def copy_page_range(child: Task, parent: Task, vma: Vma) -> None:
                 if pte.folio is not ZERO_PAGE:
                     pte.folio.add_rmap(pte.sub, child.mm)
                     pte.folio.exclusive.discard(pte.sub)
-            table[page] = Pte(pte.folio, pte.sub, pte.flags)
+            table[page] = Pte(pte.folio, pte.sub, pte.flags & ~PTE_YOUNG)
 
 
 def _copy_upper(source: PageTables, target: PageTables, vma: Vma) -> None:

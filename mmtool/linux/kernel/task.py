@@ -47,8 +47,10 @@ class SystemMemory:
     admin_reserve_kbytes: int = 8192
     user_reserve_kbytes: int = 131072
     max_map_count: int = 65530
-    mmap_min_addr: int = 65536
     lsm_mmap_min_addr: int = 0
+    brk_flags: int = 0
+    """Flags that the heap, the stack and uninitialised data have and mmap() does not give (arm64 without MTE)."""
+    dac_mmap_min_addr: int = 65536
     legacy_va_layout: bool = False
     soft_dirty: bool = False
     pkeys: bool = False
@@ -56,7 +58,8 @@ class SystemMemory:
     thp: ThpSettings = field(default_factory=ThpSettings)
     has_thp: bool = True
     pt_reclaim: bool = False
-    hw_dirty: bool = True
+    hw_access_bits: bool = True
+    """The CPU sets accessed and dirty bits itself; else (ARMv8.0) a fault does."""
     fault_around_pages: int = 16
     lazyfree_batch: list[Folio] = field(default_factory=list)
     """Pages that wait for becoming lazily freed (the lru_lazyfree batch of the CPU)."""
@@ -72,6 +75,11 @@ class SystemMemory:
         for folio in self.lazyfree_batch:
             folio.lazyfree = True
         self.lazyfree_batch.clear()
+
+    @property
+    def mmap_min_addr(self) -> int:
+        """mmap_min_addr: the sysctl, or what the security modules are built to keep free."""
+        return max(self.dac_mmap_min_addr, self.lsm_mmap_min_addr)
 
     @property
     def page_size(self) -> int:

@@ -9,6 +9,7 @@ from mmtool.linux.mm.mmap.huge_memory import thp_eligible
 from mmtool.linux.mm.mmap.mm_types import (
     HUGE_ZERO,
     VM_ACCOUNT,
+    VM_DENYWRITE,
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -51,7 +52,7 @@ MNEMONICS = {
     "sr": VM_SEQ_READ, "rr": VM_RAND_READ, "dc": VM_DONTCOPY, "de": VM_DONTEXPAND, "lf": VM_LOCKONFAULT,
     "ac": VM_ACCOUNT, "nr": VM_NORESERVE, "ht": VM_HUGETLB, "sf": VM_SYNC, "wf": VM_WIPEONFORK, "dd": VM_DONTDUMP,
     "sd": VM_SOFTDIRTY, "mm": VM_MIXEDMAP, "hg": VM_HUGEPAGE, "nh": VM_NOHUGEPAGE, "mg": VM_MERGEABLE,
-    "dp": VM_DROPPABLE, "sl": VM_SEALED, "gu": VM_MAYBE_GUARD,
+    "dp": VM_DROPPABLE, "sl": VM_SEALED, "gu": VM_MAYBE_GUARD, "dw": VM_DENYWRITE,
 }  # fmt: skip
 """VmFlags' two letters (show_smap_vma_flags())."""
 PSS_SHIFT = 12
@@ -75,6 +76,7 @@ class Smap:
     shmem_huge: int = 0
     hugetlb: int = 0
     lazyfree: int = 0
+    pss: int = 0
     locked: int = 0
     private: int = 0
     thp_eligible: int = 0
@@ -155,7 +157,8 @@ def smap(task: Task, vma: Vma) -> Smap:
                     pss += unit // mapped
                 if not folio.mapcounts and folio.entire == 1:
                     private += per_block
-                    pss += unit * per_block
+                    # one unsigned long in the kernel: on 32 bits a huge page's share is lost
+                    pss += unit * per_block & ((1 << 32) - 1 if task.sys.arch == "i386" else -1)
             continue
         table = tables.ptes[n]
         lo, hi = max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)
@@ -164,32 +167,32 @@ def smap(task: Task, vma: Vma) -> Smap:
         kind = ""
         for p in keys:
             pte = table[p]
-            folio = pte.folio  # type: ignore[assignment]
-            if folio is None:
-                continue
-            k = "t" if folio.order else folio.kind
+            page_folio = pte.folio
+            # a guard's mark is neither present nor none, as a swap entry is
+            k = "s" if page_folio is None else "t" if page_folio.order else page_folio.kind
             if p != end or k != kind:
                 if kind:
                     runs.append((start - first_page, end - start, kind))
                 start, kind = p, k
             end = p + 1
-            if folio is ZERO_PAGE or folio is VVAR_PAGE:
+            if page_folio is None or page_folio is ZERO_PAGE or page_folio is VVAR_PAGE:
                 continue
             rss += 1
-            mapped = folio.mapcount if not folio.order else folio.page_mapcount(pte.sub)
+            mapped = page_folio.page_mapcount(pte.sub) if page_folio.order else page_folio.mapcount
             if mapped < 2:
                 private += 1
                 pss += unit
             else:
                 pss += unit // mapped
-            if folio.kind == "a":
+            if page_folio.kind == "a":
                 anon += 1
-                if folio.lazyfree and not pte.flags & PTE_DIRTY:
+                if page_folio.lazyfree and not pte.flags & PTE_DIRTY:
                     lazyfree += 1
         if kind:
             runs.append((start - first_page, end - start, kind))
     row.rss, row.anon = rss * page_kib, anon * page_kib
     row.private, row.lazyfree = private * page_kib, lazyfree * page_kib
+    row.pss = pss >> (10 + PSS_SHIFT)
     if locked:
         row.locked = pss >> (10 + PSS_SHIFT)
     row.thp_eligible = int(thp_eligible(task, vma))

@@ -5,39 +5,75 @@ The kernel keeps no such record; it stands beside the region lists, whose mergin
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Ranges:
+    """The bytes of one owner, as ranges that share none: ascending starts, and the end of each."""
+
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def overlapping(self, start: int, end: int) -> slice:
+        """Where the ranges lie that share a byte with [start, end)."""
+        return slice(bisect_right(self.ends, start), bisect_left(self.starts, end))
+
+    def cut(self, start: int, end: int) -> None:
+        """Take bytes [start, end) out."""
+        found = self.overlapping(start, end)
+        if found.start >= found.stop:
+            return
+        low, high = self.starts[found.start], self.ends[found.stop - 1]
+        left = [(a, b) for a, b in ((low, start), (end, high)) if a < b]
+        self.starts[found] = [a for a, _ in left]
+        self.ends[found] = [b for _, b in left]
+
+    def add(self, start: int, end: int) -> None:
+        """Put [start, end) in, in place of what there is of it."""
+        self.cut(start, end)
+        at = bisect_left(self.starts, start)
+        self.starts.insert(at, start)
+        self.ends.insert(at, end)
 
 
 @dataclass
 class Ledger:
-    """The owners of reserved bytes: entries (start, end, owner), in the order in which they were taken."""
+    """The owners of reserved bytes, each with its ranges [start, end), in the order in which they first took some."""
 
-    entries: list[tuple[int, int, str]] = field(default_factory=list)
-    _owners: dict[str, None] = field(default_factory=dict)
+    _taken: dict[str, _Ranges] = field(default_factory=dict)
 
     @property
     def owners(self) -> list[str]:
         """Whoever took something, in the order of the first time."""
-        return list(self._owners)
+        return list(self._taken)
+
+    @property
+    def entries(self) -> list[tuple[int, int, str]]:
+        """(start, end, owner) of every range: by owner, then by address."""
+        return [
+            (start, end, owner)
+            for owner, ranges in self._taken.items()
+            for start, end in zip(ranges.starts, ranges.ends, strict=True)
+        ]
 
     def take(self, start: int, end: int, owner: str) -> None:
         """Note that bytes [start, end) belong to `owner`; they may belong to others too."""
         if start < end:
-            self.entries.append((start, end, owner))
-            self._owners.setdefault(owner)
+            self._taken.setdefault(owner, _Ranges()).add(start, end)
 
     def give_back(self, start: int, end: int) -> None:
-        """Cut bytes [start, end) out of every entry."""
-        if start >= end or not any(s < end and start < e for s, e, _ in self.entries):
-            return
-        kept = []
-        for s, e, owner in self.entries:
-            if e <= start or end <= s:
-                kept.append((s, e, owner))
-                continue
-            kept += [(a, b, owner) for a, b in ((s, min(e, start)), (max(s, end), e)) if a < b]
-        self.entries = kept
+        """Cut bytes [start, end) out of every owner's."""
+        if start < end:
+            for ranges in self._taken.values():
+                ranges.cut(start, end)
 
     def overlapping(self, start: int, end: int) -> list[tuple[int, int, str]]:
-        """The entries that share a byte with [start, end), by address, then in the order they were taken."""
-        return sorted((e for e in self.entries if e[0] < end and start < e[1]), key=lambda e: e[0])
+        """The ranges that share a byte with [start, end), by address, then in the order of their owners."""
+        found = [
+            (ranges.starts[i], ranges.ends[i], owner)
+            for owner, ranges in self._taken.items()
+            for i in range(*ranges.overlapping(start, end).indices(len(ranges.starts)))
+        ]
+        return sorted(found, key=lambda entry: entry[0])

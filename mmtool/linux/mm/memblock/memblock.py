@@ -212,7 +212,7 @@ class Memblock(MemblockAlloc):
         return total & self.phys_addr_max
 
     def estimated_nr_free_pages(self) -> int:
-        """Free pages as memblock sees them: memblock_estimated_nr_free_pages() (6.11 on).
+        """Free pages as memblock sees them: memblock_estimated_nr_free_pages() (6.12 on).
 
         Since 6.16 only the kernel's own reservations count as taken.
         """

@@ -1,4 +1,4 @@
-"""reserve_mem= of mm/memblock.c (6.12 on): memory with a name, at a place that memblock picks."""
+"""reserve_mem= of mm/memblock.c (6.11 on): memory with a name, at a place that memblock picks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from mmtool.units import memparse
 
 RESERVE_MEM_MAX_ENTRIES = 8
 RESERVE_MEM_NAME_SIZE = 16
-SMP_CACHE_BYTES = 64
 
 MALFORMED = "reserve_mem: empty or malformed parameter"
 
 
-def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
+def parse_reserve_mem(value: str, smp_cache_bytes: int = 64) -> tuple[int, int, str] | None:
     """SIZE:ALIGN:NAME as (bytes, bytes, name); None when it is malformed.
 
     An alignment below a cache line is one; a name has 1 to 15 characters, not all of them blank.
@@ -24,13 +23,13 @@ def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
     name = value[at + 1 :]
     if value[at : at + 1] != ":" or not 0 < len(name) < RESERVE_MEM_NAME_SIZE or not name.strip(" \t\n\v\f\r\xa0"):
         return None
-    return size, max(align, SMP_CACHE_BYTES), name
+    return size, max(align, smp_cache_bytes), name
 
 
 def reserve_mem(early: Early) -> None:
     """The step: every reserve_mem= in its order, when start_kernel() has printed its command line.
 
-    Up to eight with different names. 6.12 refuses the others without a word.
+    Up to eight with different names. Before 7.1 the others are refused without a word.
     """
     facts = early.kernel.release
     if not facts.has_reserve_mem:
@@ -48,7 +47,7 @@ def _reserve(early: Early, value: str | None, names: set[str]) -> str | None:
         return MALFORMED
     if len(names) >= RESERVE_MEM_MAX_ENTRIES:
         return "reserve_mem: no more room for reserved memory"
-    asked = parse_reserve_mem(value)
+    asked = parse_reserve_mem(value, early.kernel.smp_cache_bytes)
     if asked is None:
         return MALFORMED
     size, align, name = asked

@@ -13,7 +13,7 @@ from mmtool.linux.mm.mmap.mm_types import (
     Vma,
 )
 from mmtool.linux.mm.mmap.mmap import expand_stack
-from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG
 from mmtool.linux.mm.mmap.signals import SEGV_ACCERR, SEGV_MAPERR, SEGV_PKUERR, SIGSEGV, Signal
 
 
@@ -47,6 +47,7 @@ def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
     tables = task.mm.tables
     g = tables.geometry
     vma: Vma | None = None
+    hardware, needed = task.sys.hw_access_bits, PTE_YOUNG | (PTE_DIRTY if write else 0)
     for offset in range(0, length, step):
         addr = start + offset & task.word_mask
         if vma is None or not vma.start <= addr < vma.end:
@@ -54,16 +55,14 @@ def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
         check_access(task, vma, addr, write)
         entry = tables.huge.get(addr >> g.pmd_shift)
         if entry is not None:
-            if not write or entry.flags & PTE_WRITE:
-                entry.flags |= PTE_DIRTY if write else 0
+            if (not write or entry.flags & PTE_WRITE) and (hardware or entry.flags & needed == needed):
+                entry.flags |= needed
                 continue
         else:
             table = tables.ptes.get(addr >> g.pmd_shift)
             pte = table.get(addr >> g.page_shift) if table else None
-            if pte is not None and pte.folio is not None and (not write or pte.flags & PTE_WRITE):
-                if not write:
-                    continue
-                if pte.flags & PTE_DIRTY or task.sys.hw_dirty:
-                    pte.flags |= PTE_DIRTY
-                    continue
+            allowed = pte is not None and pte.folio is not None and (not write or pte.flags & PTE_WRITE)
+            if pte is not None and allowed and (hardware or pte.flags & needed == needed):
+                pte.flags |= needed
+                continue
         handle_mm_fault(task, vma, addr, write)

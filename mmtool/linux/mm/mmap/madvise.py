@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap import huge_memory, madvise_collapse
 from mmtool.linux.mm.mmap.gup import fault_in
-from mmtool.linux.mm.mmap.memory import zap_range
+from mmtool.linux.mm.mmap.memory import unmap_file_range, zap_range
 from mmtool.linux.mm.mmap.mm_types import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -272,32 +272,6 @@ def _remove(task: Task, vma: Vma, start: int, end: int) -> None:
     last = first + ((end - start) >> shift) - 1
     unmap_file_range(task, inode, first, last, even_cows=False)
     drop_pages(task, inode, first, last)
-
-
-def unmap_file_range(task: Task, inode: object, first: int, last: int, *, even_cows: bool) -> None:
-    """unmap_mapping_range(): the entries of a file's pages go in every process; private copies only `even_cows`."""
-    shift = task.sys.page_shift
-    for owner in [task, *task.others]:
-        for vma in list(owner.mm.vmas):
-            if vma.file is None or vma.file.inode is not inode:
-                continue
-            pages = (vma.end - vma.start) >> shift
-            lo, hi = max(first, vma.pgoff), min(last, vma.pgoff + pages - 1)
-            if lo > hi:
-                continue
-            start = vma.start + ((lo - vma.pgoff) << shift)
-            end = vma.start + ((hi - vma.pgoff + 1) << shift)
-            if even_cows or vma.flags & VM_SHARED:
-                zap_range(owner, vma, start, end)
-                continue
-            for n in list(owner.mm.tables.blocks(start, end)):
-                table = owner.mm.tables.ptes.get(n)
-                for p in [p for p in table or {} if start >> shift <= p < end >> shift]:
-                    pte = table[p] if table else None
-                    if pte is not None and pte.folio is not None and pte.folio.kind == "f":
-                        pte.folio.remove_rmap(pte.sub, owner.mm)
-                        if table:
-                            del table[p]
 
 
 def _guard_remove(task: Task, start: int, end: int) -> None:

@@ -27,31 +27,35 @@ def handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
     """
     if vma.flags & VM_HUGETLB:
         hugetlb_fault(task, vma, addr, write)
-    else:
-        _handle_mm_fault(task, vma, addr, write)
+    elif _handle_mm_fault(task, vma, addr, write):
+        task.maj_flt += 1
+        return
     task.min_flt += 1
 
 
-def _handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
-    """__handle_mm_fault(): the tables above, then a huge page if there may be one, then the entry."""
+def _handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> bool:
+    """__handle_mm_fault(): the tables above, then a huge page if there may be one, then the entry.
+
+    True: the fault was done twice, and so counts as a major one.
+    """
     tables = task.mm.tables
     tables.alloc_pmd(addr)
     n = addr >> tables.geometry.pmd_shift
     entry = tables.huge.get(n)
     if entry is None and n not in tables.ptes:
         if huge_memory.create_huge_pmd(task, vma, addr, write):
-            return
+            return False
     elif entry is not None:
         if not write or entry.flags & PTE_WRITE:
-            entry.flags |= PTE_DIRTY if write else 0
-            return
+            entry.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
+            return False
         if huge_memory.wp_huge_pmd(task, vma, addr):
-            return
-    handle_pte_fault(task, vma, addr, write)
+            return False
+    return handle_pte_fault(task, vma, addr, write)
 
 
-def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
-    """handle_pte_fault(): nothing there, a guard, or a page that may not be written."""
+def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> bool:
+    """handle_pte_fault(): nothing there, a guard, or a page that may not be written; True: done twice."""
     tables = task.mm.tables
     table = tables.ptes.get(addr >> tables.geometry.pmd_shift)
     pte = table.get(addr >> tables.geometry.page_shift) if table else None
@@ -60,12 +64,25 @@ def handle_pte_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
             do_anonymous_page(task, vma, addr, write)
         else:
             do_fault(task, vma, addr, write)
+            return write and bool(vma.flags & VM_SHARED) and fault_dirty_shared_page(task, vma, addr)
     elif pte.folio is None:
         raise Signal(SIGSEGV, 1, addr, "a guard page")
     elif write and not pte.flags & PTE_WRITE:
         do_wp_page(task, vma, addr, pte)
-    elif write:
-        pte.flags |= PTE_DIRTY
+        return bool(vma.flags & VM_SHARED) and fault_dirty_shared_page(task, vma, addr)
+    else:
+        pte.flags |= PTE_YOUNG | (PTE_DIRTY if write else 0)
+    return False
+
+
+def fault_dirty_shared_page(task: Task, vma: Vma, addr: int) -> bool:
+    """fault_dirty_shared_page(): a shared page becomes dirty; up to 5.19 a page that was not is faulted twice."""
+    pte = task.mm.tables.pte(addr)
+    if pte is None or pte.folio is None:
+        return False
+    again = task.sys.facts.shared_write_retries and (not pte.folio.dirty or wants_writenotify(vma))
+    pte.folio.dirty = True
+    return bool(again)
 
 
 def do_anonymous_page(task: Task, vma: Vma, addr: int, write: bool) -> None:
@@ -167,10 +184,12 @@ def do_special_fault(task: Task, vma: Vma, addr: int) -> None:
     """special_mapping_fault(): a page of the vdso or of its data."""
     g = task.mm.tables.geometry
     index = (addr - vma.start) >> g.page_shift
-    if vma.special != "[vdso]" and index:
+    pages = vma.special == "[vdso]" or (task.sys.facts.vvar_inserts_pages and vma.special == "[vvar]")
+    there = index in (0, 2) if task.sys.facts.vdso_has_datastore else not index
+    if vma.special == "[vvar_vclock]" or not (there or pages):
         raise Signal(SIGBUS, 2, addr, "a page of the vdso's data that this machine does not have")
     table = task.mm.tables.alloc_pte(addr)
-    folio = Folio("f") if vma.special == "[vdso]" else VVAR_PAGE
+    folio = Folio("f") if pages else VVAR_PAGE
     folio.add_rmap(0, task.mm)
     table[addr >> g.page_shift] = Pte(folio, 0, PTE_YOUNG)
 
@@ -246,10 +265,37 @@ def zap_range(task: Task, vma: Vma, start: int, end: int, *, guards: bool = Fals
                 if not guards:
                     continue
             elif pte.folio is not ZERO_PAGE:
+                pte.folio.dirty |= bool(pte.flags & PTE_DIRTY)
                 pte.folio.remove_rmap(pte.sub, task.mm)
             del table[p]
         if reclaim and whole and not table:
             del tables.ptes[n]
+
+
+def unmap_file_range(task: Task, inode: object, first: int, last: int, *, even_cows: bool) -> None:
+    """unmap_mapping_range(): the entries of a file's pages go in every process; private copies only `even_cows`."""
+    shift = task.sys.page_shift
+    for owner in [task, *task.others]:
+        for vma in list(owner.mm.vmas):
+            if vma.file is None or vma.file.inode is not inode:
+                continue
+            pages = (vma.end - vma.start) >> shift
+            lo, hi = max(first, vma.pgoff), min(last, vma.pgoff + pages - 1)
+            if lo > hi:
+                continue
+            start = vma.start + ((lo - vma.pgoff) << shift)
+            end = vma.start + ((hi - vma.pgoff + 1) << shift)
+            if even_cows or vma.flags & VM_SHARED:
+                zap_range(owner, vma, start, end)
+                continue
+            for n in list(owner.mm.tables.blocks(start, end)):
+                table = owner.mm.tables.ptes.get(n)
+                for p in [p for p in table or {} if start >> shift <= p < end >> shift]:
+                    pte = table[p] if table else None
+                    if pte is not None and pte.folio is not None and pte.folio.kind == "f":
+                        pte.folio.remove_rmap(pte.sub, owner.mm)
+                        if table:
+                            del table[p]
 
 
 def vma_adjust_trans_huge(task: Task, addr: int) -> None:

@@ -16,6 +16,7 @@ VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB = 0x80000, 0x100000, 0x2000
 VM_SYNC, VM_WIPEONFORK, VM_DONTDUMP, VM_SOFTDIRTY = 0x800000, 0x2000000, 0x4000000, 0x8000000
 VM_MIXEDMAP, VM_HUGEPAGE, VM_NOHUGEPAGE, VM_MERGEABLE = 0x10000000, 0x20000000, 0x40000000, 0x80000000
 VM_DROPPABLE, VM_SEALED, VM_PKEY_EXEC_ONLY = 1 << 40, 1 << 42, 1 << 32
+VM_MTE_ALLOWED, VM_DENYWRITE = 1 << 44, 1 << 45
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
 VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
@@ -62,7 +63,19 @@ class Folio:
     process alone (PG_anon_exclusive). `index`: where it lies in its file, in pages.
     """
 
-    __slots__ = ("entire", "exclusive", "index", "kind", "ksm", "lazyfree", "mapcount", "mapcounts", "mms", "order")
+    __slots__ = (
+        "dirty",
+        "entire",
+        "exclusive",
+        "index",
+        "kind",
+        "ksm",
+        "lazyfree",
+        "mapcount",
+        "mapcounts",
+        "mms",
+        "order",
+    )
 
     def __init__(self, kind: str, order: int = 0, index: int = 0) -> None:
         self.kind, self.order, self.index = kind, order, index
@@ -70,7 +83,7 @@ class Folio:
         self.mapcounts: dict[int, int] = {}
         self.mms: dict[int, int] = {}
         self.exclusive: set[int] = set()
-        self.lazyfree = self.ksm = False
+        self.lazyfree = self.ksm = self.dirty = False
 
     def page_mapcount(self, sub: int) -> int:
         """How often page `sub` of the folio is mapped, by itself or with the whole folio."""
@@ -137,6 +150,11 @@ class Inode:
     seals: int = 0
 
     @property
+    def multi_move(self) -> bool:
+        """vma_multi_allowed(): may mremap() move mappings of it together with others?"""
+        return self.kind != "ramfs"
+
+    @property
     def is_shmem(self) -> bool:
         return self.kind in ("tmpfs", "shmem", "exe")
 
@@ -145,6 +163,7 @@ class Inode:
         folio = self.pages.get(index)
         if folio is None and index < self.prefilled:
             folio = self.pages[index] = Folio("f", index=index)
+            folio.dirty = True
         return folio
 
 
@@ -215,6 +234,8 @@ class Mm:
         self.mmap_legacy_base = 0
         self.topdown = True
         self.disable_thp = False
+        self.special_sizes: dict[str, int] = {}
+        """Bytes of the vdso and its data as exec mapped them."""
         self.merge_any = False
 
     @property

@@ -58,6 +58,8 @@ from mmtool.linux.mm.mmap.unmapped_area import get_unmapped_area, thp_get_unmapp
 from mmtool.linux.mm.mmap.util import vm_enough_memory
 from mmtool.linux.mm.mmap.vma import (
     Proposal,
+    detach_and_free,
+    gather_munmap_vmas,
     is_data_mapping,
     unmap_range,
     vm_stat_account,
@@ -172,7 +174,7 @@ def _flags_of_type(
             raise Refused("EINVAL", "a shared mapping does not grow down")
         return vm_flags | VM_SHARED | VM_MAYSHARE, 0
     if kind == MAP_DROPPABLE and task.sys.facts.has_droppable:
-        if task.word_bits == 32:
+        if task.sys.arch == "i386":
             raise Refused("EOPNOTSUPP", "MAP_DROPPABLE needs a 64-bit kernel")
         if flags & (MAP_LOCKED | MAP_HUGETLB):
             raise Refused("EINVAL", "droppable memory is neither locked nor of a pool")
@@ -205,8 +207,8 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
         raise Refused("ENOMEM", f"{found + length:#x} is beyond the end of the address space")
     if found & (system.page_size - 1):
         raise Refused("EINVAL", "the address is not a page's")
-    if found < max(system.mmap_min_addr, system.lsm_mmap_min_addr) and not task.privileged:
-        raise Refused("EPERM", f"below vm.mmap_min_addr ({system.mmap_min_addr})")
+    if found < system.dac_mmap_min_addr and not task.privileged:
+        raise Refused("EPERM", f"below vm.mmap_min_addr ({system.dac_mmap_min_addr})")
     return found
 
 
@@ -225,6 +227,7 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     mm, system = task.mm, task.sys
     shift = system.page_shift
     end, pages = addr + length, length >> shift
+    gone = gather_munmap_vmas(task, addr, end) if system.facts.mmap_charges_before_unmap else []
     in_the_way = sum((min(v.end, end) - max(v.start, addr)) >> shift for v in mm.each_from(addr, end))
     refused = may_expand_vm(task, flags, pages - in_the_way)
     if refused:
@@ -233,13 +236,12 @@ def mmap_region(task: Task, file: File | None, addr: int, length: int, flags: in
     accountable = accountable and flags & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE
     if system.facts.mmap_charges_before_unmap:
         if accountable:
-            replaced = sum(
-                (min(v.end, end) - max(v.start, addr)) >> shift for v in mm.each_from(addr, end) if v.flags & VM_ACCOUNT
-            )
+            replaced = sum((v.end - v.start) >> shift for v in gone if v.flags & VM_ACCOUNT)
             vm_enough_memory(task, pages - replaced)
             system.committed += replaced
             flags |= VM_ACCOUNT
-        unmap_range(task, addr, end)
+        if gone:
+            detach_and_free(task, gone, addr, end)
     else:
         try:
             unmap_range(task, addr, end)
@@ -332,7 +334,15 @@ def do_brk_flags(task: Task, addr: int, length: int) -> None:
     """do_brk_flags(): the heap's new pages, charged and merged with the mapping that ends at the break."""
     mm, system = task.mm, task.sys
     pages = length >> system.page_shift
-    flags = VM_ACCESS_FLAGS & ~VM_EXEC | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags
+    flags = (
+        VM_ACCESS_FLAGS & ~VM_EXEC
+        | VM_MAYREAD
+        | VM_MAYWRITE
+        | VM_MAYEXEC
+        | VM_ACCOUNT
+        | mm.def_flags
+        | system.brk_flags
+    )
     if task.personality & READ_IMPLIES_EXEC:
         flags |= VM_EXEC
     refused = may_expand_vm(task, flags, pages)

@@ -12,8 +12,8 @@ def do_mseal(task: Task, start: int, length: int) -> None:
     mm, page = task.mm, task.sys.page_size
     if not task.sys.facts.has_mseal:
         raise Refused("ENOSYS", "the release has no mseal()")
-    if task.word_bits == 32:
-        raise Refused("EPERM", "sealing needs a 64-bit kernel")
+    if task.sys.arch == "i386":
+        raise Refused("ENOSYS", "sealing needs a 64-bit kernel")
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")
     rounded = length + page - 1 & -page & task.word_mask

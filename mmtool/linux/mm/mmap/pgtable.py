@@ -42,7 +42,7 @@ class Geometry:
     """How an architecture's tables divide an address; a level that is folded away has no shift (0).
 
     `pud_shift`: bits below a PUD entry, `p4d_shift`: bits below a P4D (or PGD) entry, that is what one PUD table maps.
-    `preallocated` PMD tables are there from the start and never given back (i386 with PAE).
+    `preallocated` PMD tables are there from the start (i386 with PAE).
     """
 
     page_shift: int
@@ -68,7 +68,7 @@ class PageTables:
         self.geometry = geometry
         self.ptes: dict[int, PteTable] = {}
         self.huge: dict[int, HugePmd] = {}
-        self.pmds: set[int] = set()
+        self.pmds: set[int] = set(range(geometry.preallocated))
         self.puds: set[int] = set()
         self.deposited = 0
         self.unseen = 0
@@ -77,10 +77,7 @@ class PageTables:
     @property
     def count(self) -> int:
         """Tables of all counted levels."""
-        return (
-            len(self.ptes) + self.deposited + len(self.pmds) + len(self.puds)
-            + self.geometry.preallocated + self.unseen
-        )  # fmt: skip
+        return len(self.ptes) + self.deposited + len(self.pmds) + len(self.puds) + self.unseen
 
     @property
     def bytes(self) -> int:

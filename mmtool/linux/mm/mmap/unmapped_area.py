@@ -44,6 +44,8 @@ def vm_unmapped_area(mm: Mm, s: Search) -> int | None:
     """vm_unmapped_area(): the lowest or highest gap that holds `length` bytes and the worst of the alignment."""
     length = s.length + s.align_mask
     shift = mm.tables.geometry.page_shift
+    if s.topdown and s.high <= s.low:
+        return None
     if s.topdown:
         end = s.high
         i = mm.index_after(end - 1) if end else 0
@@ -102,7 +104,7 @@ def _generic(task: Task, addr: int, length: int, align: int) -> int | None:
             return hint
     if mm.topdown:
         base = mm.mmap_base + (task.task_size - task.map_window if addr > task.map_window else 0)
-        found = vm_unmapped_area(mm, Search(length, page, base, True, align))
+        found = vm_unmapped_area(mm, Search(length, max(page, task.sys.mmap_min_addr), base, True, align))
         if found is not None:
             return found
         return vm_unmapped_area(mm, Search(length, mm.mmap_legacy_base, end, False, align))
@@ -124,7 +126,8 @@ def _x86_64(task: Task, addr: int, length: int, flags: int, align: int) -> int |
         high = mm.mmap_base
         if hint > task.map_window and not task.compat:
             high += task.task_size - task.map_window
-        found = vm_unmapped_area(mm, Search(length, page, high, True, align))
+        low = task.sys.mmap_min_addr if task.sys.facts.unmapped_area_knows_min_addr else page
+        found = vm_unmapped_area(mm, Search(length, max(page, low), high, True, align))
         if found is not None:
             return found
     if low32:

@@ -240,7 +240,7 @@ def split_vma(task: Task, vma: Vma, addr: int, *, new_below: bool, limited: bool
     mm = task.mm
     if limited and mm.map_count >= task.sys.max_map_count:
         raise Refused("ENOMEM", f"vm.max_map_count ({task.sys.max_map_count}) is reached, and a mapping must be split")
-    if vma.special:
+    if vma.special and task.sys.facts.special_mappings_stay_whole:
         raise Refused("EINVAL", f"{vma.special} cannot be split")
     if vma.flags & VM_HUGETLB and addr & (task.sys.hugetlb.page_size - 1):
         raise Refused("EINVAL", "the split is inside a huge page of hugetlb")
@@ -296,10 +296,17 @@ def do_munmap(task: Task, start: int, length: int) -> None:
 
 def unmap_range(task: Task, start: int, end: int) -> None:
     """do_vmi_align_munmap(): cut [start, end) out of the VMAs, and give its pages, tables and charge back."""
+    gone = gather_munmap_vmas(task, start, end)
+    if gone:
+        detach_and_free(task, gone, start, end)
+
+
+def gather_munmap_vmas(task: Task, start: int, end: int) -> list[Vma]:
+    """vms_gather_munmap_vmas(): the VMAs of [start, end), cut at its ends; Refused where one may not be unmapped."""
     mm = task.mm
     first = mm.find_intersection(start, end)
     if first is None:
-        return
+        return []
     facts = task.sys.facts
     if facts.has_mseal and not facts.seals_checked_one_by_one:
         for vma in mm.each_from(start, end):
@@ -318,7 +325,7 @@ def unmap_range(task: Task, start: int, end: int) -> None:
         if vma.end > end:
             split_vma(task, vma, end, new_below=False, limited=False)
         gone.append(vma)
-    detach_and_free(task, gone, start, end)
+    return gone
 
 
 def detach_and_free(task: Task, gone: list[Vma], start: int, end: int) -> None:
