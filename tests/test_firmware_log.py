@@ -405,9 +405,7 @@ def test_what_a_map_lacks_is_said() -> None:
     assert "the entries before are lost; [0x0-0x9efff] is taken as usable" in cut.warnings[0][1]
     far = read(ram.replace("00100000", "40000000"))
     assert len(far.e820) == 1 and "begins here, at 0x40000000" in far.warnings[0][1]
-    assert [said.split(":")[0] for _, said in read("Linux version 6.1.0 (a)\n" + late).warnings] == [
-        "the map begins here, at 0x9f000", "the map in it holds no usable RAM",
-    ]  # fmt: skip
+    assert "begins here, at 0x9f000" in read("Linux version 6.1.0 (a)\n" + late + ram).warnings[0][1]
     assert not read(MAP).warnings
 
 

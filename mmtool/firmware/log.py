@@ -117,9 +117,9 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
 def _complete(boot: _Boot) -> None:
     """Say what of the map is missing. Where that is no more than the lowest 640 KiB, it was RAM: every PC's is."""
     kind = next((who for who in MAPS if who in boot.maps), None)
-    if kind is None or not boot.maps[kind]:
-        return
-    entries = boot.maps[kind]
+    entries = boot.maps.get(kind or "", [])
+    if not any(entry.type == E820Type.RAM for _, entry in entries):
+        return  # no kernel boots with it, and says why
     number, first = entries[0]
     line = int(number)
     if first.start and not boot.map_heads and kind != "Xen-e820":
@@ -130,15 +130,9 @@ def _complete(boot: _Boot) -> None:
         boot.warnings.append((line, f"{lost}; give a log from the start of a boot, or /sys/firmware/memmap"))
     elif min(entry.start for _, entry in entries) > _LATE:
         boot.warnings.append((line, "no entry of the map begins at address 0, nor near it: is it whole?"))
-    if not any(entry.type == E820Type.RAM for _, entry in entries):
-        boot.warnings.append((line, NO_RAM))
 
 
 _LOW_RAM, _LATE = 0xA0000, 0x10000
-NO_RAM = (
-    "the map in it holds no usable RAM: it is not the machine's whole map; give a log from the start of a boot or "
-    "`grep -r . /sys/firmware/memmap`"
-)
 
 
 def boots_of(text: str) -> list[list[Line]]:
