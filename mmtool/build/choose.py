@@ -65,7 +65,8 @@ def _profile(release: str | None, machine: Machine) -> Profile:
         return profile if profile.uname == release else replace(profile, exact=False)
     if release is None and machine.arch in (None, "x86_64"):
         return replace(load_profile(DEFAULT_PROFILE), exact=False)
-    return load_profile(GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])).nearest(build_options(machine))
+    generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
+    return load_profile(generic).nearest(build_options(machine, release))
 
 
 def _no_release(name: str) -> Assumption:

@@ -200,8 +200,15 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
     if cpus is not None:
         machine = replace(machine, cpus=cpus)
     booted = start_kernel(machine, kernel, cmdline=cmdline)
+    say_warnings(machine)
     rests_on(assumptions(booted))
     return booted
+
+
+def say_warnings(machine: Machine) -> None:
+    """Say on standard error what the reader of the machine left out or took for something, by line."""
+    for line, warning in machine.warnings:
+        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
 
 
 def machine_and_kernel(
@@ -254,8 +261,6 @@ def machine_and_kernel(
         machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
     else:
         machine, here = this_machine(srat=srat, slit=slit, boot=boot)
-    for line, warning in machine.warnings:
-        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
     made = here if kernel is None else None
