@@ -38,7 +38,9 @@ NAMED_AFTER = ("mmap", "mremap")
 
 
 class ScriptError(Exception):
-    """A line that is no operation: what is wrong with it."""
+    """A line that is no operation: what is wrong with it; `line` is its place among the operations."""
+
+    line = 0
 
 
 class Skipped(Exception):
@@ -66,17 +68,26 @@ def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
     """Do a script's operations in order; ScriptError names what is none."""
     for line, text in enumerate(script):
         words = text.split("#", 1)[0].split()
-        if not words:
-            continue
-        if words[0] == "fork":
-            yield from _fork(process, line)
-        elif words[0] == "wait":
-            yield _wait(process, line)
-        elif words[0] == "child":
-            if process.child is not None:
-                yield _operation(process.child, line, words[1:])
-        else:
-            yield _operation(process, line, words)
+        try:
+            yield from _line(process, line, words)
+        except ScriptError as error:
+            error.line = line
+            raise
+
+
+def _line(process: Process, line: int, words: Sequence[str]) -> Iterator[Step]:
+    if not words:
+        return
+    if words[0] == "fork":
+        yield from _fork(process, line)
+    elif words[0] == "wait":
+        yield _wait(process, line)
+    elif words[0] != "child":
+        yield _operation(process, line, words)
+    elif process.child is not None:
+        if len(words) < 2:
+            raise ScriptError("child needs an operation")
+        yield _operation(process.child, line, words[1:])
 
 
 def snapshot(process: Process, step: Step) -> Step:
