@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mmtool.linux.fs.proc.task_mmu import Smap, smap, status
@@ -116,9 +117,10 @@ def _fork(process: Process, line: int) -> Iterator[Step]:
         yield snapshot(process, Step(line, process.who, refusal.name, refusal.why))
         return
     process.child = Process(child, dict(process.names), process.files, process.image, "c")
+    # which side runs first is chance; mostly the parent writes first, and the child has run when it says so
     _warm(process)
-    yield snapshot(process, Step(line, process.who, "0"))
     _warm(process.child)
+    yield snapshot(process, Step(line, process.who, "0"))
     yield snapshot(process.child, Step(-1, "c", "0"))
 
 
@@ -158,7 +160,14 @@ def _operation(process: Process, line: int, words: Sequence[str]) -> Step:
         task.min_flt = task.maj_flt = 0
         _perform(process, words, step, 0)
     step.minflt, step.majflt = task.min_flt, task.maj_flt
+    _go_on(process)
     return snapshot(process, step)
+
+
+def _go_on(process: Process) -> None:
+    """The program goes on behind an operation: it writes to its stack."""
+    with suppress(Signal):
+        touch(process.task, process.task.mm.start_stack - 64, 1, 1, True)
 
 
 def _repeat(process: Process, step: Step, words: Sequence[str]) -> None:
