@@ -186,7 +186,7 @@ class ProcessFacts(Facts):
     "LRU operations wait in batches of 31, before of 15."
     populate_drains: bool = since("6.1", not_in="5.10", marks=Mark("mm/mlock.c", "lru_add_drain();"))
     "Populating and locking empty the LRU's batches first."
-    unmap_drains: bool = until("7.2", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
+    unmap_drains: bool = until("6.16", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
     "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
         "6.0",
