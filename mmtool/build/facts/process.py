@@ -72,6 +72,11 @@ class ProcessFacts(Facts):
         marks=Mark("mm/huge_memory.c", "!off_sub"),
     )  # fmt: skip
     "An area that happens to be aligned is moved up by the padding."
+    hugetlb_hint_rounds_up: bool = since(
+        "6.13", "mm: make hugetlb mappings go through mm_get_unmapped_area_vmflags",
+        marks=Mark("arch/x86/mm/hugetlbpage.c", "hugetlb_get_unmapped_area_topdown", gone=True),
+    )  # fmt: skip
+    "A hint for a hugetlb mapping is rounded up on x86 too; before, down."
     has_mthp: bool = since(
         "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
     )
