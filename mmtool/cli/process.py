@@ -183,3 +183,26 @@ def layout(
             answer(asked, record.get("id"), "mode quick" in asked.setup)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(file, number, f"{type(error).__name__}: {error}") from None
+
+
+@process.command("maps", short_help="Say what a process's map of mappings tells.")
+@click.argument("source", metavar="FILE|PID|-")
+@click.option("--max-map-count", type=int, metavar="N", help="vm.max_map_count, if it is not the default.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def maps(source: str, max_map_count: int | None, output: str) -> None:
+    """Read /proc/PID/maps or smaps (a file, a process's number, standard input) and say what they tell.
+
+    Gaps and the largest mapping that fits, neighbours that are not one mapping and why, huge pages, limits.
+    """
+    from pathlib import Path
+
+    from mmtool.answers.process_maps import DEFAULT_MAX_MAP_COUNT, answer_maps
+    from mmtool.observed.process_maps import parse_maps
+    from mmtool.observed.process_records import read_text
+    from mmtool.report.process_maps import maps_json, maps_tables
+    from mmtool.report.table import text_tables
+
+    if source.isdigit() and not Path(source).exists():
+        source = f"/proc/{source}/smaps"
+    answer = answer_maps(parse_maps(read_text(source), source), max_map_count or DEFAULT_MAX_MAP_COUNT)
+    click.echo(maps_json(answer) if output == "json" else text_tables(maps_tables(answer)))

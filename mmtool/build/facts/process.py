@@ -72,6 +72,11 @@ class ProcessFacts(Facts):
         marks=Mark("mm/huge_memory.c", "!off_sub"),
     )  # fmt: skip
     "An area that happens to be aligned is moved up by the padding."
+    hugetlb_hint_rounds_up: bool = since(
+        "6.13", "mm: make hugetlb mappings go through mm_get_unmapped_area_vmflags",
+        marks=Mark("arch/x86/mm/hugetlbpage.c", "hugetlb_get_unmapped_area_topdown", gone=True),
+    )  # fmt: skip
+    "A hint for a hugetlb mapping is rounded up on x86 too; before, down."
     has_mthp: bool = since(
         "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
     )
@@ -186,7 +191,7 @@ class ProcessFacts(Facts):
     "LRU operations wait in batches of 31, before of 15."
     populate_drains: bool = since("6.1", not_in="5.10", marks=Mark("mm/mlock.c", "lru_add_drain();"))
     "Populating and locking empty the LRU's batches first."
-    unmap_drains: bool = until("7.2", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
+    unmap_drains: bool = until("6.16", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
     "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
         "6.0",
