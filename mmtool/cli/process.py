@@ -40,7 +40,7 @@ def machine_options(command: F) -> F:
     return command
 
 
-def _machine(options: dict[str, Any]) -> dict[str, Any]:
+def machine_of(options: dict[str, Any]) -> dict[str, Any]:
     from mmtool.build.fact import parse_version
     from mmtool.build.kconfig import read_config
     from mmtool.errors import UsageError
@@ -99,7 +99,7 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
             record = next(records_of(read_text(start).replace("\n", " "), start))[1]
             made = from_start(record["machine"], [*record.get("setup", ()), *setup], record["start"])
         else:
-            made = default_process(_machine(options), setup)
+            made = default_process(machine_of(options), setup)
         before = [snapshot_rows(made)]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(start or file, None, f"no process can be made of it: {error}") from None
@@ -173,7 +173,7 @@ def layout(
                 raise UsageError(f"--rlimit {text}: not NAME=VALUE")
             setup.append(f"rlimit {name.upper()} {value}")
         try:
-            answer(process_default.ask(_machine(options), setup), None, randomize)
+            answer(process_default.ask(machine_of(options), setup), None, randomize)
         except ValueError as error:
             raise UsageError(str(error)) from None
         return
