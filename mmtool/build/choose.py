@@ -50,7 +50,8 @@ def _profile(release: str | None, machine: Machine) -> Profile:
         return load_profile(exact)
     if release is None and machine.arch in (None, "x86_64"):
         return load_profile(DEFAULT_PROFILE)
-    return load_profile(GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])).nearest(build_options(machine))
+    generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
+    return load_profile(generic).nearest(build_options(machine, release))
 
 
 def _of_percpu_size(machine: Machine) -> str | None:
