@@ -192,6 +192,23 @@ def _nearest(major: int, minor: int, arch: str, page_size: int) -> str:
     return min(found)[3]
 
 
+def kernel_with_allocator(kernel: Kernel, allocator: str) -> tuple[Kernel, tuple[str, ...]]:
+    """The kernel built with another slab allocator than its profile's (slub, slab, slob), and what is assumed of that.
+
+    No distribution's configuration is known with it: what bears on slabs is as Kconfig has it unless told otherwise.
+    """
+    config = kernel.profile.config
+    if bool(config.get(allocator.upper())) or (
+        allocator == "slub" and not config.get("SLAB") and not config.get("SLOB")
+    ):
+        return kernel, ()
+    defaults: dict[str, Option] = {name.upper(): name == allocator for name in ("slub", "slab", "slob")}
+    defaults |= {"SLAB_MERGE_DEFAULT": True, "SLAB_FREELIST_RANDOM": False, "SLAB_FREELIST_HARDENED": False}
+    defaults |= {"HARDENED_USERCOPY": False, "MEMCG": False, "INIT_ON_FREE_DEFAULT_ON": False}
+    assumed = (f"a build with {allocator.upper()}, for the rest as Kconfig has it; give --config for your own",)
+    return replace(kernel, profile=kernel.profile.nearest(defaults)), assumed
+
+
 def kernel_with_config(kernel: Kernel, options: Mapping[str, Option], name: str) -> Kernel:
     """The kernel as built with a configuration of the user's; sizes stay those of `kernel`'s build, made to fit it.
 
