@@ -1,7 +1,7 @@
 """What a boot costs as a whole process, against `python -c "import click"`, in CPU time.
 
-python benchmarks/startup.py [LOG]; exit status 1 when `mmtool boot` takes more than its limit times what the bare import
-takes. Needs the project installed; compiled modules are written first, as an installation has them.
+python benchmarks/startup.py [LOG]; exit status 1 when `mmtool boot` takes more than its limit times what the bare
+import takes. Needs the project installed; compiled modules are written first, as an installation has them.
 """
 
 from __future__ import annotations

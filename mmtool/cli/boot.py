@@ -53,9 +53,11 @@ def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
 
         render_dmesg(booted)
     elif output == "svg":
+        from mmtool.report.assumed import say
         from mmtool.report.picture.svg import svg
 
         sys.stdout.write(svg(booted, sections))
+        say(booted)
     elif sections:
         from mmtool.report.boot import render
 

@@ -6,12 +6,14 @@ import sys
 
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
+from mmtool.report.assumed import say
 from mmtool.report.untrusted import printable
 
 
 def render(boot: Boot) -> None:
-    """Print the log to standard output and nothing else."""
+    """Print the log to standard output, and what it rests on to standard error."""
     sys.stdout.write(printable("".join(text + "\n" for text in dmesg_lines(boot))))
+    say(boot)
 
 
 def shows_debug(boot: Boot) -> bool:
@@ -20,7 +22,7 @@ def shows_debug(boot: Boot) -> bool:
     The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
     of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
     """
-    return bool(boot.notes("pcpu_alloc")) or not boot.notes("nr_cpus")
+    return bool(boot.notes("pcpu_alloc")) or not (boot.notes("nr_cpus") or boot.notes("slub"))
 
 
 def dmesg_lines(boot: Boot) -> list[str]:
