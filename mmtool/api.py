@@ -135,10 +135,10 @@ class BootResult:
         return tuple(
             Node(
                 nid,
-                nid in booted.online_nodes,
+                nid in booted.numa.online,
                 tuple(self._zone(zone) for zone in booted.nodes[nid].populated_zones()),
                 tuple(booted.numa.node_distance(nid, other) for other in ids),
-                tuple(lists.fallback[nid]) if lists is not None else (),
+                tuple(lists.fallback[nid]),
             )
             for nid in ids
         )

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.boots import said
-from support.vmalloc import booted, capture_boot
+from support.vmalloc import booted, booted_kernel, capture_boot
 
 from mmtool.build.fact import parse_version
 from mmtool.build.release import release_facts
 from mmtool.cli.boot import boot as boot_command
-from mmtool.linux.arch.x86.mm.pgtable import print_layout
+from mmtool.linux.arch.x86.mm.init_32 import print_layout
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 MORE = os.environ.get("MMTOOL_CAPTURES", "")
@@ -111,7 +111,7 @@ def test_arm64_of_every_width_is_in_order(bits: int, page: int, levels: int, rel
     version = parse_version(release)
     assert version is not None
     built = replace(boot.kernel, release=release_facts(version), profile=replace(boot.kernel.profile, config=config))
-    areas = replace(boot, kernel=built).address_space.areas
+    areas = booted_kernel(built, "nokaslr").address_space.areas
     assert all(a.end <= b.start for a, b in pairwise(areas))
     assert areas[0].start == (1 << 64) - (1 << min(bits, 48))
 
@@ -121,8 +121,9 @@ def test_old_i386_prints_its_layout() -> None:
     boot = booted("generic-i386", max_low_pfn=0x36DFE)
     facts = release_facts((5, 1, 0))
     config = {**boot.kernel.profile.config, "X86_PAE": True, "NR_CPUS": 32}
-    print_layout(replace(boot, kernel=replace(boot.kernel, release=facts, profile=replace(
-        boot.kernel.profile, config=config))))  # fmt: skip
+    old = replace(boot.kernel, release=facts, profile=replace(boot.kernel.profile, config=config))
+    boot = booted_kernel(old, "nokaslr", max_low_pfn=0x36DFE)
+    print_layout(boot)
     lines = said(boot)
     assert lines[0] == "virtual kernel memory layout:"
     assert "    lowmem  : 0xc0000000 - 0xf6dfe000   ( 877 MB)" in lines

@@ -130,7 +130,7 @@ def check(booted: Boot) -> None:
 
 def check_memory(booted: Boot) -> None:
     """memblock's memory lies inside RAM of the edited map, sorted and disjoint."""
-    ram = [e for e in booted.e820.snapshot() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
+    ram = [e for e in booted.edited_map() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
     regions = [r for r in booted.memblock.memory.regions if r.size]
     for r in regions:
         assert sum(max(0, min(r.end, e.end) - max(r.base, e.start)) for e in ram) >= r.size
@@ -141,7 +141,8 @@ def check_nodes(booted: Boot) -> None:
     """No page is lost or in two zones: the zones' present pages add up to memory, and a node's zones are disjoint."""
     mirrored = "mirror" in booted.cmdline.all("kernelcore")
     zones = [z for node in booted.nodes.values() for z in node.zones if z.spanned_pages]
-    reachable = booted.max_pfn if booted.kernel.is_64bit else max(booted.max_pfn, booted.max_low_pfn)
+    mb = booted.memblock
+    reachable = mb.max_pfn if booted.kernel.word_size == 8 else max(mb.max_pfn, mb.max_low_pfn)
     ranges = list(booted.memblock.for_each_mem_pfn_range(booted.memblock.max_numnodes))
     owned = [(start, min(end, reachable)) for start, end, nid in ranges if nid in booted.nodes and start < reachable]
     if not mirrored:
@@ -154,7 +155,7 @@ def check_nodes(booted: Boot) -> None:
         # A page without a node (up to 1 MiB of them may be), or of an image that lies in no memory, goes to the zone
         # that spans it.
         assert 0 <= z.managed_pages <= z.present_pages or len(owned) < len(ranges) or not image_in_memory(booted)
-    assert set(booted.online_nodes) <= set(booted.nodes)
+    assert set(booted.numa.online) <= set(booted.nodes)
 
 
 def image_in_memory(booted: Boot) -> bool:

@@ -18,7 +18,7 @@ from mmtool.build.kernel import Kernel
 from mmtool.build.profile import load_profile
 from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import parse_cmdline
-from mmtool.linux.arch.x86.mm.zones import max_zone_pfns
+from mmtool.linux.arch.x86.mm.zones import arch_zone_limits_init
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 from mmtool.linux.mm.mm_init import free_area_init, movable_wish
@@ -55,7 +55,7 @@ def nodes_of(stage: dict[str, Any]) -> tuple[RecordedMemblock, dict[int, Pgdat]]
     nids = {region.nid for region in lists.memory}
     max_pfn = max(end for _, end, _ in mb.for_each_mem_pfn_range())
     pgdats = free_area_init(
-        mb, kernel, max_zone_pfns(kernel, max_pfn, max_pfn),
+        mb, kernel, arch_zone_limits_init(kernel, max_pfn, max_pfn),
         movable_wish(parse_cmdline(lists.cmdline), kernel), KernelLog(), possible_nodes=nids, online_nodes=nids,
     )  # fmt: skip
     return lists, pgdats

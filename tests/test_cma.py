@@ -8,15 +8,14 @@ from hypothesis import strategies as st
 from support.boots import boot_at, said
 
 from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.linux.kernel.crash_reserve import reserve_crashkernel_cma
+from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve, parse_cma
 from mmtool.linux.mm.cma import (
     CmaArea,
     CmaError,
     CmaRequest,
     cma_declare_contiguous_multi,
     cma_declare_contiguous_nid,
-    crashkernel_cma,
-    dma_contiguous_reserve,
-    parse_cma,
 )
 
 M, G = 1 << 20, 1 << 30
@@ -49,9 +48,9 @@ def arm(release="6.12", cmdline="", memory=ARM_2G, reserved=TAKEN, **config):
 )
 def test_the_default_area_lies_where_kernels_put_it(release, cmdline, line):
     boot = arm(release, cmdline)
-    dma_contiguous_reserve(boot, 0xC0000000)
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
     assert said(boot) == [line]
-    assert [area.default for area in boot.cma_areas] == [True]
+    assert [area.default for area in boot.cma.areas] == [True]
 
 
 @pytest.mark.parametrize(
@@ -72,22 +71,22 @@ def test_the_default_area_lies_where_kernels_put_it(release, cmdline, line):
 )  # fmt: skip
 def test_what_cannot_be_had_is_said(cmdline, lines):
     boot = arm("6.12", cmdline)
-    dma_contiguous_reserve(boot, 0xC0000000)
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
     assert said(boot) == lines
-    assert boot.cma_areas == []
+    assert boot.cma.areas == []
 
 
 def test_the_device_trees_default_area_stands_instead():
     boot = arm()
-    boot.cma_areas.append(CmaArea("linux,cma", ((0x80000000, 64 * M),), default=True))
-    dma_contiguous_reserve(boot, 0xC0000000)
+    boot.cma.areas.append(CmaArea("linux,cma", ((0x80000000, 64 * M),), default=True))
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
     assert said(boot) == []
 
 
 def test_a_build_without_it_reserves_nothing():
     boot = arm(cmdline="cma=64M", DMA_CMA=False)
-    dma_contiguous_reserve(boot, 0xC0000000)
-    assert (said(boot), boot.cma_areas) == ([], [])
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
+    assert (said(boot), boot.cma.areas) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -97,8 +96,8 @@ def test_a_build_without_it_reserves_nothing():
 def test_the_configuration_may_ask_for_a_part_of_memory(selected, mib):
     chosen = {"CMA_SIZE_SEL_MBYTES": False, f"CMA_SIZE_SEL_{selected}": True, "CMA_SIZE_PERCENTAGE": 10}
     boot = arm("6.12", "", [(0x40000000, 0x40000000 + 1280 * M, 0)], [], **chosen)
-    dma_contiguous_reserve(boot, 0)
-    assert boot.cma_areas[0].size == mib * M
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0)
+    assert boot.cma.areas[0].size == mib * M
 
 
 TWO_NODES = [(0x40000000, 0xC0000000, 0), (0xC0000000, 0x140000000, 1)]
@@ -125,26 +124,26 @@ TWO_NODES = [(0x40000000, 0xC0000000, 0), (0xC0000000, 0x140000000, 1)]
 )  # fmt: skip
 def test_nodes_get_areas_of_their_own(release, cmdline, config, lines):
     boot = arm(release, cmdline, TWO_NODES, [], DMA_NUMA_CMA=True, **config)
-    dma_contiguous_reserve(boot, 0x100000000)
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0x100000000)
     assert said(boot) == lines
 
 
 def test_an_area_is_first_looked_for_above_4_gib_from_below():
     for release, base in (("5.10", 0x23C000000), ("6.1", 0x100000000)):
         boot = arm(release, "", [(0x40000000, 0x240000000, 0)], [])
-        assert cma_declare_contiguous_nid(boot, CmaRequest("x", 64 * M)).ranges == ((base, 64 * M),)
+        assert cma_declare_contiguous_nid(boot, boot.cma, CmaRequest("x", 64 * M)).ranges == ((base, 64 * M),)
         assert not boot.memblock.bottom_up
 
 
 def test_several_ranges_make_one_area_where_none_is_large_enough():
     holes = [(4 * G + n * 512 * M + 256 * M, 4 * G + (n + 1) * 512 * M) for n in range(8)]
     boot = arm("6.18", "", [(4 * G, 8 * G, 0)], holes)
-    area = cma_declare_contiguous_multi(boot, CmaRequest("x", 640 * M, alignment=2 * M, nid=0))
+    area = cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", 640 * M, alignment=2 * M, nid=0))
     assert area.size == 640 * M
     assert len(area.ranges) == 3
     assert said(boot) == ["cma: Reserved 640 MiB in 3 ranges"]
     with pytest.raises(CmaError):
-        cma_declare_contiguous_multi(boot, CmaRequest("y", 4 * G, nid=0))
+        cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("y", 4 * G, nid=0))
     assert said(boot)[1:] == [
         "cma: Failed to reserve 4096 MiB",
     ]
@@ -152,7 +151,7 @@ def test_several_ranges_make_one_area_where_none_is_large_enough():
 
 def test_the_crash_kernel_takes_several_areas():
     boot = boot_at("6.18", "", [(M, 256 * M, 0)], [(100 * M, 101 * M)], config={"CMA": True})
-    crashkernel_cma(boot, 192 * M)
+    reserve_crashkernel_cma(boot, boot.cma, 192 * M)
     assert said(boot) == [
         "cma: Failed to reserve 192 MiB",
         "cma: Reserved 96 MiB at 0x000000000a000000",
@@ -160,7 +159,7 @@ def test_the_crash_kernel_takes_several_areas():
         "crashkernel CMA reserved: 192 MB in 2 ranges",
     ]
     without = boot_at("6.18", "", [(M, 256 * M, 0)])
-    crashkernel_cma(without, 64 * M)
+    reserve_crashkernel_cma(without, without.cma, 64 * M)
     assert said(without) == ["crashkernel CMA reservation not supported"]
 
 
@@ -183,8 +182,8 @@ def test_the_option_is_read_as_the_kernel_reads_it(cmdline, read):
 @given(st.text(alphabet="0123456789KMGx@-", max_size=20), st.sampled_from(["5.10", "6.1", "6.12", "7.3"]))
 def test_any_value_leaves_memblock_whole(value, release):
     boot = arm(release, f"cma={value}")
-    dma_contiguous_reserve(boot, 0xC0000000)
-    for area in boot.cma_areas:
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
+    for area in boot.cma.areas:
         for base, size in area.ranges:
             assert boot.memblock.is_region_memory(base, size)
             assert all(base + size <= start or end <= base for start, end in TAKEN)

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from support.boots import boot_at, said
 
 from mmtool.build.release import release_facts
+from mmtool.linux.arch.arm64.mm import crash_reserve as arm64
+from mmtool.linux.arch.x86.kernel import crash_reserve as x86
 from mmtool.linux.kernel.crash_reserve import (
     CrashRequest,
     InvalidCrashkernel,
     parse_crashkernel,
     parse_crashkernel_mem,
-    reserve_crashkernel,
-    reserve_crashkernel_arm64,
 )
 from mmtool.linux.kernel.printk import KernelLog
 
@@ -55,7 +55,7 @@ X86 = [
 @pytest.mark.parametrize(("release", "value", "memory", "reserved", "lines"), X86)
 def test_x86_goes_where_kernels_went(release, value, memory, reserved, lines):
     boot = boot_at(release, f"console=ttyS0 crashkernel={value} quiet", memory, reserved)
-    reserve_crashkernel(boot)
+    x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == lines
 
 
@@ -78,20 +78,20 @@ def test_arm64_goes_where_kernels_went(release, value, lines):
     # with 512M,high in 6.1 and 6.12 the kernel's sections, per-CPU areas and the like already lie above
     reserved = ARM_TAKEN if value.endswith("high") else [*ARM_TAKEN[:3], (0xFC000000, 0x100000000)]
     boot = boot_at(release, f"crashkernel={value}", ARM, reserved, arch="arm64")
-    reserve_crashkernel_arm64(boot, 0x100000000, 48)
+    arm64.reserve_crashkernel(boot, boot.cma, arm64.crash_window(0x100000000, 48))
     assert said(boot) == lines
 
 
 def test_low_memory_full_goes_high_with_a_default_low_part_and_back():
     full = [*TAKEN_612, (0x200000, 0xA0000000)]
     plain = boot_at("6.12", "crashkernel=1G", GIB8, full)
-    reserve_crashkernel(plain)
+    x86.reserve_crashkernel(plain, plain.cma)
     assert said(plain) == [
         "crashkernel low memory reserved: 0xaf000000 - 0xbf000000 (256 MB)",
         "crashkernel reserved: 0x00000001ff000000 - 0x000000023f000000 (1024 MB)",
     ]
     high = boot_at("6.12", "crashkernel=256M,high", GIB4, [*TAKEN_612, (0x100000000, 0x140000000)])
-    reserve_crashkernel(high)
+    x86.reserve_crashkernel(high, high.cma)
     assert said(high) == ["crashkernel reserved: 0x00000000af000000 - 0x00000000bf000000 (256 MB)"]
 
 
@@ -107,26 +107,26 @@ def test_low_memory_full_goes_high_with_a_default_low_part_and_back():
 def test_without_the_low_part_nothing_is_kept(release, cmdline, line):
     boot = boot_at(release, cmdline, GIB8, [*TAKEN_61, (0x200000, 0xA0000000)])
     before = boot.memblock.snapshot()
-    reserve_crashkernel(boot)
+    x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == [line]
     assert boot.memblock.snapshot() == before
 
 
 def test_the_low_part_leaves_room_for_the_bounce_buffer():
     boot = boot_at("6.12", "crashkernel=1G,high swiotlb=262144", GIB8, TAKEN_612)
-    reserve_crashkernel(boot)
+    x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot)[0] == "crashkernel low memory reserved: 0x9f000000 - 0xbf800000 (520 MB)"
 
 
 def test_i386_looks_below_512_mib_only():
     boot = boot_at("6.1", "crashkernel=64M", [(M, 0x36BFE000, 0)], arch="i386", config={"NUMA": False})
-    reserve_crashkernel(boot)
+    x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == ["Reserving 64MB of memory at 448MB for crashkernel (System RAM: 874MB)"]
 
 
 def test_a_build_without_crash_kernels_reserves_none():
     boot = boot_at("6.12", "crashkernel=64M", GIB4, config={"CRASH_RESERVE": False})
-    reserve_crashkernel(boot)
+    x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == []
 
 

@@ -35,7 +35,8 @@ def test_options(text: str, options: tuple[tuple[str, str | None], ...]) -> None
 
 
 def test_dashes_end_the_kernels_part() -> None:
-    assert parse_cmdline("ro -- single --x=1 mem=2G") == Cmdline((("ro", None),), ("single", "--x=1", "mem=2G"))
+    line = "ro -- single --x=1 mem=2G"
+    assert parse_cmdline(line) == Cmdline((("ro", None),), line)
 
 
 def test_names_compare_with_dash_and_underscore_alike() -> None:

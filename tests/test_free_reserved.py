@@ -13,7 +13,9 @@ from mmtool.build.profile import Profile
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import read_machine
-from mmtool.linux.mm.free_reserved import Freed, Moment, given_back
+from mmtool.linux.arch.arm64.mm import free_image as arm64
+from mmtool.linux.arch.x86.mm.free_image import free_image
+from mmtool.linux.mm.free_reserved import Freed, Moment
 from mmtool.linux.mm.print_info import ImageParts, MemoryCounts, image_parts, mem_init_print_info
 
 LOGS = sorted((Path(__file__).parent.parent / "fixtures" / "captures").glob("*/dmesg.txt"))
@@ -43,7 +45,7 @@ def test_lines_of_what_is_freed(log: Path) -> None:
         for line in said
         if (m := re.match(r"(?:Allocated new )?RAMDISK: \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", line))
     ]
-    pieces = given_back(
+    pieces = free_image(
         kernel_for(machine, None), parse_cmdline(machine.cmdline or ""), text=TEXT, initrd=disks[-1],
         cpus=machine.cpus or 1,
     )  # fmt: skip
@@ -81,7 +83,7 @@ def test_a_part_inside_another_counts_once() -> None:
 
 
 def test_order_of_time() -> None:
-    pieces = given_back(
+    pieces = free_image(
         kernel("debian-6.12-cloud-amd64"), parse_cmdline(""), text=TEXT, initrd=(0x7000_0000, 0x7000_1001), cpus=2,
         boot_services=[(0x90000, 0x110000), (0x7800_0000, 0x7900_0000)], memblock_arrays=[(0x5000_0000, 0x5000_2000)],
     )  # fmt: skip
@@ -95,7 +97,7 @@ def test_order_of_time() -> None:
 
 def test_boot_services_are_freed_earlier_before_7_0() -> None:
     def moment(profile: str) -> Moment:
-        return given_back(
+        return free_image(
             kernel(profile), parse_cmdline(""), text=None, initrd=None, cpus=1, boot_services=[(0x100000, 0x200000)]
         )[0].moment
 
@@ -110,7 +112,7 @@ def test_options_that_keep_memory() -> None:
         services = [(0x100000, 0x200000)]
         return {
             p.name
-            for p in given_back(
+            for p in free_image(
                 k, parse_cmdline(cmdline), text=TEXT, initrd=(0x2000, 0x3000), cpus=cpus, boot_services=services
             )
         }
@@ -126,12 +128,12 @@ def test_options_that_keep_memory() -> None:
 
 
 def test_an_unknown_image_is_not_freed() -> None:
-    assert given_back(kernel("debian-6.1-cloud-amd64"), parse_cmdline(""), text=None, initrd=None, cpus=1) == []
+    assert free_image(kernel("debian-6.1-cloud-amd64"), parse_cmdline(""), text=None, initrd=None, cpus=1) == []
 
 
 def test_other_architectures_free_whole_pages_inside_the_disk() -> None:
     k = kernel("debian-6.1-cloud-amd64")
     profile = Profile("a", "arm64", "6.1", image={"init_begin": 0, "init_end": 8192})
     arm = Kernel(k.name, k.release, profile)
-    pieces = given_back(arm, parse_cmdline(""), text=0, initrd=(0x10800, 0x14800), cpus=1)
+    pieces = arm64.free_image(arm, parse_cmdline(""), 0, (0x10800, 0x14800))
     assert messages(pieces) == ["Freeing initrd memory: 12K", "Freeing unused kernel memory: 8K"]

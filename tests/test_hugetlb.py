@@ -29,8 +29,8 @@ NODES = [(M, 8 * G, 0), (8 * G, 16 * G, 1)]
 
 def booted(release, cmdline, memory=MEMORY, reserved=(), **config):
     boot = boot_at(release, cmdline, memory, reserved, config=config)
-    hugetlb_setup(boot)
-    hugetlb_bootmem_alloc(boot)
+    hugetlb_setup(boot, boot.hugetlb)
+    hugetlb_bootmem_alloc(boot, boot.hugetlb)
     return boot
 
 
@@ -68,7 +68,7 @@ def test_gigantic_pages_lie_where_kernels_put_them(release, reserved, addresses)
 )  # fmt: skip
 def test_every_size_is_said_with_its_pages(release, config, lines):
     boot = booted(release, "hugepagesz=1G hugepages=3", **config)
-    hugetlb_init(boot)
+    hugetlb_init(boot, boot.hugetlb)
     assert said(boot) == lines
 
 
@@ -129,7 +129,7 @@ def test_the_default_size_takes_the_number_before_it():
 
 def test_without_a_size_the_number_is_of_the_usual_pages():
     boot = booted("6.12", "hugepages=16")
-    hugetlb_init(boot)
+    hugetlb_init(boot, boot.hugetlb)
     assert said(boot)[-2] == "HugeTLB: registered 2.00 MiB page size, pre-allocated 16 pages"
     assert boot.hugetlb.default is not None
     assert boot.hugetlb.default.max_huge_pages == 16
@@ -137,7 +137,7 @@ def test_without_a_size_the_number_is_of_the_usual_pages():
 
 def test_the_number_without_a_size_wins_over_the_one_with():
     boot = booted("6.12", "hugepages=16 hugepagesz=2M hugepages=4")
-    hugetlb_init(boot)
+    hugetlb_init(boot, boot.hugetlb)
     assert said(boot)[:2] == [
         "HugeTLB: Ignoring hugepages=4 associated with 2.00 MiB page size",
         "HugeTLB: Using hugepages=16 for number of default huge pages",
@@ -172,11 +172,11 @@ def test_the_number_without_a_size_wins_over_the_one_with():
 )  # fmt: skip
 def test_areas_for_gigantic_pages_are_spread_over_the_nodes(release, lines, ranges):
     boot = boot_at(release, "hugetlb_cma=3G hugepagesz=1G hugepages=1", NODES, config={"CMA": True})
-    hugetlb_cma_reserve(boot)
+    hugetlb_cma_reserve(boot, boot.hugetlb, boot.cma)
     assert said(boot) == lines
-    assert [area.ranges[0][0] for area in boot.cma_areas] == ranges
-    hugetlb_setup(boot)
-    hugetlb_bootmem_alloc(boot)
+    assert [area.ranges[0][0] for area in boot.cma.areas] == ranges
+    hugetlb_setup(boot, boot.hugetlb)
+    hugetlb_bootmem_alloc(boot, boot.hugetlb)
     assert said(boot)[-1] == "HugeTLB: hugetlb_cma is enabled, skip boot time allocation"
 
 
@@ -194,9 +194,9 @@ def test_areas_for_gigantic_pages_are_spread_over_the_nodes(release, lines, rang
 )
 def test_wrong_sizes_of_areas_are_said(release, value, line):
     boot = boot_at(release, f"hugetlb_cma={value}", NODES, config={"CMA": True})
-    hugetlb_cma_reserve(boot)
+    hugetlb_cma_reserve(boot, boot.hugetlb, boot.cma)
     assert said(boot) == [line]
-    assert boot.cma_areas == []
+    assert boot.cma.areas == []
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_sizes_have_three_figures(size, text):
 )
 def test_no_options_break_the_boot(options, release):
     boot = booted(release, " ".join(f'{name}="{value}"' for name, value in options), NODES)
-    hugetlb_init(boot)
+    hugetlb_init(boot, boot.hugetlb)
     for h in boot.hugetlb.hstates:
         for address, _ in h.pages:
             assert address % h.size == 0

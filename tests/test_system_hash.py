@@ -14,9 +14,8 @@ from mmtool.build.release import release_facts
 from mmtool.firmware.machine import E820Entry, E820Type, Machine, MemoryAffinity, Srat
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
-from mmtool.linux.mm.kernel_pages import KernelPages
 from mmtool.linux.mm.memblock import Memblock
-from mmtool.linux.mm.system_hash import count_free_pages, count_zone_pages, hash_entries, vmalloc_kind
+from mmtool.linux.mm.system_hash import KernelPages, count_free_pages, count_zone_pages, hash_entries, vmalloc_kind
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -56,7 +55,7 @@ REAL = [
 @pytest.mark.parametrize(("profile", "low", "total", "entries"), REAL)
 def test_entries_of_real_boots(profile: str, low: int, total: int, entries: tuple[int, ...]) -> None:
     k = kernel(profile)
-    bucket = 8 if k.is_64bit else 4
+    bucket = k.word_size
     assert tuple(hash_entries(0, scale, bucket, KernelPages(low, total), k) for scale in (13, 14, 19)) == entries
 
 
@@ -76,7 +75,7 @@ def test_a_table_has_a_page_at_least_and_a_sixteenth_at_most() -> None:
     assert hash_entries(0, 19, 8, KernelPages(256, 256), k) == 512
     assert hash_entries(1 << 30, 13, 8, KernelPages(32768, 32768), k) == (32768 << 12 >> 4) // 8
     assert hash_entries(1 << 40, 13, 8, KernelPages(1 << 34, 1 << 34), k) == 1 << 31
-    assert hash_entries(0, 13, 8, KernelPages(), k) == 1
+    assert hash_entries(0, 13, 8, KernelPages(0, 0), k) == 1
 
 
 @given(st.integers(0, 1 << 24), st.integers(10, 20), st.integers(0, 1 << 33))

@@ -105,6 +105,6 @@ def _values(boot: Boot, ledger: MemoryLedger) -> Iterator[tuple[Key, int]]:
             yield ("free lists", f"{zone.nid}/{zone.name} order {order}", "blocks"), count
     yield ("available", "min_free_kbytes", "bytes"), boot.min_free_kbytes << 10
     page = boot.memblock.page_size
-    yield ("available", "CMA", "bytes"), sum(area.size for area in boot.cma_areas)
+    yield ("available", "CMA", "bytes"), sum(area.size for area in boot.cma.areas)
     yield ("available", "free", "bytes"), sum(zone.nr_free_pages for zone in zones) * page
     yield ("available", "MemTotal", "bytes"), ledger.memtotal

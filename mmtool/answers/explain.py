@@ -24,8 +24,8 @@ class Finding:
 def explain_address(boot: Boot, address: int) -> list[Finding]:
     """What the stages of a boot say of the byte at `address`, in the order of the boot."""
     return [
-        _in_map(boot, "firmware map", boot.e820_firmware, address),
-        _in_map(boot, "kernel's E820 map", boot.e820.snapshot(), address),
+        _in_map(boot, "firmware map", boot.firmware_map, address),
+        _in_map(boot, "kernel's E820 map", boot.edited_map(), address),
         *_memblock(boot, address),
     ]
 

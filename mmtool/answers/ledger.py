@@ -64,7 +64,7 @@ class MemoryLedger:
 
 def memory_ledger(boot: Boot) -> MemoryLedger:
     """The ledger of a finished boot."""
-    firmware = [(e.start, e.end, e.type) for e in boot.e820_firmware if e.type in MEMORY_TYPES]
+    firmware = [(e.start, e.end, e.type) for e in boot.firmware_map if e.type in MEMORY_TYPES]
     installed = sum(end - start for start, end, _ in firmware)
     lines = [*_kept_by_firmware(boot), *_reserved(boot), *_given_back(boot)]
     memtotal = sum(z.managed_pages for node in boot.nodes.values() for z in node.zones) << boot.kernel.page_shift
@@ -78,8 +78,8 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
     """Memory of the firmware's map that never reaches memblock, by what keeps it."""
     lost: dict[tuple[str, str, str], int] = defaultdict(int)
     memory = [(r.base, r.end) for r in boot.memblock.memory.regions]
-    edited = [(e.start, e.end) for e in boot.e820.snapshot() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
-    for e in boot.e820_firmware:
+    edited = [(e.start, e.end) for e in boot.edited_map() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
+    for e in boot.firmware_map:
         name = MEMORY_TYPES.get(e.type)
         if name is None:
             continue
@@ -102,28 +102,27 @@ def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
         return "page 0 (BIOS)", "trim_bios_range", ""
     if 0xA0000 <= start < 0x100000:
         return "ISA hole", "trim_bios_range", ""
-    if boot.user_defined_map:
+    if boot.edits_by_user:
         return "kept out by mem= or memmap=", "parse_early_param", "mem=, memmap="
     return "reserved in the E820 map later", "e820__range_update", ""
 
 
 def _why_not_memory(boot: Boot, start: int, end: int) -> tuple[str, str, str]:
     """Why memblock has no memory at [start, end), which the map calls RAM: (taker, step, option)."""
-    arm64 = boot.kernel.arch == "arm64"
-    step = "arm64_memblock_init" if arm64 else "e820__memblock_setup"
+    step = boot.memory_step
     if end - start < boot.memblock.page_size:
         return "incomplete pages", step, ""
     # Up to 5.12 placed regions with no-map leave memblock's memory.
-    if arm64 and (owners := boot.memblock.ledger.overlapping(start, end)):
+    if not boot.edits_map and (owners := boot.memblock.ledger.overlapping(start, end)):
         return owners[0][2], boot.owner_steps.get(owners[0][2], ""), ""
-    if arm64 and boot.cmdline.has("mem"):
+    if not boot.edits_map and boot.cmdline.has("mem"):
         return "kept out by mem=", step, "mem="
     return "out of the kernel's reach", step, ""
 
 
 def _no_map(boot: Boot) -> list[tuple[int, int]]:
     """Memory that the kernel does not map and no one reserved, as far as the firmware called it RAM."""
-    ram = [(e.start, e.end) for e in boot.e820_firmware if e.type == E820Type.RAM]
+    ram = [(e.start, e.end) for e in boot.firmware_map if e.type == E820Type.RAM]
     reserved = [(r.base, r.end) for r in boot.memblock.reserved.regions]
     hidden = [(r.base, r.end) for r in boot.memblock.memory.regions if r.flags & MEMBLOCK_NOMAP]
     return [inside for r in hidden for piece in _without(r, reserved) for inside in _overlap(piece, ram)]

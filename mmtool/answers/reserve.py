@@ -14,8 +14,8 @@ from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import E820Type, Machine
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
-from mmtool.linux.kernel.crash_reserve import arm64_window, x86_window
-from mmtool.linux.mm.cma import min_alignment, parse_cma
+from mmtool.linux.kernel.dma.contiguous import parse_cma
+from mmtool.linux.mm.cma import min_alignment
 from mmtool.linux.mm.hugetlb import is_gigantic
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
 from mmtool.units import human, memparse
@@ -162,17 +162,10 @@ def _crashkernel(boot_with: Booter, value: str) -> Reservation:
     option = f"crashkernel={value}"
     boot = boot_with(option)
     pieces = _owned(boot, "crashkernel")
-    step, facts = "reserve_crashkernel", boot.kernel.release
+    step = "reserve_crashkernel"
     high = value.endswith(",high")
-    if boot.kernel.arch == "arm64":
-        from mmtool.linux.arch.arm64.processor import pa_bits
-        from mmtool.linux.arch.arm64.setup import dma_phys_limit
-
-        window = arm64_window(dma_phys_limit(boot), pa_bits(boot))
-        anywhere = facts.crashkernel_arm64_falls_back or (high and facts.crashkernel_arm64_knows_high)
-    else:
-        window, anywhere = x86_window(boot), True
-    limit = window.high_max if anywhere else window.low_max
+    window = boot.crash_window()
+    limit = window.high_max if boot.crashkernel_goes_high(high) else window.low_max
     size = memparse(value.rpartition(":")[2])[0]
     if not size:
         raise UsageError(f"{option} asks for no memory")
@@ -214,12 +207,7 @@ def _cma(boot_with: Booter, value: str) -> Reservation:
     if not kernel.enabled("DMA_CMA"):
         return Reservation(option, False, (), (), None, None, ("this build has no CMA for devices (CONFIG_DMA_CMA)",))
     pieces = _owned(boot, "CMA reserved")
-    if kernel.arch == "arm64":
-        from mmtool.linux.arch.arm64.setup import dma_phys_limit
-
-        reach = dma_phys_limit(boot)
-    else:
-        reach = boot.max_mapped
+    reach = boot.dma_reach()
     limit = min(asked[2], reach) if asked[2] else reach
     align = min_alignment(kernel, boot.memblock.page_size)
     holes = _judge(free_before(boot, step), asked[0], align, limit, pieces)
@@ -273,9 +261,9 @@ def _memmap(boot_with: Booter, value: str) -> Reservation:
         raise UsageError(f"--memmap {value}: write SIZE!START, SIZE$START or SIZE#START, such as 4G!12G")
     option = f"memmap={value}"
     boot, end = boot_with(option), start + size
-    if boot.kernel.arch == "arm64":
+    if not boot.edits_map:
         raise UsageError("--memmap: memmap= is an option of x86; on arm64 the device tree's /reserved-memory does it")
-    ram = [(e.start, e.end) for e in boot.e820_firmware if e.type == E820Type.RAM]
+    ram = [(e.start, e.end) for e in boot.firmware_map if e.type == E820Type.RAM]
     holes = []
     for low, high in reversed(ram):
         inside = max(0, min(high, end) - max(low, start))

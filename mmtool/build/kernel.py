@@ -9,6 +9,8 @@ from mmtool.build.fact import Facts
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release
 
+CONTIGUOUS_SHIFT = {12: 16, 14: 21, 16: 21}
+"""CONT_PTE_SHIFT of arm64 by PAGE_SHIFT."""
 LARGEST_ORDER = {12: 10, 14: 11, 16: 13}
 """The default of the largest block's order by PAGE_SHIFT; larger pages are arm64's (arch/arm64/Kconfig)."""
 
@@ -69,6 +71,18 @@ class Kernel:
         return 29 if self.enabled("X86_PAE") else 26
 
     @property
+    def has_arch_pfn_valid(self) -> bool:
+        """CONFIG_HAVE_ARCH_PFN_VALID: the architecture tells by itself which pages have a struct page."""
+        return self.arch == "arm64" and self.release.arm64_has_own_pfn_valid
+
+    @property
+    def vmap_contiguous_shift(self) -> int | None:
+        """arch_vmap_pte_supported_shift(): log2 of what vmalloc maps with contiguous entries of the last level."""
+        if self.arch == "arm64" and self.release.arm64_vmalloc_contiguous:
+            return CONTIGUOUS_SHIFT[self.page_shift]
+        return None
+
+    @property
     def page_shift(self) -> int:
         """PAGE_SHIFT: log2 of a page's bytes."""
         return 14 if self.enabled("ARM64_16K_PAGES") else 16 if self.enabled("ARM64_64K_PAGES") else 12
@@ -79,9 +93,14 @@ class Kernel:
         return 1 << self.page_shift
 
     @property
+    def bits_per_long(self) -> int:
+        """BITS_PER_LONG, which is a pointer's width too."""
+        return 64 if self.is_64bit else 32
+
+    @property
     def word_size(self) -> int:
-        """sizeof(long), and of a pointer."""
-        return 8 if self.is_64bit else 4
+        """sizeof(long), and of a pointer, in bytes."""
+        return self.bits_per_long // 8
 
     @property
     def smp_cache_bytes(self) -> int:

@@ -13,7 +13,7 @@ from mmtool.cli.options import SIZE, output_option
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.linux.mm.slab_common import SlabBuild
+    from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,11 +108,15 @@ def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
     """
     from mmtool.observed.slab_creations import read_creations
     from mmtool.report.slab import render_caches
-    from mmtool.system.slab.machine import boot_allocator, create_listed, with_recorded
+    from mmtool.system.slab.machine import boot_slub, create_listed, with_recorded
 
     there = Machine(**machine)
     rows = read_creations(text_of(listed).splitlines(), listed) if listed is not None else []
-    slub = boot_allocator(there.allocator, there.build, there.memory)
+    slub: SlabAllocator[Any] = boot_slub(there.build)
+    if there.allocator != "slub":
+        from mmtool.system.slab.allocators import boot_allocator
+
+        slub = boot_allocator(there.allocator, there.build, there.memory)
     if boot and not with_recorded(slub):
         raise UsageError(f"--boot: no boot of {there.build.kernel.profile.name}'s build was recorded; give --caches")
     refused = create_listed(slub, rows)
@@ -131,9 +135,9 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
     Exit status 1 when no size can be had.
     """
     from mmtool.build.gfp import GfpError
-    from mmtool.report.slab import render_kmalloc
+    from mmtool.report.slab_kmalloc import render_kmalloc
+    from mmtool.system.slab.allocators import kmalloc_answers
     from mmtool.system.slab.kmalloc import FAILS, kinds, kmalloc_range, kmalloc_sizes, parse_sizes, slab_gfp
-    from mmtool.system.slab.machine import kmalloc_answers
 
     there = Machine(**machine)
     try:
@@ -162,7 +166,7 @@ def run(context: click.Context, /, script: str, output: str, **machine: Any) -> 
 
     Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
     """
-    from mmtool.report.slab import render_run
+    from mmtool.report.slab_run import render_run
     from mmtool.system.slab.kmalloc import slab_gfp
     from mmtool.system.slab.machine import boot_slub, with_recorded
     from mmtool.system.slab.runs import script_run

@@ -152,8 +152,6 @@ def keep_last_state(boot: Boot) -> None:
     from mmtool.system.of_boot import state_of_boot
     from mmtool.system.write import state_document
 
-    if boot.zonelists is None:
-        return
     document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
     path = last_state_file()
     try:

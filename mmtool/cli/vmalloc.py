@@ -80,14 +80,19 @@ def vmalloc(
 
 def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
     """The vmalloc side of a state; where it tells nothing of that, an empty area in the build's place for it."""
-    from mmtool.linux.mm.vmalloc.state import assumed_state, moved, vmalloc_of
+    from mmtool.linux.init.architecture import architecture
+    from mmtool.linux.mm.address_space import LayoutInputs
+    from mmtool.linux.mm.vmalloc.state import moved, state_of_layout, vmalloc_of
 
     zones = list(system.zones())
     if system.vmalloc is None:
         click.echo("mmtool: this state tells nothing of virtual memory: its area is taken to be empty", err=True)
         end = max(zone.zone_end_pfn for zone in zones)
         low = max((zone.zone_end_pfn for zone in zones if zone.name in ("DMA", "Normal")), default=end)
-        system.vmalloc = assumed_state(system.kernel, cpus=len(system.cpu_nodes), max_pfn=end, max_low_pfn=low)
+        # The processor is taken to have short addresses, and KASLR to be at work where the build has it.
+        inputs = LayoutInputs(system.kernel, end, low, kaslr=system.kernel.enabled("RANDOMIZE_BASE"))
+        layout = architecture(system.kernel).address_space(inputs)
+        system.vmalloc = state_of_layout(layout, cpus=len(system.cpu_nodes))
     if base is not None:
         if system.vmalloc.base_known:
             raise UsageError(f"--base: this area begins at {system.vmalloc.start:#x}; KASLR does not hide it")

@@ -91,15 +91,14 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
     for name, build in builders.items():
         if name in wanted:
             doc[name] = build(boot)
-    if boot.zonelists is not None:
-        lists = boot.zonelists
-        doc["totals"] = {
-            "min_free_kbytes": boot.min_free_kbytes, "totalpages": lists.total_pages,
-            "mobility_grouping": lists.mobility_grouping,
-            "managed": sum(z.managed_pages for node in boot.nodes.values() for z in node.zones),
-        }  # fmt: skip
-        if wanted >= set(builders):
-            doc["state"] = state_document(state_of_boot(boot), kernel)
+    lists = boot.zonelists
+    doc["totals"] = {
+        "min_free_kbytes": boot.min_free_kbytes, "totalpages": lists.total_pages,
+        "mobility_grouping": lists.mobility_grouping,
+        "managed": sum(z.managed_pages for node in boot.nodes.values() for z in node.zones),
+    }  # fmt: skip
+    if wanted >= set(builders):
+        doc["state"] = state_document(state_of_boot(boot), kernel)
     return doc
 
 
@@ -107,10 +106,10 @@ def _firmware(boot: Boot) -> dict[str, Any]:
     release = boot.kernel.release
     return {
         "source": boot.machine.source,
-        "map": [{**_hex_range(e.start, e.end), "type": type_name(e.type, release)} for e in boot.e820_firmware],
+        "map": [{**_hex_range(e.start, e.end), "type": type_name(e.type, release)} for e in boot.firmware_map],
         "edited": [
             {**_hex_range(e.start, e.end), "type": type_name(e.type, release)}
-            for e in boot.e820.snapshot()
+            for e in boot.edited_map()
             if e.end > e.start
         ],
     }
@@ -162,11 +161,11 @@ def _nodes(boot: Boot) -> list[dict[str, Any]]:
         out.append(
             {
                 "nid": nid,
-                "online": nid in boot.online_nodes,
+                "online": nid in boot.numa.online,
                 "distance": [boot.numa.node_distance(nid, other) for other in sorted(boot.nodes)],
                 "zones": [_zone(z) for z in node.populated_zones()],
-                "fallback": [list(entry) for entry in lists.fallback[nid]] if lists else [],
-                "thisnode": [list(entry) for entry in lists.thisnode[nid]] if lists else [],
+                "fallback": [list(entry) for entry in lists.fallback[nid]],
+                "thisnode": [list(entry) for entry in lists.thisnode[nid]],
             }
         )
     return out
@@ -201,9 +200,9 @@ def _vmalloc(boot: Boot) -> dict[str, Any]:
 
 def _firmware_table(boot: Boot) -> Table:
     release: Release = boot.kernel.release
-    title = f"Firmware map ({boot.machine.source}, {len(boot.machine.e820 or boot.e820_firmware)} entries)"
+    title = f"Firmware map ({boot.machine.source}, {len(boot.machine.e820 or boot.firmware_map)} entries)"
     t = Table("firmware", title, columns(("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE), "type"))
-    t.rows = [(e.start, e.end - 1, e.end - e.start, type_name(e.type, release)) for e in boot.e820_firmware]
+    t.rows = [(e.start, e.end - 1, e.end - e.start, type_name(e.type, release)) for e in boot.firmware_map]
     return t
 
 
@@ -232,7 +231,7 @@ def _nodes_table(boot: Boot) -> Table:
         present = sum(z.present_pages for z in node.zones)
         start, end = node.node_start_pfn << shift, node.node_end_pfn << shift
         distances = " ".join(str(boot.numa.node_distance(nid, n)) for n in sorted(boot.nodes))
-        state = "online" if nid in boot.online_nodes else "possible"
+        state = "online" if nid in boot.numa.online else "possible"
         span = (start, end - 1) if present else (None, None)
         t.rows.append((str(nid), state, *span, present, distances))
     return t
@@ -256,9 +255,8 @@ def _zones_table(boot: Boot) -> Table:
 
 def _zonelists_table(boot: Boot) -> Table:
     t = Table("zonelists", "Zonelists: where an allocation of each node looks, in this order", columns("node", "zones"))
-    if boot.zonelists is not None:
-        for nid, zones in sorted(boot.zonelists.fallback.items()):
-            t.rows.append((str(nid), ", ".join(f"{n}/{z}" for n, z in zones)))
+    for nid, zones in sorted(boot.zonelists.fallback.items()):
+        t.rows.append((str(nid), ", ".join(f"{n}/{z}" for n, z in zones)))
     return t
 
 

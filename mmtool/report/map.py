@@ -50,7 +50,7 @@ def document(boot: Boot) -> dict[str, Any]:
         "source": boot.machine.source,
         "map": [
             {"start": f"{e.start:#x}", "end": f"{e.end - 1:#x}", "type": int(e.type), "name": iomem_name(e)}
-            for e in boot.e820_firmware
+            for e in boot.firmware_map
         ],
     }
 
@@ -60,7 +60,7 @@ def table(boot: Boot) -> Table:
         "map", f"Firmware map ({boot.machine.source})",
         columns(("start", Kind.ADDRESS), ("last", Kind.ADDRESS), ("size", Kind.SIZE), ("type", Kind.COUNT), "name"),
     )  # fmt: skip
-    t.rows = [(e.start, e.end - 1, e.end - e.start, int(e.type), iomem_name(e)) for e in boot.e820_firmware]
+    t.rows = [(e.start, e.end - 1, e.end - e.start, int(e.type), iomem_name(e)) for e in boot.firmware_map]
     return t
 
 
@@ -70,7 +70,7 @@ def iomem_name(entry: E820Entry) -> str:
 
 def memmap_options(boot: Boot) -> str:
     """The option that gives a PC's kernel this map in place of the firmware's."""
-    return "memmap=exactmap," + ",".join(_option(entry) for entry in boot.e820_firmware) + "\n"
+    return "memmap=exactmap," + ",".join(_option(entry) for entry in boot.firmware_map) + "\n"
 
 
 def _option(entry: E820Entry) -> str:
@@ -100,7 +100,7 @@ def device_tree(boot: Boot) -> str:
 
 def iomem(boot: Boot) -> str:
     """The map in the form of /proc/iomem."""
-    return "".join(f"{e.start:08x}-{e.end - 1:08x} : {iomem_name(e)}\n" for e in boot.e820_firmware)
+    return "".join(f"{e.start:08x}-{e.end - 1:08x} : {iomem_name(e)}\n" for e in boot.firmware_map)
 
 
 def qemu_arguments(boot: Boot) -> str:
@@ -133,7 +133,7 @@ def _by_node(boot: Boot, kinds: Container[int]) -> Iterator[tuple[int, int, int 
         nodes = [(block.start, block.end, block.nid) for block in machine.fdt.numa_memory]
     elif machine.srat is not None:
         nodes = [(m.start, m.end, m.pxm) for m in machine.srat.memory if m.enabled]
-    for entry in boot.e820_firmware:
+    for entry in boot.firmware_map:
         if entry.type not in kinds:
             continue
         start = entry.start

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmtool.report.untrusted import printable
+
 if TYPE_CHECKING:
     from mmtool.observed.memblock_records import Comparison
     from mmtool.system.memblock_script import Outcome
@@ -26,7 +28,7 @@ def comparison_lines(comparisons: Sequence[Comparison], shown: int = 5) -> list[
     lines = [f"{len(compared) - len(apart)} of {len(compared)} records agree"]
     if len(compared) < len(comparisons):
         lines[0] += f", {len(comparisons) - len(compared)} hold no results to compare with"
-    lines += [f"{c.id} (line {c.line}): {c.difference}" for c in apart[:shown]]
+    lines += [printable(f"{c.id} (line {c.line}): {c.difference}") for c in apart[:shown]]
     if len(apart) > shown:
         lines.append(f"and {len(apart) - shown} more")
     return lines

@@ -108,7 +108,7 @@ def _lists(boot: Boot, width: int) -> list[str]:
 
 
 def _more(boot: Boot) -> list[str]:
-    entries, regions = len(boot.e820_firmware), len(boot.memblock.reserved.regions)
+    entries, regions = len(boot.firmware_map), len(boot.memblock.reserved.regions)
     return [
         f"More: --only firmware ({entries}), memblock ({regions}), buddy, watermarks, vmalloc, steps;",
         "  --all; --explain ADDR; -o dmesg|json|svg",

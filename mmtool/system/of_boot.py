@@ -15,7 +15,7 @@ from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone
 
 def state_of_boot(boot: Boot) -> SystemState:
     """The page allocator's state after a boot: empty per-CPU lists, and nothing allocated since the hand-over."""
-    cpu_nodes = {cpu: nid or 0 for cpu, nid in enumerate(boot.cpu_nodes())}
+    cpu_nodes = dict(enumerate(boot.cpu_nodes()))
     lists = boot.zonelists
     nodes, pageblocks = [], None
     for node in online(boot):
@@ -26,27 +26,22 @@ def state_of_boot(boot: Boot) -> SystemState:
                 pageblocks = pageblocks or zone.pageblocks
                 state = replace(state, cpus=dict.fromkeys(cpu_nodes, _lists(boot, zone, len(cpu_nodes))))
             zones.append(state)
-        fallback = tuple(lists.fallback.get(node.nid, ())) if lists else ()
-        thisnode = tuple(lists.thisnode.get(node.nid, ())) if lists else ()
+        fallback = tuple(lists.fallback.get(node.nid, ()))
+        thisnode = tuple(lists.thisnode.get(node.nid, ()))
         nodes.append(
             NodeState(node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(zones), fallback, thisnode)
         )
     return SystemState(
         boot.kernel.name, boot.machine.version_line or "", tuple(nodes), cpu_nodes,
-        tuple(pageblocks.runs()) if pageblocks else (), lists.mobility_grouping if lists else True,
+        tuple(pageblocks.runs()) if pageblocks else (), lists.mobility_grouping,
         vmalloc=vmalloc_of_boot(boot),
     )  # fmt: skip
 
 
 def vmalloc_of_boot(boot: Boot) -> VmallocState:
     """Virtual memory right after vmalloc_init(): the image of arm64 is there, and no area that was allocated since."""
-    early = []
-    if boot.kernel.arch == "arm64":
-        from mmtool.linux.arch.arm64.mmu import declare_kernel_vmas
-
-        early = declare_kernel_vmas(boot)
     huge = not boot.cmdline.has("nohugevmalloc")
-    return state_of_layout(boot.address_space, cpus=boot.cpus, allow_huge=huge, early=early)
+    return state_of_layout(boot.address_space, cpus=boot.cpus, allow_huge=huge, early=boot.early_vm_areas())
 
 
 def _lists(boot: Boot, zone: Zone, cpus: int) -> CpuState:

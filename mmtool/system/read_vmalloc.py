@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.mm.address_space import LayoutInputs, address_space
+from mmtool.linux.init.architecture import architecture
+from mmtool.linux.mm.address_space import LayoutInputs
 from mmtool.linux.mm.vmalloc.area import VM_ALLOC
 from mmtool.linux.mm.vmalloc.state import AreaState, Place, VmallocState, state_of_layout
 
@@ -51,7 +52,7 @@ def vmalloc_from_recording(vmap: Mapping[str, Any], kernel: Kernel, cpus: int) -
     """
     if not vmap["initialized"]:
         return None
-    layout = state_of_layout(address_space(LayoutInputs(kernel, levels=vmap["levels"])), cpus=cpus)
+    layout = state_of_layout(architecture(kernel).address_space(LayoutInputs(kernel, levels=vmap["levels"])), cpus=cpus)
     areas = []
     for found in vmap["busy"]:
         vm = found["vm"] or {}

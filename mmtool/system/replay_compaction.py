@@ -44,21 +44,29 @@ class Addresses:
         return None if self.vmemmap is None else (page - self.vmemmap) // self.struct_page
 
 
+@dataclass(frozen=True)
+class _Series:
+    """Blocks that are taken one after the other: of which pageblock, and whether by walking through it."""
+
+    pageblock: int
+    walks: bool
+
+
 class Compactions:
     """The compactions that run in a replay, by task."""
 
     def __init__(self, system: System, addresses: Addresses, events: Sequence[TraceEvent]) -> None:
         self.system, self.addresses, self.events = system, addresses, events
         self.passes: dict[int, CompactControl] = {}
-        self.isolating: set[int] = set()
-        """Whose last event was a block that was taken: the next one goes with it."""
+        self.series: dict[int, _Series] = {}
+        """Whose last event was a block that was taken: the next one may go with it."""
         self.shows_skips = any(event.name == "setpfb" for event in events)
         self.found: set[int] = set()
         """Who has found a pageblock to clear on the free lists."""
 
     def other_event(self, event: TraceEvent) -> None:
         """A task does something else: the next block that it takes is looked for anew."""
-        self.isolating.discard(event.pid)
+        self.series.pop(event.pid, None)
 
     def scan_block(self, index: int, event: TraceEvent) -> None:
         """isolate_migratepages_block() begins at `low`."""
@@ -91,6 +99,21 @@ class Compactions:
                 cc.order = -1
         return cc
 
+    def drains(self, event: TraceEvent) -> None:
+        """A task drains lists: its CPU's (lru_add_drain_cpu_zone()), before it goes on, or all, since its pass is over.
+
+        The last look of a pass is for a pageblock between the scanners, where none is left to be cleared.
+        """
+        cc = self.passes.get(event.pid)
+        if cc is None:
+            return
+        if event.depth:
+            cc.last_migrated_pfn = None
+            return
+        del self.passes[event.pid]
+        if cc.order > 0 and cc.migrate_pfn + (1 << cc.zone.pageblock_order) <= cc.free_pfn:
+            fast_find_migrateblock(cc, None)
+
     def skip(self, index: int, event: TraceEvent) -> None:
         """A pageblock's flags are set: with interrupts off, of one to be cleared, which the free lists named."""
         cc = self.passes.get(event.pid)
@@ -104,26 +127,39 @@ class Compactions:
             self.found.add(event.pid)
 
     def isolate(self, index: int, event: TraceEvent) -> None:
-        """__isolate_free_page(): a block is taken; the first of a series may come from a look at the lists."""
+        """__isolate_free_page(): a block is taken; the first of a pageblock may come from a look at the lists."""
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
         if pfn is None:
             return
         zone = self.system.zone_of(pfn)
         if not zone.free_area.is_free(pfn, order):
             return
-        cc = self.passes.get(event.pid)
-        if event.pid not in self.isolating and zone.free_area.migratetype(pfn, order) == MigrateType.MOVABLE:
-            self._look(cc, zone, (pfn, order))
-        self.isolating.add(event.pid)
+        pageblock, series = pfn >> zone.pageblock_order, self.series.get(event.pid)
+        if series is None or series.pageblock != pageblock:
+            walks = series is not None and series.walks
+            if zone.free_area.migratetype(pfn, order) == MigrateType.MOVABLE:
+                walks = self._look(self.passes.get(event.pid), zone, (pfn, order), walks)
+            self.series[event.pid] = _Series(pageblock, walks)
         take_isolated(zone, pfn, order)
 
     @staticmethod
-    def _look(cc: CompactControl | None, zone: Zone, block: Block) -> None:
+    def _look(cc: CompactControl | None, zone: Zone, block: Block, walks: bool) -> bool:
+        """Turn the list where a block was found on it; whether it comes from a walk through pageblocks instead.
+
+        A walk (`walks`) goes on into the next pageblock without another look.
+        """
         if cc is None or cc.zone is not zone:
             zone.free_area.move_list_head(*block)
-        elif cc.order > 0 and not fast_isolate_freepages(cc, block) and not cc.is_lowest(block[0]):
+            return False
+        lowest = cc.is_lowest(block[0])
+        if cc.order <= 0 or (walks and lowest):
+            return True
+        if fast_isolate_freepages(cc, block):
+            return lowest and cc.fast_search_fail > 0
+        if not lowest:
             zone.free_area.move_list_head(*block)
             cc.search_order = block[1]
+        return lowest
 
 
 def _takes(event: TraceEvent, pid: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from mmtool.build.profile import load_profile
 from mmtool.build.release import release_facts
 from mmtool.firmware.machine import LogNote
 from mmtool.firmware.read import read_capture
+from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.vmalloc.area import VM_MAP, VmStruct
 from mmtool.linux.mm.vmalloc.vmap import VmapSpace
-from support.boots import boot_at
+from support.boots import boot_of
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "vmalloc"
 _EVENT = re.compile(
@@ -40,9 +41,16 @@ def kernel_of(profile: str) -> Kernel:
 
 def booted(profile: str, cmdline: str = "nokaslr", *, max_low_pfn: int = 0, levels: int = 5, lva: bool = False) -> Boot:
     """As much of a boot as the layout of addresses follows from."""
-    boot = boot_at("6.1", cmdline, [(0, 1 << 30, 0)])
-    machine = replace(boot.machine, notes=(LogNote("va52", (), 1, ""),) if lva else ())
-    return replace(boot, kernel=kernel_of(profile), machine=machine, max_low_pfn=max_low_pfn, levels=levels)
+    return booted_kernel(kernel_of(profile), cmdline, max_low_pfn=max_low_pfn, levels=levels, lva=lva)
+
+
+def booted_kernel(kernel: Kernel, cmdline: str, *, max_low_pfn: int = 0, levels: int = 5, lva: bool = False) -> Boot:
+    """The same of a kernel at hand."""
+    boot: Boot = boot_of(kernel, cmdline, (LogNote("va52", (), 1, ""),) if lva else ())
+    boot.memblock.max_pfn, boot.memblock.max_low_pfn = 0, max_low_pfn
+    if isinstance(boot, X86Boot):
+        boot.levels = levels
+    return boot
 
 
 def capture_boot(folder: Path) -> Boot:

@@ -107,15 +107,16 @@ def out_of_reach(case: Case) -> Iterator[Words]:
     boot = case.boot
     if boot is None or case.machine.fdt is not None:
         return
-    limit = boot.max_pfn << case.kernel.page_shift
-    entries = [e for e in boot.e820.snapshot() if e.type in RAM and e.end > limit + case.page_size]
+    limit = boot.memblock.max_pfn << case.kernel.page_shift
+    entries = [e for e in boot.edited_map() if e.type in RAM and e.end > limit + case.page_size]
     lost = sum(e.end - max(e.start, limit) for e in entries)
     if lost:
+        narrow = case.kernel.bits_per_long == 32
         yield (
             _place_of(case, entries[0]),
             f"{human(lost)} of RAM lie at {max(limit, entries[0].start):#x} and above",
             "this kernel's page tables do not reach them: Linux never uses them",
-            "Boot a 64-bit kernel." if not case.kernel.is_64bit else "Boot a kernel with five levels of page tables.",
+            "Boot a 64-bit kernel." if narrow else "Boot a kernel with five levels of page tables.",
         )
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mmtool.answers.lint.finding import Case, Words, span
+from mmtool.firmware.devicetree import ReservedNode
 from mmtool.linux.mm.cma import min_alignment
 from mmtool.units import human
-
-if TYPE_CHECKING:
-    from mmtool.firmware.fdt import ReservedNode
 
 Range = tuple[int, int]
 
@@ -147,10 +145,14 @@ def boot_image(case: Case) -> Iterator[Words]:
     boot = case.boot
     if boot is None:
         return
-    taken = {"initial RAM disk": boot.initrd, "kernel's image": (boot.kernel_base or 0, boot.kernel_end)}
+    taken = {}
+    if boot.initrd is not None:
+        taken["initial RAM disk"] = boot.initrd
+    if boot.kernel_base is not None and boot.kernel_end is not None:
+        taken["kernel's image"] = (boot.kernel_base, boot.kernel_end)
     for name, place in taken.items():
-        for piece in pieces(case) if place is not None and place[0] < place[1] else ():
-            if not meets(piece.start, piece.end, [place] if place else []):
+        for piece in pieces(case):
+            if not meets(piece.start, piece.end, [place]):
                 continue
             why = "both are there at the same time, and the device writes over it"
             if piece.node.no_map:
@@ -159,7 +161,7 @@ def boot_image(case: Case) -> Iterator[Words]:
                 why = "Linux frees the RAM disk once it is unpacked, and with it memory that the node means to keep"
             yield (
                 piece.node.path,
-                f"{span(piece.start, piece.end)} overlaps the {name}, {span(*place or (0, 1))}",
+                f"{span(piece.start, piece.end)} overlaps the {name}, {span(*place)}",
                 why,
                 "Let the boot loader put it elsewhere.",
             )

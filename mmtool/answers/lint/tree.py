@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mmtool.answers.lint.finding import Case, Words, span
+from mmtool.firmware.devicetree import Problem
 from mmtool.units import human
-
-if TYPE_CHECKING:
-    from mmtool.firmware.fdt import Problem
 
 WRONG_CELLS = "Cells are counted by #address-cells and #size-cells of the root: write as many."
 NUMA_LOST = "Linux gives up the tree's nodes and makes one node of all memory"
@@ -107,7 +104,7 @@ def memory_out_of_reach(case: Case) -> Iterator[Words]:
             )
     kept = sum(region.size for region in boot.memblock.memory.regions)
     limits = [value for value in case.cmdline.all("mem") if value]
-    lost = sum(e.end - e.start for e in boot.e820_firmware) - kept
+    lost = sum(e.end - e.start for e in boot.firmware_map) - kept
     if limits and lost > 0:
         yield (
             "command line",

@@ -71,7 +71,7 @@ class SlabFacts(Facts):
     freeptr_offset_with_ctor: bool = since(
         "7.0",
         "mm/slab: allow specifying free pointer offset when using constructor",
-        not_in="6.18",
+        not_in="6.19",
         marks=Mark("mm/slub.c", "(s->ctor && !args->use_freeptr_offset)"),
     )
     """... and so may a cache with a constructor."""

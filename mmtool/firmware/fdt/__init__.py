@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mmtool.firmware.fdt.address import Translator, dma_buses
-from mmtool.firmware.fdt.architecture import architecture
-from mmtool.firmware.fdt.blob import Node, parse_blob
-from mmtool.firmware.fdt.container import tree_in
-from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
-from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
-from mmtool.firmware.fdt.values import (
+from mmtool.firmware.devicetree import (
     Chosen,
     Cpu,
     DeviceTree,
@@ -26,6 +20,12 @@ from mmtool.firmware.fdt.values import (
     Range,
     ReservedNode,
 )
+from mmtool.firmware.fdt.address import Translator, dma_buses
+from mmtool.firmware.fdt.architecture import architecture
+from mmtool.firmware.fdt.blob import Node, parse_blob
+from mmtool.firmware.fdt.container import tree_in
+from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
+from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
 from mmtool.firmware.read import read_raw
 
 __all__ = [

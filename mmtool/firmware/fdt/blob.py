@@ -15,7 +15,7 @@ from typing import Any
 from pyfdt.pyfdt import FdtBlobParse
 
 from mmtool.errors import InputError
-from mmtool.firmware.fdt.values import Problem
+from mmtool.firmware.devicetree import Problem
 
 MAX_DEPTH = 64
 """FDT_MAX_DEPTH of drivers/of/fdt.c: nodes from depth 63 on (the root has 0) never reach the kernel's tree."""

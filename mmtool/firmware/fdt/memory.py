@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mmtool.errors import InputError
+from mmtool.firmware.devicetree import Chosen, MemoryNode, Problem, Range, ReservedNode
 from mmtool.firmware.fdt.blob import Node
-from mmtool.firmware.fdt.values import Chosen, MemoryNode, Problem, Range, ReservedNode
 from mmtool.units import U64_MAX
 
 Cells = tuple[int, int]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mmtool.firmware.devicetree import Cpu, NumaMemory, Problem
 from mmtool.firmware.fdt.address import Translator, address_cells
 from mmtool.firmware.fdt.blob import Node
 from mmtool.firmware.fdt.memory import number, walk
-from mmtool.firmware.fdt.values import Cpu, NumaMemory, Problem
 
 Distances = dict[tuple[int, int], int]
 _LOCAL_DISTANCE = 10

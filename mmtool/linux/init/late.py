@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mmtool.build.kernel import Kernel
 from mmtool.linux.init.boot import Boot, GivenBack, Step
 from mmtool.linux.mm import khugepaged
-from mmtool.linux.mm.free_reserved import Moment, given_back
+from mmtool.linux.mm.free_reserved import Moment
 from mmtool.linux.mm.hugetlb import hugetlb_init
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc import handover, pageset_limits, setup_per_zone_wmarks
@@ -17,9 +17,9 @@ from mmtool.linux.mm.print_info import MemoryCounts, image_parts, mem_init_print
 from mmtool.linux.mm.system_hash import vfs_caches_init
 
 
-def steps(kernel: Kernel) -> list[Step]:
+def steps(kernel: Kernel) -> list[Step[Boot]]:
     """The steps from the end of mem_init() to the start of init, in the release's order."""
-    huge: list[Step] = [("hugetlb_init", hugetlb_init)]
+    huge: list[Step[Boot]] = [("hugetlb_init", lambda boot: hugetlb_init(boot, boot.hugetlb))]
     if not kernel.release.gigantic_pages_join_late_init:
         huge.append(("gather_bootmem_prealloc", gather_bootmem_prealloc))
 
@@ -29,7 +29,7 @@ def steps(kernel: Kernel) -> list[Step]:
     return [
         ("setup_per_cpu_pageset", setup_per_cpu_pageset),
         ("efi_enter_virtual_mode", freed(Moment.EFI_ENTER_VIRTUAL_MODE)),
-        ("vfs_caches_init", vfs_caches_init),
+        ("vfs_caches_init", lambda boot: vfs_caches_init(boot, boot.numa, boot.kernel_pages)),
         ("alternative_instructions", freed(Moment.ALTERNATIVE_INSTRUCTIONS)),
         ("page_alloc_init_late", page_alloc_init_late),
         ("cma_init_reserved_areas", cma_init_reserved_areas),
@@ -45,7 +45,7 @@ def steps(kernel: Kernel) -> list[Step]:
 
 def online(boot: Boot) -> list[Pgdat]:
     """The nodes that are online, by number."""
-    return [node for nid, node in sorted(boot.nodes.items()) if nid in boot.online_nodes]
+    return [node for nid, node in sorted(boot.nodes.items()) if nid in boot.numa.online]
 
 
 def tuning(boot: Boot) -> Tuning:
@@ -64,11 +64,7 @@ def free_reserved_area(boot: Boot, moment: Moment) -> None:
 
     Page by page it goes through the per-CPU lists; here it goes to the free lists as blocks, at once.
     """
-    pieces = given_back(
-        boot.kernel, boot.cmdline, text=boot.kernel_base, initrd=boot.initrd, cpus=boot.cpus,
-        boot_services=boot.efi_boot_services, memblock_arrays=boot.memblock.grown_arrays,
-    )  # fmt: skip
-    for piece in pieces:
+    for piece in boot.freed_memory():
         if piece.moment is not moment:
             continue
         for zone, start, end in _zone_parts(boot, piece.start, piece.end):
@@ -127,7 +123,7 @@ def print_memory(boot: Boot, *, taken: int = 0) -> None:
         free=sum(zone.nr_free_pages for zone in zones) - taken,
         present=sum(zone.present_pages for zone in zones),
         total=boot.totalram_pages,
-        cma=sum(area.size for area in boot.cma_areas) >> kernel.page_shift,
+        cma=sum(area.size for area in boot.cma.areas) >> kernel.page_shift,
         high=sum(z.managed_pages for z in zones if z.name == "HighMem") if kernel.enabled("HIGHMEM") else None,
     )
     boot.log.info(mem_init_print_info(counts, image_parts(kernel.profile.image), kernel.page_shift))
@@ -135,7 +131,7 @@ def print_memory(boot: Boot, *, taken: int = 0) -> None:
 
 def cma_init_reserved_areas(boot: Boot) -> None:
     """cma_init_reserved_areas(), a core_initcall: pages kept for CMA are managed, and free for movable data."""
-    for area in boot.cma_areas:
+    for area in boot.cma.areas:
         for base, size in area.ranges:
             for zone, start, end in _zone_parts(boot, base, base + size):
                 zone.pageblocks.set_heads(start, end, MigrateType.CMA)

@@ -63,14 +63,3 @@ class AddressSpace:
     def vmalloc(self) -> KernelArea:
         """VMALLOC_START to VMALLOC_END."""
         return self.area(VMALLOC)
-
-
-def address_space(inputs: LayoutInputs) -> AddressSpace:
-    """The layout of the kernel's architecture."""
-    if inputs.kernel.arch == "arm64":
-        from mmtool.linux.arch.arm64 import pgtable as arm64
-
-        return arm64.address_space(inputs)
-    from mmtool.linux.arch.x86.mm import pgtable as x86
-
-    return x86.address_space(inputs)

@@ -32,6 +32,8 @@ class CompactControl:
     search_order: int
     """The order whose list is looked at first."""
     fast_search_fail: int = 0
+    last_migrated_pfn: int | None = None
+    """Where the scanner last began to take pages."""
 
     def pageblock_start(self, pfn: int) -> int:
         """pageblock_start_pfn()."""
@@ -51,16 +53,19 @@ class CompactControl:
 def isolate_migratepages_block(cc: CompactControl, low_pfn: int) -> None:
     """isolate_migratepages_block(): the scanner goes on from `low_pfn` past a cluster of movable pages.
 
-    Pages that cannot be moved after all are not known here.
+    A pageblock that it comes back to is finished (compact_control.rescan, finish_pageblock). Pages that cannot be moved
+    after all are not known here.
     """
-    end = cc.pageblock_start(low_pfn) + (1 << cc.zone.pageblock_order)
-    taken, at = 0, low_pfn
+    block = cc.pageblock_start(low_pfn)
+    cc.migrate_pfn = end = block + (1 << cc.zone.pageblock_order)
+    finish = cc.last_migrated_pfn is not None and cc.pageblock_start(cc.last_migrated_pfn) == block
+    taken = 0
     for start, stop in cc.zone.lru.within(low_pfn, end):
-        if taken + stop - start >= COMPACT_CLUSTER_MAX:
+        cc.last_migrated_pfn = low_pfn
+        if not finish and taken + stop - start >= COMPACT_CLUSTER_MAX:
             cc.migrate_pfn = start + COMPACT_CLUSTER_MAX - taken
             return
-        taken, at = taken + stop - start, stop
-    cc.migrate_pfn = end if at <= end else at
+        taken += stop - start
 
 
 def fast_find_migrateblock(cc: CompactControl, found_pfn: int | None) -> None:

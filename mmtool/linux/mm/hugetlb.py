@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE
-from mmtool.units import memparse
+from mmtool.linux.mm.numa import Nodes
+from mmtool.units import U64_MAX, memparse
 
-if TYPE_CHECKING:
-    from mmtool.linux.init.boot import Boot
-
-SZ_64K, SZ_2M, SZ_4M, SZ_32M, SZ_512M, SZ_1G, SZ_16G = (
-    n << 10 for n in (64, 2048, 4096, 32768, 524288, 1048576, 16777216)
-)
-ULONG_BITS = 64
 OPTIONS = ("hugepages", "hugepagesz", "default_hugepagesz")
 
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _NUMBER = re.compile(r"\s*(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedSizes:
+    """What an architecture's asm/hugetlb.h and mm/hugetlbpage.c say, in bytes."""
+
+    sizes: tuple[int, ...]
+    """Those that arch_hugetlb_valid_size() accepts, largest first."""
+    hpage_size: int
+    """HPAGE_SIZE: what one entry of a middle page table maps."""
+    registered: tuple[int, ...]
+    """Those that an initcall adds, asked for or not."""
+
+    @property
+    def gigantic(self) -> int:
+        """The largest, which CMA areas are made of."""
+        return self.sizes[0]
 
 
 @dataclass(eq=False)
@@ -45,6 +56,8 @@ class Hstate:
 class Hugetlb:
     """What hugetlb.c keeps while it reads its options. `default_*` wait for a size to be known."""
 
+    supported: SupportedSizes
+    nodes: Nodes
     hstates: list[Hstate] = field(default_factory=list)
     parsed: Hstate | None = None
     valid_size: bool = True
@@ -77,66 +90,36 @@ def string_get_size(size: int) -> str:
     return f"{size}{fraction} {_UNITS[unit]}B"
 
 
-# What the architecture supports.
-
-
-def has_gb_pages(boot: Boot) -> bool:
-    """X86_FEATURE_GBPAGES, which the log shows; without a log a processor has it."""
-    return bool(boot.notes("gb_pages")) or boot.machine.version_line is None
-
-
-def huge_page_sizes(boot: Boot) -> tuple[int, ...]:
-    """The sizes that arch_hugetlb_valid_size() accepts, largest first."""
-    kernel = boot.kernel
-    if kernel.arch == "arm64":
-        return {
-            4096: (SZ_1G, SZ_32M, SZ_2M, SZ_64K),
-            16384: (SZ_1G, SZ_32M, SZ_2M),
-            65536: (SZ_16G, SZ_512M, SZ_2M),
-        }[boot.memblock.page_size]
-    if kernel.is_64bit:
-        return (SZ_1G, SZ_2M) if has_gb_pages(boot) else (SZ_2M,)
-    return (SZ_2M,) if kernel.enabled("X86_PAE") else (SZ_4M,)
-
-
-def hpage_size(boot: Boot) -> int:
-    """HPAGE_SIZE: what one entry of a middle page table maps."""
-    if boot.kernel.arch == "arm64":
-        return {4096: SZ_2M, 16384: SZ_32M, 65536: SZ_512M}[boot.memblock.page_size]
-    return huge_page_sizes(boot)[-1]
-
-
-def is_gigantic(boot: Boot, size: int) -> bool:
+def is_gigantic(early: Early, size: int) -> bool:
     """hstate_is_gigantic(): the buddy allocator has no block that large."""
-    return size > boot.memblock.page_size << boot.kernel.max_page_order
+    return size > early.memblock.page_size << early.kernel.max_page_order
 
 
 # The options.
 
 
-def hugetlb_add_hstate(boot: Boot, size: int) -> Hstate:
+def hugetlb_add_hstate(early: Early, state: Hugetlb, size: int) -> Hstate:
     """The pool of a size, made if there is none; hugepages= belongs to it from here on. hugetlb_add_hstate()."""
-    state = boot.hugetlb
     known = state.of_size(size)
     if known is not None:
         return known
-    h = Hstate(size, next_nid_to_alloc=min(nodes_with_memory(boot), default=0))
+    h = Hstate(size, next_nid_to_alloc=min(nodes_with_memory(early), default=0))
     state.hstates.append(h)
     state.parsed = h
     return h
 
 
-def hugepagesz_setup(boot: Boot, text: str) -> None:
+def hugepagesz_setup(early: Early, state: Hugetlb, text: str) -> None:
     """hugepagesz=SIZE: the size that the next hugepages= is about."""
-    state, log = boot.hugetlb, boot.log
+    log = early.log
     state.valid_size = False
     size = memparse(text)[0]
-    if size not in huge_page_sizes(boot):
+    if size not in state.supported.sizes:
         log.err(f"HugeTLB: unsupported hugepagesz={text}")
         return
     h = state.of_size(size)
     if h is None:
-        hugetlb_add_hstate(boot, size)
+        hugetlb_add_hstate(early, state, size)
     elif not state.default_is_parsed or h is not state.default or h.max_huge_pages:
         log.warn(f"HugeTLB: hugepagesz={text} specified twice, ignoring")
         return
@@ -145,33 +128,33 @@ def hugepagesz_setup(boot: Boot, text: str) -> None:
     state.valid_size = True
 
 
-def default_hugepagesz_setup(boot: Boot, text: str) -> None:
+def default_hugepagesz_setup(early: Early, state: Hugetlb, text: str) -> None:
     """default_hugepagesz=SIZE, which also takes a hugepages= that stood before it."""
-    state, log = boot.hugetlb, boot.log
+    log = early.log
     state.valid_size = False
     if state.default_is_parsed:
         log.err(f"HugeTLB: default_hugepagesz previously specified, ignoring {text}")
         return
     size = memparse(text)[0]
-    if size not in huge_page_sizes(boot):
+    if size not in state.supported.sizes:
         log.err(f"HugeTLB: unsupported default_hugepagesz={text}")
         return
-    state.default = hugetlb_add_hstate(boot, size)
+    state.default = hugetlb_add_hstate(early, state, size)
     state.valid_size = state.default_is_parsed = True
     if state.default_max_huge_pages:
         state.default.max_huge_pages = state.default_max_huge_pages
         state.default.per_node |= state.default_per_node
-        if not boot.kernel.release.hugetlb_allocates_after_parsing and is_gigantic(boot, size):
-            hugetlb_hstate_alloc_pages(boot, state.default)
+        if not early.kernel.release.hugetlb_allocates_after_parsing and is_gigantic(early, size):
+            hugetlb_hstate_alloc_pages(early, state, state.default)
         state.default_max_huge_pages = 0
 
 
-def hugepages_setup(boot: Boot, text: str) -> None:
+def hugepages_setup(early: Early, state: Hugetlb, text: str) -> None:
     """hugepages=COUNT or NODE:COUNT[,...] (5.16 on), for the size before it or the default one.
 
     Up to 6.14 gigantic pages are allocated here.
     """
-    state, log = boot.hugetlb, boot.log
+    log = early.log
     if not state.valid_size:
         log.warn(f"HugeTLB: hugepages={text} does not follow a valid hugepagesz, ignoring")
         state.valid_size = True
@@ -180,22 +163,22 @@ def hugepages_setup(boot: Boot, text: str) -> None:
     if state.last_count is target:
         log.warn(f"HugeTLB: hugepages= specified twice without interleaving hugepagesz=, ignoring hugepages={text}")
         return
-    if not boot.kernel.release.hugetlb_takes_nodes:
+    if not early.kernel.release.hugetlb_takes_nodes:
         m = _NUMBER.match(text)
         _set_count(target, int(m[1]) if m else 0)
-    elif (wrong := _read_counts(boot, target, text)) is not None:
+    elif (wrong := _read_counts(early, state, target, text)) is not None:
         log.warn(f"HugeTLB: Invalid hugepages parameter {wrong}")
         _set_count(target, 0)
         _per_node(target).clear()
         return
-    at_once = not boot.kernel.release.hugetlb_allocates_after_parsing
-    if at_once and isinstance(target, Hstate) and is_gigantic(boot, target.size):
-        hugetlb_hstate_alloc_pages(boot, target)
+    at_once = not early.kernel.release.hugetlb_allocates_after_parsing
+    if at_once and isinstance(target, Hstate) and is_gigantic(early, target.size):
+        hugetlb_hstate_alloc_pages(early, state, target)
     state.last_count = target
 
 
 def _set_count(target: Hstate | Hugetlb, count: int) -> None:
-    count &= (1 << ULONG_BITS) - 1
+    count &= U64_MAX
     if isinstance(target, Hstate):
         target.max_huge_pages = count
     else:
@@ -210,9 +193,9 @@ def _per_node(target: Hstate | Hugetlb) -> dict[int, int]:
     return target.per_node if isinstance(target, Hstate) else target.default_per_node
 
 
-def _read_counts(boot: Boot, target: Hstate | Hugetlb, text: str) -> str | None:
+def _read_counts(early: Early, state: Hugetlb, target: Hstate | Hugetlb, text: str) -> str | None:
     """Read `text` into `target`; what is left from the first mistake on, None without one."""
-    online, at = boot.online_nodes or {0}, 0
+    online, at = state.nodes.online, 0
     while at < len(text):
         m = _NUMBER.match(text, at)
         if m is None:
@@ -223,7 +206,7 @@ def _read_counts(boot: Boot, target: Hstate | Hugetlb, text: str) -> str | None:
             _set_count(target, int(m[1]))
             return None
         node = int(m[1])
-        if node >= boot.memblock.max_numnodes or node not in online:
+        if node >= early.memblock.max_numnodes or node not in online:
             return text[at:]
         at = m.end() + 1
         if (m := _NUMBER.match(text, at)) is None:
@@ -239,37 +222,37 @@ def _read_counts(boot: Boot, target: Hstate | Hugetlb, text: str) -> str | None:
 _SETUP = dict(zip(OPTIONS, (hugepages_setup, hugepagesz_setup, default_hugepagesz_setup), strict=True))
 
 
-def parse_options(boot: Boot) -> None:
+def parse_options(early: Early, state: Hugetlb) -> None:
     """Read the three options in their order on the command line."""
-    for name, value in boot.cmdline.options:
+    for name, value in early.cmdline.options:
         handler = _SETUP.get(name.replace("-", "_"))
         if handler is not None and value is not None:
-            handler(boot, value)
+            handler(early, state, value)
 
 
 # Gigantic pages.
 
 
-def nodes_with_memory(boot: Boot) -> set[int]:
+def nodes_with_memory(early: Early) -> set[int]:
     """The nodes that memblock has memory of; 0 where regions have no node."""
-    mb = boot.memblock
+    mb = early.memblock
     return {nid if mb.valid_node(nid) else 0 for _, _, nid in mb.for_each_mem_pfn_range()}
 
 
-def _next_node(boot: Boot, h: Hstate) -> int:
+def _next_node(early: Early, h: Hstate) -> int:
     """hstate_next_node_to_alloc(): nodes take turns."""
-    nodes = sorted(nodes_with_memory(boot))
+    nodes = sorted(nodes_with_memory(early))
     nid = next((n for n in nodes if n >= h.next_nid_to_alloc), nodes[0])
     h.next_nid_to_alloc = next((n for n in nodes if n > nid), nodes[0])
     return nid
 
 
-def alloc_bootmem(boot: Boot, h: Hstate, nid: int, exact_nid: bool) -> bool:
+def alloc_bootmem(early: Early, state: Hugetlb, h: Hstate, nid: int, exact_nid: bool) -> bool:
     """One gigantic page from memblock, preferably (or, with `exact_nid`, only) of node `nid`: alloc_bootmem().
 
     Its struct pages but the first page's are left to hugetlb from 6.7 on (MEMBLOCK_RSRV_NOINIT).
     """
-    mb, facts, owner = boot.memblock, boot.kernel.release, f"{string_get_size(h.size)} huge page"
+    mb, facts, owner = early.memblock, early.kernel.release, f"{string_get_size(h.size)} huge page"
     if facts.memblock_has_alloc_hugetlb:
         address = mb.alloc_hugetlb(h.size, nid, exact_nid, owner=owner)
     elif exact_nid and facts.hugetlb_allocates_after_parsing:
@@ -279,78 +262,77 @@ def alloc_bootmem(boot: Boot, h: Hstate, nid: int, exact_nid: bool) -> bool:
     if address is None:
         return False
     h.pages.append((address, nid))
-    crossing = facts.hugetlb_frees_cross_zone and crosses_zones(boot, address, h.size)
+    crossing = facts.hugetlb_frees_cross_zone and crosses_zones(early, state, address, h.size)
     if facts.memblock_has_rsrv_noinit and not crossing:
         mb.reserved_mark_noinit(address + mb.page_size, h.size - mb.page_size)
     return True
 
 
-def alloc_bootmem_huge_page(boot: Boot, h: Hstate, nid: int = NUMA_NO_NODE) -> bool:
+def alloc_bootmem_huge_page(early: Early, state: Hugetlb, h: Hstate, nid: int = NUMA_NO_NODE) -> bool:
     """A gigantic page on node `nid`, or on the node whose turn it is: alloc_bootmem_huge_page().
 
     Up to 5.15 all nodes are asked in turn before it gives up.
     """
     if nid != NUMA_NO_NODE:
-        return alloc_bootmem(boot, h, nid, exact_nid=True)
-    tries = 1 if boot.kernel.release.hugetlb_takes_nodes else len(nodes_with_memory(boot))
-    return any(alloc_bootmem(boot, h, _next_node(boot, h), exact_nid=False) for _ in range(tries))
+        return alloc_bootmem(early, state, h, nid, exact_nid=True)
+    tries = 1 if early.kernel.release.hugetlb_takes_nodes else len(nodes_with_memory(early))
+    return any(alloc_bootmem(early, state, h, _next_node(early, h), exact_nid=False) for _ in range(tries))
 
 
-def crosses_zones(boot: Boot, address: int, size: int) -> bool:
+def crosses_zones(early: Early, state: Hugetlb, address: int, size: int) -> bool:
     """Do the bytes [address, address + size) lie in more than one zone? pfn_range_intersects_zones()."""
-    start, end = address // boot.memblock.page_size, (address + size) // boot.memblock.page_size
-    zones = [z for node in boot.nodes.values() for z in node.zones if z.spanned_pages]
+    start, end = address // early.memblock.page_size, (address + size) // early.memblock.page_size
+    zones = [z for node in state.nodes.pgdat.values() for z in node.zones if z.spanned_pages]
     return sum(z.zone_start_pfn < end and start < z.zone_start_pfn + z.spanned_pages for z in zones) > 1
 
 
-def _free_cross_zone_pages(boot: Boot, h: Hstate, nid: int | None) -> int:
+def _free_cross_zone_pages(early: Early, state: Hugetlb, h: Hstate, nid: int | None) -> int:
     """hugetlb_free_cross_zone_pages(): give back what lies in two zones, of node `nid` or of every node."""
-    if not boot.kernel.release.hugetlb_frees_cross_zone:
+    if not early.kernel.release.hugetlb_frees_cross_zone:
         return 0
-    crossing = [p for p in h.pages if nid in (None, p[1]) and crosses_zones(boot, p[0], h.size)]
+    crossing = [p for p in h.pages if nid in (None, p[1]) and crosses_zones(early, state, p[0], h.size)]
     for node in sorted({asked for _, asked in crossing}):
         freed = [p for p in crossing if p[1] == node]
         for address, _ in freed:
-            boot.memblock.phys_free(address, h.size)
+            early.memblock.phys_free(address, h.size)
         size = string_get_size(h.size)
-        boot.log.warn(f"HugeTLB: freed {len(freed)} cross-zone hugepages of size {size} on node {node}.")
+        early.log.warn(f"HugeTLB: freed {len(freed)} cross-zone hugepages of size {size} on node {node}.")
     h.pages = [p for p in h.pages if p not in crossing]
     return len(crossing)
 
 
-def hugetlb_hstate_alloc_pages(boot: Boot, h: Hstate) -> None:
+def hugetlb_hstate_alloc_pages(early: Early, state: Hugetlb, h: Hstate) -> None:
     """All gigantic pages that were asked for, or as many as there is room for: hugetlb_hstate_alloc_pages()."""
-    state = boot.hugetlb
     if state.cma_size:
-        if not state.warned_of_cma and (h.max_huge_pages or boot.kernel.release.hugetlb_takes_nodes):
-            boot.log.warn("HugeTLB: hugetlb_cma is enabled, skip boot time allocation")
+        if not state.warned_of_cma and (h.max_huge_pages or early.kernel.release.hugetlb_takes_nodes):
+            early.log.warn("HugeTLB: hugetlb_cma is enabled, skip boot time allocation")
             state.warned_of_cma = True
         return
-    wanted = {nid: n for nid, n in sorted(h.per_node.items()) if n and nid in (boot.online_nodes or {0})}
+    wanted = {nid: n for nid, n in sorted(h.per_node.items()) if n and nid in state.nodes.online}
     if h.max_huge_pages and wanted:
         for nid, count in wanted.items():
-            _alloc_on_node(boot, h, nid, count)
+            _alloc_on_node(early, state, h, nid, count)
         return
     done = 0
-    while done < h.max_huge_pages and alloc_bootmem_huge_page(boot, h):
+    while done < h.max_huge_pages and alloc_bootmem_huge_page(early, state, h):
         done += 1
-    done -= _free_cross_zone_pages(boot, h, None)
+    done -= _free_cross_zone_pages(early, state, h, None)
     if done < h.max_huge_pages:
-        boot.log.warn(
+        early.log.warn(
             f"HugeTLB: allocating {h.max_huge_pages} of page size {string_get_size(h.size)} failed."
             f"  Only allocated {done} hugepages."
         )
         h.max_huge_pages = done
 
 
-def _alloc_on_node(boot: Boot, h: Hstate, nid: int, count: int) -> None:
+def _alloc_on_node(early: Early, state: Hugetlb, h: Hstate, nid: int, count: int) -> None:
     """hugetlb_hstate_alloc_pages_onenode()."""
     done = 0
-    while done < count and alloc_bootmem_huge_page(boot, h, nid):
+    while done < count and alloc_bootmem_huge_page(early, state, h, nid):
         done += 1
-    done -= _free_cross_zone_pages(boot, h, nid)
+    done -= _free_cross_zone_pages(early, state, h, nid)
     if done < count:
-        boot.log.warn(
+        early.log.warn(
             f"HugeTLB: allocating {count} of page size {string_get_size(h.size)} failed node{nid}."
             f"  Only allocated {done} hugepages."
         )
@@ -361,78 +343,66 @@ def _alloc_on_node(boot: Boot, h: Hstate, nid: int, count: int) -> None:
 # Steps.
 
 
-def hugetlb_setup(boot: Boot) -> None:
+def hugetlb_setup(early: Early, state: Hugetlb) -> None:
     """Up to 6.14: the options, and gigantic pages with them, when start_kernel() has printed its command line."""
-    if boot.kernel.enabled("HUGETLB_PAGE") and not boot.kernel.release.hugetlb_allocates_after_parsing:
-        parse_options(boot)
+    if early.kernel.enabled("HUGETLB_PAGE") and not early.kernel.release.hugetlb_allocates_after_parsing:
+        parse_options(early, state)
 
 
-def hugetlb_bootmem_alloc(boot: Boot) -> None:
+def hugetlb_bootmem_alloc(early: Early, state: Hugetlb) -> None:
     """hugetlb_bootmem_alloc(), from 6.15 on: read the options and allocate the gigantic pages of each size."""
-    if not boot.kernel.enabled("HUGETLB_PAGE") or not boot.kernel.release.hugetlb_allocates_after_parsing:
+    if not early.kernel.enabled("HUGETLB_PAGE") or not early.kernel.release.hugetlb_allocates_after_parsing:
         return
-    parse_options(boot)
-    for h in boot.hugetlb.hstates:
-        h.next_nid_to_alloc = min(boot.online_nodes, default=0)
-        if is_gigantic(boot, h.size):
-            hugetlb_hstate_alloc_pages(boot, h)
+    parse_options(early, state)
+    for h in state.hstates:
+        h.next_nid_to_alloc = min(state.nodes.online, default=0)
+        if is_gigantic(early, h.size):
+            hugetlb_hstate_alloc_pages(early, state, h)
 
 
-def arch_add_hstates(boot: Boot) -> None:
-    """arch_initcall of the architecture: the sizes that need not be asked for.
-
-    gigantic_pages_init() of x86-64 adds 1 GiB, hugetlbpage_init() of arm64 all that it has.
-    """
-    sizes = huge_page_sizes(boot)
-    if boot.kernel.arch != "arm64":
-        built_in = boot.kernel.profile.config.get("CONTIG_ALLOC", True)
-        sizes = sizes[:-1] if built_in else ()
-    for size in sizes:
-        hugetlb_add_hstate(boot, size)
-
-
-def hugetlb_init(boot: Boot) -> None:
+def hugetlb_init(early: Early, state: Hugetlb) -> None:
     """hugetlb_init(), a late initcall: the default size, and every size said with how many pages it has.
 
     Pages that are not gigantic are taken for had: the buddy allocator gives them.
     """
-    if not boot.kernel.enabled("HUGETLB_PAGE"):
+    if not early.kernel.enabled("HUGETLB_PAGE"):
         return
-    state, log = boot.hugetlb, boot.log
-    arch_add_hstates(boot)
-    hpage = hugetlb_add_hstate(boot, hpage_size(boot))
+    log = early.log
+    for size in state.supported.registered:
+        hugetlb_add_hstate(early, state, size)
+    hpage = hugetlb_add_hstate(early, state, state.supported.hpage_size)
     if not state.default_is_parsed:
         state.default = hpage
         if state.default_max_huge_pages:
             if hpage.max_huge_pages:
-                size = string_get_size(hpage.size)
-                log.warn(f"HugeTLB: Ignoring hugepages={hpage.max_huge_pages} associated with {size} page size")
-                used = state.default_max_huge_pages
-                log.warn(f"HugeTLB: Using hugepages={used} for number of default huge pages")
+                page = string_get_size(hpage.size)
+                log.warn(f"HugeTLB: Ignoring hugepages={hpage.max_huge_pages} associated with {page} page size")
+                count = state.default_max_huge_pages
+                log.warn(f"HugeTLB: Using hugepages={count} for number of default huge pages")
             hpage.max_huge_pages, hpage.per_node = state.default_max_huge_pages, dict(state.default_per_node)
     if state.cma_size and not state.cma_reserve_called:
         log.warn("hugetlb_cma: the option isn't supported by current arch")
-    report_hugepages(boot)
+    report_hugepages(early, state)
 
 
-def report_hugepages(boot: Boot) -> None:
+def report_hugepages(early: Early, state: Hugetlb) -> None:
     """report_hugepages(): each size with its pages, and from 6.0 on what of their struct pages could be freed."""
-    log, facts = boot.log, boot.kernel.release
-    for h in boot.hugetlb.hstates:
+    log, facts = early.log, early.kernel.release
+    for h in state.hstates:
         size = string_get_size(h.size)
-        count = len(h.pages) if is_gigantic(boot, h.size) else h.max_huge_pages
+        count = len(h.pages) if is_gigantic(early, h.size) else h.max_huge_pages
         colon = ":" if facts.hugetlb_says_vmemmap else ""
         log.info(f"HugeTLB{colon} registered {size} page size, pre-allocated {count} pages")
         if facts.hugetlb_says_vmemmap:
-            log.info(f"HugeTLB: {optimizable_vmemmap(boot, h.size) >> 10} KiB vmemmap can be freed for a {size} page")
+            log.info(f"HugeTLB: {optimizable_vmemmap(early, h.size) >> 10} KiB vmemmap can be freed for a {size} page")
 
 
-def optimizable_vmemmap(boot: Boot, size: int) -> int:
+def optimizable_vmemmap(early: Early, size: int) -> int:
     """Bytes of struct pages that a huge page does not need: hugetlb_vmemmap_optimizable_size().
 
     All but a page of them, where the build has it and a struct page's size is a power of two.
     """
-    page, each = boot.memblock.page_size, boot.kernel.profile.sizes.get("struct_page", 64)
-    if not boot.kernel.enabled("HUGETLB_PAGE_OPTIMIZE_VMEMMAP") or each & (each - 1):
+    page, each = early.memblock.page_size, early.kernel.profile.sizes.get("struct_page", 64)
+    if not early.kernel.enabled("HUGETLB_PAGE_OPTIMIZE_VMEMMAP") or each & (each - 1):
         return 0
     return max(size // page * each - page, 0)

@@ -100,7 +100,7 @@ def free_area_init(
         pages_per_section=None if flat_end else 1 << (kernel.section_size_bits - kernel.page_shift),
         mirrored_kernelcore=wish.mirror, page_shift=kernel.page_shift,
     )  # fmt: skip
-    if facts.counts_unavailable and not (kernel.arch == "arm64" and facts.arm64_has_own_pfn_valid):
+    if facts.counts_unavailable and not kernel.has_arch_pfn_valid:
         memmap_init_holes(mb, nodes, kernel, flat_end, log)
     return nodes
 

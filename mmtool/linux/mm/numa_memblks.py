@@ -50,6 +50,11 @@ class NumaInfo:
             return LOCAL_DISTANCE if a == b else REMOTE_DISTANCE
         return self.distance[a][b]
 
+    @property
+    def table_size(self) -> int:
+        """What numa_alloc_distance() asks for, in bytes: one for every pair of nodes up to the highest."""
+        return (max(self.nodes_parsed | {b.nid for b in self.meminfo}, default=0) + 1) ** 2
+
     def add_memblk(self, nid: int, start: int, end: int, log: KernelLog) -> None:
         """numa_add_memblk(): empty blocks are ignored, backward ones with the kernel's warning."""
         if start == end:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from mmtool.build.facts.slab import SlabFacts
 from mmtool.linux.mm.slab_common import (
     CACHE_LINE,
     CacheArgs,
     CacheError,
     Kmalloc,
     KmemCache,
+    Shape,
     SlabAllocator,
     SlabBuild,
     align_up,
@@ -43,6 +45,20 @@ class SlabCache(KmemCache):
     limit: int = 0
     batchcount: int = 0
     shared: int = 0
+
+    def shape(self) -> Shape:
+        return Shape(self.gfporder, self.num, self.gfporder, self.limit)
+
+    def fields(self, facts: SlabFacts) -> dict[str, int]:
+        """As /proc/slabinfo names them; its objsize is what an object takes."""
+        return super().fields(facts) | {
+            "objsize": self.size,
+            "objperslab": self.num,
+            "pagesperslab": 1 << self.gfporder,
+            "limit": self.limit,
+            "batchcount": self.batchcount,
+            "shared": self.shared,
+        }
 
 
 class SlabSlabAllocator(SlabAllocator[SlabCache]):

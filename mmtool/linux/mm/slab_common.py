@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
 
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.build.kernel import Kernel
@@ -58,6 +59,25 @@ class CacheError(ValueError):
     """kmem_cache_create() fails: -EINVAL, and why."""
 
 
+class Shape(NamedTuple):
+    """How the slabs of a cache look; None for what an allocator does not have."""
+
+    order: int | None
+    """Of a slab's pages."""
+    objects: int | None
+    """Of a slab."""
+    least_order: int | None
+    """Of a slab when no block of `order` is free."""
+    kept: int | None
+    """Objects that a CPU keeps at hand at most, as the allocator limits them."""
+
+    def left_over(self, size: int, page_size: int) -> int | None:
+        """Bytes of a slab that are no object's, for objects of `size` bytes."""
+        if self.order is None or self.objects is None:
+            return None
+        return (page_size << self.order) - self.objects * size
+
+
 @dataclass(eq=False)
 class KmemCache:
     """struct kmem_cache, under its own names. Sizes and offsets in bytes, counts in objects."""
@@ -74,6 +94,14 @@ class KmemCache:
     members: list[str] = field(default_factory=list)
     """Every name that was created and lives here, the cache's own first."""
 
+    def shape(self) -> Shape:
+        """How its slabs look."""
+        return Shape(None, None, None, None)
+
+    def fields(self, facts: SlabFacts) -> dict[str, int]:
+        """The fields that tell how it is laid out, by the kernel's names, as far as the release has them."""
+        return {"size": self.object_size, "align": self.align}
+
 
 @dataclass(frozen=True)
 class SlabBuild:
@@ -89,27 +117,27 @@ class SlabBuild:
     """Memory control groups keep account of kernel memory: !mem_cgroup_kmem_disabled()."""
     cmdline: Cmdline
 
-    @property
+    @cached_property
     def page_size(self) -> int:
         return 1 << self.kernel.page_shift
 
-    @property
+    @cached_property
     def word(self) -> int:
         """sizeof(void *) in bytes."""
         return 8 if self.kernel.is_64bit else 4
 
-    @property
+    @cached_property
     def slab_minalign(self) -> int:
         """arch_slab_minalign() in bytes: a long long's, also on i386."""
         return 8
 
-    @property
+    @cached_property
     def kmalloc_minalign(self) -> int:
         """ARCH_KMALLOC_MINALIGN in bytes."""
         decoupled = self.facts.kmalloc_minalign_decoupled
         return DMA_ALIGN if self.kernel.arch == "arm64" and not decoupled else 8
 
-    @property
+    @cached_property
     def kmalloc_dma_align(self) -> int:
         """__kmalloc_minalign() in bytes: kmalloc's objects must not share a cache line of DMA.
 
@@ -120,20 +148,20 @@ class SlabBuild:
         bounces = self.kernel.enabled("DMA_BOUNCE_UNALIGNED_KMALLOC") and not self._no_swiotlb
         return self.kmalloc_minalign if bounces else CACHE_LINE
 
-    @property
+    @cached_property
     def _no_swiotlb(self) -> bool:
         return any("noforce" in (value or "").split(",") for value in self.cmdline.all("swiotlb"))
 
-    @property
+    @cached_property
     def max_order(self) -> int:
         return self.kernel.max_page_order
 
-    @property
+    @cached_property
     def kmalloc_max_size(self) -> int:
         """KMALLOC_MAX_SIZE in bytes."""
         return 1 << (self.max_order + self.kernel.page_shift)
 
-    @property
+    @cached_property
     def hardened_usercopy(self) -> bool:
         """Do useroffset and usersize count?"""
         return self.kernel.enabled("HARDENED_USERCOPY") or not self.facts.usercopy_needs_hardening

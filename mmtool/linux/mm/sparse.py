@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.boot import Boot
-from mmtool.linux.mm.sparse_vmemmap import VMEMMAP, Vmemmap
+from mmtool.linux.mm.early import Early
+from mmtool.linux.mm.numa import Nodes
+from mmtool.linux.mm.sparse_vmemmap import VMEMMAP, Vmemmap, VmemmapLayout
+from mmtool.units import div_round_up, round_down, round_up
 
-SMP_CACHE_BYTES = 64
 
-
-def sections_of(boot: Boot) -> list[tuple[int, int, int]]:
+def sections_of(early: Early) -> list[tuple[int, int, int]]:
     """Runs of present sections as (first section, one past the last, nid), as memory_present() marks them.
 
     A section belongs to the first node that has memory in it.
     """
-    shift = boot.kernel.section_size_bits - boot.kernel.page_shift
-    mb = boot.memblock
+    shift = early.kernel.section_size_bits - early.kernel.page_shift
+    mb = early.memblock
     runs: list[tuple[int, int, int]] = []
     covered = 0
     for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
@@ -34,23 +34,23 @@ def sections_of(boot: Boot) -> list[tuple[int, int, int]]:
 
 def section_roots(kernel: Kernel, physmem_bits: int) -> tuple[int, int]:
     """(sections a root, roots) of the two-level table of SPARSEMEM_EXTREME; one root fills a page."""
-    per_root = (1 << kernel.page_shift) // kernel.profile.sizes["mem_section"]
+    per_root = kernel.page_size // kernel.profile.sizes["mem_section"]
     sections = 1 << (physmem_bits - kernel.section_size_bits)
-    return per_root, -(-sections // per_root)
+    return per_root, div_round_up(sections, per_root)
 
 
-def memblocks_present(boot: Boot) -> None:
+def memblocks_present(early: Early, physmem_bits: int) -> None:
     """memory_present(): the table of section roots, then a root for every stretch of sections that holds memory."""
-    mb = boot.memblock
+    mb = early.memblock
     page = mb.page_size
-    per_root, roots = section_roots(boot.kernel, boot.physmem_bits)
-    mb.alloc(roots * 8, SMP_CACHE_BYTES, owner="section roots")
+    per_root, roots = section_roots(early.kernel, physmem_bits)
+    mb.alloc(roots * early.kernel.word_size, mb.smp_cache_bytes, owner="section roots")
     made = 0
-    for first, last, nid in sections_of(boot):
+    for first, last, nid in sections_of(early):
         after = (last - 1) // per_root + 1
         count = after - max(first // per_root, made)
         mb.repeat(
-            count, page, partial(mb.alloc_node, page, SMP_CACHE_BYTES, nid, owner="section table"),
+            count, page, partial(mb.alloc_node, page, mb.smp_cache_bytes, nid, owner="section table"),
             0, mb.current_limit, owner="section table",
         )  # fmt: skip
         made = max(made, after)
@@ -60,38 +60,41 @@ def _map_bytes(kernel: Kernel) -> int:
     """section_map_size(): the struct pages of a section, in whole blocks that a PMD maps."""
     pmd_size = 1 << kernel.page_shift + kernel.page_shift - 3
     size = kernel.profile.sizes["struct_page"] << (kernel.section_size_bits - kernel.page_shift)
-    return -(-size // pmd_size) * pmd_size
+    return round_up(size, pmd_size)
 
 
 def mem_section_usage_size(kernel: Kernel) -> int:
     """mem_section_usage_size(): the record and the flags of a section's pageblocks, in whole words."""
     blocks = 1 << (kernel.section_size_bits - kernel.page_shift - kernel.pageblock_order)
     flags = blocks * (8 if kernel.release.pageblocks_have_eight_bits else 4)
-    return kernel.profile.sizes["mem_section_usage"] + -(-flags // 64) * 8
+    return kernel.profile.sizes["mem_section_usage"] + round_up(flags, kernel.bits_per_long) // 8
 
 
-def sparse_init(boot: Boot) -> None:
-    """sparse_init(): node by node, the usage maps and the struct pages of its sections."""
-    memblocks_present(boot)
-    vmemmap = Vmemmap(boot)
+def sparse_init(early: Early, nodes: Nodes, layout: VmemmapLayout, physmem_bits: int) -> None:
+    """sparse_init(): node by node, the usage maps and the struct pages of its sections.
+
+    `physmem_bits` is MAX_PHYSMEM_BITS, the bits of the addresses that sections are numbered for.
+    """
+    memblocks_present(early, physmem_bits)
+    vmemmap = Vmemmap(early, layout)
     node: list[tuple[int, int]] = []
     current = None
-    for first, last, nid in [*sections_of(boot), (0, 0, None)]:
+    for first, last, nid in [*sections_of(early), (0, 0, None)]:
         if nid != current:
             if node and current is not None:
-                _sparse_init_nid(boot, vmemmap, current, node)
+                _sparse_init_nid(early, nodes, vmemmap, current, node)
             node, current = [], nid
         if nid is not None:
             node.append((first, last))
 
 
-def _sparse_init_nid(boot: Boot, vmemmap: Vmemmap, nid: int, runs: list[tuple[int, int]]) -> None:
+def _sparse_init_nid(early: Early, nodes: Nodes, vmemmap: Vmemmap, nid: int, runs: list[tuple[int, int]]) -> None:
     """sparse_init_nid(): the sections of one stretch of a node, `runs` of (first, one past the last)."""
     count = sum(last - first for first, last in runs)
-    _alloc_usage(boot, nid, count * mem_section_usage_size(boot.kernel))
-    mb, size = boot.memblock, _map_bytes(boot.kernel)
+    _alloc_usage(early, nodes, nid, count * mem_section_usage_size(early.kernel))
+    mb, size = early.memblock, _map_bytes(early.kernel)
     buffer = None
-    if not boot.kernel.release.vmemmap_allocates_page_by_page:
+    if not early.kernel.release.vmemmap_allocates_page_by_page:
         buffer = mb.alloc_exact_nid_raw(count * size, size, vmemmap.goal, vmemmap.limit, nid, owner=VMEMMAP)
     used = 0
     for first, last in runs:
@@ -105,17 +108,17 @@ def _sparse_init_nid(boot: Boot, vmemmap: Vmemmap, nid: int, runs: list[tuple[in
         mb.phys_free(buffer + used, count * size - used)
 
 
-def _alloc_usage(boot: Boot, nid: int, size: int) -> None:
+def _alloc_usage(early: Early, nodes: Nodes, nid: int, size: int) -> None:
     """sparse_early_usemaps_alloc_pgdat_section(): in the section of the node's pgdat, so that neither pins the other's.
 
     From 7.1 on anywhere on the node.
     """
-    mb = boot.memblock
-    pgdat = boot.node_data.get(nid)
-    if boot.kernel.release.section_usage_anywhere or pgdat is None or not boot.kernel.enabled("MEMORY_HOTREMOVE"):
-        mb.alloc_node(size, SMP_CACHE_BYTES, nid, owner="section usage maps")
+    mb = early.memblock
+    pgdat = nodes.pgdat_at.get(nid)
+    if early.kernel.release.section_usage_anywhere or pgdat is None or not early.kernel.enabled("MEMORY_HOTREMOVE"):
+        mb.alloc_node(size, mb.smp_cache_bytes, nid, owner="section usage maps")
         return
-    section = 1 << boot.kernel.section_size_bits
-    goal = pgdat // section * section
-    if mb.alloc_try_nid(size, SMP_CACHE_BYTES, goal, goal + section, nid, owner="section usage maps") is None:
-        mb.alloc_try_nid(size, SMP_CACHE_BYTES, goal, 0, nid, owner="section usage maps")
+    section = 1 << early.kernel.section_size_bits
+    goal = round_down(pgdat, section)
+    if mb.alloc_try_nid(size, mb.smp_cache_bytes, goal, goal + section, nid, owner="section usage maps") is None:
+        mb.alloc_try_nid(size, mb.smp_cache_bytes, goal, 0, nid, owner="section usage maps")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, MEMBLOCK_ALLOC_NOLEAKTRACE
+from mmtool.units import round_down, round_up
 
-if TYPE_CHECKING:
-    from mmtool.linux.init.boot import Boot
-
-X86_MAX_DMA_ADDRESS = 16 << 20
 VMEMMAP = "struct pages"
 
 
@@ -19,32 +16,29 @@ VMEMMAP = "struct pages"
 class VmemmapLayout:
     """How the array of all struct pages is mapped. `leaf` bytes a page of it; a table of each of `table_shifts`, from
     the top down, covers 2**shift bytes and is allocated; `first_byte` is the place, in the array's addresses modulo
-    what the largest table covers, of the struct page of pfn 0."""
+    what the largest table covers, of the struct page of pfn 0. `max_dma_address`: what vmemmap_alloc_block() takes is
+    not below it, as a physical address."""
 
     leaf: int
     table_shifts: tuple[int, ...]
     first_byte: int = 0
-
-
-FOUR_LEVELS = VmemmapLayout(2 << 20, (39, 30))
-"""x86-64 with four levels of page tables."""
+    max_dma_address: int = 0
 
 
 class Vmemmap:
     """vmemmap_populate(): struct pages in pages of their own, and the page tables that map them, of one boot."""
 
-    def __init__(self, boot: Boot) -> None:
-        kernel = boot.kernel
-        self.boot, self.mb, self.layout = boot, boot.memblock, boot.vmemmap
+    def __init__(self, early: Early, layout: VmemmapLayout) -> None:
+        kernel = early.kernel
+        self.mb, self.layout = early.memblock, layout
         self.limit = MEMBLOCK_ALLOC_NOLEAKTRACE if kernel.release.vmemmap_not_leak_traced else MEMBLOCK_ALLOC_ACCESSIBLE
-        # arm64's MAX_DMA_ADDRESS is where memory begins, which asks for nothing.
-        self.goal = X86_MAX_DMA_ADDRESS if kernel.arch != "arm64" else 0
+        self.goal = layout.max_dma_address
         self.per_section = kernel.profile.sizes["struct_page"] << (kernel.section_size_bits - kernel.page_shift)
         self.mapped = dict.fromkeys(self.layout.table_shifts, -(1 << 63))
         """How far there are tables of each kind, as the number of the first one that there is not."""
 
     def blocks(self, count: int, size: int, nid: int, owner: str) -> None:
-        """vmemmap_alloc_block(), so many times: from the node where possible, on x86 never below 16 MiB."""
+        """vmemmap_alloc_block(), so many times: from the node where possible."""
         take = partial(self.mb.alloc_try_nid_raw, size, size, self.goal, self.limit, nid, owner=owner)
         self.mb.repeat(count, size, take, self.goal, self.mb.current_limit, owner=owner)
 
@@ -60,7 +54,7 @@ class Vmemmap:
         """Where the struct pages of sections [first, last) lie in the map, in whole leaves: [start, end)."""
         leaf, base = self.layout.leaf, self.layout.first_byte
         start, end = base + first * self.per_section, base + last * self.per_section
-        return start // leaf * leaf, -(-end // leaf) * leaf
+        return round_down(start, leaf), round_up(end, leaf)
 
     def populate(self, first: int, last: int, nid: int) -> None:
         """The struct pages of sections [first, last), each leaf by itself when its tables are there."""

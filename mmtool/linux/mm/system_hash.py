@@ -8,18 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.boot import Boot
-from mmtool.linux.mm.kernel_pages import KernelPages
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE, Memblock, MemblockPanic
 from mmtool.linux.mm.mm_init import calc_memmap_pages
 from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.numa import Nodes
 from mmtool.linux.mm.vmalloc.huge import huge_vmap_shift
-from mmtool.units import memparse
+from mmtool.units import div_round_up, memparse, round_up
 
-SMP_CACHE_BYTES = 64
 SZ_1M = 1 << 20
 ADAPT_SCALE_BASE, ADAPT_SCALE_SHIFT = 64 << 30, 2
 MOST_ENTRIES = 0x80000000
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPages:
+    """How much memory the kernel reckons with: nr_kernel_pages (without high memory) and nr_all_pages, in pages."""
+
+    kernel: int
+    all: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ def count_free_pages(mb: Memblock, page_shift: int, highmem_start_pfn: int | Non
     """calc_nr_kernel_pages() from 6.10 on: whole pages that memblock has not given away; None: no high memory."""
     low = total = 0
     for start, end, _ in mb.for_each_free_mem_range(NUMA_NO_NODE, MEMBLOCK_NONE):
-        first, last = -(-start >> page_shift), end >> page_shift
+        first, last = div_round_up(start, 1 << page_shift), end >> page_shift
         if first < last:
             total += last - first
             limit = last if highmem_start_pfn is None else highmem_start_pfn
@@ -65,15 +72,12 @@ def count_free_pages(mb: Memblock, page_shift: int, highmem_start_pfn: int | Non
     return KernelPages(low, total)
 
 
-def calc_nr_kernel_pages(boot: Boot) -> None:
-    """The step that ends free_area_init(): counts what hash tables are measured by."""
-    kernel = boot.kernel
+def calc_nr_kernel_pages(early: Early, nodes: Nodes) -> KernelPages:
+    """What hash tables are measured by, counted at the end of free_area_init()."""
+    kernel, mb = early.kernel, early.memblock
     if kernel.release.memmap_charged_to_zones:
-        zones = [zone for _, node in sorted(boot.nodes.items()) for zone in node.zones]
-        boot.kernel_pages = count_zone_pages(zones, kernel)
-    else:
-        limit = boot.max_low_pfn if kernel.enabled("HIGHMEM") else None
-        boot.kernel_pages = count_free_pages(boot.memblock, kernel.page_shift, limit)
+        return count_zone_pages([zone for _, node in sorted(nodes.pgdat.items()) for zone in node.zones], kernel)
+    return count_free_pages(mb, kernel.page_shift, mb.max_low_pfn if kernel.enabled("HIGHMEM") else None)
 
 
 def hash_entries(wanted: int, scale: int, bucket: int, pages: KernelPages, kernel: Kernel) -> int:
@@ -84,8 +88,8 @@ def hash_entries(wanted: int, scale: int, bucket: int, pages: KernelPages, kerne
     shift = kernel.page_shift
     if not wanted:
         unit = max(SZ_1M >> shift, 1)
-        count = -(-pages.kernel // unit) * unit
-        if kernel.is_64bit and kernel.release.hash_tables_adapt:
+        count = round_up(pages.kernel, unit)
+        if kernel.bits_per_long > 32 and kernel.release.hash_tables_adapt:
             adapt = ADAPT_SCALE_BASE >> shift
             while adapt < count:
                 scale, adapt = scale + 1, adapt << ADAPT_SCALE_SHIFT
@@ -96,44 +100,46 @@ def hash_entries(wanted: int, scale: int, bucket: int, pages: KernelPages, kerne
     return 1 << (max(min(rounded, most), 1).bit_length() - 1)
 
 
-def hashdist(boot: Boot) -> bool:
+def hashdist(early: Early, nodes: Nodes) -> bool:
     """Are hash tables spread over the nodes: by default on 64 bits with NUMA; never if one node has all memory."""
-    nodes = sum(1 for node in boot.nodes.values() if any(z.populated for z in node.zones))
-    option = boot.cmdline.get("hashdist")
-    wanted = memparse(option)[0] != 0 if option else boot.kernel.is_64bit
-    return wanted and boot.kernel.enabled("NUMA") and nodes != 1
+    with_memory = sum(1 for node in nodes.pgdat.values() if any(z.populated for z in node.zones))
+    option = early.cmdline.get("hashdist")
+    wanted = memparse(option)[0] != 0 if option else early.kernel.bits_per_long == 64
+    return wanted and early.kernel.enabled("NUMA") and with_memory != 1
 
 
-def vfs_caches_init_early(boot: Boot) -> None:
+def vfs_caches_init_early(early: Early, nodes: Nodes, pages: KernelPages) -> None:
     """vfs_caches_init_early(): tables of dentries and inodes from memblock, unless they are to be spread over nodes."""
-    if not hashdist(boot):
+    if not hashdist(early, nodes):
         for wish in (DENTRY, INODE):
-            alloc_large_system_hash(boot, wish, early=True)
+            alloc_large_system_hash(early, nodes, pages, wish, from_memblock=True)
 
 
-def vfs_caches_init(boot: Boot) -> None:
+def vfs_caches_init(early: Early, nodes: Nodes, pages: KernelPages) -> None:
     """vfs_caches_init(): the tables that are left, from the page allocator or spread over nodes by vmalloc."""
-    for wish in (*((DENTRY, INODE) if hashdist(boot) else ()), MOUNT, MOUNTPOINT):
-        alloc_large_system_hash(boot, wish, early=False)
+    for wish in (*((DENTRY, INODE) if hashdist(early, nodes) else ()), MOUNT, MOUNTPOINT):
+        alloc_large_system_hash(early, nodes, pages, wish, from_memblock=False)
 
 
-def alloc_large_system_hash(boot: Boot, wish: Wish, *, early: bool) -> None:
+def alloc_large_system_hash(
+    early: Early, nodes: Nodes, pages: KernelPages, wish: Wish, *, from_memblock: bool
+) -> None:
     """alloc_large_system_hash(): the table, half the size as long as memblock has no room, and its line in the log."""
-    kernel, shift = boot.kernel, boot.kernel.page_shift
-    option = boot.cmdline.get(wish.option)
-    bucket = 8 if kernel.is_64bit else 4
-    entries = hash_entries(memparse(option)[0] if option else 0, wish.scale, bucket, boot.kernel_pages, kernel)
-    while early and boot.memblock.alloc(entries * bucket, SMP_CACHE_BYTES, owner=f"{wish.table} hash table") is None:
+    kernel, mb, shift = early.kernel, early.memblock, early.kernel.page_shift
+    option = early.cmdline.get(wish.option)
+    bucket = kernel.word_size
+    entries = hash_entries(memparse(option)[0] if option else 0, wish.scale, bucket, pages, kernel)
+    while from_memblock and mb.alloc(entries * bucket, mb.smp_cache_bytes, owner=f"{wish.table} hash table") is None:
         if entries * bucket <= 1 << shift:
             raise MemblockPanic(f"Failed to allocate {wish.table} hash table")
         entries >>= 1
     size = entries * bucket
     order = size.bit_length() - 1 - shift
     order = max(order, 0) if kernel.release.hash_order_rounds_up else order
-    virtual = not early and (order > kernel.max_page_order or hashdist(boot))
-    place = vmalloc_kind(size, len(boot.online_nodes), kernel) if virtual else "linear"
+    virtual = not from_memblock and (order > kernel.max_page_order or hashdist(early, nodes))
+    place = vmalloc_kind(size, len(nodes.online), kernel) if virtual else "linear"
     tail = f", {place}" if kernel.release.hash_prints_place else ""
-    boot.log.info(f"{wish.table} hash table entries: {entries} (order: {order}, {size} bytes{tail})")
+    early.log.info(f"{wish.table} hash table entries: {entries} (order: {order}, {size} bytes{tail})")
 
 
 def vmalloc_kind(size: int, online_nodes: int, kernel: Kernel) -> str:

@@ -77,17 +77,17 @@ def _owner(label: str, ranges: Iterable[Range]) -> Row:
 
 
 def _firmware(boot: Boot) -> Section:
-    names = {e.type: type_name(e.type, boot.kernel.release) for e in boot.e820_firmware}
+    names = {e.type: type_name(e.type, boot.kernel.release) for e in boot.firmware_map}
     by_type = {
         kind: tuple(
-            Piece(e.start, e.end, FIRMWARE_LOOKS.get(kind, "kept"), name) for e in boot.e820_firmware if e.type == kind
+            Piece(e.start, e.end, FIRMWARE_LOOKS.get(kind, "kept"), name) for e in boot.firmware_map if e.type == kind
         )
         for kind, name in sorted(names.items())
     }
     rows = tuple(
         Row(names[kind], human(sum(p.end - p.start for p in pieces)), pieces) for kind, pieces in by_type.items()
     )
-    regions = tuple(Region(e.start, e.end, names[e.type]) for e in boot.e820_firmware)
+    regions = tuple(Region(e.start, e.end, names[e.type]) for e in boot.firmware_map)
     return Section("firmware", f"Firmware map ({boot.machine.source})", rows, "F", regions)
 
 
@@ -184,7 +184,7 @@ def sections(boot: Boot, names: Iterable[str]) -> list[Section]:
 
 def memory_ranges(boot: Boot) -> list[Range]:
     """What is memory of some kind, to the firmware or to memblock."""
-    firmware = ((e.start, e.end) for e in boot.e820_firmware if e.type in MEMORY_TYPES)
+    firmware = ((e.start, e.end) for e in boot.firmware_map if e.type in MEMORY_TYPES)
     return [*firmware, *((r.base, r.end) for r in _memory_regions(boot))]
 
 

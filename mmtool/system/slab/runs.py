@@ -12,7 +12,7 @@ from mmtool.linux.mm.slub.caches import Slub
 from mmtool.linux.mm.slub.layout import SlubCache
 from mmtool.linux.mm.slub.sheaves import slabs_of
 from mmtool.linux.mm.slub.slab import Slabs, evenly
-from mmtool.system.slab.machine import array_kmalloc, boot_allocator, slob_kmalloc, slub_kmalloc
+from mmtool.system.slab.allocators import array_kmalloc, boot_allocator, slob_kmalloc, slub_kmalloc
 from mmtool.system.slab.run import Objects, Owner, ScriptRun
 
 SLOB_TAKEN = 160

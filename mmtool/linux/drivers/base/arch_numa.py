@@ -1,123 +1,145 @@
-"""Nodes of an arm64 machine: drivers/base/arch_numa.c (arch/arm64/mm/numa.c before 5.12) and drivers/of/of_numa.c."""
+"""Nodes of a machine without an old way of its own: drivers/base/arch_numa.c (arch/arm64/mm/numa.c before 5.12)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmtool.linux.drivers.acpi.numa.srat import acpi_numa_init, alloc_distance
-from mmtool.linux.init.boot import Boot
+from mmtool.firmware.machine import Machine
+from mmtool.linux.drivers.acpi.numa.srat import SayCpu, acpi_numa_init
+from mmtool.linux.mm.early import Early
+from mmtool.linux.mm.numa import Nodes
 from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, cleanup_meminfo, register_meminfo
+from mmtool.units import div_round_up, round_up
 
-SMP_CACHE_BYTES = 64
 DISTANCES = "NUMA distances"
 
 
-def arch_numa_init(boot: Boot) -> None:
+def arch_numa_init(early: Early, machine: Machine, nodes: Nodes, say_cpu: SayCpu) -> None:
     """arch_numa_init(): the nodes of the SRAT or, without ACPI, of the device tree; else one node for everything."""
-    off = any((value or "").startswith("off") for value in boot.cmdline.all("numa"))
-    acpi = bool(boot.machine.acpi) and boot.cmdline.get("acpi") != "off"
-    if off or not _with_distances(boot, _acpi_numa_init if acpi else _of_numa_init):
-        _with_distances(boot, lambda b: _dummy_numa_init(b, off))
-    for nid in sorted(boot.numa.nodes_parsed):
-        _alloc_node_data(boot, nid)
-    if boot.kernel.cpumask_offstack:
-        size = -(-boot.kernel.number("NR_CPUS", 1) // 64) * 8
-        for _ in range(max(boot.numa.nodes_parsed) + 1):
-            boot.memblock.alloc(size, SMP_CACHE_BYTES, owner="CPU masks")
-    boot.possible_nodes = set(boot.numa.nodes_parsed)
-    boot.online_nodes = set(boot.numa.nodes_parsed)
+    mb, cmdline = early.memblock, early.cmdline
+    off = any((value or "").startswith("off") for value in cmdline.all("numa"))
+    acpi = bool(machine.acpi) and cmdline.get("acpi") != "off"
+
+    def firmware(info: NumaInfo) -> bool:
+        return _acpi_numa_init(early, machine, info, say_cpu) if acpi else _of_numa_init(early, machine, info)
+
+    info = None if off else _numa_init(early, firmware)
+    if info is None:
+        info = _numa_init(early, lambda info: _dummy_numa_init(early, info, off)) or NumaInfo(nodes_parsed={0})
+    nodes.info = info
+    for nid in sorted(info.nodes_parsed):
+        _alloc_node_data(early, nodes, nid)
+    if early.kernel.cpumask_offstack:
+        size = div_round_up(early.kernel.number("NR_CPUS", 1), 64) * 8
+        for _ in range(max(info.nodes_parsed) + 1):
+            mb.alloc(size, mb.smp_cache_bytes, owner="CPU masks")
+    nodes.possible = set(info.nodes_parsed)
+    nodes.online = set(info.nodes_parsed)
 
 
-def _with_distances(boot: Boot, init: Callable[[Boot], bool]) -> bool:
-    """numa_init(): up to 6.11 with a table of distances for all nodes there may be, which goes back where `init` fails.
+def _numa_init(early: Early, init: Callable[[NumaInfo], bool]) -> NumaInfo | None:
+    """numa_init(): what `init` finds; None where it fails.
 
-    Later there is one from the first distance on, see _of_numa_init().
+    Up to 6.11 with a table of distances for all nodes there may be, which goes back then. Later there is one from the
+    first distance on, see _alloc_distance().
     """
-    mb = boot.memblock
-    if not boot.kernel.release.numa_distances_before_nodes:
-        return init(boot)
+    mb, info = early.memblock, NumaInfo()
+    if not early.kernel.release.numa_distances_before_nodes:
+        return info if init(info) else None
     size = mb.max_numnodes**2
     table = mb.alloc(size, mb.page_size, owner=DISTANCES)
-    done = init(boot)
-    if not done and table is not None:
+    if init(info):
+        return info
+    if table is not None:
         mb.phys_free(table, size)
-    return done
+    return None
 
 
-def _acpi_numa_init(boot: Boot) -> bool:
+def _alloc_distance(early: Early, info: NumaInfo) -> None:
+    """numa_alloc_distance(), where it has not made its table before."""
+    if not early.kernel.release.numa_distances_before_nodes:
+        early.memblock.alloc(info.table_size, early.memblock.page_size, owner=DISTANCES)
+
+
+def _acpi_numa_init(early: Early, machine: Machine, info: NumaInfo, say_cpu: SayCpu) -> bool:
     """arch_acpi_numa_init(): False where there is no SRAT, or none that makes sense."""
-    boot.numa = NumaInfo()
+    named = {pxm: nid for nid, pxm in (n.values[:2] for n in machine.notes if n.kind == "srat_node")}
     try:
-        if boot.machine.srat is None:
+        if machine.srat is None:
             raise NumaError("no SRAT")
-        acpi_numa_init(boot)
+        acpi_numa_init(
+            early, info, machine.srat, machine.slit,
+            named=named, say_cpu=say_cpu, alloc_distance=lambda: _alloc_distance(early, info),
+        )  # fmt: skip
     except NumaError:
-        boot.log.info("NUMA: Failed to initialise from firmware")
+        early.log.info("NUMA: Failed to initialise from firmware")
         return False
     # CPUs are numbered in the order of the table's entries.
-    boot.numa.cpu_nodes = dict(enumerate(boot.numa.cpu_nodes.values()))
-    return _register(boot)
+    info.cpu_nodes = dict(enumerate(info.cpu_nodes.values()))
+    return _register(early, info)
 
 
-def _of_numa_init(boot: Boot) -> bool:
-    """of_numa_init(): numa-node-id of CPUs and memory, distances; False where the tree has none or makes no sense."""
-    tree, facts = boot.machine.fdt, boot.kernel.release
-    boot.numa = NumaInfo()
+def _of_numa_init(early: Early, machine: Machine, info: NumaInfo) -> bool:
+    """of_numa_init() of drivers/of/of_numa.c: numa-node-id of CPUs and memory, distances.
+
+    False where the tree has none or makes no sense.
+    """
+    tree, facts, log = machine.fdt, early.kernel.release, early.log
     if tree is None or tree.numa_error is not None or not tree.cpus:
         return False
     cpus = [cpu.nid for cpu in tree.cpus if cpu.enabled]
-    boot.numa.nodes_parsed |= {nid for nid in cpus if nid is not None}
+    info.nodes_parsed |= {nid for nid in cpus if nid is not None}
     for block in tree.numa_memory:
-        boot.numa.add_memblk(block.nid, block.start, block.end, boot.log)
-        boot.numa.nodes_parsed.add(block.nid)
-    if not boot.numa.nodes_parsed or (facts.arch_numa_has_memblks and not tree.numa_complete):
+        info.add_memblk(block.nid, block.start, block.end, log)
+        info.nodes_parsed.add(block.nid)
+    if not info.nodes_parsed or (facts.arch_numa_has_memblks and not tree.numa_complete):
         if not facts.arch_numa_has_memblks:
-            boot.log.info("NUMA: No NUMA configuration found")
+            log.info("NUMA: No NUMA configuration found")
         return False
-    boot.numa.cpu_nodes = {number: nid or 0 for number, nid in enumerate(cpus)}
+    info.cpu_nodes = {number: nid or 0 for number, nid in enumerate(cpus)}
     for (a, b), value in tree.distance_map.items():
-        boot.numa.set_distance(a, b, value, boot.log)
-    if not tree.distance_map or facts.numa_distances_before_nodes:
-        return _register(boot)
-    alloc_distance(boot)
-    return _register(boot)
+        info.set_distance(a, b, value, log)
+    if tree.distance_map:
+        _alloc_distance(early, info)
+    return _register(early, info)
 
 
-def _register(boot: Boot) -> bool:
+def _register(early: Early, info: NumaInfo) -> bool:
     """Give memblock's memory its nodes; False where the kernel rejects them."""
-    mb = boot.memblock
-    if not boot.kernel.release.arch_numa_has_memblks:
-        for block in boot.numa.meminfo:
+    mb = early.memblock
+    if early.kernel.release.arch_numa_has_memblks:
+        try:
+            cleanup_meminfo(info.meminfo, mb, early.kernel, mb.max_pfn, early.log)
+        except NumaError:
+            return False
+        register_meminfo(info, mb)
+    else:
+        for block in info.meminfo:
             mb.set_node(block.start, block.end - block.start, mb.memory, block.nid)
-        return all(mb.valid_node(region.nid) for region in mb.memory.regions)
-    try:
-        cleanup_meminfo(boot.numa.meminfo, mb, boot.kernel, boot.max_pfn, boot.log)
-    except NumaError:
-        return False
-    register_meminfo(boot.numa, mb)
     return all(mb.valid_node(region.nid) for region in mb.memory.regions)
 
 
-def _dummy_numa_init(boot: Boot, off: bool) -> bool:
+def _dummy_numa_init(early: Early, info: NumaInfo, off: bool) -> bool:
     """dummy_numa_init(): node 0 has everything between the first and the last byte of memory."""
-    start, end = boot.memblock.start_of_DRAM(), boot.memblock.end_of_DRAM() or 0
+    start, end = early.memblock.start_of_DRAM(), early.memblock.end_of_DRAM() or 0
     if off:
-        boot.log.info("NUMA: NUMA disabled")
-    boot.log.info(f"NUMA: Faking a node at [mem {start:#018x}-{end - 1:#018x}]")
-    boot.numa = NumaInfo(nodes_parsed={0})
-    boot.numa.add_memblk(0, start, end, boot.log)
-    return _register(boot)
+        early.log.info("NUMA: NUMA disabled")
+    early.log.info(f"NUMA: Faking a node at [mem {start:#018x}-{end - 1:#018x}]")
+    info.nodes_parsed = {0}
+    info.add_memblk(0, start, end, early.log)
+    return _register(early, info)
 
 
-def _alloc_node_data(boot: Boot, nid: int) -> None:
+def _alloc_node_data(early: Early, nodes: Nodes, nid: int) -> None:
     """setup_node_data(), later alloc_node_data(): the node's pg_data_t, on the node where possible."""
-    size = -(-boot.kernel.profile.sizes["pg_data_t"] // SMP_CACHE_BYTES) * SMP_CACHE_BYTES
-    base = boot.memblock.phys_alloc_try_nid(size, SMP_CACHE_BYTES, nid, owner=f"NODE_DATA({nid})")
+    mb, kernel, log = early.memblock, early.kernel, early.log
+    size = round_up(kernel.profile.sizes["pg_data_t"], mb.smp_cache_bytes)
+    base = mb.phys_alloc_try_nid(size, mb.smp_cache_bytes, nid, owner=f"NODE_DATA({nid})")
     if not base:
         return
-    boot.node_data[nid] = base
-    name = f"NODE_DATA({nid}) allocated" if boot.kernel.release.arch_numa_has_memblks else "NUMA: NODE_DATA"
-    boot.log.info(f"{name} [mem {base:#010x}-{base + size - 1:#010x}]")
-    found = boot.memblock.search_pfn_nid(base >> boot.kernel.page_shift)
+    nodes.pgdat_at[nid] = base
+    name = f"NODE_DATA({nid}) allocated" if kernel.release.arch_numa_has_memblks else "NUMA: NODE_DATA"
+    log.info(f"{name} [mem {base:#010x}-{base + size - 1:#010x}]")
+    found = mb.search_pfn_nid(base >> kernel.page_shift)
     if found is not None and found[0] != nid:
-        boot.log.info(f"NUMA: NODE_DATA({nid}) on node {found[0]}")
+        log.info(f"NUMA: NODE_DATA({nid}) on node {found[0]}")

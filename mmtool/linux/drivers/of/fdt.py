@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.drivers.of.of_reserved_mem import fdt_scan_reserved_mem_reg_nodes
-from mmtool.linux.init.boot import Boot
+from mmtool.firmware.devicetree import DeviceTree
+from mmtool.linux.mm.early import Early
+from mmtool.units import round_up
 
-WORD, END_MARK = 8, 4
-
-
-def _up(value: int, size: int) -> int:
-    return -(-value // size) * size
+END_MARK = 4
 
 
 def unflattened_size(shape: tuple[tuple[int, int, int], ...], kernel: Kernel) -> int:
-    """Bytes that the nodes, their properties and names take, on 64 bits; `shape` as DeviceTree has it.
+    """Bytes that the nodes, their properties and names take; `shape` as DeviceTree has it.
 
     A node without a property "name" gets one, with its name up to the unit address. A mark ends the room.
     """
     node, prop = kernel.profile.sizes["device_node"], kernel.profile.sizes["property"]
-    at = 0
+    at, word = 0, kernel.word_size
     for name, properties, made_up in shape:
-        at = _up(at, WORD) + node + name
-        at = _up(at, WORD) + properties * _up(prop, WORD) if properties else at
+        at = round_up(at, word) + node + name
+        at = round_up(at, word) + properties * round_up(prop, word) if properties else at
         if made_up:
-            at = _up(at, WORD) + prop + made_up
-    return _up(at, END_MARK) + END_MARK
+            at = round_up(at, word) + prop + made_up
+    return round_up(at, END_MARK) + END_MARK
 
 
-def unflatten_device_tree(boot: Boot) -> None:
-    """unflatten_device_tree(): one allocation for everything; not where ACPI describes the machine.
-
-    From 6.13 and 6.12.13 on /reserved-memory's regions come before.
-    """
-    if boot.machine.fdt is None or boot.machine.acpi or "device_node" not in boot.kernel.profile.sizes:
-        return
-    if boot.kernel.release.reserved_mem_array_is_sized:
-        fdt_scan_reserved_mem_reg_nodes(boot)
-    size = unflattened_size(boot.machine.fdt.shape, boot.kernel)
-    boot.memblock.alloc(size, WORD, owner="device tree, unflattened")
+def unflatten_device_tree(early: Early, tree: DeviceTree) -> None:
+    """unflatten_device_tree(): one allocation for everything. Nothing where the build's sizes are not known."""
+    kernel = early.kernel
+    if "device_node" in kernel.profile.sizes:
+        early.memblock.alloc(unflattened_size(tree.shape, kernel), kernel.word_size, owner="device tree, unflattened")

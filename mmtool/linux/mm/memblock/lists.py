@@ -40,6 +40,13 @@ class MemblockLists:
     here; MemblockPanic and MemblockBug are raised where the kernel would stop.
     """
 
+    max_pfn: int
+    """One past the last page frame of memory. This and the next two are absent until a step of a boot settles them."""
+    max_low_pfn: int
+    """One past the last page frame that is mapped directly."""
+    max_possible_pfn: int
+    """The end of memory, hot-pluggable ranges of the SRAT included, as a page frame number."""
+
     def __init__(
         self,
         release: Release,

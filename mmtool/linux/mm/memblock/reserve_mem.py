@@ -7,12 +7,11 @@ from mmtool.units import memparse
 
 RESERVE_MEM_MAX_ENTRIES = 8
 RESERVE_MEM_NAME_SIZE = 16
-SMP_CACHE_BYTES = 64
 
 MALFORMED = "reserve_mem: empty or malformed parameter"
 
 
-def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
+def parse_reserve_mem(value: str, smp_cache_bytes: int = 64) -> tuple[int, int, str] | None:
     """SIZE:ALIGN:NAME as (bytes, bytes, name); None when it is malformed.
 
     An alignment below a cache line is one; a name has 1 to 15 characters, not all of them blank.
@@ -24,7 +23,7 @@ def parse_reserve_mem(value: str) -> tuple[int, int, str] | None:
     name = value[at + 1 :]
     if value[at : at + 1] != ":" or not 0 < len(name) < RESERVE_MEM_NAME_SIZE or not name.strip(" \t\n\v\f\r\xa0"):
         return None
-    return size, max(align, SMP_CACHE_BYTES), name
+    return size, max(align, smp_cache_bytes), name
 
 
 def reserve_mem(early: Early) -> None:
@@ -48,7 +47,7 @@ def _reserve(early: Early, value: str | None, names: set[str]) -> str | None:
         return MALFORMED
     if len(names) >= RESERVE_MEM_MAX_ENTRIES:
         return "reserve_mem: no more room for reserved memory"
-    asked = parse_reserve_mem(value)
+    asked = parse_reserve_mem(value, early.kernel.smp_cache_bytes)
     if asked is None:
         return MALFORMED
     size, align, name = asked

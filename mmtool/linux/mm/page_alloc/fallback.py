@@ -7,6 +7,7 @@ stay apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, expand, page_del_and_expand
@@ -246,21 +247,17 @@ def __rmqueue_claim(
     zone: Zone, order: int, start_type: MigrateType, alloc_flags: int, smallest: Smallest
 ) -> int | None:
     """__rmqueue_claim(): a block out of a pageblock that could be taken over whole, the largest first."""
-    for current in _fallback_orders(zone, order, alloc_flags):
+    orders = _fallback_orders(zone, order, alloc_flags)
+    for current in takewhile(lambda o: may_take_pageblock(zone, o, start_type), orders):
         other = find_suitable_fallback(zone, current, start_type)
         if other is None:
             continue
-        if not may_take_pageblock(zone, current, start_type):
-            break
         pfn = zone.free_area.first(current, other)
         assert pfn is not None
-        old = zone.pageblocks.get(pfn)
-        if old == MigrateType.HIGHATOMIC:
-            continue
         if current >= zone.pageblock_order:
             return _take_pageblocks(zone, pfn, current, order, start_type)
         _boost(zone, alloc_flags)
-        if _claim_if_alike(zone, pfn, start_type, old):
+        if _claim_if_alike(zone, pfn, start_type, other):
             taken = smallest(zone, order, start_type)
             if taken is not None:
                 return taken[0]

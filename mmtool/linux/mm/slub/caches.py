@@ -66,7 +66,6 @@ class Slub(SlabAllocator[SlubCache]):
         page_size = build.page_size
         if self.debug.keeps_order and get_order(cache.size, page_size) > get_order(cache.object_size, page_size):
             cache.flags = without_metadata(cache.flags)
-            cache.red_left_pad = 0
             left = calculate_sizes(cache, args, build, self.orders, self.debugging)
         if build.facts.ext_in_object and self.args_unmergeable(args, cache.flags) and ext_fits(cache, left, build):
             cache.flags |= {"OBJ_EXT_IN_OBJ"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mmtool.build.facts.slab import SlabFacts
 from mmtool.firmware.cmdline import Cmdline
-from mmtool.linux.mm.slab_common import CacheArgs, CacheError, KmemCache, SlabBuild, align_up
+from mmtool.linux.mm.slab_common import CacheArgs, CacheError, KmemCache, Shape, SlabBuild, align_up
 from mmtool.linux.mm.slab_flags import DEBUG_FLAGS, DEBUG_METADATA_FLAGS, Flags
 from mmtool.units import memparse
 
@@ -15,6 +16,11 @@ COSTLY_ORDER = 3
 """PAGE_ALLOC_COSTLY_ORDER."""
 MIN_PARTIAL, MAX_PARTIAL = 5, 10
 TRACK_ADDRS_COUNT = 16
+
+_FIELDS = (
+    "object_size", "size", "align", "inuse", "offset", "red_left_pad", "oo_order", "oo_objects", "min_order",
+    "min_objects", "min_partial", "useroffset", "usersize",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -36,6 +42,19 @@ class SlubCache(KmemCache):
     sheaf_capacity: int = 0
     debugged: bool = False
     """kmem_cache_debug(): its objects are checked one by one."""
+
+    def shape(self) -> Shape:
+        return Shape(self.oo_order, self.oo_objects, self.min_order, self.sheaf_capacity or self.cpu_partial)
+
+    def fields(self, facts: SlabFacts) -> dict[str, int]:
+        found = {name: getattr(self, name) for name in _FIELDS}
+        if facts.cpu_partial:
+            found["cpu_partial"] = self.cpu_partial
+            if facts.cpu_partial_counts_slabs:
+                found["cpu_partial_slabs"] = self.cpu_partial_slabs
+        if facts.sheaves:
+            found["sheaf_capacity"] = self.sheaf_capacity
+        return found
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class Orders:
     def __init__(self, build: SlabBuild) -> None:
         self.build, self.limits = build, order_limits(build)
         self.page_size = build.page_size
+        self.known: dict[int, int] = {}
 
     def objects(self, order: int, size: int) -> int:
         """order_objects(): how many objects of `size` bytes a slab has."""
@@ -104,6 +124,12 @@ class Orders:
 
     def calculate(self, size: int) -> int:
         """calculate_order(): the order of slabs; CacheError when not even the largest block holds an object."""
+        order = self.known.get(size)
+        if order is None:
+            order = self.known[size] = self._calculate(size)
+        return order
+
+    def _calculate(self, size: int) -> int:
         least = self.limits.min_objects or 4 * (self.cpus.bit_length() + 1)
         most = self.objects(self.limits.max_order, size)
         order = self._by_waste(size, min(least, most)) if self._half() else self._by_objects(size, min(least, most))

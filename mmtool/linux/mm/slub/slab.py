@@ -217,6 +217,7 @@ class Slabs(ABC):
         """__kmem_cache_shutdown(): every empty slab goes back."""
         self.flush_all()
         self.shrink_barns()
+        self.flush_all()
         for node in self.nodes:
             for slab in [slab for slab in node.partial if not slab.inuse]:
                 del node.partial[slab]

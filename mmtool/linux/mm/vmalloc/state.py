@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.mm.address_space import AddressSpace, LayoutInputs, address_space
+from mmtool.linux.mm.address_space import AddressSpace
 from mmtool.linux.mm.vmalloc.area import VM_MAP, VmStruct
 from mmtool.linux.mm.vmalloc.free_tree import FreeTree
+from mmtool.linux.mm.vmalloc.vmalloc import Pages, Vmalloc
 from mmtool.linux.mm.vmalloc.vmap import NO_NODE, VmapArea
-
-if TYPE_CHECKING:
-    from mmtool.linux.mm.vmalloc.vmalloc import Pages, Vmalloc
 
 Place = tuple[int, int, int]
 """An area that is no more in use: first byte, end, the node that it goes back to."""
@@ -67,15 +64,6 @@ def state_of_layout(
     )  # fmt: skip
 
 
-def assumed_state(kernel: Kernel, *, cpus: int, max_pfn: int, max_low_pfn: int) -> VmallocState:
-    """An empty area where a kernel of this build has it, for machines that tell nothing of it.
-
-    The processor is taken to have short addresses, and KASLR to be at work where the build has it.
-    """
-    inputs = LayoutInputs(kernel, max_pfn, max_low_pfn, kaslr=kernel.enabled("RANDOMIZE_BASE"))
-    return state_of_layout(address_space(inputs), cpus=cpus)
-
-
 def moved(state: VmallocState, base: int) -> VmallocState:
     """A state whose area begins at `base` after all; what lies in it moves along."""
     by = base - state.start
@@ -91,8 +79,6 @@ def moved(state: VmallocState, base: int) -> VmallocState:
 
 def vmalloc_of(state: VmallocState, kernel: Kernel, pages: Pages, *, totalram_pages: int, online_nodes: int) -> Vmalloc:
     """The `Vmalloc` that a state describes, on a page allocator that is in the state of the same moment."""
-    from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
-
     structs = {
         a.start: VmStruct(a.start, a.end - a.start, a.flags, a.caller, a.phys_addr)
         for a in state.busy

@@ -68,12 +68,12 @@ class Vmalloc:
         self.log = KernelLog()
         self.gfp = gfp_flags(self.facts)
         self.page_shift = kernel.page_shift
-        self.page_size = 1 << kernel.page_shift
-        self.pointer_size = 8 if kernel.is_64bit else 4
+        self.page_size = kernel.page_size
+        self.pointer_size = kernel.word_size
         self.space = VmapSpace(
-            self.facts, start, end, page_size=self.page_size, cpus=cpus, is_64bit=kernel.is_64bit, early=early,
+            self.facts, start, end, page_size=self.page_size, cpus=cpus, bits=kernel.bits_per_long, early=early,
         )  # fmt: skip
-        self.blocks = VmapBlocks(self.space, kernel.number("NR_CPUS", 1), kernel.is_64bit)
+        self.blocks = VmapBlocks(self.space, kernel.number("NR_CPUS", 1), kernel.bits_per_long)
         self.nr_vmalloc_pages = 0
         self._in_bulk = self.facts.vmalloc_takes_pages_in_bulk
         self._large_first = self.facts.vmalloc_tries_large_blocks
@@ -99,7 +99,7 @@ class Vmalloc:
 
     def vmalloc_32(self, size: int, *, caller: str = "") -> VmStruct | None:
         """vmalloc_32(): pages that 32 bits address."""
-        zone = "GFP_DMA32" if self.kernel.enabled("ZONE_DMA32") or not self.kernel.is_64bit else "GFP_DMA"
+        zone = "GFP_DMA32" if self.kernel.enabled("ZONE_DMA32") or self.kernel.bits_per_long == 32 else "GFP_DMA"
         return self.vmalloc_node_range(size, self._kernel_gfp | self.gfp.mask(zone), caller=caller)
 
     def vmalloc_huge(self, size: int, *, node: int | None = None, caller: str = "") -> VmStruct | None:

@@ -69,19 +69,19 @@ class VmapSpace:
         page_size: int = 4096,
         cpus: int = 1,
         online: int | None = None,
-        is_64bit: bool = True,
+        bits: int = 64,
         early: Iterable[VmStruct] = (),
     ) -> None:
         self.facts = facts
         self._counts_alignment = facts.vmap_search_counts_alignment
         self.start, self.end = start, end
         self.page_size = page_size
-        self.last = (1 << 64 if is_64bit else 1 << 32) - 1
+        self.last = (1 << bits) - 1
         self.cpu = 0
         self.free = FreeTree()
         self.busy: dict[int, VmapArea] = {}
         self.lazy_pages = 0
-        count = min(max(cpus, 1), MOST_NODES) if facts.vmap_has_nodes and is_64bit else 1
+        count = min(max(cpus, 1), MOST_NODES) if facts.vmap_has_nodes and bits == 64 else 1
         self.nodes = [VmapNode() for _ in range(count)]
         self._zone_size = 16 * page_size if count > 1 else 1
         self.before_purge: list[Callable[[], None]] = []

@@ -30,14 +30,14 @@ class VmapBlocks:
 
     space: VmapSpace
     nr_cpus: int
-    is_64bit: bool = True
+    most: int = 64
+    """BITS_PER_LONG: how many pages a block may hold for one mapping (VMAP_MAX_ALLOC)."""
     queues: dict[int, list[VmapBlock]] = field(default_factory=dict)
     """For each CPU the blocks with room, the oldest first."""
     by_start: dict[int, VmapBlock] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.most = 64 if self.is_64bit else 32
-        pages = (SPACE_64 if self.is_64bit else SPACE_32) // self.space.page_size
+        pages = (SPACE_64 if self.most == 64 else SPACE_32) // self.space.page_size
         share = pages // (1 << (self.nr_cpus - 1).bit_length()) // 16
         self.pages = min(BBMAP_BITS_MAX, max(self.most * 2, share))
         """VMAP_BBMAP_BITS: pages of a block."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
+from mmtool.linux.arch.x86.page import PAGE_SHIFT
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.units import U64_MAX, memparse
 
-PAGE_SHIFT = 12
 FOUR_GIB = 1 << 32
 MIN_PCI_GAP = 4 << 20
 BIOS_BEGIN, BIOS_END = 0xA0000, 0x100000

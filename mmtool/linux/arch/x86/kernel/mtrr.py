@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmtool.firmware.machine import E820Type, LogNote
-from mmtool.linux.init.boot import Boot
+from mmtool.linux.arch.x86.boot import X86Boot
+from mmtool.linux.arch.x86.page import PAGE_SHIFT
 
-PAGE_SHIFT = 12
 FOUR_GIB = 1 << 32
 UNCACHABLE, WRITE_PROTECT, WRITE_BACK = 0, 5, 6
 
@@ -53,7 +53,7 @@ def _without(r: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
     return [p for p in pieces if p[0] < p[1]]
 
 
-def mtrr_trim_uncached_memory(boot: Boot) -> bool:
+def mtrr_trim_uncached_memory(boot: X86Boot) -> bool:
     """mtrr_trim_uncached_memory(): RAM that no MTRR caches becomes reserved. True when the map changed.
 
     Needs the registers in the log, an uncachable default type, and no type but write-back and uncachable.
@@ -70,7 +70,7 @@ def mtrr_trim_uncached_memory(boot: Boot) -> bool:
     if not cached:
         return False
     ends = [0, *(end for _, end in cached)]
-    starts = [*(start for start, _ in cached), boot.max_pfn << PAGE_SHIFT]
+    starts = [*(start for start, _ in cached), boot.memblock.max_pfn << PAGE_SHIFT]
     lost = 0
     for end, start in zip(ends, starts, strict=True):
         if end < start:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmtool.linux.init.boot import Boot
+from mmtool.linux.arch.x86.boot import X86Boot
 
 # (vendor of family 6 and up, family): models whose page tables can have five levels (CPUID.7:ECX.LA57).
 LA57_MODELS = {
@@ -13,7 +13,7 @@ LA57_MODELS = {
 QEMU_TCG = "QEMU TCG CPU"
 
 
-def has_la57(boot: Boot) -> bool:
+def has_la57(boot: X86Boot) -> bool:
     """Does the kernel run with five levels of page tables (52 physical bits) on this machine?
 
     Models l5_supported() and check_la57_support(): the build has it (always from 6.17 on), the command line does

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.machine import E820Type, EfiRegion
+from mmtool.linux.arch.x86.boot import X86Boot
+from mmtool.linux.arch.x86.kernel.crash_reserve import reserve_crashkernel
 from mmtool.linux.arch.x86.kernel.e820 import BIOS_BEGIN, BIOS_END, parse_memmap_opt, parse_memopt
 from mmtool.linux.arch.x86.kernel.mtrr import mtrr_trim_uncached_memory
+from mmtool.linux.arch.x86.kernel.pci_dma import pci_iommu_alloc
 from mmtool.linux.arch.x86.kernel.processor import has_la57
+from mmtool.linux.arch.x86.kernel.setup_percpu import setup_per_cpu_areas
 from mmtool.linux.arch.x86.mm import init_32, numa
 from mmtool.linux.arch.x86.mm.init import early_pgt_buf_pages, init_mem_mapping, setup_cpu_entry_area_ptes
 from mmtool.linux.arch.x86.mm.zones import (
@@ -21,48 +25,52 @@ from mmtool.linux.arch.x86.mm.zones import (
     memblock_find_dma_reserve,
     zone_sizes_init,
 )
+from mmtool.linux.arch.x86.page import MAX_DMA_ADDRESS, PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.drivers.firmware.efi.tables import efi_memattr_init
 from mmtool.linux.init import late
-from mmtool.linux.init.boot import Boot, Step
-from mmtool.linux.init.early import mm_init, setup_command_line, setup_log_buf
-from mmtool.linux.kernel.crash_reserve import reserve_crashkernel
-from mmtool.linux.kernel.dma.swiotlb import swiotlb_init_x86
-from mmtool.linux.mm.cma import dma_contiguous_reserve
-from mmtool.linux.mm.hugetlb import hugetlb_bootmem_alloc
-from mmtool.linux.mm.hugetlb_cma import hugetlb_cma_reserve
+from mmtool.linux.init.boot import Step
+from mmtool.linux.init.early import (
+    CALC_NR_KERNEL_PAGES,
+    HUGETLB_BOOTMEM_ALLOC,
+    HUGETLB_CMA_RESERVE,
+    SPARSE_INIT,
+    mm_init,
+    setup_command_line,
+    setup_log_buf,
+)
+from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve
 from mmtool.linux.mm.memblock import MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
-from mmtool.linux.mm.percpu import setup_per_cpu_areas
-from mmtool.linux.mm.sparse import sparse_init
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
-from mmtool.linux.mm.system_hash import calc_nr_kernel_pages
+from mmtool.units import round_down, round_up
 
-PAGE_SHIFT, PAGE_SIZE = 12, 4096
 SZ_64K, SZ_1M = 64 << 10, 1 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
 HPET_NAME_SIZE, IOAPIC_NAME_SIZE = 9, 11
-SMP_CACHE_BYTES = 64
 CPU_ENTRY_AREA_SIZE = 0x3B000
 """sizeof(struct cpu_entry_area) on x86-64, for profiles that do not say; of the releases at hand the same in all."""
 SNB_BAD_PAGES = (0x20050000, 0x20110000, 0x20130000, 0x20138000, 0x40004000)
 
 
-def steps(kernel: Kernel) -> list[Step]:
+X86Step = Step[X86Boot]
+
+
+def steps(kernel: Kernel) -> list[X86Step]:
     """The boot's steps for a kernel, in its order: (name, function)."""
     facts = kernel.release
-    early: list[Step] = [
+    early: list[X86Step] = [
         ("reserve kernel image", reserve_kernel_image),
         ("reserve low memory", reserve_low_memory),
         ("early_reserve_initrd", early_reserve_initrd),
     ]
-    bios: list[Step] = [("reserve_bios_regions", reserve_bios_regions)]
-    sparse: list[Step] = [("sparse_init", sparse_init)] if kernel.enabled("SPARSEMEM") else []
-    offline: list[Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
-    huge: list[Step] = [("hugetlb_cma_reserve", hugetlb_cma_reserve), ("hugetlb_bootmem_alloc", hugetlb_bootmem_alloc)]
-    flat: list[Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
-    area: list[Step] = [("free_area_init", zone_sizes_init), *flat, ("calc_nr_kernel_pages", calc_nr_kernel_pages)]
+    bios: list[X86Step] = [("reserve_bios_regions", reserve_bios_regions)]
+    sparse: list[X86Step] = [SPARSE_INIT] if kernel.enabled("SPARSEMEM") else []
+    offline: list[X86Step] = [("alloc_offline_node_data", alloc_offline_node_data)] if kernel.enabled("NUMA") else []
+    huge: list[X86Step] = [HUGETLB_CMA_RESERVE, HUGETLB_BOOTMEM_ALLOC]
+    flat: list[X86Step] = [] if sparse else [("alloc_node_mem_map", alloc_flat_mem_map)]
+    area: list[X86Step] = [("free_area_init", zone_sizes_init), *flat, CALC_NR_KERNEL_PAGES]
     zones = [*offline, *area, *huge, *sparse] if facts.zones_after_setup_arch else [*sparse, *offline, *area]
     entry_areas = setup_cpu_entry_areas if kernel.is_64bit else setup_cpu_entry_area_ptes
     return [
@@ -90,9 +98,9 @@ def steps(kernel: Kernel) -> list[Step]:
         ("reserve_initrd", reserve_initrd),
         ("acpi_boot_table_init", acpi_boot_table_init),
         ("initmem_init", numa.initmem_init if kernel.is_64bit else init_32.initmem_init),
-        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.max_mapped)),
+        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.cma, boot.numa, boot.max_mapped)),
         *(huge if not facts.zones_after_setup_arch else []),
-        ("reserve_crashkernel", reserve_crashkernel),
+        ("reserve_crashkernel", lambda boot: reserve_crashkernel(boot, boot.cma)),
         ("memblock_find_dma_reserve", memblock_find_dma_reserve),
         *(zones if not facts.zones_after_setup_arch else []),
         ("early_quirks", early_quirks),
@@ -108,34 +116,34 @@ def steps(kernel: Kernel) -> list[Step]:
         *mm_init(
             kernel,
             [("setup_cpu_entry_areas", entry_areas)],
-            ("swiotlb_init", swiotlb_init_x86),
+            ("swiotlb_init", lambda boot: pci_iommu_alloc(boot, boot.cpus)),
         ),
         ("mem_init", mem_init),
         *late.steps(kernel),
     ]
 
 
-def reserve_kernel_image(boot: Boot) -> None:
+def reserve_kernel_image(boot: X86Boot) -> None:
     """The first line of setup_arch(): _text to __end_of_kernel_reserve, where the image is known to lie."""
     size = boot.kernel.profile.image.get("end_of_kernel_reserve", 0)
     if boot.kernel_base is not None and size:
         boot.memblock.reserve_kern(boot.kernel_base, size, owner="kernel image")
 
 
-def reserve_low_memory(boot: Boot) -> None:
+def reserve_low_memory(boot: X86Boot) -> None:
     """Page 0, or from 5.13 on the first 64 KiB: BIOSes write there."""
     size = SZ_64K if boot.kernel.release.reserves_early else PAGE_SIZE
     boot.memblock.reserve(0, size, owner="first 64 KiB" if size == SZ_64K else "page 0")
 
 
-def early_reserve_initrd(boot: Boot) -> None:
+def early_reserve_initrd(boot: X86Boot) -> None:
     """early_reserve_initrd(): whole pages from where the boot loader put the initial RAM disk."""
     if boot.machine.initrd is not None:
         start, end = boot.machine.initrd
-        boot.memblock.reserve_kern(start, -(-end // PAGE_SIZE) * PAGE_SIZE - start, owner="initrd")
+        boot.memblock.reserve_kern(start, round_up(end, PAGE_SIZE) - start, owner="initrd")
 
 
-def reserve_bios_regions(boot: Boot) -> None:
+def reserve_bios_regions(boot: X86Boot) -> None:
     """reserve_bios_regions(): from the extended BIOS data area, at the latest 636 KiB, to 1 MiB.
 
     Where the EBDA begins is not in the map; the end of low RAM stands for it, as a BIOS (not EFI) ends that there.
@@ -147,13 +155,13 @@ def reserve_bios_regions(boot: Boot) -> None:
     boot.memblock.reserve(start, BIOS_END - start, owner="BIOS data and ROM")
 
 
-def memblock_x86_reserve_range_setup_data(boot: Boot) -> None:
+def memblock_x86_reserve_range_setup_data(boot: X86Boot) -> None:
     """memblock_x86_reserve_range_setup_data(): what the boot loader left for the kernel to read."""
     for start, end in dict.fromkeys(note.values[:2] for note in boot.notes("setup_data")):
         boot.memblock.reserve_kern(start, end - start, owner="setup_data")
 
 
-def trim_snb_memory(boot: Boot) -> None:
+def trim_snb_memory(boot: X86Boot) -> None:
     """trim_snb_memory(): Sandy Bridge graphics cannot reach the first MiB and five pages above, says the log."""
     if boot.notes("snb_gfx"):
         boot.memblock.reserve(0, SZ_1M, owner="Sandy Bridge graphics")
@@ -161,16 +169,16 @@ def trim_snb_memory(boot: Boot) -> None:
             boot.memblock.reserve(page, PAGE_SIZE, owner="Sandy Bridge graphics")
 
 
-def e820_memory_setup(boot: Boot) -> None:
+def e820_memory_setup(boot: X86Boot) -> None:
     """e820__memory_setup(): take over the firmware's map, sanitise and print it."""
     boot.e820.append(boot.machine.e820)
     boot.e820.update_table()
-    boot.e820_firmware = boot.e820.snapshot()
+    boot.firmware_map = boot.e820.snapshot()
     boot.e820.announce("BIOS-provided physical RAM map:")
     boot.e820.print_table("Xen" if boot.machine.source == "Xen" else "BIOS-e820")
 
 
-def parse_early_param(boot: Boot) -> None:
+def parse_early_param(boot: X86Boot) -> None:
     """parse_early_param(): the options that change the map, in their order on the command line."""
     for name, value in boot.cmdline.options:
         if value is None:
@@ -181,7 +189,7 @@ def parse_early_param(boot: Boot) -> None:
             boot.user_defined_map |= parse_memmap_opt(boot.e820, value)
 
 
-def e820_reserve_setup_data(boot: Boot) -> None:
+def e820_reserve_setup_data(boot: X86Boot) -> None:
     """e820__reserve_setup_data(): the boot loader's setup_data stays readable; memory all the same. Gone in 6.15."""
     data = boot.notes("setup_data")
     if not data or boot.kernel.release.setup_data_only_in_memblock:
@@ -194,7 +202,7 @@ def e820_reserve_setup_data(boot: Boot) -> None:
     boot.e820.print_table("reserve setup_data")
 
 
-def e820_finish_early_params(boot: Boot) -> None:
+def e820_finish_early_params(boot: X86Boot) -> None:
     """e820__finish_early_params(): a map that the user changed is sanitised and printed."""
     if boot.user_defined_map:
         boot.e820.update_table()
@@ -202,17 +210,17 @@ def e820_finish_early_params(boot: Boot) -> None:
         boot.e820.print_table("user")
 
 
-def efi_init(boot: Boot) -> None:
+def efi_init(boot: X86Boot) -> None:
     """efi_init(): MMIO that the EFI map declares leaves the E820 map (efi_remove_e820_mmio()), as the log tells."""
     if boot.cmdline.has("add_efi_memmap") and boot.machine.efi:
         do_add_efi_memmap(boot)
-    efi_memattr_init(boot)
+    efi_memattr_init(boot, boot.notes("efi_table"), len(boot.notes("memattr")))
     for note in boot.notes("efi_remove_mmio"):
         start, end = note.values[:2]
         boot.e820.range_remove(start, end - start, E820Type.RESERVED)
 
 
-def do_add_efi_memmap(boot: Boot) -> None:
+def do_add_efi_memmap(boot: X86Boot) -> None:
     """do_add_efi_memmap(): the EFI map's ranges join the E820 map."""
     for region in boot.machine.efi:
         boot.e820.range_add(region.start, region.end - region.start, efi_e820_type(region))
@@ -231,7 +239,7 @@ def efi_e820_type(region: EfiRegion) -> E820Type:
     }.get(region.type, E820Type.RESERVED)  # fmt: skip
 
 
-def trim_bios_range(boot: Boot) -> None:
+def trim_bios_range(boot: X86Boot) -> None:
     """trim_bios_range(): page 0 and the ISA hole belong to the BIOS, whatever its map says."""
     low = boot.kernel.number("X86_RESERVE_LOW", 64) << 10 if boot.kernel.release.trims_reserve_low else PAGE_SIZE
     boot.e820.range_update(0, low, E820Type.RAM, E820Type.RESERVED)
@@ -239,55 +247,58 @@ def trim_bios_range(boot: Boot) -> None:
     boot.e820.update_table()
 
 
-def end_of_ram_pfn(boot: Boot) -> None:
+def end_of_ram_pfn(boot: X86Boot) -> None:
     """e820__end_of_ram_pfn(), bounded by what the page tables can map (MAX_ARCH_PFN)."""
     if boot.kernel.is_64bit:
         bits = 52 if has_la57(boot) else 46
         boot.levels = 5 if bits == 52 else 4
         boot.physmem_bits = bits
-        if boot.levels == 5:
-            boot.vmemmap = VmemmapLayout(2 << 20, (48, 39, 30))
+        tables = (48, 39, 30) if boot.levels == 5 else (39, 30)
+        boot.vmemmap = VmemmapLayout(2 << 20, tables, max_dma_address=MAX_DMA_ADDRESS)
     else:
-        bits = 36 if boot.kernel.enabled("X86_PAE") else 32
+        boot.physmem_bits = bits = 36 if boot.kernel.enabled("X86_PAE") else 32
+        boot.levels = 3 if boot.kernel.enabled("X86_PAE") else 2
     boot.max_arch_pfn = 1 << (bits - PAGE_SHIFT)
-    boot.max_pfn = boot.e820.end_pfn(boot.max_arch_pfn, boot.max_arch_pfn)
+    boot.memblock.max_pfn = boot.e820.end_pfn(boot.max_arch_pfn, boot.max_arch_pfn)
 
 
-def mtrr_trim(boot: Boot) -> None:
+def mtrr_trim(boot: X86Boot) -> None:
     """mtrr_trim_uncached_memory() of setup_arch(): the end of RAM is looked for again when the map changed."""
     if mtrr_trim_uncached_memory(boot):
-        boot.max_pfn = boot.e820.end_pfn(boot.max_arch_pfn, boot.max_arch_pfn)
+        boot.memblock.max_pfn = boot.e820.end_pfn(boot.max_arch_pfn, boot.max_arch_pfn)
 
 
-def find_max_low_pfn(boot: Boot) -> None:
+def find_max_low_pfn(boot: X86Boot) -> None:
     """How far low memory goes: 4 GiB on x86-64, what can be mapped directly on i386."""
     if not boot.kernel.is_64bit:
         init_32.find_low_pfn_range(boot)
-    elif boot.max_pfn > LOW_RAM_END_PFN:
-        boot.max_low_pfn = boot.e820.end_pfn(LOW_RAM_END_PFN, boot.max_arch_pfn)
+    elif boot.memblock.max_pfn > LOW_RAM_END_PFN:
+        boot.memblock.max_low_pfn = boot.e820.end_pfn(LOW_RAM_END_PFN, boot.max_arch_pfn)
     else:
-        boot.max_low_pfn = boot.max_pfn
+        boot.memblock.max_low_pfn = boot.memblock.max_pfn
 
 
-def reserve_brk(boot: Boot) -> None:
+def reserve_brk(boot: X86Boot) -> None:
     """reserve_brk(): what early code took of the brk area: a page for DMI's strings, the first page tables.
 
-    i386 has its boot page tables there too, for everything up to 1 MiB beyond the image (head_32.S).
+    i386 has its boot page tables there too, for everything up to 1 MiB beyond the image (head_32.S). Where the image
+    lies is not always known.
     """
-    start = boot.kernel.profile.image.get("brk_base", 0)
-    if boot.kernel_base is None or not start:
+    boot.head_mapped = boot.pgt_buf_start = 0
+    start, end = boot.kernel.profile.image.get("brk_base"), boot.kernel_end
+    if boot.kernel_base is None or end is None or not start:
         return
     before = 1
     if not boot.kernel.is_64bit:
         table = 2 << 20 if boot.kernel.enabled("X86_PAE") else 4 << 20
-        boot.head_mapped = -(-(boot.kernel_end + SZ_1M) // table) * table
+        boot.head_mapped = round_up(end + SZ_1M, table)
         before += boot.head_mapped // table
     boot.pgt_buf_start = boot.kernel_base + start + before * PAGE_SIZE
     pages = before + early_pgt_buf_pages(boot)
     boot.memblock.reserve_kern(boot.kernel_base + start, pages * PAGE_SIZE, owner="kernel brk: early page tables")
 
 
-def e820_memblock_setup(boot: Boot) -> None:
+def e820_memblock_setup(boot: X86Boot) -> None:
     """e820__memblock_setup(): RAM of the map becomes memblock's memory, whole pages of it."""
     mb = boot.memblock
     mb.current_limit = SZ_1M
@@ -303,19 +314,19 @@ def e820_memblock_setup(boot: Boot) -> None:
     mb.trim_memory(PAGE_SIZE)
     if not mb.memory.total_size:
         raise MemblockPanic("no whole page of RAM is in the map")
-    boot.max_possible_pfn = boot.max_pfn
+    boot.memblock.max_possible_pfn = boot.memblock.max_pfn
     if boot.kernel.release.low_memory_is_scratch:
         mb.mark_kho_scratch(0, SZ_1M)
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
-        mb.remove(boot.max_pfn << PAGE_SHIFT, 2**64 - 1)
+        mb.remove(boot.memblock.max_pfn << PAGE_SHIFT, 2**64 - 1)
     memblock_dump_all(boot.memblock, boot.cmdline, boot.log)
 
 
-def efi_esrt_init(boot: Boot) -> None:
+def efi_esrt_init(boot: X86Boot) -> None:
     """efi_esrt_init(): the firmware resource table is kept where it lies in boot services data."""
     for note in boot.notes("esrt"):
         start, end = note.values[:2]
-        first, last = start // PAGE_SIZE * PAGE_SIZE, -(-end // PAGE_SIZE) * PAGE_SIZE
+        first, last = round_down(start, PAGE_SIZE), round_up(end, PAGE_SIZE)
         if not _in_boot_services_data(boot, start, end):
             continue
         boot.e820.range_update(first, last - first, E820Type.RAM, E820Type.RESERVED)
@@ -323,7 +334,7 @@ def efi_esrt_init(boot: Boot) -> None:
         boot.memblock.reserve(start, end - start, owner="ESRT")
 
 
-def efi_reserve_boot_services(boot: Boot) -> None:
+def efi_reserve_boot_services(boot: X86Boot) -> None:
     """efi_reserve_boot_services(): the firmware may still call its boot services; their memory is freed later."""
     if boot.cmdline.has("noefi"):
         return
@@ -336,14 +347,14 @@ def efi_reserve_boot_services(boot: Boot) -> None:
             boot.memblock.reserve(region.start, size, owner=f"EFI boot services {region.type[5:].strip().lower()}")
 
 
-def _in_boot_services_data(boot: Boot, start: int, end: int) -> bool:
+def _in_boot_services_data(boot: X86Boot, start: int, end: int) -> bool:
     """Does [start, end) lie in one descriptor of boot services data? Without an EFI map, RAM of the E820 map may be."""
     if boot.machine.efi:
         return any(r.start <= start and end <= r.end and r.type.startswith("Boot Data") for r in boot.machine.efi)
     return boot.e820.mapped_all(start, end, E820Type.RAM)
 
 
-def reserve_real_mode(boot: Boot) -> None:
+def reserve_real_mode(boot: X86Boot) -> None:
     """reserve_real_mode(): room for the trampoline below 1 MiB; then the rest of the first MiB, or 64 KiB of it."""
     mb, facts = boot.memblock, boot.kernel.release
     size = boot.kernel.profile.sizes["real_mode_blob"]
@@ -359,20 +370,20 @@ def reserve_real_mode(boot: Boot) -> None:
     mb.reserve(0, low, owner="low memory (X86_RESERVE_LOW)")
 
 
-def acpi_boot_table_init(boot: Boot) -> None:
+def acpi_boot_table_init(boot: X86Boot) -> None:
     """acpi_reserve_initial_tables(): memblock keeps the tables that the log says it keeps."""
     for table in boot.machine.acpi:
         if table.reserved:
             boot.memblock.reserve(table.start, table.end - table.start, owner=f"ACPI {table.signature}")
 
 
-def reserve_initrd(boot: Boot) -> None:
+def reserve_initrd(boot: X86Boot) -> None:
     """reserve_initrd(): an initial RAM disk that the direct map does not reach (i386) moves to where it does."""
     if boot.machine.initrd is None:
         return
     start, end = boot.machine.initrd
     mb = boot.memblock
-    size = -(-end // PAGE_SIZE) * PAGE_SIZE - start
+    size = round_up(end, PAGE_SIZE) - start
     boot.log.info(f"RAMDISK: [mem {start:#010x}-{end - 1:#010x}]")
     if end <= boot.max_mapped:
         return
@@ -383,30 +394,30 @@ def reserve_initrd(boot: Boot) -> None:
         boot.initrd = (new, new + end - start)
 
 
-def acpi_boot_init(boot: Boot) -> None:
+def acpi_boot_init(boot: X86Boot) -> None:
     """acpi_boot_init(): the HPET's registers get a resource with room for its name."""
     if any(t.signature == "HPET" for t in boot.machine.acpi):
         size = boot.kernel.profile.sizes["resource"] + HPET_NAME_SIZE
-        boot.memblock.alloc(size, SMP_CACHE_BYTES, owner="resources")
+        boot.memblock.alloc(size, boot.kernel.smp_cache_bytes, owner="resources")
 
 
-def io_apic_init_mappings(boot: Boot) -> None:
+def io_apic_init_mappings(boot: X86Boot) -> None:
     """io_apic_init_mappings(): a resource with a name for every I/O APIC."""
     count = len(boot.notes("ioapic"))
     if count:
         size = boot.kernel.profile.sizes["resource"] + IOAPIC_NAME_SIZE
-        boot.memblock.alloc(count * size, SMP_CACHE_BYTES, owner="resources")
+        boot.memblock.alloc(count * size, boot.kernel.smp_cache_bytes, owner="resources")
 
 
-def e820_reserve_resources(boot: Boot) -> None:
+def e820_reserve_resources(boot: X86Boot) -> None:
     """e820__reserve_resources(): a resource for every entry of the map, a sysfs record for each of the firmware's."""
     sizes, mb = boot.kernel.profile.sizes, boot.memblock
-    mb.alloc(sizes["resource"] * len(boot.e820.entries), SMP_CACHE_BYTES, owner="resources")
-    for _ in boot.e820_firmware:
-        mb.alloc(sizes["firmware_map_entry"], SMP_CACHE_BYTES, owner="/sys/firmware/memmap")
+    mb.alloc(sizes["resource"] * len(boot.e820.entries), boot.kernel.smp_cache_bytes, owner="resources")
+    for _ in boot.firmware_map:
+        mb.alloc(sizes["firmware_map_entry"], boot.kernel.smp_cache_bytes, owner="/sys/firmware/memmap")
 
 
-def e820_register_nosave_regions(boot: Boot) -> None:
+def e820_register_nosave_regions(boot: X86Boot) -> None:
     """e820__register_nosave_regions(): what hibernation need not save: all that is not RAM, up to the end of RAM."""
     if not boot.kernel.enabled("HIBERNATION"):
         return
@@ -414,7 +425,7 @@ def e820_register_nosave_regions(boot: Boot) -> None:
     _register_nosave(boot, regions)
 
 
-def _nosave_between_ram(boot: Boot) -> list[tuple[int, int]]:
+def _nosave_between_ram(boot: X86Boot) -> list[tuple[int, int]]:
     """Pfns between RAM entries that do not touch, and from the last one to the end of RAM."""
     regions: list[tuple[int, int]] = []
     last = 0
@@ -424,10 +435,10 @@ def _nosave_between_ram(boot: Boot) -> list[tuple[int, int]]:
         if last < e.start:
             regions.append((last >> PAGE_SHIFT, -(-e.start >> PAGE_SHIFT)))
         last = e.end
-    return [*regions, (last >> PAGE_SHIFT, boot.max_pfn)]
+    return [*regions, (last >> PAGE_SHIFT, boot.memblock.max_pfn)]
 
 
-def _nosave_by_entry(boot: Boot) -> list[tuple[int, int]]:
+def _nosave_by_entry(boot: X86Boot) -> list[tuple[int, int]]:
     """Pfns of every entry that is not RAM and of every gap, before 5.12."""
     regions: list[tuple[int, int]] = []
     at = 0
@@ -436,25 +447,26 @@ def _nosave_by_entry(boot: Boot) -> list[tuple[int, int]]:
         at = e.end >> PAGE_SHIFT
         if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
             regions.append((-(-e.start >> PAGE_SHIFT), at))
-        if at >= boot.max_pfn:
+        if at >= boot.memblock.max_pfn:
             break
     return regions
 
 
-def _register_nosave(boot: Boot, regions: list[tuple[int, int]]) -> None:
+def _register_nosave(boot: X86Boot, regions: list[tuple[int, int]]) -> None:
     """register_nosave_region(): one record a region, but for those that go on where the last one ends."""
     last = None
     for start, end in regions:
         if start >= end:
             continue
         if start != last:
-            boot.memblock.alloc(boot.kernel.profile.sizes["nosave_region"], SMP_CACHE_BYTES, owner="hibernation")
+            size = boot.kernel.profile.sizes["nosave_region"]
+            boot.memblock.alloc(size, boot.kernel.smp_cache_bytes, owner="hibernation")
         last = end
         first, after = start << PAGE_SHIFT, end << PAGE_SHIFT
         boot.log.info(f"PM: hibernation: Registered nosave memory: [mem {first:#010x}-{after - 1:#010x}]")
 
 
-def setup_cpu_entry_areas(boot: Boot) -> None:
+def setup_cpu_entry_areas(boot: X86Boot) -> None:
     """setup_cpu_entry_areas(): page tables for the CPUs' entry areas, which KASLR scatters from 6.2 on.
 
     Where they lie is random then; each CPU most likely needs a table of two levels for itself.
@@ -470,7 +482,7 @@ def setup_cpu_entry_areas(boot: Boot) -> None:
         boot.memblock.alloc(PAGE_SIZE, PAGE_SIZE, owner="page tables of CPU entry areas")
 
 
-def early_quirks(boot: Boot) -> None:
+def early_quirks(boot: X86Boot) -> None:
     """early_quirks(): memory that the graphics hardware took for itself is reserved in the E820 map."""
     for note in boot.notes("igfx_stolen"):
         start, end = note.values[:2]
@@ -478,5 +490,6 @@ def early_quirks(boot: Boot) -> None:
         boot.e820.update_table()
 
 
-def e820_setup_pci_gap(boot: Boot) -> None:
-    boot.pci_mem_start = boot.e820.setup_pci_gap(boot.max_pfn, boot.kernel.is_64bit)
+def e820_setup_pci_gap(boot: X86Boot) -> None:
+    """e820__setup_pci_gap(): where devices may be put that the firmware left without an address."""
+    boot.e820.setup_pci_gap(boot.memblock.max_pfn, boot.kernel.is_64bit)

@@ -9,24 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mmtool.linux.arch.x86.kernel.processor import has_la57
+from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.mm.pgtable import cpu_entry_area_tables, fixmap_tables
-from mmtool.linux.init.boot import Boot
+from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.mm.memblock import Memblock
 from mmtool.linux.mm.range_set import RangeSet
+from mmtool.units import round_down, round_up
 
-PAGE_SHIFT, PAGE_SIZE = 12, 4096
 PUD_SHIFT, PGD_SHIFT_4, PGD_SHIFT_5 = 30, 39, 48
 ISA_END = 1 << 20
 SIZE_1G, SIZE_2M = 1 << 30, 1 << 21
-
-
-def _down(value: int, size: int) -> int:
-    return value // size * size
-
-
-def _up(value: int, size: int) -> int:
-    return -(-value // size) * size
 
 
 @dataclass
@@ -59,10 +51,10 @@ class PageTables:
         if self.levels < 4:
             return self._map_pmds(start, end, use_2m)
         if self.levels == 5:
-            self._ensure(self.p4d, start >> PGD_SHIFT_5, _up(end, 1 << PGD_SHIFT_5) >> PGD_SHIFT_5)
-        self._ensure(self.pud, start >> PGD_SHIFT_4, _up(end, 1 << PGD_SHIFT_4) >> PGD_SHIFT_4)
+            self._ensure(self.p4d, start >> PGD_SHIFT_5, round_up(end, 1 << PGD_SHIFT_5) >> PGD_SHIFT_5)
+        self._ensure(self.pud, start >> PGD_SHIFT_4, round_up(end, 1 << PGD_SHIFT_4) >> PGD_SHIFT_4)
         last = end
-        for first, after, there in list(self.pmd.pieces(start >> PUD_SHIFT, _up(end, SIZE_1G) >> PUD_SHIFT)):
+        for first, after, there in list(self.pmd.pieces(start >> PUD_SHIFT, round_up(end, SIZE_1G) >> PUD_SHIFT)):
             if use_1g and not there:
                 last = after << PUD_SHIFT
             else:
@@ -73,12 +65,12 @@ class PageTables:
     def _map_pmds(self, start: int, end: int, use_2m: bool) -> int:
         """phys_pmd_init(): large leaves, else tables of 4 KiB pages."""
         shift, last = self.pmd_shift, end
-        for first, after, there in list(self.pte.pieces(start >> shift, _up(end, 1 << shift) >> shift)):
+        for first, after, there in list(self.pte.pieces(start >> shift, round_up(end, 1 << shift) >> shift)):
             if use_2m and not there:
                 last = after << shift
             else:
                 self._ensure(self.pte, first, after)
-                last = _up(min(end, after << shift), PAGE_SIZE)
+                last = round_up(min(end, after << shift), PAGE_SIZE)
         return last
 
 
@@ -92,6 +84,21 @@ class MapRange:
     use_1g: bool
 
 
+@dataclass
+class _Cuts:
+    """The ranges that split_mem_range() has saved so far, up to `at`."""
+
+    at: int
+    ranges: list[MapRange] = field(default_factory=list)
+
+    def save(self, stop: int, unit: int, *, use_2m: bool = False, use_1g: bool = False) -> None:
+        """save_mr(): from the next multiple of `unit` to `stop`, where there is something between."""
+        start = round_up(self.at, unit)
+        if start < stop:
+            self.ranges.append(MapRange(start, stop, use_2m, use_1g))
+            self.at = stop
+
+
 def split_mem_range(
     mb: Memblock, start: int, end: int, *, pse: bool, gb_pages: bool, pmd_size: int, max_low: int | None
 ) -> list[MapRange]:
@@ -100,45 +107,28 @@ def split_mem_range(
     A head or tail whose whole large page is memory may use it all the same (adjust_range_page_size_mask()).
     `max_low` is the end of low memory on i386 (None on x86-64), whose first large page is never used as one.
     """
-    is_64bit = max_low is None
-    cuts: list[tuple[int, int, bool, bool]] = []
-    at = _down(start, PAGE_SIZE)
-    limit = _down(end, PAGE_SIZE)
-    head = _up(at, pmd_size) if is_64bit or at else pmd_size
-    head = min(head, limit)
-    if at < head:
-        cuts.append((at, head, False, False))
-        at = head
-    if is_64bit:
-        for size, giant in ((SIZE_1G, False), (None, True), (None, False)):
-            begin = _up(at, SIZE_1G if giant else pmd_size)
-            stop = _down(limit, SIZE_1G if giant else pmd_size)
-            if size is not None:
-                stop = min(stop, _up(at, size))
-            if begin < stop:
-                cuts.append((begin, stop, pse, giant and gb_pages))
-                at = stop
-    else:
-        begin, stop = _up(at, pmd_size), _down(limit, pmd_size)
-        if begin < stop:
-            cuts.append((begin, stop, pse, False))
-            at = stop
-    if at < limit:
-        cuts.append((at, limit, False, False))
-    return _merge([_adjusted(mb, c, pse, gb_pages, pmd_size, max_low) for c in cuts])
+    cuts, limit = _Cuts(round_down(start, PAGE_SIZE)), round_down(end, PAGE_SIZE)
+    large_end = round_down(limit, pmd_size)
+    head = pmd_size if max_low is not None and not cuts.at else round_up(cuts.at, pmd_size)
+    cuts.save(min(head, limit), PAGE_SIZE)
+    if max_low is None:
+        cuts.save(min(large_end, round_up(cuts.at, SIZE_1G)), pmd_size, use_2m=pse)
+        cuts.save(round_down(limit, SIZE_1G), SIZE_1G, use_2m=pse, use_1g=gb_pages)
+    cuts.save(large_end, pmd_size, use_2m=pse)
+    cuts.save(limit, PAGE_SIZE)
+    return _merge([_adjusted(mb, r, pse, gb_pages, pmd_size, max_low) for r in cuts.ranges])
 
 
-def _adjusted(
-    mb: Memblock, cut: tuple[int, int, bool, bool], pse: bool, gb_pages: bool, pmd_size: int, max_low: int | None
-) -> MapRange:
-    start, end, use_2m, use_1g = cut
+def _adjusted(mb: Memblock, r: MapRange, pse: bool, gb_pages: bool, pmd_size: int, max_low: int | None) -> MapRange:
+    """adjust_range_page_size_mask(): larger pages than the range is made of, where all that they cover is memory."""
+    use_2m, use_1g = r.use_2m, r.use_1g
     if pse and not use_2m:
-        low, high = _down(start, pmd_size), _up(end, pmd_size)
+        low, high = round_down(r.start, pmd_size), round_up(r.end, pmd_size)
         use_2m = not (max_low is not None and high > max_low) and mb.is_region_memory(low, high - low)
     if gb_pages and not use_1g:
-        low, high = _down(start, SIZE_1G), _up(end, SIZE_1G)
+        low, high = round_down(r.start, SIZE_1G), round_up(r.end, SIZE_1G)
         use_1g = mb.is_region_memory(low, high - low)
-    return MapRange(start, end, use_2m, use_1g)
+    return MapRange(r.start, r.end, use_2m, use_1g)
 
 
 def _merge(ranges: list[MapRange]) -> list[MapRange]:
@@ -151,7 +141,7 @@ def _merge(ranges: list[MapRange]) -> list[MapRange]:
     return merged
 
 
-def early_pgt_buf_pages(boot: Boot) -> int:
+def early_pgt_buf_pages(boot: X86Boot) -> int:
     """INIT_PGD_PAGE_COUNT: pages of the brk area that the first page tables come from."""
     if not boot.kernel.is_64bit:
         return 6
@@ -162,15 +152,14 @@ def early_pgt_buf_pages(boot: Boot) -> int:
 class DirectMapping:
     """init_mem_mapping(): maps all memory from the top down in growing steps, page tables out of what is mapped."""
 
-    def __init__(self, boot: Boot) -> None:
+    def __init__(self, boot: X86Boot) -> None:
         self.boot, self.mb = boot, boot.memblock
         k = boot.kernel
         self.pse = not boot.cmdline.has("nopse")
         self.gb_pages = k.is_64bit and bool(boot.notes("gb_pages"))
         large = SIZE_2M if k.is_64bit or k.enabled("X86_PAE") else 4 << 20
         self.pmd_size = large
-        levels = (5 if has_la57(boot) else 4) if k.is_64bit else 2
-        self.tables = PageTables(levels, large.bit_length() - 1, self._alloc_low_pages)
+        self.tables = PageTables(boot.levels, large.bit_length() - 1, self._alloc_low_pages)
         if not k.is_64bit:
             # The boot page tables cover the start of the direct map as far as head_32.S went.
             self.tables.pte.add(0, boot.head_mapped >> self.tables.pmd_shift)
@@ -196,7 +185,7 @@ class DirectMapping:
     def _init_memory_mapping(self, start: int, end: int) -> None:
         k = self.boot.kernel
         last = end
-        max_low = None if k.is_64bit else self.boot.max_low_pfn << PAGE_SHIFT
+        max_low = None if k.is_64bit else self.boot.memblock.max_low_pfn << PAGE_SHIFT
         for r in split_mem_range(
             self.mb, start, end, pse=self.pse, gb_pages=self.gb_pages, pmd_size=self.pmd_size, max_low=max_low
         ):
@@ -231,15 +220,15 @@ class DirectMapping:
     def _top_down(self, start: int, end: int) -> None:
         """memory_map_top_down(): the topmost large page first, then steps that grow 256-fold, down to `start`."""
         found = self.mb.find_in_range(start, end, self.pmd_size, self.pmd_size)
-        real_end = found + self.pmd_size if found else max(start, _down(end, self.pmd_size))
+        real_end = found + self.pmd_size if found else max(start, round_down(end, self.pmd_size))
         step = self.pmd_size
         self.max_mapped, self.min_mapped = 0, real_end
         last, mapped = real_end, 0
         while last > start:
             if mapped < step:
                 # Steps through a hole change nothing; one of TiB, below ACPI tables far up, has millions of them.
-                last = self.min_mapped = max(min(last, _up(self._memory_end(last), step)), start)
-            at = max(_down(last - 1, step), start) if last > step else start
+                last = self.min_mapped = max(min(last, round_up(self._memory_end(last), step)), start)
+            at = max(round_down(last - 1, step), start) if last > step else start
             mapped += self._init_range(at, last)
             last = self.min_mapped = at
             if mapped >= step:
@@ -248,13 +237,13 @@ class DirectMapping:
             self._init_range(real_end, end)
 
     def _bottom_up(self, start: int, end: int) -> None:
-        """memory_map_bottom_up(): for movable_node, so that tables lie near the kernel."""
+        """memory_map_bottomround_up(): for movable_node, so that tables lie near the kernel."""
         at, mapped, step = start, 0, self.pmd_size
         self.min_mapped = start
         while at < end:
             if mapped < step:
-                at = max(at, _down(self._memory_start(at, end), step))
-            after = min(_up(at + 1, step), end) if end - at > step else end
+                at = max(at, round_down(self._memory_start(at, end), step))
+            after = min(round_up(at + 1, step), end) if end - at > step else end
             mapped += self._init_range(at, after)
             at = after
             if mapped >= step:
@@ -262,9 +251,9 @@ class DirectMapping:
 
     def run(self) -> None:
         boot = self.boot
-        end = (boot.max_pfn if boot.kernel.is_64bit else boot.max_low_pfn) << PAGE_SHIFT
+        end = (boot.memblock.max_pfn if boot.kernel.is_64bit else boot.memblock.max_low_pfn) << PAGE_SHIFT
         self._init_memory_mapping(0, ISA_END)
-        if self.mb.bottom_up and boot.kernel_end:
+        if self.mb.bottom_up and boot.kernel_end is not None:
             self._bottom_up(boot.kernel_end, end)
             self._bottom_up(ISA_END, boot.kernel_end)
         else:
@@ -275,7 +264,7 @@ class DirectMapping:
         boot.pgt_buf_left = (self.pgt_buf_top - self.pgt_buf_end) // PAGE_SIZE
 
 
-def setup_cpu_entry_area_ptes(boot: Boot) -> None:
+def setup_cpu_entry_area_ptes(boot: X86Boot) -> None:
     """setup_cpu_entry_area_ptes() of i386, before it permanent_kmaps_init(): tables above the direct map."""
     tables = cpu_entry_area_tables(boot.kernel) + boot.kernel.enabled("HIGHMEM")
     for _ in range(max(tables - boot.pgt_buf_left, 0)):
@@ -284,11 +273,11 @@ def setup_cpu_entry_area_ptes(boot: Boot) -> None:
         )
 
 
-def init_mem_mapping(boot: Boot) -> None:
+def init_mem_mapping(boot: X86Boot) -> None:
     """init_mem_mapping() and, after it, memblock's limit at the end of what is mapped (setup_arch())."""
     if boot.kernel.is_64bit and boot.notes("gb_pages"):
         boot.log.info("Using GB pages for direct mapping")
     DirectMapping(boot).run()
     if boot.kernel.is_64bit:
-        boot.max_low_pfn = max(boot.max_low_pfn, boot.max_pfn)
+        boot.memblock.max_low_pfn = max(boot.memblock.max_low_pfn, boot.memblock.max_pfn)
     boot.memblock.current_limit = boot.max_mapped

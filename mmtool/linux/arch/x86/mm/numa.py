@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from mmtool.firmware.machine import CpuAffinity
+from mmtool.linux.arch.x86.boot import X86Boot
+from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.drivers.acpi.numa.srat import acpi_numa_init
-from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import NUMA_NO_NODE, MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
 from mmtool.linux.mm.numa_emulation import Emulation, transform_distance
@@ -18,37 +20,36 @@ from mmtool.linux.mm.numa_memblks import (
     covers_memory,
     register_meminfo,
 )
-from mmtool.units import memparse
+from mmtool.units import memparse, round_up
 
-PAGE_SHIFT, PAGE_SIZE = 12, 4096
-SMP_CACHE_BYTES = 64
 DMA32_END = 1 << 32
 
 _MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
 
 
-def initmem_init(boot: Boot) -> None:
+def initmem_init(boot: X86Boot) -> None:
     """x86_numa_init(): the SRAT's nodes if they make sense, else one node for everything."""
     if not boot.kernel.enabled("NUMA"):
         mb = boot.memblock
         mb.set_node(0, 2**64 - 1, mb.memory, 0)
-        boot.possible_nodes = boot.online_nodes = {0}
+        boot.numa.possible = boot.numa.online = {0}
         return
     options = boot.cmdline.all("numa")
     off = any(v and v.startswith("off") for v in options)
     noacpi = any(v and v.startswith("noacpi") for v in options) or boot.cmdline.get("acpi") == "off"
     usable = boot.machine.srat is not None and boot.kernel.enabled("ACPI_NUMA") and not noacpi
-    if off or not usable or not _numa_init(boot, acpi_numa_init):
+    if off or not usable or not _numa_init(boot, x86_acpi_numa_init):
         _numa_init(boot, lambda b: _dummy_numa_init(b, off))
-    if not boot.online_nodes:
-        reach = boot.max_pfn << PAGE_SHIFT
+    if not boot.numa.online:
+        reach = boot.memblock.max_pfn << PAGE_SHIFT
         raise MemblockPanic(f"no nodes hold the memory, of which it can address {reach:#x} bytes")
 
 
-def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
+def _numa_init(boot: X86Boot, find: Callable[[X86Boot], None]) -> bool:
     """numa_init(): try one source of nodes; False when the kernel rejects it."""
     mb = boot.memblock
-    boot.numa = NumaInfo()
+    boot.numa.info = NumaInfo()
+    boot.numa.possible, boot.numa.online = set(), set()
     no_node = NUMA_NO_NODE if boot.kernel.release.numa_unassigned_is_no_node else mb.max_numnodes
     mb.set_node(0, 2**64 - 1, mb.memory, no_node)
     mb.set_node(0, 2**64 - 1, mb.reserved, no_node)
@@ -56,16 +57,16 @@ def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
     try:
         find(boot)
         mb.bottom_up = False
-        cleanup_meminfo(boot.numa.meminfo, mb, boot.kernel, boot.max_pfn, boot.log)
+        cleanup_meminfo(boot.numa.info.meminfo, mb, boot.kernel, boot.memblock.max_pfn, boot.log)
     except NumaError:
         return False
     _numa_emulation(boot)
-    register_meminfo(boot.numa, mb)
+    register_meminfo(boot.numa.info, mb)
     if not covers_memory(mb, boot.log):
         return False
-    with_memory = {b.nid for b in boot.numa.meminfo}
-    boot.possible_nodes = boot.numa.nodes_parsed | with_memory
-    boot.online_nodes = set(with_memory)
+    with_memory = {b.nid for b in boot.numa.info.meminfo}
+    boot.numa.possible = boot.numa.info.nodes_parsed | with_memory
+    boot.numa.online = set(with_memory)
     for nid in sorted(with_memory):
         if boot.kernel.release.numa_prints_initmem:
             _log_initmem(boot, nid)
@@ -74,53 +75,78 @@ def _numa_init(boot: Boot, find: Callable[[Boot], None]) -> bool:
     return True
 
 
-def alloc_node_data(boot: Boot, nid: int) -> None:
+def x86_acpi_numa_init(boot: X86Boot) -> None:
+    """x86_acpi_numa_init(): nodes out of the SRAT, distances out of the SLIT."""
+    machine, numa = boot.machine, boot.numa.info
+    assert machine.srat is not None
+    named = {pxm: nid for nid, pxm in (n.values[:2] for n in boot.notes("srat_node"))}
+
+    def say_cpu(cpu: CpuAffinity, node: int) -> None:
+        """acpi_numa_processor_affinity_init() and its like for x2APICs."""
+        if boot.kernel.release.srat_prints_cpus:
+            width = 4 if cpu.apic_id > 0xFF else 2
+            boot.log.info(f"SRAT: PXM {cpu.pxm} -> APIC 0x{cpu.apic_id:0{width}x} -> Node {node}")
+
+    def alloc_distance() -> None:
+        """numa_alloc_distance(): anywhere, before 6.12 where the direct map reaches."""
+        mb = boot.memblock
+        if boot.kernel.release.numa_distance_anywhere:
+            mb.alloc(numa.table_size, PAGE_SIZE, owner="NUMA distances")
+        else:
+            mb.phys_alloc_range(numa.table_size, PAGE_SIZE, 0, boot.max_mapped, owner="NUMA distances")
+
+    acpi_numa_init(
+        boot, numa, machine.srat, machine.slit, named=named, say_cpu=say_cpu, alloc_distance=alloc_distance
+    )
+
+
+def alloc_node_data(boot: X86Boot, nid: int) -> None:
     """alloc_node_data(): the node's pg_data_t, on the node where possible."""
-    unit = PAGE_SIZE if boot.kernel.release.node_data_in_pages else SMP_CACHE_BYTES
-    size = -(-boot.kernel.profile.sizes["pg_data_t"] // unit) * unit
-    base = boot.memblock.phys_alloc_try_nid(size, SMP_CACHE_BYTES, nid, owner=f"NODE_DATA({nid})")
+    unit = PAGE_SIZE if boot.kernel.release.node_data_in_pages else boot.kernel.smp_cache_bytes
+    size = round_up(boot.kernel.profile.sizes["pg_data_t"], unit)
+    base = boot.memblock.phys_alloc_try_nid(size, boot.kernel.smp_cache_bytes, nid, owner=f"NODE_DATA({nid})")
     if not base:
         return
-    boot.node_data[nid] = base
+    boot.numa.pgdat_at[nid] = base
     boot.log.info(f"NODE_DATA({nid}) allocated [mem {base:#010x}-{base + size - 1:#010x}]")
     found = boot.memblock.search_pfn_nid(base >> PAGE_SHIFT)
     if found is not None and found[0] != nid:
         boot.log.info(f"    NODE_DATA({nid}) on node {found[0]}")
 
 
-def _log_initmem(boot: Boot, nid: int) -> None:
+def _log_initmem(boot: X86Boot, nid: int) -> None:
     """setup_node_data() of before 3.17: the span of a node's blocks, rounded up to the largest zone alignment."""
     align = 1 << (boot.kernel.max_page_order + PAGE_SHIFT)
-    blocks = [b for b in boot.numa.meminfo if b.nid == nid]
+    blocks = [b for b in boot.numa.info.meminfo if b.nid == nid]
     start = -(-min(b.start for b in blocks) // align) * align
     boot.log.info(f"Initmem setup node {nid} [mem {start:#010x}-{max(b.end for b in blocks) - 1:#010x}]")
 
 
-def _dummy_numa_init(boot: Boot, off: bool) -> None:
+def _dummy_numa_init(boot: X86Boot, off: bool) -> None:
     """dummy_numa_init(): node 0 has everything up to max_pfn."""
-    end = boot.max_pfn << PAGE_SHIFT
+    end = boot.memblock.max_pfn << PAGE_SHIFT
     boot.log.info("NUMA turned off" if off else "No NUMA configuration found")
     boot.log.info(f"Faking a node at [mem {0:#018x}-{end - 1:#018x}]")
-    boot.numa.nodes_parsed.add(0)
-    boot.numa.add_memblk(0, 0, end, boot.log)
+    boot.numa.info.nodes_parsed.add(0)
+    boot.numa.info.add_memblk(0, 0, end, boot.log)
 
 
-def _numa_emulation(boot: Boot) -> None:
+def _numa_emulation(boot: X86Boot) -> None:
     """numa_emulation(): replace the nodes by faked ones when numa=fake= asks for it and the build can."""
     wishes = [v[5:] for v in boot.cmdline.all("numa") if v and v.startswith("fake=")]
     if not wishes or not boot.kernel.enabled("NUMA_EMU"):
         return
     text, _, distances = wishes[-1].partition(":")
-    info = boot.numa
+    info = boot.numa.info
     emulation = Emulation(
-        info, lambda a, b: _hole_bytes(boot, a, b), boot.max_pfn << PAGE_SHIFT, DMA32_END,
+        info, lambda a, b: _hole_bytes(boot, a, b), boot.memblock.max_pfn << PAGE_SHIFT, DMA32_END,
         boot.kernel.max_numnodes, boot.log,
     )  # fmt: skip
     if not emulation.run(text):
         return
     fake = [replace(b) for b in emulation.fake]
     try:
-        cleanup_meminfo(fake, boot.memblock, boot.kernel, boot.max_pfn, boot.log)
+        cleanup_meminfo(fake, boot.memblock, boot.kernel, boot.memblock.max_pfn, boot.log)
     except NumaError:
         boot.log.warn("NUMA: Warning: constructed meminfo invalid, disabling emulation")
         return
@@ -139,7 +165,7 @@ def _leading_numbers(text: str) -> list[int]:
     return numbers
 
 
-def _hole_bytes(boot: Boot, start: int, end: int) -> int:
+def _hole_bytes(boot: X86Boot, start: int, end: int) -> int:
     """mem_hole_size(): bytes of whole pages in [start, end) that are no memory."""
     first, last = -(-start >> PAGE_SHIFT), end >> PAGE_SHIFT
     if first >= last:

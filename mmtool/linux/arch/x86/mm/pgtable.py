@@ -6,11 +6,10 @@ All addresses and sizes are bytes; ranges are half-open.
 from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.boot import Boot
+from mmtool.linux.arch.x86.page import PAGE_SIZE
 from mmtool.linux.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
-from mmtool.units import memparse
+from mmtool.units import div_round_up, memparse, round_down, round_up
 
-PAGE_SIZE = 4096
 PAGE_OFFSETS_32 = {"VMSPLIT_3G_OPT": 0xB0000000, "VMSPLIT_2G": 0x80000000, "VMSPLIT_1G": 0x40000000}
 """PAGE_OFFSET of i386 by how the 4 GiB are split; 3 GiB for processes without one of these."""
 FIXADDR_TOP_32 = 0xFFFFF000
@@ -78,7 +77,7 @@ def fixmap_tables(kernel: Kernel) -> int:
     """Page tables that the fixmaps of i386 take (early_ioremap_page_table_range_init())."""
     pmd = _pmd_size_32(kernel)
     start = (FIXADDR_TOP_32 - (fixmap_pages(kernel) - 1) * PAGE_SIZE) // pmd * pmd
-    return -(-(FIXADDR_TOP_32 - start) // pmd)
+    return div_round_up(FIXADDR_TOP_32 - start, pmd)
 
 
 def cpu_entry_area_tables(kernel: Kernel) -> int:
@@ -87,8 +86,8 @@ def cpu_entry_area_tables(kernel: Kernel) -> int:
     top = FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE
     size = (kernel.number("NR_CPUS", 1) * cpu_entry_area_pages(kernel) + 1) * PAGE_SIZE
     base = (top - size) // pmd * pmd
-    shared = top // pmd * pmd
-    return max(min(-(-size // pmd), (shared - base) // pmd), 0)
+    shared = round_down(top, pmd)
+    return max(min(div_round_up(size, pmd), (shared - base) // pmd), 0)
 
 
 def vmalloc_end_32(kernel: Kernel) -> int:
@@ -146,30 +145,6 @@ def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
     ]
 
 
-def print_layout(boot: Boot) -> None:
-    """What mem_init() of i386 printed before 5.7; where the image lies in it only if that is known."""
-    if boot.kernel.is_64bit or not boot.kernel.release.i386_prints_layout:
-        return
-    boot.log.info("virtual kernel memory layout:")
-    names = {"fixmap": "    fixmap  ", "CPU entry areas": "  cpu_entry ", "pkmap": "    pkmap   ",
-             VMALLOC: "    vmalloc ", "direct map": "    lowmem  "}  # fmt: skip
-    if not boot.kernel.release.i386_has_cpu_entry_areas:
-        del names["CPU entry areas"]
-    areas = {area.name: area for area in boot.address_space.areas}
-    for name, title in names.items():
-        if name in areas:
-            area = areas[name]
-            unit, shift = ("MB", 20) if name in (VMALLOC, "direct map") else ("kB", 10)
-            boot.log.info(f"{title}: {area.start:#010x} - {area.end:#010x}   ({area.size >> shift:4d} {unit})")
-    image, base = boot.kernel.profile.image, boot.kernel_base
-    if base is None or not image or not boot.kernel.profile.exact:
-        return
-    parts = ((".init", "init_begin", "init_end"), (".data", "etext", "edata"), (".text", "stext", "etext"))
-    for title, first, last in parts:
-        start, end = (page_offset_32(boot.kernel) + base + image[mark] for mark in (first, last))
-        boot.log.info(f"      {title} : {start:#010x} - {end:#010x}   ({end - start >> 10:4d} kB)")
-
-
 def fixmap_pages_64(kernel: Kernel) -> tuple[int, int]:
     """__end_of_permanent_fixed_addresses and __end_of_fixed_addresses of x86-64, in pages below FIXADDR_TOP."""
     k = kernel
@@ -196,14 +171,14 @@ def layout_64(inputs: LayoutInputs) -> list[KernelArea]:
         size //= 4
     if random and not k.enabled("ZONE_DEVICE"):
         padding = k.number("RANDOMIZE_MEMORY_PHYSICAL_PADDING", 10 if k.enabled("MEMORY_HOTPLUG") else 0)
-        physical = min(physical, (-(-(inputs.max_pfn * PAGE_SIZE) // TIB) + padding) * TIB)
+        physical = min(physical, (div_round_up(inputs.max_pfn * PAGE_SIZE, TIB) + padding) * TIB)
     map_size = physical // PAGE_SIZE * k.profile.sizes["struct_page"]
     text_end = KERNEL_MAP + ((1 << 30) if k.enabled("RANDOMIZE_BASE") else 512 << 20)
     permanent, fixed = (pages * PAGE_SIZE for pages in fixmap_pages_64(k))
     return [
         KernelArea("direct map", direct, direct + physical, not random),
         KernelArea(VMALLOC, vmalloc, vmalloc + size, not random),
-        KernelArea("vmemmap", vmemmap, vmemmap + (-(-map_size // TIB) * TIB if random else map_size), not random),
+        KernelArea("vmemmap", vmemmap, vmemmap + (round_up(map_size, TIB) if random else map_size), not random),
         KernelArea("CPU entry areas", CPU_ENTRY_AREA_BASE_64, CPU_ENTRY_AREA_BASE_64 + (512 << 30)),
         KernelArea("kernel text", KERNEL_MAP, text_end),
         KernelArea("modules", text_end, MODULES_END),

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from mmtool.linux.init.boot import Boot
+from collections.abc import Sequence
+
+from mmtool.firmware.machine import LogNote
+from mmtool.linux.mm.early import Early
 
 MEMATTR_HEAD, MEMATTR_ENTRY = 16, 48
 MEMRESERVE_HEAD = 16
 
 
-def efi_memattr_init(boot: Boot) -> None:
+def efi_memattr_init(early: Early, tables: Sequence[LogNote], entries: int) -> None:
     """efi_memattr_init(): the memory attributes table stays reserved, and its page is not given back.
 
-    With efi=debug the log has a line for every entry; without, the head alone stands for the table.
+    `tables` are the log's "efi_table" notes. With efi=debug it has a line for each of the table's `entries` too;
+    without, the head alone stands for the table.
     """
-    entries = len(boot.notes("memattr"))
-    for note in boot.notes("efi_table"):
+    for note in tables:
         if note.text == "MEMATTR":
             size = MEMATTR_HEAD + entries * MEMATTR_ENTRY
-            boot.memblock.reserve(note.values[0], size, owner="EFI memory attributes")
+            early.memblock.reserve(note.values[0], size, owner="EFI memory attributes")
 
 
-def efi_memreserve(boot: Boot) -> None:
+def efi_memreserve(early: Early, tables: Sequence[LogNote]) -> None:
     """efi_config_parse_tables(): the list of reservations that outlive kexec, empty at a first boot, on arm64."""
-    for note in boot.notes("efi_table"):
+    for note in tables:
         if note.text == "MEMRESERVE":
-            boot.memblock.reserve(note.values[0], MEMRESERVE_HEAD, owner="EFI's list of reservations")
+            early.memblock.reserve(note.values[0], MEMRESERVE_HEAD, owner="EFI's list of reservations")

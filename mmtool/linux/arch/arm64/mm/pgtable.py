@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
+from mmtool.units import div_round_up
 
 TOP = 1 << 64
 SZ_64K, SZ_2M, SZ_8M, SZ_16M, SZ_32M = 64 << 10, 2 << 20, 8 << 20, 16 << 20, 32 << 20
@@ -50,9 +50,9 @@ def page_end(bits: int) -> int:
 
 def fixmap_pages(kernel: Kernel) -> tuple[int, int]:
     """__end_of_permanent_fixed_addresses and __end_of_fixed_addresses: pages that have an address from the build on."""
-    k, page = kernel, 1 << kernel.page_shift
+    k, page = kernel, kernel.page_size
     facts = k.release
-    fdt = -(-MAX_FDT_SIZE // page) + 2 if facts.arm64_fixmap_in_pages else (MAX_FDT_SIZE + SZ_2M) // page
+    fdt = div_round_up(MAX_FDT_SIZE, page) + 2 if facts.arm64_fixmap_in_pages else (MAX_FDT_SIZE + SZ_2M) // page
     pages = 1 + fdt + 2  # FIX_HOLE, the device tree, FIX_EARLYCON_MEM_BASE, FIX_TEXT_POKE0
     if facts.arm64_fixmap_has_vncr and k.enabled("KVM"):
         pages += k.number("NR_CPUS", 1) + 1
@@ -109,7 +109,7 @@ def _tail(inputs: LayoutInputs) -> tuple[int, tuple[int, int], int, int]:
 
 def address_space(inputs: LayoutInputs) -> AddressSpace:
     """The areas of the kernel's address space; KASLR moves none of them, only the image and memory within."""
-    kernel, page = inputs.kernel, 1 << inputs.kernel.page_shift
+    kernel, page = inputs.kernel, inputs.kernel.page_size
     end, vmemmap, pci, fixaddr_top = _tail(inputs)
     permanent, fixed = (pages * page for pages in fixmap_pages(kernel))
     low = page_end(va_bits_min(kernel))
@@ -125,19 +125,3 @@ def address_space(inputs: LayoutInputs) -> AddressSpace:
     ]
     order = pud_shift(kernel) if kernel.page_shift == 12 else pmd_shift(kernel)
     return AddressSpace(tuple(sorted(areas, key=lambda area: area.start)), end, order)
-
-
-def module_init_limits(boot: Boot) -> None:
-    """module_init_limits(): how many pages of modules are in reach of direct branches, and of indirect ones.
-
-    The image's size decides it unless KASLR does; from 6.5 on it is printed. Before, nothing.
-    """
-    kernel, image = boot.kernel, boot.kernel.profile.image.get("end", 0)
-    if not kernel.release.arm64_modules_have_2g or not image:
-        return
-    direct, indirect = (max(span - image, 0) >> kernel.page_shift for span in (SZ_128M, SZ_2G))
-    if boot.kaslr and kernel.enabled("RANDOMIZE_MODULE_REGION_FULL"):
-        boot.log.info("2G module region forced by RANDOMIZE_MODULE_REGION_FULL")
-        direct = 0
-    boot.log.info(f"{direct} pages in range for non-PLT usage")
-    boot.log.info(f"{indirect} pages in range for PLT usage")

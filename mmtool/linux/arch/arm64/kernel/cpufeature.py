@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mmtool.linux.arch.arm64.pgtable import va_bits_min
+from mmtool.linux.arch.arm64.mm.pgtable import va_bits_min
 from mmtool.linux.init.boot import Boot
+from mmtool.units import round_down
 
 
 def has_wide_addresses(boot: Boot) -> bool:
@@ -32,4 +33,4 @@ def memstart(boot: Boot) -> int:
     """
     page_shift = boot.kernel.page_shift
     align = 1 << max({12: 30, 14: 30, 16: 29}[page_shift], boot.kernel.section_size_bits)
-    return boot.memblock.start_of_DRAM() // align * align
+    return round_down(boot.memblock.start_of_DRAM(), align)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.arch.arm64.processor import memstart, va_bits
+from mmtool.linux.arch.arm64.kernel.cpufeature import memstart, va_bits
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_NOLEAKTRACE
 from mmtool.linux.mm.range_set import RangeSet
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.linux.mm.vmalloc.area import VM_MAP, VmStruct
-from mmtool.units import memparse
+from mmtool.units import memparse, round_down, round_up
 
 SEGMENTS = (
     ("stext", "etext"),
@@ -69,7 +69,7 @@ class Tables:
                 self._ensure(level, start, end)
             return
         size = 1 << self.covers(leaf)
-        first, after = -(-start // size) * size, end // size * size
+        first, after = round_up(start, size), round_down(end, size)
         if first >= after:
             self._map(start, end, leaf - 1)
             return
@@ -142,7 +142,7 @@ def idmap_tables(kernel: Kernel) -> int:
     if not kernel.release.arm64_idmap_is_allocated or "etext" not in image:
         return 0
     tables = Tables(kernel.page_shift, pgtable_levels(kernel.page_shift, 48))
-    page = 1 << kernel.page_shift
+    page = kernel.page_size
     tables.map(image["etext"] - page, image["etext"], blocks=False)
     if kernel.enabled("UNMAP_KERNEL_AT_EL0"):
         tables.map(image["sdata"], image["sdata"] + page, blocks=False)
@@ -178,10 +178,10 @@ def paging_init(boot: Boot) -> None:
     )  # fmt: skip
     image = kernel.profile.image
     if not kernel.release.arm64_maps_itself_early and boot.kernel_base is not None and "bss_stop" in image:
-        first = boot.kernel_base + -(-image["bss_stop"] // page) * page
+        first = boot.kernel_base + round_up(image["bss_stop"], page)
         mb.phys_free(first, init_pg_dir_size(kernel))
     mb.allow_resize()
-    boot.max_pfn = boot.max_low_pfn = (mb.end_of_DRAM() or 0) >> kernel.page_shift
+    mb.max_pfn = mb.max_low_pfn = mb.max_possible_pfn = (mb.end_of_DRAM() or 0) >> kernel.page_shift
 
 
 def vmemmap_layout(boot: Boot) -> VmemmapLayout:
@@ -204,7 +204,7 @@ def vmemmap_layout(boot: Boot) -> VmemmapLayout:
     return VmemmapLayout(2 << 20 if shift == 12 else 1 << shift, tuple(reversed(shifts)), first_byte)
 
 
-def declare_kernel_vmas(boot: Boot) -> list[VmStruct]:
+def declare_kernel_vmas(boot: Boot, vmalloc_start: int) -> list[VmStruct]:
     """declare_kernel_vmas(): the image's segments as areas of vmalloc, from its start on, the last with a guard page.
 
     None where KASLR has put the image elsewhere, or the profile does not know its parts. Before 6.9 map_kernel().
@@ -212,7 +212,7 @@ def declare_kernel_vmas(boot: Boot) -> list[VmStruct]:
     kernel, image = boot.kernel, boot.kernel.profile.image
     if boot.kaslr or any(mark not in image for segment in SEGMENTS for mark in segment):
         return []
-    base, page = boot.address_space.vmalloc.start, 1 << kernel.page_shift
+    base, page = vmalloc_start, kernel.page_size
     areas = []
     for first, last in SEGMENTS:
         start = 0 if first == "stext" and not kernel.release.arm64_head_is_not_text else image[first]
