@@ -53,6 +53,11 @@ class ProcessFacts(Facts):
     "MAP_DROPPABLE is known."
 
     # mm/huge_memory.c: placement
+    aligns_files: bool = since(
+        "5.18", "mm/readahead: Align file mappings for non-DAX",
+        marks=Mark("mm/huge_memory.c", "IS_DAX(filp->f_mapping->host)", gone=True, inside="thp_get_unmapped_area"),
+    )  # fmt: skip
+    "Large mappings of files on ext4, xfs and the like are aligned to huge pages."
     aligns_anonymous: bool = since(
         "6.7", "mm: align larger anonymous mappings on THP boundaries", marks=Mark("mm/mmap.c", "are THP aligned")
     )
