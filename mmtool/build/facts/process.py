@@ -132,6 +132,11 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mremap.c", "vrm_stat_account"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
+    dontunmap_marks_next: bool = until(
+        "5.11", "mm/mremap: for MREMAP_DONTUNMAP check security_vm_enough_memory_mm()", not_in="5.10",
+        marks=Mark("mm/mremap.c", "VM_ACCOUNT && !(flags & MREMAP_DONTUNMAP)", gone=True, until="6.15"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP in the midst of a charged mapping marks the mapping behind it as charged."
     mremap_counts_worst_case: bool = since("7.1", marks=Mark("mm/mremap.c", "__check_map_count_against_split"))
     "The limit on mappings is compared with the most that a move may need; before, with three fewer."
 
