@@ -150,7 +150,13 @@ class ProcessFacts(Facts):
     )
     "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
     unmapped_area_knows_min_addr: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+        "6.4",
+        "mm: move 'mmap_min_addr' logic from callers into vm_unmapped_area()",
+        not_in="6.1",
+        marks=(
+            Mark("mm/mmap.c", "low_limit = mmap_min_addr", until="6.12"),
+            Mark("mm/vma.c", "low_limit = mmap_min_addr", since="6.12"),
+        ),
     )
     "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
 
@@ -225,7 +231,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "MADV_POPULATE_READ and _WRITE are known."
     populate_stops_at_holes: bool = since(
-        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly",
+        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly", stable="6.8.8",
         marks=Mark("mm/madvise.c", "faultin_page_range"),
     )  # fmt: skip
     "Populating ends at a hole; before, it goes on behind it."
@@ -278,7 +284,7 @@ class ProcessFacts(Facts):
         marks=Mark("fs/proc/page.c", "if (mapping & PAGE_MAPPING_KSM)"),
     )  # fmt: skip
     "/proc/kpageflags says of every anonymous page that KSM merged it."
-    smaps_names_lockonfault: bool = since("6.12", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
+    smaps_names_lockonfault: bool = since("6.2", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
     "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
     "A mapping that only touches the heap's bounds is not called [heap]."
