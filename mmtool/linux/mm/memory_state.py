@@ -139,6 +139,8 @@ class Memory:
         self.swap_entry: list[int] = []
         """The swap entry of an anonymous slot, -1 for none: of its page table entry, or of its page in swap cache."""
         self.lruvec = Lruvec()
+        self.pages_elsewhere = 0
+        """Pages of files, and active anonymous ones, on the lists of the rest of the machine."""
         self.root_age = 0
         """nonresident_age of the root cgroup: everything that ages the cgroup's, and MADV_PAGEOUT."""
         self.memcg = Memcg()

@@ -9,7 +9,7 @@ from mmtool.linux.mm.vmscan.reclaim import try_to_free_mem_cgroup_pages
 from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
 
 MAX_RECLAIM_RETRIES = 16
-EAGAIN, EACCES, EINVAL = -11, -13, -22
+ENOENT, EAGAIN, EINVAL = -2, -11, -22
 
 
 def count_event(m: Memory, event: str) -> None:
@@ -145,7 +145,7 @@ def memory_reclaim(m: Memory, pages: int, swappiness: int | None) -> int:
     """memory.reclaim: reclaim so many pages; 0 or a negative error number."""
     facts = m.facts
     if not facts.memory_reclaim:
-        return EACCES
+        return ENOENT
     if swappiness is not None and not (
         facts.memory_reclaim_swappiness_max if swappiness == SWAPPINESS_ANON_ONLY else facts.memory_reclaim_swappiness
     ):
