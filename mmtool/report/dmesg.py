@@ -12,7 +12,9 @@ from mmtool.report.untrusted import printable
 
 def render(boot: Boot) -> None:
     """Print the log to standard output, and what it rests on to standard error."""
-    sys.stdout.write(printable("".join(text + "\n" for text in dmesg_lines(boot))))
+    # The kernel's own tabs stay; whatever else is a control character came with the input.
+    text = "".join(line + "\n" for line in dmesg_lines(boot))
+    sys.stdout.write("\t".join(printable(part) for part in text.split("\t")))
     say(boot)
 
 
