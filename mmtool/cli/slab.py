@@ -223,6 +223,8 @@ def run(
         pages = PlainPages(there.memory, there.build.nodes, there.build.kernel.page_shift)
         topology = evenly(there.build.present_cpus, there.build.nodes)
     build = there.build
+    if there.allocator != "slub" and build.nodes > 1:
+        raise UsageError(f"scripts on {there.allocator.upper()} are done on one node; leave --nodes away")
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
