@@ -62,8 +62,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("allocator", "INIT_ON_ALLOC_DEFAULT_ON LRU_GEN PREEMPT_RT COMPACTION"),
     *_options("slabs", "SLOB SLUB_TINY SLUB_DEBUG SLUB_DEBUG_ON SLUB_CPU_PARTIAL SLAB_MERGE_DEFAULT"),
     *_options("slabs", "SLAB_FREELIST_RANDOM SLAB_FREELIST_HARDENED SLAB_BUCKETS HARDENED_USERCOPY"),
-    *_options("slabs", "RANDOM_KMALLOC_CACHES KMALLOC_PARTITION_CACHES"),
-    *_options("slabs", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
+    *_options("slabs", "RANDOM_KMALLOC_CACHES KMALLOC_PARTITION_CACHES INIT_ON_FREE_DEFAULT_ON"),
 )
 """The configuration that the model asks for (each name that it does is here) or that settles a size below."""
 
