@@ -181,6 +181,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("memory_block_size", "x86/mm: Memory block size: ", r"(\d+)(M)B", sized),
     ("devtmpfs", "devtmpfs: initialized", r"", nothing),
     ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) (?:.*\balloc=\d+\*(\d+))?", decimal),
+    ("rcu_nr_cpus", "rcu: ", r"\s*RCU restricting CPUs from NR_CPUS=(\d+)", decimal),
     ("deferred_pages", "node ", r"(\d+) deferred pages initialised in ", decimal),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
     ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),

@@ -47,7 +47,8 @@ def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: Rese
     if facts.memreserve_comes_last:
         _memreserve(early, tree)
     if not facts.reserved_mem_array_is_sized:
-        for node, start, end in sorted(state.regions, key=lambda region: region[1]):
+        # when the kernel sorts them, what it has to place has no address yet
+        for node, start, end in sorted(state.regions, key=lambda region: region[1] if region[0].ranges else 0):
             if start < end:
                 _init_node(early, cma, node, start, end)
 
@@ -55,7 +56,8 @@ def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: Rese
 def _place_all(early: Early, cma: Cma, nodes: list[ReservedNode]) -> list[Region]:
     """The nodes that have a size and no address, each with the place that it gets."""
     placed: list[Region] = []
-    known = [r for node in nodes for r in node.ranges]
+    # later, regions with an address are not in the list yet when the others are placed
+    known = [] if early.kernel.release.memreserve_comes_last else [r for node in nodes for r in node.ranges]
     for node in nodes:
         if not node.ranges and node.size and (found := _place(early, node, known)):
             placed.append((node, *found))
@@ -168,6 +170,10 @@ def _keep(early: Early, node: ReservedNode, start: int, end: int) -> bool:
     mb, size, owner = early.memblock, end - start, f"reserved-memory {node.name}"
     if not node.no_map:
         return mb.reserve(start, size, owner=owner) == 0
+    if early.kernel.release.reserved_mem_removes_nomap:
+        mb.remove(start, size)
+        mb.ledger.take(start, end, owner)
+        return True
     if mb.overlaps_region(mb.memory, start, size) and mb.is_region_reserved(start, size):
         return False
     mb.mark_nomap(start, size)
