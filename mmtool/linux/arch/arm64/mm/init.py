@@ -150,4 +150,4 @@ def swiotlb_init_arm64(boot: Arm64Boot) -> None:
             boot.log.info(f"software IO TLB: SWIOTLB bounce buffer size adjusted to {size >> 20}MB")
     elif not beyond and not any("force" in (value or "").split(",") for value in options):
         return
-    swiotlb_init(boot, size, boot.cpus)
+    swiotlb_init(boot, size, boot.cpus, verbose=True)
