@@ -174,6 +174,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("memory_encryption", "AMD Memory Encryption Features active: ", r"", nothing),
     ("memory_encryption", "AMD Secure Encrypted Virtualization", r"", nothing),
     ("tdx", "tdx: ", r"Guest (?:detected|initialized)", nothing),
+    ("snp_rmp", "SEV-SNP: ", r"Reserving start/end of RMP table on a 2MB boundary \[0x([0-9a-f]+)\]", half_open),
     ("hypervisor", "Hypervisor detected: ", r"", nothing),
     ("xen", "Xen version: ", r"(\d+)\.(\d+)", decimal),
     ("paravirt", "Booting paravirtualized kernel ", r"(?!on bare hardware)", nothing),
