@@ -23,7 +23,7 @@ are without that zone."""
 FOR_ALL_ARM64 = 4096
 """CPUs from which on an arm64 build is a distribution's, with the zone for device memory; of 70 logs 8 of 10 are, and
 5 of 60 others, which a distribution's name tells from the rest."""
-_DISTRIBUTION = re.compile(r"\.(?:fc|el)\d+|bpo.*-arm64|-generic$|-default$|^\d+\.\d+\.\d+-\d+-arm64$")
+_DISTRIBUTION = re.compile(r"\.(?:fc|el)\d+|\+bpo-arm64$|-generic$|-default$|^\d+\.\d+\.\d+-\d+-arm64$")
 
 
 def stable_version(release: str, version_line: str) -> Version | None:
