@@ -27,7 +27,8 @@ def cause(difference: Difference) -> str:
     text = difference.text.strip()
     if m := _UPDATE.match(text):
         start, end = int(m[1], 16), int(m[2], 16) + 1
-        return "updates that follow from MTRRs" if end == FOUR_GIB or end - start >= LARGE else "updates of small ranges"
+        by_mtrr = end == FOUR_GIB or end - start >= LARGE
+        return "updates that follow from MTRRs" if by_mtrr else "updates of small ranges"
     for words in ("last_pfn", "pages reserved", "Device"):
         if words in text:
             return words
