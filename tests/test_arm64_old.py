@@ -6,6 +6,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmtool.build.choose import kernel_for
 from mmtool.firmware.fdt.blob import Node
@@ -14,6 +16,7 @@ from mmtool.firmware.machine import LogNote, Machine
 from mmtool.firmware.read import read_board
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
+from mmtool.linux.lib.sort import sort
 
 GIB = 1 << 30
 
@@ -163,3 +166,13 @@ def test_the_size_of_pages_by_the_per_cpu_areas() -> None:
     note = LogNote("pcpu_alloc", (100000, 16384), 1, "pcpu-alloc: s100000 r8192 d28672 u147456 alloc=9*16384")
     machine = Machine("none", (), arch="arm64", release="6.18.34-own", notes=(note,))
     assert kernel_for(machine).page_size == 16384
+
+
+def test_the_kernels_sort_turns_two_equals_round() -> None:
+    assert sort([("a", 0), ("b", 0)], lambda e: e[1]) == [("b", 0), ("a", 0)]
+    assert [n for n, _ in sort([(c, 0) for c in "abcd"], lambda e: e[1])] == ["b", "c", "d", "a"]
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_the_kernels_sort_sorts(numbers: list[int]) -> None:
+    assert sort(numbers, lambda n: n) == sorted(numbers)
