@@ -16,7 +16,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.read import read_machine
 from mmtool.linux.init.main import start_kernel
 from mmtool.observed.answers import read_answers
-from mmtool.report.boot import shows_debug
+from mmtool.report.dmesg import shows_debug
 
 _UPDATE = re.compile(r"e820: update \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 FOUR_GIB, LARGE = 1 << 32, 16 << 20
