@@ -5,7 +5,6 @@ Sizes and addresses in bytes. A failure leaves the physical nodes in place, as i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import Memblock
 from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk, cleanup_meminfo
+from mmtool.regex import regex
 from mmtool.units import div_round_up, memparse
 
 FAKE_NODE_MIN_SIZE = 32 << 20
@@ -169,7 +169,7 @@ def transform_distance(info: NumaInfo, physical: list[list[int]], explicit: list
             info.set_distance(i, j, value, log)
 
 
-_MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
+_MEMBER = regex(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
 
 
 def numa_emulation(early: Early, info: NumaInfo, dma32_end: int) -> None:
