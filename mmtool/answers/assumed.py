@@ -19,7 +19,7 @@ def _of_the_image(boot: Boot) -> Iterator[Assumption]:
     if boot.kernel_base is None and end:
         yield Assumption(
             "kernel_image", "the kernel's image lies nowhere", "nothing shows where the boot loader put it",
-            f"its {end >> 10} kB are missing from what is reserved, and from where they would split free memory",
+            f"its {end >> 10} kB count in the ledger and MemTotal, but leave no gap in the lists of free memory",
             "--kernel-base ADDR (/proc/iomem: Kernel code)",
         )  # fmt: skip
 
