@@ -188,9 +188,7 @@ class ProcessFacts(Facts):
     "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
     vvar_inserts_pages: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
-    vvar_has_every_page: bool = since(
-        "6.17", not_in="6.14", marks=Mark("lib/vdso/datastore.c", "!IS_ENABLED(CONFIG_TIME_NS) || !timens_page")
-    )
+    vvar_has_every_page: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "vdso_initdata"))
     "All pages of the vdso's data are there, used or not."
     batches_of_31: bool = since(
         "6.9", "mm: increase folio batch size", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31", until="7.1")
