@@ -234,7 +234,8 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "MADV_POPULATE_READ and _WRITE are known."
     populate_stops_at_holes: bool = since(
-        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly", stable="6.6.1-129 6.8.1-8-12",
+        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly",
+        stable="6.6.1-129 6.8.1-8-12",
         marks=Mark("mm/madvise.c", "faultin_page_range"),
     )  # fmt: skip
     "Populating ends at a hole; before, it goes on behind it."
