@@ -12,6 +12,7 @@ from mmtool.build.kernel import Kernel
 from mmtool.build.release import Release
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.kernel.printk import KernelLog
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock, MemblockPanic
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.memmap import memmap_init
@@ -46,6 +47,8 @@ class MovableWish:
     movablecore_percent: int = 0
     mirror: bool = False
     movable_node: bool = False
+    kdump: bool = False
+    """elfcorehdr= tells the kernel of one that crashed (is_kdump_kernel())."""
 
 
 def parse_core(value: str, page_shift: int) -> tuple[int, int]:
@@ -64,7 +67,15 @@ def movable_wish(cmdline: Cmdline, kernel: Kernel) -> MovableWish:
     movable = cmdline.get("movablecore")
     movablecore, movablecore_percent = parse_core(movable, kernel.page_shift) if movable else (0, 0)
     node = cmdline.has("movable_node") and kernel.enabled("MEMORY_HOTPLUG")
-    return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node)
+    kdump = cmdline.has("elfcorehdr") and kernel.enabled("CRASH_DUMP")
+    return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node, kdump)
+
+
+def parse_movable(early: Early) -> MovableWish:
+    """The early parameters among them: from here on memblock spares hot-pluggable memory, and knows mirrored one."""
+    wish = movable_wish(early.cmdline, early.kernel)
+    early.memblock.movable_node, early.memblock.mirrored_kernelcore = wish.movable_node, wish.mirror
+    return wish
 
 
 def free_area_init(
@@ -151,8 +162,11 @@ def find_zone_movable_pfns(
     if wish.movable_node:
         starts = _lowest_region_starts(mb, MEMBLOCK_HOTPLUG, True)
     elif wish.mirror:
-        if not any(r.flags & MEMBLOCK_MIRROR for r in mb.memory.regions):
+        if mb.release.mirror_wants_mirrored_memory and not mb.has_mirror:
             log.warn("The system has no mirror memory, ignore kernelcore=mirror.")
+            return {}
+        if mb.release.mirror_not_under_kdump and wish.kdump:
+            log.warn("The system is under kdump, ignore kernelcore=mirror.")
             return {}
         starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False)
         low = {nid for nid, pfn in starts.items() if pfn * mb.page_size < FOUR_GIB}
