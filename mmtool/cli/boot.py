@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -31,7 +32,11 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
 
         sections = _sections(only, everything, output)
         booted = boot_machine(**machine)
-        if sections:
+        if output == "svg":
+            from mmtool.report.picture.svg import svg
+
+            sys.stdout.write(svg(booted, sections))
+        elif sections:
             from mmtool.report.boot import render
 
             render(booted, output, sections)

@@ -62,7 +62,7 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
 
 def _addresses(document: Any, system: System) -> Addresses:
     """What the addresses in probes mean, where a recorded state tells it."""
-    from mmtool.observed.freelists import vmemmap_of, zone_addresses
+    from mmtool.system.codec.recorded import vmemmap_of, zone_addresses
     from mmtool.system.replay_compaction import Addresses
 
     zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
