@@ -108,6 +108,11 @@ class Kernel:
         return 1 << self.number("X86_L1_CACHE_SHIFT", 6)
 
     @property
+    def arch_dma_minalign(self) -> int | None:
+        """ARCH_DMA_MINALIGN: the largest cache line that DMA may meet; None where DMA and caches agree."""
+        return 128 if self.arch == "arm64" else None
+
+    @property
     def max_page_order(self) -> int:
         """MAX_PAGE_ORDER: the largest order of a free block."""
         if self.enabled("FORCE_MAX_ZONEORDER"):

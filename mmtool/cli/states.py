@@ -67,7 +67,7 @@ def _is_pipe() -> bool:
 
 def read_json(source: str) -> Any:
     """A JSON document, plain or compressed; InputError with the line when it is none."""
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
 
     return parse_json(read_bytes(source), source)
 

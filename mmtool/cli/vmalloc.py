@@ -139,7 +139,7 @@ def _allocate(
 
 
 def _render_info(source: str, output: str, state: dict[str, Any]) -> None:
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
     from mmtool.observed.vmallocinfo import parse_vmallocinfo
     from mmtool.report.vmallocinfo import render
 

@@ -181,7 +181,7 @@ class _Run:
         if event.kind == "mapped":
             if self.log.arch in X86:
                 # x86-64 maps all memory
-                low = self.log.low_limit if self.log.arch == "i386" else None
+                low = self.log.low_limit
                 mb.current_limit = low if low is not None else mb.phys_addr_max
             return
         mb.bottom_up = False
