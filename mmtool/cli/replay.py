@@ -34,14 +34,15 @@ def replay(trace: str, state: str | None, output: str) -> None:
     recorded = _recorded(data, trace)
     if recorded is None and state is None:
         raise UsageError(f"{trace} is a plain trace: --state FILE gives the state that it begins with")
-    from mmtool.observed.ftrace import read_events
+    from mmtool.observed.ftrace import probes_of, read_events
     from mmtool.report.replay import render
     from mmtool.system.replay import replay as run
 
     start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
     text = recorded["trace"] if recorded is not None else data.decode("utf-8", "replace")
-    done = run(system, read_events(text.splitlines(), trace), _addresses(start, system), trace)
+    probes = probes_of(_definitions(recorded))
+    done = run(system, read_events(text.splitlines(), trace), _addresses(start, system), trace, probes)
     end = None if recorded is None or "S1" not in recorded else system_of_json(recorded["S1"], trace)
     good = render(done, system, end, output)
     if not good:
@@ -58,6 +59,13 @@ def _recorded(data: bytes, source: str) -> dict[str, Any] | None:
         raise InputError(source, None, "a recorded trace has the state S0 and the text of the trace")
     found: dict[str, Any] = document
     return found
+
+
+def _definitions(recorded: dict[str, Any] | None) -> str:
+    """The text of kprobe_events in a recorded trace."""
+    files = {} if recorded is None else recorded.get("files", {})
+    text = files.get("/sys/kernel/tracing/kprobe_events", "") if isinstance(files, dict) else ""
+    return text if isinstance(text, str) else ""
 
 
 def _addresses(document: Any, system: System) -> Addresses:

@@ -38,7 +38,7 @@ NO_MAP = (
 NO_MAP_OF = {
     "arm64": (
         "an arm64 kernel's log, which does not say where memory is: its device tree does; give --dtb TREE --dmesg LOG, "
-        "with --memory START-END where the tree leaves that to the boot loader (the log's \"node ranges\" have it)"
+        'with --memory START-END where the tree leaves that to the boot loader (the log\'s "node ranges" have it)'
     ),
     "arm": "a 32-bit ARM kernel's log; mmtool boots kernels of x86 and arm64 alone",
     "riscv": "a RISC-V kernel's log; mmtool boots kernels of x86 and arm64 alone",

@@ -63,7 +63,7 @@ def read_machine(
 
 def read_boots(path: str) -> list[str]:
     """A line for each boot in a log, or in a capture's, as `firmware.log.describe_boots` has it."""
-    is_folder = path != "-" and Path(path).is_dir()
+    is_folder = _is_folder(path)
     data = b"" if is_folder else read_bytes(path)
     if is_folder or is_tar(data):
         files = open_folder(path) if is_folder else open_tar(data, path)
@@ -73,7 +73,7 @@ def read_boots(path: str) -> list[str]:
 
 def open_capture(path: str) -> CaptureFiles:
     """The files of a capture, a folder or a tar file of one, packed or not. Raises InputError."""
-    return open_folder(path) if path != "-" and Path(path).is_dir() else open_tar(read_bytes(path), path)
+    return open_folder(path) if _is_folder(path) else open_tar(read_bytes(path), path)
 
 
 def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machine:
@@ -190,7 +190,7 @@ def read_input(
 
     Raises InputError, and UsageError for what does not go with the input.
     """
-    is_folder = path != "-" and Path(path).is_dir()
+    is_folder = _is_folder(path)
     raw = b"" if is_folder else read_raw(path)
     data = unpack(raw, path) if not holds_tree(raw) else raw
     if holds_tree(data) or (is_folder and is_folder_of_tree(Path(path))):
@@ -203,6 +203,14 @@ def read_input(
     if memory:
         raise UsageError(f"--memory goes with a device tree, which {path} is not")
     return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True, boot), srat, slit)
+
+
+def _is_folder(path: str) -> bool:
+    """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
+    try:
+        return path != "-" and Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def read_board(

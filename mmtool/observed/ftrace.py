@@ -30,13 +30,31 @@ class TraceEvent(NamedTuple):
     irq: str
     masked: bool
     """Were interrupts off?"""
-    atomic: bool
-    """Was preemption off?"""
+    depth: int
+    """How often preemption was switched off; 0 where nothing tells."""
     fields: dict[str, str]
 
+    def text(self, name: str) -> str:
+        """A field; ValueError when the event has none of that name."""
+        text = self.fields.get(name)
+        if text is None:
+            raise ValueError(f"no field {name!r}")
+        return text
+
     def number(self, name: str) -> int:
-        """A numeric field; KeyError when the event has none of that name."""
-        return int(self.fields[name], 0)
+        """A numeric field; ValueError when the event has none of that name, or it is no number."""
+        return int(self.text(name), 0)
+
+
+def probes_of(definitions: str) -> frozenset[str]:
+    """The names of the probes that tracefs lists in kprobe_events ("p:kprobes/NAME SYMBOL ARGUMENTS")."""
+    heads = (line.split()[0] for line in definitions.splitlines() if line.strip())
+    return frozenset(head.rpartition(":")[2].rpartition("/")[2] for head in heads)
+
+
+def _depth(flags: str) -> int:
+    """The fourth letter of ftrace's flags: the depth as a hexadecimal digit, or a dot."""
+    return int(flags[3], 16) if flags[3:4] in set("0123456789abcdef") else 0
 
 
 def read_events(lines: Iterable[str], source: str) -> list[TraceEvent]:
@@ -64,4 +82,4 @@ def _events(lines: Iterable[str]) -> Iterator[TraceEvent]:
         flags = when.split()[0] if " " in when.strip() else ""
         irq = flags[2] if len(flags) > 2 and flags[2] in "hHsZz" else ""
         fields = dict(pair for pair in (word.split("=", 1) for word in rest.split()) if len(pair) == 2)
-        yield TraceEvent(number, name, int(cpu), int(pid), irq, flags[:1] == "d", flags[3:4].isalnum(), fields)
+        yield TraceEvent(number, name, int(cpu), int(pid), irq, flags[:1] == "d", _depth(flags), fields)

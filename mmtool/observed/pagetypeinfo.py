@@ -15,6 +15,9 @@ _SIZE = re.compile(r"Pages per block: +(\d{1,19})")
 _FREE_HEAD = re.compile(r"Free pages count per migrate type at order((?: +\d{1,19})+) *")
 _BLOCKS_HEAD = re.compile(r"Number of (mixed )?blocks type((?: +\S+)+) *")
 
+TYPES = ("Unmovable", "Reclaimable", "Movable", "Reserve", "HighAtomic", "CMA", "Isolate")
+"""What kernels call the types (migratetype_names[])."""
+
 
 @dataclass(frozen=True, slots=True)
 class ZoneTypes:
@@ -73,6 +76,8 @@ class _Reader:
             raise InputError(self.source, number, f"is no line of /proc/pagetypeinfo: {line.strip()[:60]!r}")
 
     def _free(self, number: int, zone: tuple[int, str], label: str, counts: list[str]) -> None:
+        if label not in TYPES:
+            raise InputError(self.source, number, f"{label[:40]!r} is no migrate type: {', '.join(TYPES)}")
         if len(counts) != self.orders:
             raise InputError(self.source, number, f"has {len(counts)} counts for {self.orders} orders")
         self.free.setdefault(zone, {})[label] = tuple(int(count.lstrip(">")) for count in counts)
@@ -82,6 +87,9 @@ class _Reader:
     def _blocks(self, number: int, zone: tuple[int, str], counts: list[str]) -> None:
         if self.types is None or len(counts) != len(self.types):
             raise InputError(self.source, number, f"has {len(counts)} counts for {len(self.types or ())} types")
+        unknown = next((label for label in self.types if label not in TYPES), None)
+        if unknown is not None:
+            raise InputError(self.source, number, f"{unknown[:40]!r} is no migrate type: {', '.join(TYPES)}")
         if not self.mixed:
             self.blocks[zone] = dict(zip(self.types, (int(count) for count in counts), strict=True))
 

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 from mmtool.answers.batch import Row
+from mmtool.report.untrusted import csv_text
 
 COLUMNS = (
     "file", "error", "kernel", "arch", "exact", "installed", "usable", "memtotal", "lost", "takers", "zones",
@@ -62,5 +63,5 @@ def _cells(row: Row) -> list[Any]:
 
 def _csv_line(cells: Iterable[Any]) -> str:
     out = StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
+    csv.writer(out, lineterminator="\n").writerow(csv_text(c) if isinstance(c, str) else c for c in cells)
     return out.getvalue()

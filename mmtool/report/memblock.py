@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mmtool.report.untrusted import printable
 from mmtool.system.memblock_records import Comparison
 from mmtool.system.memblock_script import Outcome
 
@@ -24,7 +25,7 @@ def comparison_lines(comparisons: Sequence[Comparison], shown: int = 5) -> list[
     lines = [f"{len(compared) - len(apart)} of {len(compared)} records agree"]
     if len(compared) < len(comparisons):
         lines[0] += f", {len(comparisons) - len(compared)} hold no results to compare with"
-    lines += [f"{c.id} (line {c.line}): {c.difference}" for c in apart[:shown]]
+    lines += [printable(f"{c.id} (line {c.line}): {c.difference}") for c in apart[:shown]]
     if len(apart) > shown:
         lines.append(f"and {len(apart) - shown} more")
     return lines

@@ -22,6 +22,7 @@ def render(done: Replay, system: System, end: System | None, output: str) -> boo
     if output == "json":
         document: dict[str, Any] = {
             "schema": "mmtool.replay/1", "allocations": done.allocations, "exact": done.exact, "forced": done.forced,
+            "lost": done.lost,
             "first_miss": _miss(done.misses[0]) if done.misses else None,
             "final_lists_equal": None if differs is None else not differs.lists,
             "lists_apart": None if differs is None else list(differs.lists),
@@ -48,6 +49,8 @@ def _lines(done: Replay, differs: Apart | None) -> list[str]:
         lines.append(f"and {len(done.misses) - SHOWN} more")
     if done.misses:
         lines.append(f"went on with the kernel's page {done.forced} times")
+    if done.lost:
+        lines.append(f"{done.lost} events could not be done after that")
     if differs is not None:
         count = len(differs.lists)
         lines.append(f"{count} lists differ at the end" if count else "every list at the end is the kernel's")

@@ -33,14 +33,11 @@ from mmtool.linux.mm.page_alloc.slowpath import (
 )
 from mmtool.observed.ftrace import TraceEvent
 from mmtool.system.replay_compaction import Addresses, Compactions
+from mmtool.system.replay_order import Who, ends_of_allocations, ends_of_frees, next_own, page_of, who_of
 from mmtool.system.system import System
 
 UNSEEN = 64
 """How far down a list the kernel's page is looked for after a miss."""
-NO_PAGE = (0, 2**64 - 1, 2**32 - 1)
-"""The pfns that an event prints for an allocation that failed."""
-Who = tuple[int, str]
-"""Who does what an event tells: a task (its number, ""), or a CPU's interrupts (the CPU, "s" or "h")."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,14 @@ class Miss:
 
 @dataclass
 class Replay:
-    """How far the model agreed. `forced`: how often the kernel's page was taken to go on after a miss."""
+    """How far the model agreed."""
 
     allocations: int = 0
     exact: int = 0
     forced: int = 0
+    """How often the kernel's page was taken to go on after a miss."""
+    lost: int = 0
+    """How many events after a miss could not be done in the model."""
     misses: list[Miss] = field(default_factory=list)
 
 
@@ -89,6 +89,10 @@ class _Request:
     """Did the fast path fail?"""
     left_lists: bool = False
     """Have events told of blocks that left the buddy lists?"""
+    unreserves: bool = False
+    """Has it tried to give a pageblock back, as after reclaim that was of no use?"""
+    compacts: bool = False
+    """Has it compacted since it waits?"""
     pfn: int | None = None
 
 
@@ -109,17 +113,26 @@ class _Kswapd:
         return self.last
 
 
-def replay(system: System, events: Sequence[TraceEvent], addresses: Addresses, source: str) -> Replay:
+def replay(
+    system: System,
+    events: Sequence[TraceEvent],
+    addresses: Addresses,
+    source: str,
+    probes: frozenset[str] = frozenset(),
+) -> Replay:
     """Do what `events` tell on `system`, which is left in the state at their end.
 
-    InputError for an event with impossible fields.
+    `probes` are the events that would be there if they had happened, beside those that are. What the model cannot do
+    once it is not the kernel any more is counted, and the rest goes on. InputError for an event with impossible fields.
     """
-    run = _Run(system, events, addresses)
+    run = _Run(system, events, addresses, probes)
     for index, event in enumerate(events):
         try:
             run.event(index, event)
-        except (KeyError, ValueError, GfpError) as e:
+        except (ValueError, GfpError) as e:
             raise InputError(source, event.line, f"{event.name}: {e}") from None
+        except (KeyError, AssertionError):
+            run.result.lost += 1
     return run.result
 
 
@@ -149,16 +162,20 @@ class _Run:
     mm_lru_insertion are done as they come.
     """
 
-    def __init__(self, system: System, events: Sequence[TraceEvent], addresses: Addresses) -> None:
+    def __init__(
+        self, system: System, events: Sequence[TraceEvent], addresses: Addresses, probes: frozenset[str] = frozenset()
+    ) -> None:
         self.system, self.addresses, self.events, self.result = system, addresses, events, Replay()
         self.bulks: dict[int, _Bulk] = {}
         self.gfps: dict[str, int] = {}
-        self.names = {event.name for event in events}
-        self.next_names = _next_names(events)
+        self.names = {event.name for event in events} | probes
+        self.next_own = next_own(events)
+        self.last: dict[int, int] = {}
+        """The last event on each CPU."""
         self.pending: dict[Who, Callable[[], None]] = {}
         """What waits for the zone's lock."""
-        self.frees_end_later = _ends_of_frees(events)
-        self.ends = _ends_of_allocations(events)
+        self.frees_end_later = ends_of_frees(events)
+        self.ends = ends_of_allocations(events)
         self.requests: dict[Who, _Request] = {}
         self.in_refill: set[Who] = set()
         """Whose next zone_locked events are part of a refill, which rqbulk began."""
@@ -178,27 +195,53 @@ class _Run:
         if event.name != "isof":
             self.compactions.other_event(event)
         self.system.cpu = event.cpu
+        last = self.last.get(event.cpu)
+        if last is not None and who_of(self.events[last]) != who_of(event):
+            self._interrupted(last)
+        self.last[event.cpu] = index
         handle(self, index, event)
         if event.name != "balpgr":
             self.just_worked_off = []
 
     # Allocations
 
+    def _interrupted(self, last: int) -> None:
+        """Others act on the CPU of event `last` now: has whoever acted then taken the next page from the list already?
+
+        A page that comes off a per-CPU list shows only when its allocation is over. It was taken before if it is at the
+        list's head now: others can only put pages above it.
+        """
+        event = self.events[last]
+        own = self.next_own[last]
+        if own is None or who_of(event) in self.requests or event.pid in self.bulks:
+            return
+        end = self.events[own]
+        if end.name != "mm_page_alloc" or end.cpu != event.cpu:
+            return
+        ac = self.system.context(self._gfp(end.text("gfp_flags")), end.number("order"))
+        zone = self._first_zone(ac)
+        if zone is None or zone.this_cpu is None or ac.pindex is None:
+            return
+        pages = zone.this_cpu.lists[ac.pindex]
+        if pages and pages[0] == page_of(end):
+            self.requests[who_of(event)] = self._begin(end, end)
+
     def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
         """Do something now, or when an event tells that it has the zone's lock."""
-        if self.next_names[index] in _LOCKED:
-            self.pending[_who(event)] = action
+        own = self.next_own[index]
+        if own is not None and self.events[own].name in _LOCKED:
+            self.pending[who_of(event)] = action
         else:
             action()
 
     def locked(self, index: int, event: TraceEvent) -> None:
         """Somebody has a zone's lock, and does what waited for it."""
-        action = self.pending.pop(_who(event), None)
+        action = self.pending.pop(who_of(event), None)
         if action is not None:
             action()
 
     def refill(self, index: int, event: TraceEvent) -> None:
-        self.in_refill.add(_who(event))
+        self.in_refill.add(who_of(event))
         self._with_lock(index, event, lambda: self._from_buddy_lists(index, event))
 
     def zone_locked(self, index: int, event: TraceEvent) -> None:
@@ -226,27 +269,33 @@ class _Run:
         self.kswapds[zone.nid].wake(request.ac.highest_zoneidx if by_slow_path else zone.zone_idx)
 
     def alloc(self, index: int, event: TraceEvent) -> None:
-        who, order, kernel = _who(event), event.number("order"), _page(event)
+        who, order, kernel = who_of(event), event.number("order"), page_of(event)
         bulk = self.bulks.get(event.pid)
-        gfp = self._gfp(event.fields["gfp_flags"])
+        gfp = self._gfp(event.text("gfp_flags"))
         if bulk is not None and not event.irq and bulk.gfp == gfp and order == 0:
             bulk.done = True
-        self._go_on(index, event, to_the_end=True)
-        request = self.requests.pop(who)
-        self.in_refill.discard(who)
         self.result.allocations += 1
-        if request.pfn == kernel:
-            self.result.exact += 1
+        page = None
+        try:
+            self._go_on(index, event, to_the_end=True, failed=kernel is None)
+            page = self.requests[who].pfn
+        finally:
+            self.requests.pop(who, None)
+            self.in_refill.discard(who)
+            if page == kernel:
+                self.result.exact += 1
+            else:
+                self.result.misses.append(Miss(event.line, order, kernel, page))
+        if page == kernel:
             return
-        self.result.misses.append(Miss(event.line, order, kernel, request.pfn))
-        if request.pfn is not None:
-            self.system.put_back(request.pfn, order)
-        if kernel is not None and self._force(request.ac, kernel):
+        if page is not None:
+            self.system.put_back(page, order)
+        if kernel is not None and self._force(self.system.context(gfp, order), kernel):
             self.result.forced += 1
 
-    def _go_on(self, index: int, event: TraceEvent, *, to_the_end: bool) -> _Request | None:
+    def _go_on(self, index: int, event: TraceEvent, *, to_the_end: bool, failed: bool = False) -> _Request | None:
         """Begin the allocation that an event tells of, unless it has begun, and go on with it."""
-        who = _who(event)
+        who = who_of(event)
         request = self.requests.get(who)
         if request is None:
             end = self.ends.get(index)
@@ -254,17 +303,17 @@ class _Run:
                 return None
             request = self.requests[who] = self._begin(self.events[end], event)
         if request.asking is not None and to_the_end:
-            self._end_slow_path(request)
+            self._end_slow_path(request, failed)
         return request
 
     def _begin(self, end: TraceEvent, event: TraceEvent) -> _Request:
         """The fast path of the allocation that is over at `end`, and the slow path as far as it needs nobody."""
-        ac = self.system.context(self._gfp(end.fields["gfp_flags"]), end.number("order"))
+        ac = self.system.context(self._gfp(end.text("gfp_flags")), end.number("order"))
         request = _Request(ac)
         before = self._began_before_kswapd(ac, event) if self.just_worked_off else []
         for zone, boost in before:
             zone.watermark_boost += boost
-        taken = self.system.fast_path(ac, None, self._past_lists(ac, event))
+        taken = self.system.fast_path(ac, None, self._past_lists(ac, event, end))
         if taken is not None:
             request.pfn = taken[0]
             taken[1].boosted_watermark = False
@@ -276,13 +325,18 @@ class _Run:
             self._advance(request)
         return request
 
-    def _past_lists(self, ac: AllocContext, event: TraceEvent) -> bool:
-        """Does a block leave the buddy lists although the CPU has its own? Then it was interrupted while at those."""
+    def _past_lists(self, ac: AllocContext, event: TraceEvent, end: TraceEvent) -> bool:
+        """Does a block leave the buddy lists with only their lock held, though the CPU has its own lists?
+
+        Then somebody was at those: the CPU itself when it was interrupted, or another that drained them.
+        """
         if event.name != "mm_page_alloc_zone_locked" or ac.pindex is None:
             return False
         if "rqbulk" in self.names:
-            return _who(event) not in self.in_refill
-        pcp = self.system.zone_of(event.number("pfn")).this_cpu
+            return who_of(event) not in self.in_refill
+        if event.depth:
+            return event.depth == end.depth + 1
+        pcp = self._zone(event.number("pfn")).this_cpu
         return pcp is not None and bool(pcp.lists[ac.pindex])
 
     def _began_before_kswapd(self, ac: AllocContext, event: TraceEvent) -> list[tuple[Zone, int]]:
@@ -291,7 +345,7 @@ class _Run:
         No event tells when a request begins. Only where the boosts decide which zone passes is there a difference; then
         the zone that the block came from tells.
         """
-        if "pfn" not in event.fields or (pfn := _page(event)) is None:
+        if "pfn" not in event.fields or (pfn := page_of(event)) is None:
             return []
         now = self._first_zone(ac)
         for zone, boost in self.just_worked_off:
@@ -299,7 +353,7 @@ class _Run:
         then = self._first_zone(ac)
         for zone, boost in self.just_worked_off:
             zone.watermark_boost -= boost
-        return self.just_worked_off if now is not then and self.system.zone_of(pfn) is then else []
+        return self.just_worked_off if now is not then and self._zone(pfn) is then else []
 
     @staticmethod
     def _first_zone(ac: AllocContext) -> Zone | None:
@@ -320,14 +374,20 @@ class _Run:
                 request.pfn = end.value[0]
                 end.value[1].boosted_watermark = False
 
-    def _end_slow_path(self, request: _Request) -> None:
-        """Answer what a slow path waits for with what the events told, until it is over."""
+    def _end_slow_path(self, request: _Request, failed: bool) -> None:
+        """Answer what a slow path waits for with what the events told, until it is over.
+
+        A request that fails and has not given a pageblock back has reclaimed nothing.
+        """
         while request.asking is not None:
             match request.ask:
                 case Compact():
-                    request.ask.result = CompactResult.COMPLETE
+                    if request.compacts or "isolblk" not in self.names:
+                        request.ask.result = CompactResult.COMPLETE
+                    request.compacts = False
                 case Reclaim():
-                    request.ask.freed, request.freed = request.freed, 0
+                    in_vain = failed and not request.unreserves and "unresv" in self.names
+                    request.ask.freed, request.freed = 0 if in_vain else request.freed, 0
                 case Unreserve():
                     if "unresv" in self.names:
                         request.ask.given, request.unreserved = request.unreserved, False
@@ -343,9 +403,11 @@ class _Run:
         request = self._go_on(index, event, to_the_end=False)
         if request is None:
             return
-        own = (e for e in islice(self.events, index + 1, None) if _who(e) == _who(event) and e.name in _AFTER_UNRESERVE)
-        force = next((e.name for e in own), "") != "drainzone"
+        who, later = who_of(event), islice(self.events, index + 1, None)
+        own = (e.name for e in later if who_of(e) == who and e.name in _AFTER_UNRESERVE)
+        force = next(own, "") != "drainzone"
         zones = request.ask.zones if isinstance(request.ask, Compact | Reclaim | Unreserve) else request.ac.zones
+        request.unreserves = True
         request.unreserved |= unreserve_highatomic_pageblock(zones, request.ac.migratetype, force)
 
     def _force(self, ac: AllocContext, pfn: int) -> bool:
@@ -369,7 +431,7 @@ class _Run:
         bulk = self.bulks.pop(event.pid, None)
         if bulk is not None and not bulk.done:
             self._bulk(bulk)
-        self.in_refill.discard(_who(event))
+        self.in_refill.discard(who_of(event))
 
     def _bulk(self, bulk: _Bulk) -> None:
         bulk.done = True
@@ -379,8 +441,8 @@ class _Run:
 
     def free(self, index: int, event: TraceEvent) -> None:
         pfn, order = event.number("pfn"), event.number("order")
-        self.system.zone_of(pfn).lru.remove(pfn, pfn + (1 << order))
-        request = self.requests.get(_who(event))
+        self._zone(pfn).lru.remove(pfn, pfn + (1 << order))
+        request = self.requests.get(who_of(event))
         if request is not None:
             request.freed += 1 << order
         if index in self.frees_end_later:
@@ -439,12 +501,15 @@ class _Run:
 
     def lru_insertion(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
-        self.system.zone_of(pfn).lru.add(pfn, pfn + 1)
+        self._zone(pfn).lru.add(pfn, pfn + 1)
 
     def isolate(self, index: int, event: TraceEvent) -> None:
         self.compactions.isolate(index, event)
 
     def scan_block(self, index: int, event: TraceEvent) -> None:
+        request = self.requests.get(who_of(event))
+        if request is not None:
+            request.compacts = True
         self.compactions.scan_block(index, event)
 
     def skip_block(self, index: int, event: TraceEvent) -> None:
@@ -453,13 +518,21 @@ class _Run:
     def put_back(self, index: int, event: TraceEvent) -> None:
         pfn, order = self.addresses.pfn(event.number("page")), event.number("order")
         if pfn is not None:
-            zone = self.system.zone_of(pfn)
+            zone = self._zone(pfn)
             put_isolated_back(zone, pfn, order, zone.pageblocks.get(pfn))
+
+    def _zone(self, pfn: int) -> Zone:
+        """The zone of a page; ValueError where there is none."""
+        try:
+            return self.system.zone_of(pfn)
+        except KeyError:
+            raise ValueError(f"page {pfn:#x} is in no zone") from None
 
     def _gfp(self, text: str) -> int:
         mask = self.gfps.get(text)
         if mask is None:
-            mask = self.gfps[text] = self.system.gfp.parse(text)
+            # As a number it may have bits that nobody uses: a kernel takes them.
+            mask = self.gfps[text] = int(text, 16) if text.startswith("0x") else self.system.gfp.parse(text)
         return mask
 
 
@@ -476,59 +549,3 @@ _HANDLERS = {
     "balpgr": _Run.kswapd_ends, "mm_lru_insertion": _Run.lru_insertion, "isof": _Run.isolate,
     "isolblk": _Run.scan_block, "setpfb": _Run.skip_block, "putb": _Run.put_back,
 }  # fmt: skip
-
-
-def _who(event: TraceEvent) -> Who:
-    return (event.cpu, event.irq) if event.irq else (event.pid, "")
-
-
-def _page(event: TraceEvent) -> int | None:
-    pfn = event.number("pfn")
-    return None if pfn in NO_PAGE else pfn
-
-
-def _next_names(events: Sequence[TraceEvent]) -> list[str]:
-    """For each event the name of the next one of whoever it is about."""
-    names = [""] * len(events)
-    upcoming: dict[Who, str] = {}
-    for index in range(len(events) - 1, -1, -1):
-        who = _who(events[index])
-        names[index], upcoming[who] = upcoming.get(who, ""), events[index].name
-    return names
-
-
-def _ends_of_allocations(events: Sequence[TraceEvent]) -> dict[int, int]:
-    """For each event that may belong to an allocation the index of the mm_page_alloc with which it is over."""
-    ends: dict[int, int] = {}
-    upcoming: dict[Who, int] = {}
-    for index in range(len(events) - 1, -1, -1):
-        event = events[index]
-        if event.name == "mm_page_alloc":
-            upcoming[_who(event)] = ends[index] = index
-        elif event.name in ("rqbulk", "wkswapd", "unresv", "mm_page_alloc_zone_locked", "mm_page_alloc_extfrag"):
-            end = upcoming.get(_who(event))
-            if end is not None:
-                ends[index] = end
-    return ends
-
-
-def _ends_of_frees(events: Sequence[TraceEvent]) -> set[int]:
-    """The indices of mm_page_free events that only announce: the page is freed when it is named again.
-
-    A list of pages is shown whole before the first is freed; each is named once more when its turn comes
-    (mm_page_free_batched), or when it goes past the per-CPU lists (the probe on free_one_page()).
-    """
-    announced: set[int] = set()
-    upcoming: dict[str, bool] = {}
-    for index in range(len(events) - 1, -1, -1):
-        event = events[index]
-        if event.name == "mm_page_free":
-            pfn = event.fields["pfn"]
-            if upcoming.get(pfn):
-                announced.add(index)
-            upcoming[pfn] = False
-        elif event.name in ("mm_page_free_batched", "f1p"):
-            upcoming[event.fields["pfn"]] = True
-        elif event.name == "mm_page_alloc":
-            upcoming[event.fields["pfn"]] = False
-    return announced

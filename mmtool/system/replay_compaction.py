@@ -107,7 +107,7 @@ class Compactions:
         cc = self.passes.get(event.pid)
         if cc is None:
             return
-        if event.atomic:
+        if event.depth:
             cc.last_migrated_pfn = None
             return
         del self.passes[event.pid]

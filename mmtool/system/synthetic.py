@@ -22,9 +22,11 @@ from mmtool.linux.mm.zonelist import build_all_zonelists
 from mmtool.observed.buddyinfo import ZoneBlocks
 from mmtool.observed.pagetypeinfo import PageTypeInfo, ZoneTypes
 from mmtool.observed.zoneinfo import Pageset, ZoneInfo, ZoneInfoFile
-from mmtool.system.state import CpuState, NodeState, Runs, SystemState, ZoneState
+from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState
 
 LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20
+MOST_BLOCKS = 1 << 20
+"""Free blocks below the largest order that are laid out."""
 LRU_FILE = ("nr_zone_inactive_file", "nr_zone_active_file")
 LRU_ANON = ("nr_zone_inactive_anon", "nr_zone_active_anon")
 
@@ -47,6 +49,7 @@ def state_from_proc(texts: ProcTexts, kernel: Kernel, source: str) -> SystemStat
     cpus = max((len(z.pagesets) for z in texts.zoneinfo.zones), default=0) or 1
     nids = sorted({z.nid for z in texts.zoneinfo.zones})
     cpu_nodes = {cpu: nids[cpu * len(nids) // cpus] for cpu in range(cpus)}
+    _check_counts(texts, kernel, source)
     maker = _Maker(kernel, cpu_nodes)
     by_node: dict[int, list[ZoneState]] = {nid: [] for nid in nids}
     for z in texts.zoneinfo.zones:
@@ -76,6 +79,34 @@ def _check_orders(texts: ProcTexts, kernel: Kernel, source: str) -> None:
         )  # fmt: skip
 
 
+def _check_counts(texts: ProcTexts, kernel: Kernel, source: str) -> None:
+    """InputError where a zone is told to hold more than it spans, or more blocks than can be laid out one by one."""
+    spans = {(z.nid, z.name): z.spanned for z in texts.zoneinfo.zones}
+    small = 0
+    for blocks in texts.buddyinfo:
+        key = blocks.nid, blocks.name
+        if blocks.free_pages > spans.get(key, 0):
+            raise InputError(
+                source, None,
+                f"buddyinfo has {blocks.free_pages} free pages in zone {blocks.name} of node {blocks.nid}, which spans "
+                f"{spans.get(key, 0)} in zoneinfo",
+            )  # fmt: skip
+        small += sum(blocks.nr_free[: kernel.max_page_order])
+    if small > MOST_BLOCKS:
+        raise InputError(source, None, f"buddyinfo has {small} free blocks; up to {MOST_BLOCKS} can be laid out")
+    for types in texts.pagetypeinfo.zones if texts.pagetypeinfo else ():
+        span = spans.get((types.nid, types.name), 0)
+        free = sum(count << order for counts in types.nr_free.values() for order, count in enumerate(counts))
+        if free > span or sum(types.blocks.values()) << kernel.pageblock_order > span + (2 << kernel.pageblock_order):
+            raise InputError(
+                source, None,
+                f"pagetypeinfo has more pages in zone {types.name} of node {types.nid} than it spans in zoneinfo",
+            )  # fmt: skip
+    for z in texts.zoneinfo.zones:
+        if any(pageset.count > min(z.present, MOST_BLOCKS) for pageset in z.pagesets):
+            raise InputError(source, None, f"a CPU's list keeps more pages of zone {z.name} than it has")
+
+
 def _nodes(by_node: Mapping[int, list[ZoneState]], hopeless: Collection[int], kernel: Kernel) -> tuple[NodeState, ...]:
     """Nodes with zonelists as they come about where all distances are alike: /proc does not tell them."""
     pgdats = {}
@@ -102,6 +133,10 @@ def _nodes(by_node: Mapping[int, list[ZoneState]], hopeless: Collection[int], ke
     return tuple(nodes)
 
 
+Run = tuple[int, int]
+"""(pfn of the first block, number of blocks side by side)."""
+
+
 @dataclass
 class _Layout:
     """Where the blocks of a zone lie: free ones by order and type, and what is left of their pageblocks in use."""
@@ -110,9 +145,9 @@ class _Layout:
     top_order: int
     start: int
     end: int = 0
-    free: dict[tuple[int, MigrateType], list[int]] = field(default_factory=dict)
+    free: dict[tuple[int, MigrateType], list[Run]] = field(default_factory=dict)
     pageblocks: list[tuple[int, int, MigrateType]] = field(default_factory=list)
-    holes: dict[MigrateType, list[list[int]]] = field(default_factory=dict)
+    holes: dict[MigrateType, list[list[Run]]] = field(default_factory=dict)
     """Aligned ranges in use by type and order, each of which must keep a page in use."""
 
     def __post_init__(self) -> None:
@@ -136,35 +171,37 @@ class _Layout:
         before = self.end
         self.add_holes(migratetype, (-self.end % step) >> self.pageblock_order)
         blocks = self.free.setdefault((order, migratetype), [])
-        for _ in range(count):
-            blocks.append(self.add_pageblocks(migratetype, size >> self.pageblock_order))
-            self.add_holes(migratetype, (step - size) >> self.pageblock_order)
+        if order == self.top_order:
+            blocks.append((self.add_pageblocks(migratetype, count * size >> self.pageblock_order), count))
+        else:
+            for _ in range(count):
+                blocks.append((self.add_pageblocks(migratetype, size >> self.pageblock_order), 1))
+                self.add_holes(migratetype, (step - size) >> self.pageblock_order)
         return (self.end - before) >> self.pageblock_order
 
     def add_holes(self, migratetype: MigrateType, count: int) -> None:
         """`count` pageblocks in use."""
         pfn = self.add_pageblocks(migratetype, count)
-        by_order = self._holes(migratetype)
-        step = 1 << self.pageblock_order
-        by_order[self.pageblock_order].extend(range(pfn, pfn + count * step, step))
+        if count:
+            self._holes(migratetype)[self.pageblock_order].append((pfn, count))
 
-    def _holes(self, migratetype: MigrateType) -> list[list[int]]:
+    def _holes(self, migratetype: MigrateType) -> list[list[Run]]:
         return self.holes.setdefault(migratetype, [[] for _ in range(self.pageblock_order + 1)])
 
     def add_small(self, order: int, migratetype: MigrateType) -> None:
         """A free block below a pageblock, in the smallest hole of the type that stays in use beside it."""
-        self.free.setdefault((order, migratetype), []).append(self._carve(order, migratetype))
+        self.free.setdefault((order, migratetype), []).append((self._carve(order, migratetype), 1))
 
     def _carve(self, order: int, migratetype: MigrateType) -> int:
         by_order = self._holes(migratetype)
         if not any(by_order[order + 1 :]):
             self.add_holes(migratetype, 1)
         at = next(o for o in range(order + 1, self.pageblock_order + 1) if by_order[o])
-        pfn = by_order[at].pop()
+        pfn, _ = _last(by_order[at], at, 1)
         while at > order + 1:
             at -= 1
-            by_order[at].append(pfn + (1 << at))
-        by_order[order].append(pfn)
+            by_order[at].append((pfn + (1 << at), 1))
+        by_order[order].append((pfn, 1))
         return pfn + (1 << order)
 
     def take_used(self, migratetype: MigrateType, count: int) -> list[tuple[int, int]]:
@@ -172,11 +209,20 @@ class _Layout:
         taken = []
         for order, holes in enumerate(self._holes(migratetype)):
             while holes and count > 0:
-                pfn = holes.pop()
-                size = min(count, 1 << order)
+                pfn, whole = _last(holes, order, -(-count >> order))
+                size = min(count, whole << order)
                 taken.append((pfn, pfn + size))
                 count -= size
         return taken
+
+
+def _last(runs: list[Run], order: int, most: int) -> Run:
+    """Take up to `most` blocks of an order off the end of the last run."""
+    pfn, count = runs.pop()
+    taken = min(count, most)
+    if taken < count:
+        runs.append((pfn, count - taken))
+    return pfn + (count - taken << order), taken
 
 
 class _Maker:
@@ -201,14 +247,14 @@ class _Maker:
         lru = layout.take_used(MigrateType.MOVABLE, movable)
         self.cursor = layout.end
         self.pageblocks += layout.pageblocks
-        free = sum(len(pfns) << order for (order, _), pfns in layout.free.items())
+        free = sum(count << order for (order, _), runs in layout.free.items() for _, count in runs)
         return ZoneState(
             z.name, idx, layout.start, layout.end - layout.start, z.present, z.managed,
             Watermarks(z.min - z.boost, z.low - z.boost, z.high - z.boost, z.promo or 0), z.boost, z.protection,
             self._reserved_highatomic(z, types), free, z.counters.get("nr_free_cma", 0),
             lru=tuple((start, end - start) for start, end in lru),
             reclaimable=sum(z.counters.get(name, 0) for name in LRU_FILE),
-            free=tuple((order, kind, _runs(pfns)) for (order, kind), pfns in layout.free.items()),
+            free=tuple((order, kind, tuple(runs)) for (order, kind), runs in layout.free.items()),
             cpus=cpus,
         )  # fmt: skip
 
@@ -273,6 +319,3 @@ def _counts(blocks: ZoneBlocks, types: ZoneTypes | None) -> dict[tuple[int, Migr
         counts[key] = max(counts[key], blocks.nr_free[order] - others)
     return counts
 
-
-def _runs(pfns: Sequence[int]) -> Runs:
-    return tuple((pfn, 1) for pfn in pfns)
