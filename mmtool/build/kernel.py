@@ -9,6 +9,8 @@ from mmtool.build.fact import Facts
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release
 
+WORD_BITS = {"x86_64": 64, "i386": 32, "arm64": 64}
+"""Bits of a word by architecture: of those alone that are modelled."""
 CONTIGUOUS_SHIFT = {12: 16, 14: 21, 16: 21}
 """CONT_PTE_SHIFT of arm64 by PAGE_SHIFT."""
 LARGEST_ORDER = {12: 10, 14: 11, 16: 13}
@@ -31,7 +33,7 @@ class Kernel:
 
     @property
     def is_64bit(self) -> bool:
-        return self.profile.arch in ("x86_64", "arm64")
+        return self.bits_per_long == 64
 
     @property
     def phys_addr_bits(self) -> int:
@@ -95,7 +97,7 @@ class Kernel:
     @property
     def bits_per_long(self) -> int:
         """BITS_PER_LONG, which is a pointer's width too."""
-        return 64 if self.is_64bit else 32
+        return WORD_BITS[self.arch]
 
     @property
     def word_size(self) -> int:
