@@ -20,7 +20,7 @@ MAY_BE_LAZY = {
 }
 """Who imports inside functions beside cli/ and api.py, and why; the circles are looked for among these imports too."""
 PROCESSES = {
-    "mmtool.linux.fs.binfmt_elf": 7, "mmtool.linux.fs.proc.task_mmu": 1, "mmtool.linux.mm.mmap.mmap": 1,
+    "mmtool.linux.fs.binfmt_elf": 7, "mmtool.linux.fs.proc.task_mmu": 1, "mmtool.linux.mm.mmap.mmap": 2,
     "mmtool.linux.mm.mmap.mseal": 1, "mmtool.linux.mm.mmap.unmapped_area": 2, "mmtool.system.process_layout": 1,
 }  # fmt: skip
 """How often the address spaces of processes ask which architecture they are on."""

@@ -50,7 +50,8 @@ def _profile(release: str | None, machine: Machine) -> Profile:
         return load_profile(exact)
     if release is None and machine.arch in (None, "x86_64"):
         return load_profile(DEFAULT_PROFILE)
-    return load_profile(GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])).nearest(build_options(machine))
+    generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
+    return load_profile(generic).nearest(build_options(machine, release))
 
 
 def _of_percpu_size(machine: Machine) -> str | None:
@@ -115,6 +116,23 @@ def _nearest(major: int, minor: int, arch: str, page_size: int) -> str:
         plain = not m[3] and m[4] not in ("686-pae", "arm64-16k")
         found.append((other_pages, away, plain, shipped))
     return min(found)[3]
+
+
+def kernel_with_allocator(kernel: Kernel, allocator: str) -> tuple[Kernel, tuple[str, ...]]:
+    """The kernel built with another slab allocator than its profile's (slub, slab, slob), and what is assumed of that.
+
+    No distribution's configuration is known with it: what bears on slabs is as Kconfig has it unless told otherwise.
+    """
+    config = kernel.profile.config
+    if bool(config.get(allocator.upper())) or (
+        allocator == "slub" and not config.get("SLAB") and not config.get("SLOB")
+    ):
+        return kernel, ()
+    defaults: dict[str, Option] = {name.upper(): name == allocator for name in ("slub", "slab", "slob")}
+    defaults |= {"SLAB_MERGE_DEFAULT": True, "SLAB_FREELIST_RANDOM": False, "SLAB_FREELIST_HARDENED": False}
+    defaults |= {"HARDENED_USERCOPY": False, "MEMCG": False, "INIT_ON_FREE_DEFAULT_ON": False}
+    assumed = (f"a build with {allocator.upper()}, for the rest as Kconfig has it; give --config for your own",)
+    return replace(kernel, profile=kernel.profile.nearest(defaults)), assumed
 
 
 def kernel_with_config(kernel: Kernel, options: Mapping[str, Option], name: str) -> Kernel:

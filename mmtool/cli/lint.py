@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option
+from mmtool.cli.options import input_options, machine_and_kernel, output_option, say_warnings
 
 
 @click.command()
@@ -33,6 +33,7 @@ def lint(
 
     machine, kernel = machine_and_kernel(**options, need_memory=False)
     linted = find(machine, kernel, cmdline, kernel_base=kernel_base, cpus=cpus)
+    say_warnings(machine)
     if linted.not_booted is not None:
         print(f"mmtool: {machine.origin}: judged without a boot: {linted.not_booted}", file=sys.stderr)
     render(machine.origin, kernel, linted, output)

@@ -168,7 +168,15 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
     from mmtool.linux.init.main import start_kernel
 
     machine, kernel = machine_and_kernel(**sources)
-    return start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
+    boot = start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
+    say_warnings(machine)
+    return boot
+
+
+def say_warnings(machine: Machine) -> None:
+    """Say on standard error what the reader of the machine left out or took for something, by line."""
+    for line, warning in machine.warnings:
+        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
 
 
 def machine_and_kernel(
@@ -221,8 +229,6 @@ def machine_and_kernel(
         machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
     else:
         machine, here = this_machine(srat=srat, slit=slit, boot=boot)
-    for line, warning in machine.warnings:
-        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
     made = here if kernel is None else None

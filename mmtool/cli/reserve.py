@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option
+from mmtool.cli.options import input_options, machine_and_kernel, output_option, say_warnings
 from mmtool.errors import UsageError
 
 KINDS = ("crashkernel", "cma", "hugepages", "memmap")
@@ -46,6 +46,7 @@ def reserve(
     if cpus is not None:
         machine = replace(machine, cpus=cpus)
     answer = ask(machine, kernel, *asked[0], cmdline)
+    say_warnings(machine)
     render(answer, output)
     if not answer.fits:
         context.exit(1)

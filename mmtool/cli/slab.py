@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli.options import SIZE, output_option
+from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
+    from mmtool.system.system import System
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,7 +61,7 @@ class Machine:
         allocator: str | None,
         config: str | None,
     ) -> None:
-        from mmtool.build.choose import kernel_with_config, nearest_kernel
+        from mmtool.build.choose import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.build.kconfig import read_config
         from mmtool.firmware.cmdline import parse_cmdline
         from mmtool.linux.mm.slab_common import slab_build
@@ -67,15 +69,36 @@ class Machine:
 
         possible = max(cpus, possible_cpus or cpus)
         kernel, self.assumed = nearest_kernel(release, arch, page_size)
-        if config is not None:
+        if config is not None and _there(config):
             read = read_config(text_of(config), config)
             kernel = kernel_with_config(kernel, {**read.options}, Path(config).name)
+        elif allocator is not None:
+            kernel, more = kernel_with_allocator(kernel, allocator)
+            self.assumed += more
         if nodes > kernel.max_numnodes:
             raise UsageError(f"--nodes: {kernel.profile.name} is built for {kernel.max_numnodes} nodes")
         self.memory = memory
         self.build: SlabBuild = slab_build(kernel, parse_cmdline(cmdline), present=cpus, possible=possible, nodes=nodes)
         self.allocator = allocator or configured_allocator(self.build)
         check_allocator(self.allocator, self.build)
+
+    def on(self, system: System) -> None:
+        """Take kernel, CPUs and nodes from a booted machine; the rest stays as the options say."""
+        from mmtool.linux.mm.slab_common import slab_build
+
+        cpus = len(system.cpu_nodes)
+        self.build = slab_build(
+            system.kernel, self.build.cmdline, present=cpus, possible=cpus, nodes=max(system.nodes) + 1
+        )
+        self.assumed = ()
+
+
+def _there(config: str) -> bool:
+    """Is there a configuration of that name? Without it, one is assumed, and that is said."""
+    if config == "-" or Path(config).exists():
+        return True
+    print(f"mmtool: {config}: no such file; going on with the configuration that is nearest", file=sys.stderr)
+    return False
 
 
 def text_of(path: str) -> str:
@@ -159,27 +182,52 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
 @slab.command("run", short_help="Do a script of calls on caches.")
 @click.argument("script", metavar="SCRIPT|-")
 @machine_options
+@state_options
 @output_option("table", "json", "yaml", "csv")
 @click.pass_context
-def run(context: click.Context, /, script: str, output: str, **machine: Any) -> None:
+def run(
+    context: click.Context,
+    /,
+    script: str,
+    output: str,
+    state: str | None,
+    live: bool,
+    proc: str | None,
+    **machine: Any,
+) -> None:
     """Do a script of calls, a line each, and say which slab every object is of and whose place it gets.
 
-    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
+    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. With --state, --live or --proc slabs
+    take their pages from that state, whose kernel and CPUs count then. Exit status 1 when an allocation fails.
     """
+    from mmtool.linux.mm.slub.slab import Topology, evenly
     from mmtool.report.slab_run import render_run
     from mmtool.system.slab.kmalloc import slab_gfp
     from mmtool.system.slab.machine import boot_slub, with_recorded
+    from mmtool.system.slab.pages import PlainPages
+    from mmtool.system.slab.run import Pages
     from mmtool.system.slab.runs import script_run
     from mmtool.system.slab.script import Parser
 
     there = Machine(**machine)
+    if live or state is not None or proc is not None:
+        from mmtool.system.slab.system_pages import SystemPages
+
+        system = load_system(state=state, live=live, proc=proc)
+        there.on(system)
+        cpus = [system.cpu_nodes[cpu] for cpu in sorted(system.cpu_nodes)]
+        pages: Pages = SystemPages(system)
+        topology = Topology(cpus, there.build.nodes)
+    else:
+        pages = PlainPages(there.memory, there.build.nodes, there.build.kernel.page_shift)
+        topology = evenly(there.build.present_cpus, there.build.nodes)
     build = there.build
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
     if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
         there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
-    results = script_run(there.allocator, build, there.memory, script, slub).run(parsed)
-    render_run(results, lines, there.allocator, build, there.assumed, output)
+    results = script_run(there.allocator, slub, there.memory, script, pages, topology).run(parsed)
+    render_run(results, lines, there.allocator, build, there.assumed, pages, output)
     if any(result.failed for result in results):
         context.exit(1)

@@ -129,7 +129,8 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     # from the kernel's build
     ("memory_block_size", "x86/mm: Memory block size: ", r"(\d+)(M)B", sized),
     ("devtmpfs", "devtmpfs: initialized", r"", nothing),
-    ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) ", decimal),
+    ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) (?:.*\balloc=\d+\*(\d+))?", decimal),
+    ("deferred_pages", "node ", r"(\d+) deferred pages initialised in ", decimal),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
     ("no_highmem", "Warning only ", r"\d+MB will be used", nothing),
 )  # fmt: skip

@@ -38,7 +38,7 @@ def shows_debug(boot: Boot) -> bool:
     The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
     of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
     """
-    return bool(boot.notes("pcpu_alloc")) or not boot.notes("nr_cpus")
+    return bool(boot.notes("pcpu_alloc")) or not (boot.notes("nr_cpus") or boot.notes("slub"))
 
 
 def dmesg_lines(boot: Boot) -> list[str]:

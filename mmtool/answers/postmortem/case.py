@@ -12,7 +12,7 @@ from dataclasses import replace
 from mmtool.answers.postmortem.advice import BLOCKS_LACK, PAGES_LACK, about_memory, swap_is_full
 from mmtool.answers.postmortem.sums import Hidden, hidden
 from mmtool.answers.postmortem.verdict import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
-from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, node_list, zone_types
+from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, node_list, reserve_contradicts, zone_types
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
@@ -91,7 +91,8 @@ class Case:
         if self.mark not in dump.kb or ("free" not in dump.kb and dump.sum_kb is None):
             return ZoneVerdict(dump)
         low, high = (self._check(dump, order, rights, bound) for bound in (0, 1))
-        passes = high.ok if high.ok == low.ok and self._certain(dump, order, high) else None
+        certain = all(self._certain(dump, order, check) for check in (low, high))
+        passes = high.ok if high.ok == low.ok and certain else None
         if passes and order and high.block_order is None:
             passes = False
         # what is shown blames nothing that the report leaves open: a refusal stands with the fewest pages denied
@@ -122,11 +123,16 @@ class Case:
         """Were free CMA pages printed, and is the zone's number gone? Not if the whole machine has none."""
         if "free_cma" in dump.kb or self.rights & ALLOC_CMA or not self.facts.cma_counts_in_watermark:
             return False
-        return self.mem_info.totals.get("free_cma", 0) > 0
+        if "free_cma" in self.mem_info.totals:
+            return self.mem_info.totals["free_cma"] > 0
+        has_cma_blocks = any("C" in (block.letters or "") for block in dump.blocks or ())
+        return has_cma_blocks or any("free_cma" in zone.kb for zone in self.mem_info.zones)
 
     def _reserve_is_lost(self, dump: ZoneDump) -> bool:
         """Is the entry of lowmem_reserve[] lost that counts? That of the zone's own index is 0 in any case."""
         own, asked = self.types.index(dump.name), self._reserve_index()
+        if reserve_contradicts(dump, self.types, self.mem_info):
+            return True
         return own < asked and (dump.lowmem_reserve is None or asked >= len(dump.lowmem_reserve))
 
     def _without_watermarks(self, dump: ZoneDump, order: int) -> ZoneVerdict:

@@ -146,6 +146,11 @@ def zone_types(mem_info: MemInfo) -> tuple[str, ...]:
     return min(fitting, key=misfit)
 
 
+def reserve_contradicts(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -> bool:
+    """Can a zone's lowmem_reserve[] not be its own? It is then another one's, whose line is lost or elsewhere."""
+    return _contradictions(zone, types, mem_info) > 0
+
+
 def _contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -> int:
     """Entries of lowmem_reserve[] that do not go with these types.
 
@@ -155,10 +160,13 @@ def _contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -
     reserve = zone.lowmem_reserve
     if not reserve or zone.name not in types:
         return 0
-    sizes = {z.name: z.kb.get("managed", z.kb.get("present", 0)) for z in mem_info.zones if z.nid == zone.nid}
+    # a size that is lost is taken for a large one
+    sizes = {z.name: z.kb.get("managed", z.kb.get("present", 1 << 40)) for z in mem_info.zones if z.nid == zone.nid}
     own = types.index(zone.name)
     wrong = sum(1 for pages in reserve[: own + 1] if pages)
     for j in range(own + 1, min(len(reserve), len(types))):
+        # that of Movable may fall again, but not to the first digits of the number before: there the text is cut
+        wrong += 0 < reserve[j] < reserve[j - 1] and str(reserve[j - 1]).startswith(str(reserve[j]))
         if reserve[j] > reserve[j - 1]:
             hidden = types[j] == "HighMem" or (mem_info.notes and types[j] != "Device")
             wrong += types[j] not in sizes and not hidden

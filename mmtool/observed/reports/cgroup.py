@@ -51,6 +51,12 @@ class CgroupDump:
     """Statistics of the cgroup with those below it, in bytes; of memory.stat's names those of sizes."""
 
     @property
+    def reached(self) -> str | None:
+        """The counter whose limit refused the charge; a limit of swap alone refuses none."""
+        names = ("memory", "memory+swap", "kmem")
+        return next((name for name in names if name in self.counters and self.counters[name].full), None)
+
+    @property
     def version(self) -> int | None:
         """Which cgroups these are; None where the report does not tell."""
         if "memory+swap" in self.counters or "kmem" in self.counters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 
 
 class Said(Enum):
@@ -133,7 +134,7 @@ def _choice(m: re.Match[str]) -> KillLine:
     order = sorted((name for name in at if at[name] >= 0), key=at.__getitem__)
     parts = {
         name: rest[at[name] + len(name) + 2 : at[following] if following else len(rest)]
-        for name, following in zip(order, [*order[1:], None], strict=True)
+        for name, following in zip_longest(order, order[1:])
     }
     pid = re.match(r"\d{1,10}", parts.get("pid", ""))
     memcg = m["choice"] == "CONSTRAINT_MEMCG"

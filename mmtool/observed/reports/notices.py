@@ -83,13 +83,16 @@ _OOMD = re.compile(
     r"|(?P<usage>memory used [^\n]{1,200}?being more than [\d.]{1,8}%))"
 )
 _EARLYOOM = re.compile(
-    r"sending (?P<signal>SIGTERM|SIGKILL) to process (?P<pid>\d{1,10}) (?:uid \d{1,10} )?\"(?P<name>[^\"\n]{0,64})\": "
-    r"(?:badness|oom_score) (?P<score>-?\d{1,6}), VmRSS (?P<rss>\d{1,10}) MiB"
+    r"(?:sending (?P<signal>SIGTERM|SIGKILL) to process (?P<pid>\d{1,10}) (?:uid \d{1,10} )?"
+    r"\"(?P<name>[^\"\n]{0,64})\": |"
+    r"[Kk]illing process (?:(?P<old_pid>\d{1,10}) \"(?P<old_name>[^\"\n]{0,64})\" with signal \d{1,2}: "
+    r"|'(?P<first_name>[^'\n]{0,64})' with signal \d{1,2}, pid: (?P<first_pid>\d{1,10}), ))"
+    r"(?:badness|oom_score):? (?P<score>-?\d{1,6}), VmRSS:? (?P<rss>\d{1,10}) MiB"
 )
-_LIMITS = re.compile(r"(low memory! at or below SIG\w{4} limits: [^\n]{1,60})")
+_LIMITS = re.compile(r"([Ll]ow [Mm]emory! [Aa]t or below [Ss][Ii][Gg]\w{4} limits:? [^\n]{1,60})")
 _SIGNS = (
     "SLUB: ", "SLAB: ", "swiotlb", "SW-IOMMU", "HugeTLB: alloc", "percpu: alloc", "lowmemorykiller", "lmkd",
-    "due to memory", "to process",
+    "due to memory", "to process", "illing process",
 )  # fmt: skip
 _NEAR = 600
 
@@ -183,11 +186,10 @@ def _oomd(m: re.Match[str]) -> Notice:
 
 def _earlyoom(m: re.Match[str]) -> Notice:
     limits = list(_LIMITS.finditer(m.string, max(0, m.start() - 400), m.start()))
-    words = f"{m['signal']}; {limits[-1][1]}" if limits else m["signal"]
-    return Notice(
-        NoticeKind.EARLYOOM, m.start(), m.end(), m["name"], int(m["pid"]), numbers=_numbers(m, "score", "rss"),
-        words=words,
-    )  # fmt: skip
+    words = "; ".join(word for word in (m["signal"], limits[-1][1] if limits else None) if word)
+    name, pid = m["name"] or m["old_name"] or m["first_name"], m["pid"] or m["old_pid"] or m["first_pid"]
+    numbers = _numbers(m, "score", "rss")
+    return Notice(NoticeKind.EARLYOOM, m.start(), m.end(), name, int(pid), numbers=numbers, words=words or None)
 
 
 _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Notice]], ...] = (
