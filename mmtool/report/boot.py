@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
@@ -13,6 +14,7 @@ from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
+from mmtool.report.assumed import entries, remarks, section
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.report.words import flag_names, heading
@@ -29,7 +31,10 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
-        sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
+        tables = text_tables(TABLES[s](boot) for s in sections if s in TABLES)
+        sys.stdout.write(heading(boot) + "\n\n" + tables + section(assumptions(boot)))
+    if output in ("dmesg", "csv", "svg"):
+        sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))
 
 
 def shows_debug(boot: Boot) -> bool:
@@ -65,6 +70,8 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
             "page_size": 1 << kernel.page_shift,
         },
     }
+    if assumed := entries(assumptions(boot)):
+        doc["assumed"] = assumed
     builders = {
         "firmware": _firmware, "memblock": _memblock, "steps": _steps, "nodes": _nodes, "vmalloc": _vmalloc,
     }  # fmt: skip
