@@ -376,3 +376,58 @@ def test_what_the_kernel_logs_when_no_slab_can_be_had(kernel: str, first: str) -
         "  cache: A, object size: 5000, buffer size: 5000, default order: 3, min order: 1",
     ]
     assert answer["got"] < 200 and answer["log"][2].startswith("  node 0: slabs: ")
+
+
+SLABINFO = FIXTURES / "slabinfo.txt"
+HEAD = "slabinfo - version: 2.1\n# name ...\n"
+
+
+def test_whose_the_slabs_are() -> None:
+    document = call("info", str(SLABINFO))
+    first = document["caches"][0]
+    assert (first["name"], first["pages"], first["in_use_bytes"]) == ("inode_cache", 1706, 10236 * 640)
+    held = document["in_use_bytes"] + document["empty_bytes"] + document["left_over_bytes"]
+    assert document["pages"] * 4096 == held == 4096 * sum(cache["pages"] for cache in document["caches"])
+
+
+def test_what_has_grown(tmp_path: Path) -> None:
+    row = "A {} 40 200 20 1 : tunables 0 0 0 : slabdata {} {} 0\n"
+    for name, slabs in (("before", 2), ("after", 9)):
+        (tmp_path / name).write_text(HEAD + row.format(slabs * 20, slabs, slabs))
+    (tmp_path / "before").open("a").write("gone 4 4 1024 4 1 : tunables 0 0 0 : slabdata 1 1 0\n")
+    caches = call("info", str(tmp_path / "after"), "--since", str(tmp_path / "before"))["caches"]
+    assert [(cache["name"], cache["grown_pages"]) for cache in caches] == [("A", 7), ("gone", -1)]
+
+
+def test_a_copy_of_sysfs(tmp_path: Path) -> None:
+    files = {"slabs": "3 N0=3", "objects": "50", "total_objects": "60", "order": "1", "objs_per_slab": "20",
+             "object_size": "400", "slab_size": "408"}  # fmt: skip
+    (tmp_path / "A").mkdir()
+    for name, text in files.items():
+        (tmp_path / "A" / name).write_text(text + "\n")
+    (cache,) = call("info", str(tmp_path))["caches"]
+    assert (cache["pages"], cache["empty_bytes"], cache["left_over_bytes"]) == (6, 4080, 6 * 4096 - 60 * 408)
+
+
+def test_prices_of_options() -> None:
+    priced = {
+        option: call("info", str(SLABINFO), "--kernel", "6.1", "--cmdline+", option)
+        for option in ("slub_nomerge", "slub_max_order=0", "slub_debug=FZPU")
+    }
+    more = {option: document["more_pages"] for option, document in priced.items()}
+    assert more["slub_nomerge"] == 0 < more["slub_max_order=0"] < more["slub_debug=FZPU"]
+    assert priced["slub_nomerge"]["caches_apart"] > 20 and not priced["slub_max_order=0"]["caches_apart"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "-: "),
+        ("nothing", "-:1: "),
+        ("slabinfo - version: 1.1", "-:1: "),
+        (HEAD + "A 1 2 3", "-:3: "),
+    ],
+)
+def test_what_is_no_slabinfo(text: str, where: str) -> None:
+    error = run("info", "-", given=text).exception
+    assert isinstance(error, InputError) and str(error).startswith(where)

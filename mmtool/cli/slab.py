@@ -15,6 +15,7 @@ from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
+    from mmtool.observed.slabinfo import SlabInfo
     from mmtool.system.system import System
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -231,3 +232,49 @@ def run(
     render_run(results, lines, there.allocator, build, there.assumed, pages, output)
     if any(result.failed for result in results):
         context.exit(1)
+
+
+@slab.command("info", short_help="Say whose the slabs are, from /proc/slabinfo.")
+@click.argument("reading", metavar="FILE|DIR|-")
+@click.option("--since", metavar="FILE|DIR", help="An earlier reading: what has grown, comes first.")
+@click.option("--cmdline+", "added", metavar="TEXT", help="Price these options: what the same objects would take.")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+def info(reading: str, since: str | None, added: str | None, output: str, **machine: Any) -> None:
+    """Read a copy of /proc/slabinfo or of /sys/kernel/slab: who has how much, how much of it is empty, what grew.
+
+    With --cmdline+ it says what options such as slab_nomerge, slab_max_order=0 or slab_debug=FZPU would cost: the
+    machine options say which kernel the reading is of.
+    """
+    from mmtool.answers.slab_use import prices, uses_of
+    from mmtool.report.slab_info import render_prices, render_uses
+    from mmtool.system.slab.machine import boot_slub, with_recorded
+
+    there = Machine(**machine)
+    page_size = there.build.page_size
+    read = _reading(reading)
+    if added is None:
+        render_uses(read, uses_of(read, page_size, _reading(since) if since is not None else None), page_size, output)
+        return
+    if since is not None:
+        raise UsageError("--cmdline+ prices one reading; leave --since away")
+    if there.allocator != "slub":
+        raise UsageError("--cmdline+ prices the options of SLUB alone")
+    now = boot_slub(there.build)
+    with_recorded(now)
+    other = Machine(**{**machine, "cmdline": f"{machine['cmdline']} {added}"})
+
+    def boot() -> SlabAllocator[Any]:
+        then = boot_slub(other.build)
+        with_recorded(then)
+        return then
+
+    render_prices(read, prices(read, now, boot), added, page_size, output)
+
+
+def _reading(source: str) -> SlabInfo:
+    from mmtool.observed.slabinfo import read_slabinfo
+
+    if source != "-" and Path(source).is_dir():
+        return read_slabinfo(source)
+    return read_slabinfo(source, text_of(source))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from mmtool.linux.mm.slab import ArraySlabs, SlabCache, SlabSlabAllocator
+from mmtool.linux.mm.slab import ArraySlabs, SlabCache, SlabCaches
 from mmtool.linux.mm.slab_common import CacheArgs, KmemCache
-from mmtool.linux.mm.slob import Slob, SlobAllocator, SlobObjects
+from mmtool.linux.mm.slob import Slob, SlobCaches, SlobObjects
 from mmtool.linux.mm.slub.caches import Slub
 from mmtool.linux.mm.slub.layout import SlubCache
 from mmtool.linux.mm.slub.report import slab_out_of_memory
@@ -76,7 +76,7 @@ class SlubRun(ScriptRun):
 class SlabRun(ScriptRun):
     """A script on SLAB, on one node."""
 
-    def __init__(self, slab: SlabSlabAllocator, pages: Pages, source: str) -> None:
+    def __init__(self, slab: SlabCaches, pages: Pages, source: str) -> None:
         super().__init__(slab.build, pages, source, lambda size, kind: array_kmalloc(slab, size, kind))
         self.slab = slab
         self.objects: dict[KmemCache, ArraySlabs] = {}
@@ -109,7 +109,7 @@ class SlabRun(ScriptRun):
 class SlobRun(ScriptRun):
     """A script on SLOB, on one node. A `cache` line also fills what is free on the lists, but for one page."""
 
-    def __init__(self, slob: SlobAllocator, pages: Pages, source: str) -> None:
+    def __init__(self, slob: SlobCaches, pages: Pages, source: str) -> None:
         super().__init__(slob.build, pages, source, lambda size, kind: slob_kmalloc(slob.build, size, kind))
         self.slob = slob
         self.blocks = pages.of(None)
@@ -143,7 +143,7 @@ def script_run(allocator: str, slub: Slub, memory: int, source: str, pages: Page
     if allocator == "slub":
         return SlubRun(slub, pages, source, topology)
     if allocator == "slob":
-        return SlobRun(SlobAllocator(build), pages, source)
+        return SlobRun(SlobCaches(build), pages, source)
     slab = boot_allocator(allocator, build, memory)
-    assert isinstance(slab, SlabSlabAllocator)
+    assert isinstance(slab, SlabCaches)
     return SlabRun(slab, pages, source)
