@@ -223,6 +223,7 @@ def _load(mb: Memblock, type_: MemblockType, regions: tuple[DumpedRegion, ...]) 
     if not regions and mb.release.memblock_empty_list_has_a_region:
         type_.regions.append(MemblockRegion(0, 0, 0, 0))
     type_.total_size = sum(r.size for r in regions)
+    type_.changed, type_.removed = type_.changed + 1, type_.removed + 1
     while len(regions) > type_.max:
         type_.max *= 2
     if type_ is mb.memory:
