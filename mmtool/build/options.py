@@ -49,7 +49,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("first MiB and PCI hole", "X86_RESERVE_LOW PCI_MMCONFIG"),
     *_options("edits of the map", "EFI_SOFT_RESERVE"),
     *_options("reserved at boot", "HIBERNATION SWIOTLB INTEL_TXT"),
-    *_options("reserved at boot", "PROVIDE_OHCI1394_DMA_INIT EFI CRASH_DUMP"),
+    *_options("reserved at boot", "PROVIDE_OHCI1394_DMA_INIT EFI CRASH_DUMP ARM_GIC_V3_ITS"),
     ConfigOption("MODULES", "per-CPU memory kept for modules", no_counts=True),
     *_options("log buffer", "LOG_BUF_SHIFT LOG_CPU_MAX_BUF_SHIFT"),
     *_options("page tables", "UNMAP_KERNEL_AT_EL0"),

@@ -21,7 +21,7 @@ from mmtool.linux.mm.page_alloc.pageset_limits import zone_batchsize
 from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32
-MOVABLE, DEVICE = "Movable", "Device"
+MOVABLE = "Movable"
 
 
 @dataclass(frozen=True, slots=True)
