@@ -307,3 +307,11 @@ def test_a_broken_report_never_gets_a_verdict_that_the_whole_one_contradicts(pat
     confident = {j.verdict for j in broken if j.zones and not j.report.headless} - {Verdict.UNKNOWN}
     said = {j.verdict for j in whole}
     assert confident <= said or said == {Verdict.UNKNOWN}, (path.name, [j.cause for j in broken])
+
+
+def test_a_head_that_is_broken_within_a_word_names_the_same_columns() -> None:
+    words = (KINDS / "m11-victim-only-in-oom-kill-line.txt").read_text()
+    broken = words.replace("oom_score_adj name", "oom_sco\nre_adj name")
+    (whole,), (report,) = (judge_all(parse_reports(text_)) for text_ in (words, broken))
+    assert whole.oom is not None and report.oom is not None
+    assert (report.oom.victim, report.oom.points) == (whole.oom.victim, whole.oom.points)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
 
+from mmtool.regex import regex
+
 
 class Said(Enum):
     """The kinds of lines."""
@@ -51,7 +53,7 @@ class KillLine:
 
 
 _WHOM = r"\((?P<name>[^\n]{0,64}?)\)"
-_LINES = re.compile(
+_LINES = regex(
     rf"""oom-kill:constraint=(?P<choice>CONSTRAINT_\w+)(?P<rest>[^\n]*)
     | (?P<who>(?:Memory\s+cgroup\s+out|Out)\s+of\s+memory(?:\s+\(oom_kill_allocating_task\))?:\s+)?
       (?:[Kk]ill\s+process\s+(?P<candidate>\d{{1,10}}),?\s+{_WHOM.replace("name", "candidate_name")}\s+
@@ -71,7 +73,7 @@ _LINES = re.compile(
     """,
     re.VERBOSE,
 )
-_SIZE = re.compile(r"([a-z-]{3,10}):(\d{1,20})kB")
+_SIZE = regex(r"([a-z-]{3,10}):(\d{1,20})kB")
 _SIGNS = (
     "oom-kill:", "ill process", "illed process", "no killable", "Kernel panic", "oom_reaper", "oom.group", "OOM victim",
 )  # fmt: skip
@@ -116,7 +118,7 @@ def _line(m: re.Match[str]) -> KillLine:
     return KillLine(Said.PANIC, start, end, name=" ".join(m["panic"].split()))
 
 
-_CONTINUED = re.compile(r"\n(?!oom-kill:|(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
+_CONTINUED = regex(r"\n(?!oom-kill:|(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
 """A summary that was wrapped goes on on the next line."""
 _MOST_LINES = 8
 """Over so many lines at most."""
