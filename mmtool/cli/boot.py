@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import sys
-<<<<<<< HEAD
-from typing import Any
-=======
 from typing import TYPE_CHECKING, Any
->>>>>>> main
 
 import click
 
@@ -39,22 +35,7 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
 
         sections = _sections(only, everything, output)
         booted = boot_machine(**machine)
-<<<<<<< HEAD
-        if output == "svg":
-            from mmtool.report.picture.svg import svg
-
-            sys.stdout.write(svg(booted, sections))
-        elif sections:
-            from mmtool.report.boot import render
-
-            render(booted, output, sections)
-        else:
-            from mmtool.report.summary import render as render_summary
-
-            render_summary(booted, coloured=stdout_in_colour())
-=======
         _render(booted, output, sections)
->>>>>>> main
         keep_last_state(booted)
         return
 

@@ -141,11 +141,7 @@ for _kind, _prefix, _pattern, _convert in NOTES:
     _ROWS.setdefault(_prefix, []).append((_kind, _pattern, _convert))
 
 NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
-<<<<<<< HEAD
-BARE = re.compile(r"\d+ base ")
-=======
-BARE = regex(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
->>>>>>> main
+BARE = regex(r"\d+ base ")
 """How a line begins that belongs to rows without a beginning of their own."""
 
 

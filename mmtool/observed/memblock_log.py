@@ -17,12 +17,8 @@ from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
-<<<<<<< HEAD
-from mmtool.firmware.packed import read_bytes
-=======
 from mmtool.firmware.packed import read_bytes
 from mmtool.regex import regex
->>>>>>> main
 
 OLDEST: Version = (4, 20, 0)
 """The first release whose memblock is modelled."""

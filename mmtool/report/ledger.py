@@ -8,12 +8,7 @@ from typing import Any
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.linux.init.boot import Boot
-<<<<<<< HEAD
-from mmtool.report.assumed import entries, remarks, section
-=======
 from mmtool.report.assumed import entries, say, section
-from mmtool.report.words import heading
->>>>>>> main
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.report.words import heading
 

@@ -14,11 +14,7 @@ from xml.sax.saxutils import escape
 
 from mmtool.errors import UsageError
 from mmtool.linux.init.boot import Boot
-<<<<<<< HEAD
-=======
 from mmtool.regex import regex
-from mmtool.report.words import heading
->>>>>>> main
 from mmtool.report.picture.axis import Axis, Scale
 from mmtool.report.picture.rows import SECTIONS, Piece, Region, Row, Section, axis_of, sections
 from mmtool.report.words import heading
