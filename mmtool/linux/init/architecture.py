@@ -41,6 +41,10 @@ class Architecture(ABC, Generic[B]):
         """(limit of each zone type as free_area_init() takes them, max_low_pfn) for the memory of `mb` alone."""
 
     @abstractmethod
+    def image_takes(self, kernel: Kernel) -> int:
+        """Bytes of memory that the kernel's image takes until init runs, wherever it lies; 0 where it is not known."""
+
+    @abstractmethod
     def address_space(self, inputs: LayoutInputs) -> AddressSpace:
         """Where a kernel puts what in virtual memory."""
 

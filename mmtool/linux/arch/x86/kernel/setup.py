@@ -286,6 +286,27 @@ def find_max_low_pfn(boot: X86Boot) -> None:
         boot.memblock.max_low_pfn = boot.memblock.max_pfn
 
 
+def before_pgt_buf(kernel: Kernel, end: int) -> tuple[int, int]:
+    """Pages of brk that go before the early page tables' buffer, and how far i386's boot page tables map.
+
+    `end` is the image's physical end.
+    """
+    if kernel.is_64bit:
+        return 1, 0
+    table = 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
+    mapped = round_up(end + SZ_1M, table)
+    return 1 + mapped // table, mapped
+
+
+def image_takes(kernel: Kernel) -> int:
+    """Bytes that the image and what it takes of brk keep until init runs, at its preferred address; 0 unknown."""
+    image = kernel.profile.image
+    if "end_of_kernel_reserve" not in image or "brk_base" not in image or "end" not in image:
+        return image.get("end_of_kernel_reserve", 0)
+    before, _ = before_pgt_buf(kernel, kernel.number("PHYSICAL_START", 16 << 20) + image["end"])
+    return round_up(image["end_of_kernel_reserve"], PAGE_SIZE) + (before + early_pgt_buf_pages(kernel)) * PAGE_SIZE
+
+
 def reserve_brk(boot: X86Boot) -> None:
     """reserve_brk(): what early code took of the brk area: a page for DMI's strings, the first page tables.
 
@@ -296,13 +317,9 @@ def reserve_brk(boot: X86Boot) -> None:
     start, end = boot.kernel.profile.image.get("brk_base"), boot.kernel_end
     if boot.kernel_base is None or end is None or not start:
         return
-    before = 1
-    if not boot.kernel.is_64bit:
-        table = 2 << 20 if boot.kernel.enabled("X86_PAE") else 4 << 20
-        boot.head_mapped = round_up(end + SZ_1M, table)
-        before += boot.head_mapped // table
+    before, boot.head_mapped = before_pgt_buf(boot.kernel, end)
     boot.pgt_buf_start = boot.kernel_base + start + before * PAGE_SIZE
-    pages = before + early_pgt_buf_pages(boot)
+    pages = before + early_pgt_buf_pages(boot.kernel)
     boot.memblock.reserve_kern(boot.kernel_base + start, pages * PAGE_SIZE, owner="kernel brk: early page tables")
 
 
