@@ -26,7 +26,7 @@ from mmtool.linux.arch.x86.mm.zones import (
     zone_sizes_init,
 )
 from mmtool.linux.arch.x86.page import MAX_DMA_ADDRESS, PAGE_SHIFT, PAGE_SIZE
-from mmtool.linux.drivers.firmware.efi.tables import efi_memattr_init
+from mmtool.linux.drivers.firmware.efi.tables import efi_find_mirror, efi_memattr_init
 from mmtool.linux.init import late
 from mmtool.linux.init.boot import Step
 from mmtool.linux.init.early import (
@@ -41,6 +41,7 @@ from mmtool.linux.init.early import (
 from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve
 from mmtool.linux.mm.memblock import MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
+from mmtool.linux.mm.mm_init import parse_movable
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.units import round_down, round_up
 
@@ -90,6 +91,7 @@ def steps(kernel: Kernel) -> list[X86Step]:
         ("reserve_brk", reserve_brk),
         ("e820__memblock_setup", e820_memblock_setup),
         *(bios if not facts.reserves_early else []),
+        ("efi_find_mirror", find_mirror),
         ("efi_esrt_init", efi_esrt_init),
         ("efi_reserve_boot_services", efi_reserve_boot_services),
         ("reserve_real_mode", reserve_real_mode),
@@ -126,6 +128,7 @@ def steps(kernel: Kernel) -> list[X86Step]:
 def reserve_kernel_image(boot: X86Boot) -> None:
     """The first line of setup_arch(): _text to __end_of_kernel_reserve, where the image is known to lie."""
     size = boot.kernel.profile.image.get("end_of_kernel_reserve", 0)
+    boot.memblock.kernel_end = boot.kernel_end or 0
     if boot.kernel_base is not None and size:
         boot.memblock.reserve_kern(boot.kernel_base, size, owner="kernel image")
 
@@ -179,7 +182,12 @@ def e820_memory_setup(boot: X86Boot) -> None:
 
 
 def parse_early_param(boot: X86Boot) -> None:
-    """parse_early_param(): the options that change the map, in their order on the command line."""
+    """parse_early_param(): the options that change the map, in their order on the command line; movable_node.
+
+    Until the SRAT tells what is hot-pluggable, memory near the kernel image is the best guess at what is not.
+    """
+    if parse_movable(boot).movable_node:
+        boot.memblock.bottom_up = True
     for name, value in boot.cmdline.options:
         if value is None:
             continue
@@ -337,6 +345,12 @@ def e820_memblock_setup(boot: X86Boot) -> None:
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
         mb.remove(boot.memblock.max_pfn << PAGE_SHIFT, 2**64 - 1)
     memblock_dump_all(boot.memblock, boot.cmdline, boot.log)
+
+
+def find_mirror(boot: X86Boot) -> None:
+    """efi_find_mirror(), where there is a map of EFI's."""
+    if not boot.cmdline.has("noefi"):
+        efi_find_mirror(boot, boot.machine.efi)
 
 
 def efi_esrt_init(boot: X86Boot) -> None:
