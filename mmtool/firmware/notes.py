@@ -120,6 +120,8 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("mtrr_original", "original variable MTRRs", r"$", nothing),
     ("mtrr_new", "New variable MTRRs", r"$", nothing),
     ("mtrr_reg", "reg ", r"(\d+), base: (\d+)([KMGT]?)B, range: (\d+)([KMGT]?)B, type (\S+)", register),
+    ("mtrr_covered", "total RAM covered: ", r"(\d+)(M)", sized),
+    ("mtrr_map", "MTRR map: ", r"(\d+) entries \((\d+) fixed \+ (\d+) variable", decimal),
     ("mtrr_trim", "WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing ", r"(\d+)(M)B of RAM", sized),
     ("igfx_stolen", "Reserving Intel graphics ", rf"(?:stolen )?memory at (?:{_MEM}|{_R})", inclusive),
     ("snb_gfx", "reserving inaccessible SNB gfx pages", r"", nothing),
