@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmtool.answers.postmortem.advice import BLOCKS_LACK, PAGES_LACK, about_memory, swap_is_full
-from mmtool.answers.postmortem.sums import Hidden, hidden
+from mmtool.answers.postmortem.sums import MOST_ZONES, Hidden, hidden
 from mmtool.answers.postmortem.verdict import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
-from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, node_list, reserve_contradicts, zone_types
+from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, contradictions, node_list, zone_sizes, zone_types
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
@@ -40,7 +40,7 @@ class Case:
     def __init__(self, report: Report, mem_info: MemInfo, order: int, facts: Release, flags: GfpFlags) -> None:
         self.report, self.mem_info, self.order, self.facts, self.flags = report, mem_info, order, facts, flags
         self.mask = report.mask or 0
-        self.types = zone_types(mem_info)
+        self.types, self.sizes = zone_types(mem_info), zone_sizes(mem_info)
         self.highest_zone = gfp_zone(self.mask, flags, self.types)
         self.last_try = report.kind is ReportKind.OOM and report.mask != 0
         self.rights = gfp_to_alloc_flags(self.mask, flags, order, facts)
@@ -51,6 +51,12 @@ class Case:
 
     def judge(self) -> Judgement:
         left_out = hidden(self.report, self.mem_info, self.highest_zone)
+        if len(self.mem_info.zones) > MOST_ZONES:
+            zones = tuple(ZoneVerdict(dump) for dump in self.mem_info.zones[:MOST_ZONES])
+            return Judgement(
+                self.report, Verdict.UNKNOWN, Cause.ZONES_LOST, self.facts, self.flags, self.order, zones=zones,
+                hidden=left_out, last_try=self.last_try,
+            )  # fmt: skip
         zones = tuple(self.zone(dump) for dump in self.mem_info.zones)
         asked = self._of_its_node([zone for zone in zones if zone.exclusion is None])
         passing = [zone for zone in asked if zone.passes]
@@ -131,7 +137,8 @@ class Case:
     def _reserve_is_lost(self, dump: ZoneDump) -> bool:
         """Is the entry of lowmem_reserve[] lost that counts? That of the zone's own index is 0 in any case."""
         own, asked = self.types.index(dump.name), self._reserve_index()
-        if reserve_contradicts(dump, self.types, self.mem_info):
+        if contradictions(dump, self.types, self.mem_info, self.sizes[dump.nid]):
+            # it is then another zone's, whose line is lost or elsewhere
             return True
         return own < asked and (dump.lowmem_reserve is None or asked >= len(dump.lowmem_reserve))
 

@@ -13,6 +13,8 @@ from mmtool.observed.reports import MemInfo, Report
 
 PRESENT_DRIFT = 33
 """Up to 3.7 "present" left out the memory map, a thirty-third of memory at most."""
+MOST_ZONES = 1100
+"""More zones than a machine of 1024 nodes shows."""
 FREE_DRIFT = 4
 """Counters of single CPUs make the sum of the zones' free pages differ from the machine's by less than a quarter."""
 FREE_DRIFT_PAGES = 1024
@@ -45,6 +47,7 @@ def hidden(report: Report, info: MemInfo, highest_zone: str | None) -> Hidden:
     else:
         # nothing to add up with: a zone that is there in part tells that more may be lost
         lacks = any("present" not in zone.kb for zone in info.zones)
+    lacks = lacks or len(info.zones) > MOST_ZONES
     # a zone without its line, or no zone that has pages: no machine is so
     lacks = lacks or any(not zone.kb for zone in info.zones)
     lacks = lacks or not any(zone.kb.get("present", 1) for zone in info.zones)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
-LIMIT = re.compile(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
-_COUNTER = re.compile(
+from mmtool.regex import regex
+
+LIMIT = regex(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
+_COUNTER = regex(
     r"(?<![\w+])(memory\+swap|memory|swap|kmem): usage (\d{1,20})kB, limit (\d{1,20})kB(?:, failcnt (\d{1,20}))?"
 )
-_TASK_IN = re.compile(r"Task in (\S{1,4096})\s+killed as a result of limit of (\S{1,4096})")
-_STATS = re.compile(r"Memory cgroup stats for (\S{1,4096}?):(?=\s|$)|Memory cgroup stats:")
-_STATS_END = re.compile(r"Tasks state|\[\s*pid\s*\]|oom-kill:|[Kk]ill(?:ed)? process|invoked oom-killer")
-_OF_V1 = re.compile(r"\b([a-z_]{2,40}(?:\([a-z]+\))?):(\d{1,20})KB")
-_OF_V2 = re.compile(r"(?<![\w=:.])([a-z][a-z_0-9]{2,40}) (\d{1,20})(?![\w.:,/-])")
+_TASK_IN = regex(r"Task in (\S{1,4096})\s+killed as a result of limit of (\S{1,4096})")
+_STATS = regex(r"Memory cgroup stats for (\S{1,4096}?):(?=\s|$)|Memory cgroup stats:")
+_STATS_END = regex(r"Tasks state|\[\s*pid\s*\]|oom-kill:|[Kk]ill(?:ed)? process|invoked oom-killer")
+_OF_V1 = regex(r"\b([a-z_]{2,40}(?:\([a-z]+\))?):(\d{1,20})KB")
+_OF_V2 = regex(r"(?<![\w=:.])([a-z][a-z_0-9]{2,40}) (\d{1,20})(?![\w.:,/-])")
 NO_LIMIT_KB = 1 << 50
 """A limit of so many kB and more is none (PAGE_COUNTER_MAX)."""
 
@@ -76,9 +78,10 @@ def parse_cgroup(text: str, start: int, end: int) -> CgroupDump | None:
     path = told[2] if told else next((m[1] for m in stats if m[1]), None)
     stat: dict[str, int] = {}
     if stats:
-        stops = [m.start() for m in stats[1:]] + [m.start() for m in _STATS_END.finditer(text, stats[0].end(), end)][:1]
-        for i, m in enumerate(stats):
-            stop = min((s for s in stops if s > m.end()), default=end)
+        over = _STATS_END.search(text, stats[0].end(), end)
+        last = over.start() if over else end
+        for i, (m, following) in enumerate(zip_longest(stats, stats[1:])):
+            stop = min(last, following.start()) if following else last
             # before 5.3 each cgroup below has its own line; together they are what the limit counts
             for name, kb in _OF_V1.findall(text, m.end(), stop):
                 stat[name] = stat.get(name, 0) + (int(kb) << 10)
