@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from mmtool.firmware.fdt import DeviceTree
+from mmtool.firmware.devicetree import DeviceTree
 
 
 class E820Type(IntEnum):

@@ -15,6 +15,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import NO_MEMORY, foreign
+from mmtool.linux.init.architecture import BOOTED_BY_TREE
 from mmtool.linux.init.main import start_kernel
 
 __all__ = ["RULES", "Finding", "Lint", "lint"]
@@ -71,7 +72,7 @@ def lint(
     tree = machine.fdt
     boot, stopped = None, []
     not_booted = NO_MEMORY if tree is not None and not tree.memory and not machine.efi else None
-    if tree is not None and machine.arch != "arm64":
+    if tree is not None and machine.arch not in BOOTED_BY_TREE:
         not_booted = foreign(machine.arch or "")
     try:
         if not_booted is None:

@@ -51,6 +51,19 @@ class Arm64Facts(Facts):
         marks=Mark("arch/arm64/Kconfig", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
     )
     """arm64 has bounce buffers even if devices reach all memory, for small kmalloc() blocks, then 1/1024 of memory."""
+    arm64_efi_memory_has_many_regions: bool = since(
+        "6.1",
+        "memblock,arm64: expand the static memblock memory table",
+        not_in="5.10",
+        marks=Mark("arch/arm64/include/asm/memory.h", "INIT_MEMBLOCK_MEMORY_REGIONS"),
+    )
+    """With EFI, memblock's list of memory begins with room for eight times as many regions."""
+    arm64_finds_mirrored_memory: bool = since(
+        "6.0",
+        "efi: Make code to find mirrored memory ranges generic",
+        marks=Mark("drivers/firmware/efi/efi-init.c", "efi_find_mirror"),
+    )
+    """efi_init() looks for memory that the firmware keeps twice; before, x86 alone does."""
     arm64_sections_are_1g: bool = until(
         "5.12",
         "arm64/sparsemem: reduce SECTION_SIZE_BITS",

@@ -13,6 +13,14 @@ class MmInitFacts(Facts):
         "4.3", 'mm: ZONE_DEVICE for "device memory"', marks=Mark("include/linux/mmzone.h", "ZONE_DEVICE")
     )
     """There is a zone type for device memory."""
+    mirror_wants_mirrored_memory: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/mm_init.c", "no mirror memory, ignore kernelcore=mirror")
+    )
+    """kernelcore=mirror does nothing on a machine that has no mirrored memory."""
+    mirror_not_under_kdump: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/mm_init.c", "under kdump, ignore kernelcore=mirror")
+    )
+    """kernelcore=mirror does nothing in a kernel that another one's crash started."""
     says_initializing_memoryless: bool = between(
         Change("5.18"),
         Change("6.7", not_in="6.6", seen_in="6.8"),

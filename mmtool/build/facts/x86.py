@@ -75,10 +75,6 @@ class X86Facts(Facts):
         marks=Mark("arch/x86/kernel/e820.c", "PFN_DOWN(last_addr)", gone=True, inside="e820__register_nosave_regions"),
     )
     """Hibernation's nosave regions are the map's other entries one by one; later, what lies between RAM entries."""
-    mpc_reserved_early: bool = until(
-        "6.9", marks=Mark("arch/x86/kernel/setup.c", "find_smp_config", inside="setup_arch")
-    )
-    """The MP table is looked for before the map goes to memblock."""
     cpu_local_masks_are_four: bool = until(
         "6.5",
         marks=(

@@ -30,8 +30,13 @@ def swiotlb_size_or_default(cmdline: Cmdline) -> int:
 
 
 def swiotlb_init(early: Early, size: int, cpus: int) -> None:
-    """swiotlb_init(): a buffer of `size` bytes in low memory, halved until it fits, and the tables that keep track."""
+    """swiotlb_init(): a buffer of `size` bytes in low memory, halved until it fits, and the tables that keep track.
+
+    None in a build without CONFIG_SWIOTLB; an unknown configuration has it.
+    """
     mb, k = early.memblock, early.kernel
+    if not k.profile.config.get("SWIOTLB", True):
+        return
     page = mb.page_size
     slabs, areas = size >> IO_TLB_SHIFT, 0
     if k.release.swiotlb_has_areas:

@@ -26,7 +26,7 @@ from mmtool.linux.arch.x86.mm.zones import (
     zone_sizes_init,
 )
 from mmtool.linux.arch.x86.page import MAX_DMA_ADDRESS, PAGE_SHIFT, PAGE_SIZE
-from mmtool.linux.drivers.firmware.efi.tables import efi_memattr_init
+from mmtool.linux.drivers.firmware.efi.tables import efi_find_mirror, efi_memattr_init
 from mmtool.linux.init import late
 from mmtool.linux.init.boot import Step
 from mmtool.linux.init.early import (
@@ -41,6 +41,7 @@ from mmtool.linux.init.early import (
 from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve
 from mmtool.linux.mm.memblock import MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
+from mmtool.linux.mm.mm_init import parse_movable
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.units import round_down, round_up
 
@@ -90,6 +91,7 @@ def steps(kernel: Kernel) -> list[X86Step]:
         ("reserve_brk", reserve_brk),
         ("e820__memblock_setup", e820_memblock_setup),
         *(bios if not facts.reserves_early else []),
+        ("efi_find_mirror", find_mirror),
         ("efi_esrt_init", efi_esrt_init),
         ("efi_reserve_boot_services", efi_reserve_boot_services),
         ("reserve_real_mode", reserve_real_mode),
@@ -126,6 +128,7 @@ def steps(kernel: Kernel) -> list[X86Step]:
 def reserve_kernel_image(boot: X86Boot) -> None:
     """The first line of setup_arch(): _text to __end_of_kernel_reserve, where the image is known to lie."""
     size = boot.kernel.profile.image.get("end_of_kernel_reserve", 0)
+    boot.memblock.kernel_end = boot.kernel_end or 0
     if boot.kernel_base is not None and size:
         boot.memblock.reserve_kern(boot.kernel_base, size, owner="kernel image")
 
@@ -179,7 +182,12 @@ def e820_memory_setup(boot: X86Boot) -> None:
 
 
 def parse_early_param(boot: X86Boot) -> None:
-    """parse_early_param(): the options that change the map, in their order on the command line."""
+    """parse_early_param(): the options that change the map, in their order on the command line; movable_node.
+
+    Until the SRAT tells what is hot-pluggable, memory near the kernel image is the best guess at what is not.
+    """
+    if parse_movable(boot).movable_node:
+        boot.memblock.bottom_up = True
     for name, value in boot.cmdline.options:
         if value is None:
             continue
@@ -278,6 +286,27 @@ def find_max_low_pfn(boot: X86Boot) -> None:
         boot.memblock.max_low_pfn = boot.memblock.max_pfn
 
 
+def before_pgt_buf(kernel: Kernel, end: int) -> tuple[int, int]:
+    """Pages of brk that go before the early page tables' buffer, and how far i386's boot page tables map.
+
+    `end` is the image's physical end.
+    """
+    if kernel.is_64bit:
+        return 1, 0
+    table = 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
+    mapped = round_up(end + SZ_1M, table)
+    return 1 + mapped // table, mapped
+
+
+def image_takes(kernel: Kernel) -> int:
+    """Bytes that the image and what it takes of brk keep until init runs, at its preferred address; 0 unknown."""
+    image = kernel.profile.image
+    if "end_of_kernel_reserve" not in image or "brk_base" not in image or "end" not in image:
+        return image.get("end_of_kernel_reserve", 0)
+    before, _ = before_pgt_buf(kernel, kernel.number("PHYSICAL_START", 16 << 20) + image["end"])
+    return round_up(image["end_of_kernel_reserve"], PAGE_SIZE) + (before + early_pgt_buf_pages(kernel)) * PAGE_SIZE
+
+
 def reserve_brk(boot: X86Boot) -> None:
     """reserve_brk(): what early code took of the brk area: a page for DMI's strings, the first page tables.
 
@@ -288,13 +317,9 @@ def reserve_brk(boot: X86Boot) -> None:
     start, end = boot.kernel.profile.image.get("brk_base"), boot.kernel_end
     if boot.kernel_base is None or end is None or not start:
         return
-    before = 1
-    if not boot.kernel.is_64bit:
-        table = 2 << 20 if boot.kernel.enabled("X86_PAE") else 4 << 20
-        boot.head_mapped = round_up(end + SZ_1M, table)
-        before += boot.head_mapped // table
+    before, boot.head_mapped = before_pgt_buf(boot.kernel, end)
     boot.pgt_buf_start = boot.kernel_base + start + before * PAGE_SIZE
-    pages = before + early_pgt_buf_pages(boot)
+    pages = before + early_pgt_buf_pages(boot.kernel)
     boot.memblock.reserve_kern(boot.kernel_base + start, pages * PAGE_SIZE, owner="kernel brk: early page tables")
 
 
@@ -320,6 +345,12 @@ def e820_memblock_setup(boot: X86Boot) -> None:
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
         mb.remove(boot.memblock.max_pfn << PAGE_SHIFT, 2**64 - 1)
     memblock_dump_all(boot.memblock, boot.cmdline, boot.log)
+
+
+def find_mirror(boot: X86Boot) -> None:
+    """efi_find_mirror(), where there is a map of EFI's."""
+    if not boot.cmdline.has("noefi"):
+        efi_find_mirror(boot, boot.machine.efi)
 
 
 def efi_esrt_init(boot: X86Boot) -> None:
