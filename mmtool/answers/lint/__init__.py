@@ -28,6 +28,7 @@ RULES: dict[str, Rule] = {
     "overlap": reserved_memory.overlap,
     "memreserve": reserved_memory.memreserve,
     "boot-image": reserved_memory.boot_image,
+    "initrd": reserved_memory.initrd_outside,
     "outside-memory": reserved_memory.outside_memory,
     "empty-reservation": reserved_memory.empty_reservation,
     "several-ranges": reserved_memory.several_ranges,

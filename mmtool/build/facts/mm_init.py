@@ -154,6 +154,10 @@ class MmInitFacts(Facts):
     """The ring buffer keeps a descriptor and an info record for every 32 bytes of text."""
 
     # kernel/dma/swiotlb.c
+    swiotlb_prints_all_digits: bool = since(
+        "5.10", not_in="5.9", marks=Mark("kernel/dma/swiotlb.c", "mapped [mem %pa-%pa]")
+    )
+    """The line that says where the buffer lies has 16 digits; before, 8 at least."""
     swiotlb_has_slots: bool = since(
         "5.13",
         not_in="5.12",

@@ -54,6 +54,10 @@ def steps(kernel: Kernel) -> list[ArmStep]:
     if not facts.numa_cma_with_default:
         pernuma = [("dma_pernuma_cma_reserve", lambda boot: dma_numa_cma_reserve(boot, boot.cma, boot.numa))]
     late_zones = facts.zones_after_setup_arch
+    devices: list[ArmStep] = [
+        ("reserve_crashkernel", lambda boot: reserve_crashkernel(boot, boot.cma, boot.crash_window())),
+        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.cma, boot.numa, boot.dma_reach())),
+    ]
     return [
         ("kernel image", kernel_image),
         ("setup_machine_fdt", setup_machine_fdt),
@@ -61,12 +65,12 @@ def steps(kernel: Kernel) -> list[ArmStep]:
         ("efi_init", efi_init),
         ("arm64_memblock_init", arm64_memblock_init),
         ("early_init_fdt_scan_reserved_mem", scan_reserved_mem),
+        *(devices if facts.arm64_reserves_for_devices_early else []),
         ("paging_init", paging_init),
         ("unflatten_device_tree", unflatten),
         ("arch_numa_init", numa),
         *([] if late_zones else [HUGETLB_CMA_RESERVE, *pernuma, *sparse, *area]),
-        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.cma, boot.numa, boot.dma_reach())),
-        ("reserve_crashkernel", lambda boot: reserve_crashkernel(boot, boot.cma, boot.crash_window())),
+        *(devices[::-1] if not facts.arm64_reserves_for_devices_early else []),
         ("memblock_dump_all", lambda boot: memblock_dump_all(boot.memblock, boot.cmdline, boot.log)),
         ("request_standard_resources", request_standard_resources),
         *([*area, HUGETLB_CMA_RESERVE, HUGETLB_BOOTMEM_ALLOC, *sparse] if late_zones else []),
