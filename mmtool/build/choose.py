@@ -167,7 +167,7 @@ def nearest_kernel(name: str, arch: str, page_size: int) -> tuple[Kernel, tuple[
     known = parse_version(profile.release) or version
     same = known[:2] == version[:2]
     release = profile.release if same and re.fullmatch(r"\d+\.\d+", name) else name
-    assumed = () if same else (f"Linux {name}'s build is taken to be like {profile.name}'s",)
+    assumed: tuple[str, ...] = () if same else (f"Linux {name}'s build is taken to be like {profile.name}'s",)
     if version < OLDEST_SLABS:
         assumed += (f"what changed in slabs before {OLDEST_SLABS[0]}.{OLDEST_SLABS[1]} is not known",)
     pages = _PAGE_OPTIONS[page_size]
