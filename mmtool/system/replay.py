@@ -14,7 +14,7 @@ from itertools import islice
 
 from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
-from mmtool.linux.mm.compaction import CompactResult
+from mmtool.linux.mm.compaction import CompactResult, compaction_suitable
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
@@ -33,7 +33,7 @@ from mmtool.linux.mm.page_alloc.slowpath import (
 )
 from mmtool.observed.ftrace import TraceEvent
 from mmtool.system.replay_compaction import Addresses, Compactions
-from mmtool.system.replay_order import Who, ends_of_allocations, ends_of_frees, next_own, page_of, who_of
+from mmtool.system.replay_order import Who, ends_of_allocations, ends_of_frees, named_before, next_own, page_of, who_of
 from mmtool.system.system import System
 
 UNSEEN = 64
@@ -176,6 +176,7 @@ class _Run:
         """What waits for the zone's lock."""
         self.frees_end_later = ends_of_frees(events)
         self.ends = ends_of_allocations(events)
+        self.named_before = named_before(events)
         self.requests: dict[Who, _Request] = {}
         self.in_refill: set[Who] = set()
         """Whose next zone_locked events are part of a refill, which rqbulk began."""
@@ -216,7 +217,7 @@ class _Run:
         if own is None or who_of(event) in self.requests or event.pid in self.bulks:
             return
         end = self.events[own]
-        if end.name != "mm_page_alloc" or end.cpu != event.cpu:
+        if end.name != "mm_page_alloc" or end.cpu != event.cpu or self.named_before.get(own, -1) > last:
             return
         ac = self.system.context(self._gfp(end.text("gfp_flags")), end.number("order"))
         zone = self._first_zone(ac)
@@ -382,7 +383,7 @@ class _Run:
         while request.asking is not None:
             match request.ask:
                 case Compact():
-                    if request.compacts or "isolblk" not in self.names:
+                    if request.compacts or "isolblk" not in self.names or _may_compact(request):
                         request.ask.result = CompactResult.COMPLETE
                     request.compacts = False
                 case Reclaim():
@@ -534,6 +535,12 @@ class _Run:
             # As a number it may have bits that nobody uses: a kernel takes them.
             mask = self.gfps[text] = int(text, 16) if text.startswith("0x") else self.system.gfp.parse(text)
         return mask
+
+
+def _may_compact(request: _Request) -> bool:
+    """Is a zone worth compacting? Where none was compacted all the same it was put off, which is not refused."""
+    ac = request.ac
+    return any(compaction_suitable(zone, ac.order, ac.highest_zoneidx) for zone in ac.zones)
 
 
 _AFTER_UNRESERVE = frozenset(("drainzone", "wkswapd", "unresv", "rqbulk", "mm_page_alloc_zone_locked", "mm_page_alloc"))
