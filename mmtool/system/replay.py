@@ -97,6 +97,29 @@ class _Request:
 
 
 @dataclass
+class _Balance:
+    """A pass of balance_pgdat(): its zones, and the boosts that it found and works off.
+
+    It may be put off right where it begins, before it looks at the boosts and says that it is at work.
+    """
+
+    zones: list[Zone]
+    boosts: list[int]
+    active: bool | None = None
+    """Does it say that it is at work? None: nothing has told yet."""
+    late: bool = False
+    """Was it put off where it began?"""
+
+    def comes_to(self, *, active: bool) -> None:
+        """It is at work now, or has been."""
+        if self.late and not self.active:
+            self.boosts = [zone.watermark_boost for zone in self.zones]
+        self.active = active
+        for zone in self.zones:
+            zone.reclaim_active = active
+
+
+@dataclass
 class _Kswapd:
     """What a node's kswapd is to balance: kswapd_highest_zoneidx of its node, and what kswapd() read of it last."""
 
@@ -183,8 +206,8 @@ class _Run:
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
         self.kswapds = {nid: _Kswapd(len(node.zones)) for nid, node in system.nodes.items()}
-        self.boosts: dict[int, list[tuple[Zone, int]]] = {}
-        """The boosts that a kswapd, by its task's number, is working off."""
+        self.balances: dict[int, _Balance] = {}
+        """The passes of kswapds, by their tasks' numbers."""
         self.just_worked_off: list[tuple[Zone, int]] = []
         """The boosts that were worked off by the last event."""
         self.compactions = Compactions(system, addresses, events)
@@ -196,6 +219,9 @@ class _Run:
         if event.name != "isof":
             self.compactions.other_event(event)
         self.system.cpu = event.cpu
+        balance = self.balances.get(event.pid)
+        if balance is not None and event.name != "balpgr":
+            balance.comes_to(active=True)
         last = self.last.get(event.cpu)
         if last is not None and who_of(self.events[last]) != who_of(event):
             self._interrupted(last)
@@ -449,18 +475,23 @@ class _Run:
         if index in self.frees_end_later:
             self.waiting[pfn] = order
         else:
-            self._with_lock(index, event, lambda: self._free(pfn, order))
+            self._shown_free(index, event, pfn, order)
 
     def free_batched(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
             order = self.waiting.pop(pfn)
-            self._with_lock(index, event, lambda: self._free(pfn, order))
+            self._shown_free(index, event, pfn, order)
 
     def free_past_lists(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
+
+    def _shown_free(self, index: int, event: TraceEvent, pfn: int, order: int) -> None:
+        if self.balances and order in self.system.layout.index:
+            self._shows_kswapd(index, event, self._zone(pfn), order)
+        self._with_lock(index, event, lambda: self._free(pfn, order))
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
         if self.result.misses:
@@ -482,23 +513,39 @@ class _Run:
             self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
 
     def kswapd_begins(self, index: int, event: TraceEvent) -> None:
-        """balance_pgdat() notes the boosts that it works off; what it frees are events of their own."""
+        """balance_pgdat() begins; what it frees are events of their own."""
         # kswapd runs on its node's CPUs.
         node = self.system.nodes[self.system.cpu_nodes[event.cpu]]
         highest = self.kswapds[node.nid].balance()
         zones = [zone for zone in node.populated_zones() if zone.zone_idx <= highest]
-        self.boosts[event.pid] = [(zone, zone.watermark_boost) for zone in zones]
-        for zone in zones:
-            zone.reclaim_active = True
+        self.balances[event.pid] = _Balance(zones, [zone.watermark_boost for zone in zones])
 
     def kswapd_ends(self, index: int, event: TraceEvent) -> None:
         self.just_worked_off = []
-        for zone, boost in self.boosts.pop(event.pid, ()):
+        balance = self.balances.pop(event.pid, None)
+        if balance is None:
+            return
+        balance.comes_to(active=False)
+        for zone, boost in zip(balance.zones, balance.boosts, strict=True):
             worked_off = min(zone.watermark_boost, boost)
             zone.watermark_boost -= worked_off
-            zone.reclaim_active = False
             if worked_off:
                 self.just_worked_off.append((zone, worked_off))
+
+    def _shows_kswapd(self, index: int, event: TraceEvent, zone: Zone, order: int) -> None:
+        """A free shows whether kswapd is at work in a zone: whether it drains a list that is not full."""
+        pcp = zone.per_cpu_pageset[event.cpu]
+        count = pcp.count + (1 << order)
+        if not min(pcp.batch << 2, pcp.high) <= count < pcp.high:
+            return
+        own = self.next_own[index]
+        drains = own is not None and self.events[own].name == "mm_page_pcpu_drain"
+        for balance in self.balances.values():
+            if balance.active is None and any(zone is other for other in balance.zones):
+                if drains:
+                    balance.comes_to(active=True)
+                else:
+                    balance.late = True
 
     def lru_insertion(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
