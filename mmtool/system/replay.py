@@ -31,9 +31,19 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     WakeKswapd,
     alloc_pages_slowpath,
 )
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_HIGHATOMIC, gfp_to_alloc_flags
 from mmtool.observed.ftrace import TraceEvent
 from mmtool.system.replay_compaction import Addresses, Compactions
-from mmtool.system.replay_order import Who, ends_of_allocations, ends_of_frees, named_before, next_own, page_of, who_of
+from mmtool.system.replay_order import (
+    Who,
+    ends_of_allocations,
+    ends_of_frees,
+    named_before,
+    next_of_task,
+    next_own,
+    page_of,
+    who_of,
+)
 from mmtool.system.system import System
 
 UNSEEN = 64
@@ -193,6 +203,7 @@ class _Run:
         self.gfps: dict[str, int] = {}
         self.names = {event.name for event in events} | probes
         self.next_own = next_own(events)
+        self.next_of_task = next_of_task(events)
         self.last: dict[int, int] = {}
         """The last event on each CPU."""
         self.pending: dict[Who, Callable[[], None]] = {}
@@ -239,8 +250,8 @@ class _Run:
         list's head now: others can only put pages above it.
         """
         event = self.events[last]
-        own = self.next_own[last]
-        if own is None or who_of(event) in self.requests or event.pid in self.bulks:
+        own, task = self.next_of_task[last], (event.pid, "")
+        if own is None or task in self.requests or event.pid in self.bulks:
             return
         end = self.events[own]
         if end.name != "mm_page_alloc" or end.cpu != event.cpu or self.named_before.get(own, -1) > last:
@@ -251,12 +262,12 @@ class _Run:
             return
         pages = zone.this_cpu.lists[ac.pindex]
         if pages and pages[0] == page_of(end):
-            self.requests[who_of(event)] = self._begin(end, end)
+            self.requests[task] = self._begin(end, end)
 
-    def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
-        """Do something now, or when an event tells that it has the zone's lock."""
+    def _with_lock(self, index: int, event: TraceEvent, shown_by: frozenset[str], action: Callable[[], None]) -> None:
+        """Do something now, or when the next event, where it is one of these, tells that it has the zone's lock."""
         own = self.next_own[index]
-        if own is not None and self.events[own].name in _LOCKED:
+        if own is not None and self.events[own].name in shown_by:
             self.pending[who_of(event)] = action
         else:
             action()
@@ -269,7 +280,7 @@ class _Run:
 
     def refill(self, index: int, event: TraceEvent) -> None:
         self.in_refill.add(who_of(event))
-        self._with_lock(index, event, lambda: self._from_buddy_lists(index, event))
+        self._with_lock(index, event, _TAKES, lambda: self._from_buddy_lists(index, event))
 
     def zone_locked(self, index: int, event: TraceEvent) -> None:
         self.locked(index, event)
@@ -361,10 +372,18 @@ class _Run:
             return False
         if "rqbulk" in self.names:
             return who_of(event) not in self.in_refill
+        if self._goes_past(ac):
+            return False
         if event.depth:
             return event.depth == end.depth + 1
         pcp = self._zone(event.number("pfn")).this_cpu
         return pcp is not None and bool(pcp.lists[ac.pindex])
+
+    def _goes_past(self, ac: AllocContext) -> bool:
+        """Does a request go to the buddy lists by itself where the CPU's list is empty? (high-order atomic ones)"""
+        if not self.system.facts.pcp_no_refill_for_highatomic:
+            return False
+        return bool(gfp_to_alloc_flags(ac.gfp, ac.flags, ac.order, ac.facts) & ALLOC_HIGHATOMIC)
 
     def _began_before_kswapd(self, ac: AllocContext, event: TraceEvent) -> list[tuple[Zone, int]]:
         """The boosts that the request still saw, where kswapd worked them off just before the first event of it.
@@ -491,7 +510,7 @@ class _Run:
     def _shown_free(self, index: int, event: TraceEvent, pfn: int, order: int) -> None:
         if self.balances and order in self.system.layout.index:
             self._shows_kswapd(index, event, self._zone(pfn), order)
-        self._with_lock(index, event, lambda: self._free(pfn, order))
+        self._with_lock(index, event, _DRAINS, lambda: self._free(pfn, order))
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
         if self.result.misses:
@@ -503,14 +522,14 @@ class _Run:
 
     def refresh(self, index: int, event: TraceEvent) -> None:
         pagesets = bool(event.number("do"))
-        self._with_lock(index, event, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
+        self._with_lock(index, event, _DRAINS, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
 
     def drain(self, index: int, event: TraceEvent) -> None:
         zone, cpu = self.addresses.zones.get(event.number("zone")), event.number("cpu")
         if zone is not None:
             self.compactions.drains(event)
             drained = zone
-            self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
+            self._with_lock(index, event, _DRAINS, lambda: drain_pages_zone(drained, cpu))
 
     def kswapd_begins(self, index: int, event: TraceEvent) -> None:
         """balance_pgdat() begins; what it frees are events of their own."""
@@ -592,8 +611,9 @@ def _may_compact(request: _Request) -> bool:
 
 _AFTER_UNRESERVE = frozenset(("drainzone", "wkswapd", "unresv", "rqbulk", "mm_page_alloc_zone_locked", "mm_page_alloc"))
 """What may follow on giving a pageblock back."""
-_LOCKED = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag", "mm_page_pcpu_drain"))
-"""Events of somebody who has a zone's lock."""
+_TAKES = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag"))
+_DRAINS = frozenset(("mm_page_pcpu_drain",))
+"""Events of somebody who has a zone's lock, to take blocks or to give them back."""
 _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "mm_page_alloc_extfrag": _Run.zone_locked, "rqbulk": _Run.refill,
