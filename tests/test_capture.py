@@ -66,7 +66,8 @@ def machine_of(capture: Path, root: Path) -> Path:
                 put(root, path, value + "\n")
     log = (capture / "dmesg.txt").read_text()
     version = re.search(r"Linux version .*", log)
-    put(root, "proc/version", version[0] + "\n" if version else "")
+    told = capture / "proc/version"
+    put(root, "proc/version", told.read_text() if told.exists() else version[0] + "\n" if version else "")
     put(root, "proc/cmdline", re.findall(r"[Cc]ommand line: (.*)", log)[0] + "\n")
     return root
 

@@ -394,3 +394,22 @@ def test_notes_stand_in_the_logs_order_with_their_lines() -> None:
         ("mtrr_update", 5, "update e820 for mtrr"),
         ("x2apic", 6, "x2apic enabled"),
     ]
+
+
+def test_what_a_map_lacks_is_said() -> None:
+    late = "BIOS-e820: [mem 0x000000000009f000-0x00000000000fffff] reserved\n"
+    ram = "BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable\n"
+    cut = read("x\n" + late + ram)
+    assert cut.e820[0] == E820Entry(0, 0x9F000, 1) and len(cut.e820) == len(cut.e820_places) == 3
+    assert [number for number, _ in cut.warnings] == [2]
+    assert "the entries before are lost; [0x0-0x9efff] is taken as usable" in cut.warnings[0][1]
+    far = read(ram.replace("00100000", "40000000"))
+    assert len(far.e820) == 1 and "begins here, at 0x40000000" in far.warnings[0][1]
+    assert "begins here, at 0x9f000" in read("Linux version 6.1.0 (a)\n" + late + ram).warnings[0][1]
+    assert not read(MAP).warnings
+
+
+def test_a_command_line_that_both_lines_have_is_whole() -> None:
+    line = "a" * 940
+    assert not read(f"Command line: {line}\n{MAP}Kernel command line: {line}\n").warnings
+    assert read(f"Command line: {line}\n{MAP}Kernel command line: {line[:933]}\n").warnings

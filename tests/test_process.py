@@ -94,3 +94,25 @@ def test_a_bad_record_is_one_line(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["process", "run", str(path)])
         assert isinstance(result.exception, InputError)
         assert str(result.exception).startswith(f"{path}:1: ")
+
+
+def test_a_script_for_people(tmp_path: Path) -> None:
+    script = tmp_path / "script.vma"
+    script.write_text("% rlimit STACK 256K\nmmap A 0 4P rw private,anon  # four pages\nwrite A 4P\nmunmap A+1 P\n")
+    result = CliRunner().invoke(cli, ["process", "run", str(script), "--kernel", "6.1", "-o", "json"])
+    document = json.loads(result.output)
+    assert document["schema"] == "mmtool.process-run/1"
+    assert [s["ret"] for s in document["steps"]][1:] == ["0", "EINVAL"]
+    assert document["steps"][1]["minflt"] == 4
+    assert document["steps"][2]["why"]
+    shown = CliRunner().invoke(cli, ["process", "run", str(script), "--explain", "3"]).output
+    assert "0+4a" in shown
+
+
+def test_a_bad_line_of_a_script_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "script.vma"
+    for line in ("mmap A 0 4P rw privat,anon", "munmap", "frob 1", "mmap A 0 4Q rw private,anon"):
+        script.write_text(f"# a comment\n{line}\n")
+        result = CliRunner().invoke(cli, ["process", "run", str(script)])
+        assert isinstance(result.exception, InputError), line
+        assert str(result.exception).startswith(f"{script}:2: ")

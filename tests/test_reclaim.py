@@ -31,6 +31,12 @@ TOLERATED = {
     ("7.3", "twoswaps-2"): "lists",
 }
 """What knowingly differs, by release and script; releases that agree in every field of every other script: EXACT."""
+MGLRU_WITH_SWAP = {
+    (release, "mglru", script)
+    for release in ("6.1", "6.12", "7.3")
+    for script in ("anon-zram-1", "cluster-2", "high-1", "mixed-s60-1", "mlock-1", "reclaim-sw-1", "twoswaps-2")
+}
+"""Page table walks depend on when the process was last switched to, and on hashes of kernel addresses."""
 EXACT = ("6.1", "6.12", "7.3")
 RELEASES = ("5.10", "6.1", "6.12", "7.2", "7.3")
 
@@ -45,18 +51,21 @@ def exact_records() -> list[Any]:
     return [
         pytest.param(record, id="-".join((record["release"], record["lru"], record["script"])))
         for record in RECORDS
-        if record["lru"] == "classic" and record["release"] in EXACT
+        if record["release"] in EXACT and (record["release"], record["lru"], record["script"]) not in MGLRU_WITH_SWAP
     ]
 
 
 @pytest.mark.parametrize("record", exact_records())
 def test_as_the_kernel_did(record: dict[str, Any]) -> None:
     script = (FIXTURES / "scripts" / f"{record['script']}.lru").read_text()
-    run = run_workload(parse_workload(script.splitlines(), "-"), facts(record["release"]))
+    run = run_workload(parse_workload(script.splitlines(), "-"), facts(record["release"]), record["lru"])
     unknown = set(record.get("unknown", ()))
     tolerated = TOLERATED.get((record["release"], record["script"]))
     for want, got in zip(record["lines"], run.lines, strict=True):
-        assert (got.line, got.pages, got.rc) == (want["line"], want["pages"], want.get("rc", 0))
+        if str(want["line"]) in record.get("differ", {}):
+            continue  # The kernel's own second run differs from its first.
+        assert (got.line, got.rc) == (want["line"], want.get("rc", 0))
+        assert got.pages == want["pages"]
         assert {k: list(map(list, v)) for k, v in got.swap.items()} == want.get("swap", {})
         assert tolerated == "lists" or {k: v for k, v in got.lists.items() if v} == want["lists"]
         wanted = {k: v for k, v in want["counters"].items() if k in COUNTERS}

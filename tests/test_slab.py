@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,26 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtool.build.choose import nearest_kernel
+from mmtool.build.choose import kernel_for, nearest_kernel
+from mmtool.build.kernel import Kernel
 from mmtool.cli.slab import slab
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.firmware.read import read_capture
+from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.slab_common import slab_build
+from mmtool.linux.mm.slub.slab import Topology, evenly
+from mmtool.system.of_boot import state_of_boot
+from mmtool.system.read import state_from_json
 from mmtool.system.slab.kmalloc import slab_gfp
 from mmtool.system.slab.machine import boot_slub
+from mmtool.system.slab.pages import PlainPages
 from mmtool.system.slab.runs import SlobRun, SlubRun, script_run
 from mmtool.system.slab.script import Parser
+from mmtool.system.slab.system_pages import SystemPages
+from mmtool.system.state import system_of
+from mmtool.system.system import System
+from mmtool.system.write import state_document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "slab"
 BOOTS = sorted(path.name.removesuffix(".json.gz") for path in FIXTURES.glob("*.json.gz"))
@@ -237,7 +249,7 @@ def test_no_object_is_lost_or_given_twice(script: str, kernel: str) -> None:
     there = slab_build(
         nearest_kernel(kernel, "x86_64", 4096)[0], parse_cmdline("slab_nomerge"), present=4, possible=4, nodes=2
     )
-    work = SlubRun(boot_slub(there), 1 << 30, "-")
+    work = SlubRun(boot_slub(there), PlainPages(1 << 30, 2, 12), "-", evenly(4, 2))
     for line in Parser("-", slab_gfp(there), 4, 2).parse(script.splitlines()):
         work.run([line])
         owner = work.owners["A"]
@@ -260,7 +272,7 @@ def test_slab_and_slob_give_every_page_back(script: str, allocator: str) -> None
     script = script.replace(" node=0", "").replace(" node=1", "")
     kernel = nearest_kernel("5.10", "x86_64", 4096)[0]
     there = slab_build(kernel, parse_cmdline("slab_nomerge"), present=4, possible=4, nodes=1)
-    work = script_run(allocator, there, 1 << 30, "-", boot_slub(there))
+    work = script_run(allocator, boot_slub(there), 1 << 30, "-", PlainPages(1 << 30, 1, 12), evenly(4, 1))
     work.run(Parser("-", slab_gfp(there), 4, 1).parse(script.splitlines()))
     owner = work.owners["A"]
     assert len({id(place) for place in owner.live}) == len(owner.live)
@@ -294,3 +306,128 @@ def test_caches_of_the_old_allocators(allocator: str) -> None:
     if allocator == "slab":
         assert (cache["objsize"], cache["objperslab"], cache["pagesperslab"], cache["limit"]) == (1000, 4, 1, 54)
     assert cache["size"] == 1000 and "mine" in run(*args, given=row).stdout
+
+
+@lru_cache(maxsize=1)
+def booted() -> tuple[str, Kernel]:
+    machine = read_capture(str(FIXTURES.parent / "captures" / "x86-6.1-numa4-ring"))
+    kernel = kernel_for(machine)
+    return json.dumps(state_document(state_of_boot(start_kernel(machine, kernel)), kernel)), kernel
+
+
+def on_state(system: System) -> SlubRun:
+    cpus = [system.cpu_nodes[cpu] for cpu in sorted(system.cpu_nodes)]
+    nodes = max(system.nodes) + 1
+    build = slab_build(system.kernel, parse_cmdline("slab_nomerge"), present=len(cpus), possible=len(cpus), nodes=nodes)
+    return SlubRun(boot_slub(build), SystemPages(system), "-", Topology(cpus, nodes))
+
+
+def free_pages(system: System) -> int:
+    lists = sum(count << order for zone in system.zones() for order, count in enumerate(zone.nr_free))
+    return lists + sum(pcp.count for zone in system.zones() for pcp in zone.per_cpu_pageset.values())
+
+
+@settings(deadline=None, max_examples=8)
+@given(script=scripts(), reclaimable=st.booleans())
+def test_slabs_take_their_pages_from_the_buddy_lists(script: str, reclaimable: bool) -> None:
+    document, kernel = booted()
+    system = system_of(state_from_json(json.loads(document), "state")[0], kernel)
+    before = free_pages(system)
+    work = on_state(system)
+    if reclaimable:
+        script = script.replace("\n", " flags=RECLAIM_ACCOUNT\n", 1)
+    lines = list(Parser("-", work.gfp, len(system.cpu_nodes), len(system.nodes)).parse(script.splitlines()))
+    assert isinstance(work.pages, SystemPages)
+    for line in lines:
+        work.run([line])
+        owner = work.owners["A"]
+        taken = work.pages.reclaimable + work.pages.unreclaimable
+        assert taken == sum(n.nr_slabs for n in owner.objects.nodes) << owner.cache.oo_order
+        assert before - free_pages(system) == taken
+    assert not (work.pages.unreclaimable if reclaimable else work.pages.reclaimable)
+    for place in owner.live:
+        owner.objects.free(place, 0)
+    owner.objects.destroy()
+    assert free_pages(system) == before
+
+
+def test_a_run_on_a_state_leaves_a_state(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(booted()[0])
+    document = call("run", "-", "--state", str(state), given="cache A size=4096\nalloc A 64 node=1\n")
+    assert document["pages"] == {"reclaimable": 0, "unreclaimable": 64}
+    assert document["kernel"]["nodes"] == 4 and document["state"]["nodes"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "first"),
+    [
+        ("6.1", "SLUB: Unable to allocate memory on node -1, gfp=0xa20(GFP_ATOMIC)"),
+        ("7.3", "SLUB: Unable to allocate memory on CPU 1 (of node 0) on node -1, gfp=0x820(GFP_ATOMIC)"),
+    ],
+)
+def test_what_the_kernel_logs_when_no_slab_can_be_had(kernel: str, first: str) -> None:
+    script = "cache A size=5000\nalloc A 6\nfragment\nalloc A 200 gfp=GFP_ATOMIC cpu=1\n"
+    done = run("run", "-", "--kernel", kernel, "-o", "json", given=script)
+    assert done.exit_code == 1
+    answer = json.loads(done.stdout)["lines"][-1]
+    assert answer["log"][:2] == [
+        first,
+        "  cache: A, object size: 5000, buffer size: 5000, default order: 3, min order: 1",
+    ]
+    assert answer["got"] < 200 and answer["log"][2].startswith("  node 0: slabs: ")
+
+
+SLABINFO = FIXTURES / "slabinfo.txt"
+HEAD = "slabinfo - version: 2.1\n# name ...\n"
+
+
+def test_whose_the_slabs_are() -> None:
+    document = call("info", str(SLABINFO))
+    first = document["caches"][0]
+    assert (first["name"], first["pages"], first["in_use_bytes"]) == ("inode_cache", 1706, 10236 * 640)
+    held = document["in_use_bytes"] + document["empty_bytes"] + document["left_over_bytes"]
+    assert document["pages"] * 4096 == held == 4096 * sum(cache["pages"] for cache in document["caches"])
+
+
+def test_what_has_grown(tmp_path: Path) -> None:
+    row = "A {} 40 200 20 1 : tunables 0 0 0 : slabdata {} {} 0\n"
+    for name, slabs in (("before", 2), ("after", 9)):
+        (tmp_path / name).write_text(HEAD + row.format(slabs * 20, slabs, slabs))
+    (tmp_path / "before").open("a").write("gone 4 4 1024 4 1 : tunables 0 0 0 : slabdata 1 1 0\n")
+    caches = call("info", str(tmp_path / "after"), "--since", str(tmp_path / "before"))["caches"]
+    assert [(cache["name"], cache["grown_pages"]) for cache in caches] == [("A", 7), ("gone", -1)]
+
+
+def test_a_copy_of_sysfs(tmp_path: Path) -> None:
+    files = {"slabs": "3 N0=3", "objects": "50", "total_objects": "60", "order": "1", "objs_per_slab": "20",
+             "object_size": "400", "slab_size": "408"}  # fmt: skip
+    (tmp_path / "A").mkdir()
+    for name, text in files.items():
+        (tmp_path / "A" / name).write_text(text + "\n")
+    (cache,) = call("info", str(tmp_path))["caches"]
+    assert (cache["pages"], cache["empty_bytes"], cache["left_over_bytes"]) == (6, 4080, 6 * 4096 - 60 * 408)
+
+
+def test_prices_of_options() -> None:
+    priced = {
+        option: call("info", str(SLABINFO), "--kernel", "6.1", "--cmdline+", option)
+        for option in ("slub_nomerge", "slub_max_order=0", "slub_debug=FZPU")
+    }
+    more = {option: document["more_pages"] for option, document in priced.items()}
+    assert more["slub_nomerge"] == 0 < more["slub_max_order=0"] < more["slub_debug=FZPU"]
+    assert priced["slub_nomerge"]["caches_apart"] > 20 and not priced["slub_max_order=0"]["caches_apart"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "-: "),
+        ("nothing", "-:1: "),
+        ("slabinfo - version: 1.1", "-:1: "),
+        (HEAD + "A 1 2 3", "-:3: "),
+    ],
+)
+def test_what_is_no_slabinfo(text: str, where: str) -> None:
+    error = run("info", "-", given=text).exception
+    assert isinstance(error, InputError) and str(error).startswith(where)

@@ -55,6 +55,8 @@ class Verification:
 
     facts: tuple[FactResult, ...]
     differences: tuple[Difference, ...]
+    not_compared: tuple[str, ...] = ()
+    """What the kernel reported too, but goes by a build that there is no profile of."""
 
     @property
     def agrees(self) -> bool:
@@ -94,7 +96,11 @@ def verify(boot: Boot, answers: Answers, *, debug: bool) -> Verification:
             )
             step = ZONE_STEPS["min"]
             differences += [Difference("min_free_kbytes", side, f"{value}", step) for side, value in sides]
-    return Verification(tuple(facts), tuple(differences))
+    compared = {result.fact for result in facts}
+    reported = [fact for fact in LOG_FACTS if fact in answers.log]
+    reported += ["zoneinfo", "managed"] if answers.zones is not None else []
+    reported += ["min_free_kbytes"] if answers.min_free_kbytes is not None else []
+    return Verification(tuple(facts), tuple(differences), tuple(f for f in reported if f not in compared))
 
 
 def _predicted(boot: Boot, debug: bool) -> dict[str, list[tuple[str, str]]]:

@@ -12,7 +12,7 @@ from mmtool.firmware.machine import Machine
 _STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
 
 # What distributions add to the name of a build with large pages: "arm64-16k", "aarch64+64k", "64kb".
-_LARGE_PAGES = re.compile(r"[-+](16|64)kb?\b")
+_LARGE_PAGES = re.compile(r"[-+_.](16|64)kb?\b|(?:[-+.](rpi-2712))\b", re.IGNORECASE)
 
 FOR_ANYBODY = 128
 """CPUs from which on a build is meant for machines at large. Who configures for a machine of his own also leaves out
@@ -31,11 +31,21 @@ def stable_version(release: str, version_line: str) -> Version | None:
     return next((v for v in said if v and named and v[:2] == named[:2]), named)
 
 
-def build_options(machine: Machine) -> dict[str, Option]:
+def _page_kib(machine: Machine, release: str) -> int | None:
+    """16 or 64 where the kernel's name says so, or the per-CPU areas, which arm64 allocates in pages; else None."""
+    if m := _LARGE_PAGES.search(release):
+        return int(m[1] or 16)
+    sizes = {note.values[1] for note in machine.notes if note.kind == "pcpu_alloc" and len(note.values) > 1}
+    same_kernel = release == (machine.release or release)
+    return next((kib for kib in (16, 64) if sizes == {kib << 10}), None) if same_kernel else None
+
+
+def build_options(machine: Machine, release: str | None = None) -> dict[str, Option]:
     """CONFIG_ options (without the prefix) that the log of `machine` settles, for a build that has no profile.
 
-    From the release's name (pages of 16 or 64 KiB), the version line (SMP, who built it), the lines that only some
-    builds print, and the count of CPUs that the kernel was built for.
+    `release` is the kernel's name where it is not the log's. From the name and the per-CPU areas (pages of 16 or 64
+    KiB), the version line (SMP, who built it), the lines that only some builds print, and the count of CPUs that the
+    kernel was built for.
     """
     options: dict[str, Option] = {}
     kinds = {n.kind for n in machine.notes}
@@ -43,8 +53,10 @@ def build_options(machine: Machine) -> dict[str, Option]:
     for note in machine.notes:
         if note.kind == "nr_cpus":
             options["NR_CPUS"] = note.values[0]
-    if machine.arch == "arm64" and (m := _LARGE_PAGES.search(machine.release or "")):
-        options |= {"ARM64_4K_PAGES": False, f"ARM64_{m[1]}K_PAGES": True}
+    if machine.arch == "arm64":
+        if kib := _page_kib(machine, release or machine.release or ""):
+            options |= {"ARM64_4K_PAGES": False, f"ARM64_{kib}K_PAGES": True}
+        options["DEFERRED_STRUCT_PAGE_INIT"] = "deferred_pages" in kinds
     if " SMP" not in version_line and version_line:
         options["NR_CPUS"] = 1
     if machine.arch == "i386":

@@ -6,12 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from mmtool.assumption import Assumption
 from mmtool.build.build import build_options, stable_version
-from mmtool.build.fact import parse_version
+from mmtool.build.fact import Fact, parse_version
+from mmtool.build.facts.arm64 import Arm64Facts
+from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
+from mmtool.build.facts.x86 import X86Facts
 from mmtool.build.kernel import Kernel
 from mmtool.build.profile import GENERIC, Option, Profile, available, load_profile, profile_name
-from mmtool.build.release import release_facts
+from mmtool.build.release import Release, release_facts
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
 
@@ -19,12 +23,12 @@ DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
 
 
 def kernel_for(machine: Machine, name: str | None = None, profile: Profile | None = None) -> Kernel:
-    """The kernel to boot `machine` with.
+    """The kernel to boot `machine` with, and what of it nothing shows.
 
     `name` is a release or a profile's name and goes before what the log says; `profile` is one of the user's and
     gives the build. Without either, the log's "Linux version" line decides, else the default profile.
-    A build that no profile was made from gets the generic one of its architecture, with what its log shows of it
-    (`kernel.build`). UsageError when `name` is neither.
+    A build that no profile was made from gets one that is near, or the generic one of its architecture with what its
+    log shows of it (`kernel.build`). UsageError when `name` is neither.
     """
     release = machine.release
     if name is not None and parse_version(name) is None:
@@ -38,33 +42,104 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
         profile = _profile(release, machine)
     kernel_name = release or profile.release
     says = machine.version_line or "" if kernel_name == machine.release else ""
-    version = stable_version(kernel_name, says)
+    of_this_build = profile.uname == kernel_name
+    version = stable_version(profile.release if of_this_build else kernel_name, says)
     if version is None:
         raise UsageError(f"{kernel_name!r} is neither a kernel release (6.1, 6.12.3) nor a profile")
-    return Kernel(kernel_name, release_facts(version), profile)
+    facts = Release(version, profile.shown) if profile.shown else release_facts(version)
+    assumed = [] if release is not None else [_no_release(kernel_name)]
+    if machine.arch is None and name is None:
+        assumed.append(_no_arch(profile))
+    if release is not None and not of_this_build and not says:
+        assumed += _series_only(kernel_name, facts, profile.arch)
+    if not profile.exact:
+        assumed.append(_other_build(profile))
+    assumed += _open_facts(facts, profile.arch)
+    return Kernel(kernel_name, facts, profile, tuple(assumed))
 
 
 def _profile(release: str | None, machine: Machine) -> Profile:
-    exact = profile_name(release) if release is not None else _of_percpu_size(machine)
-    if exact is not None:
-        return load_profile(exact)
+    near = profile_name(release) if release is not None else None
+    if near is not None:
+        profile = load_profile(near)
+        return profile if profile.uname == release else replace(profile, exact=False)
     if release is None and machine.arch in (None, "x86_64"):
-        return load_profile(DEFAULT_PROFILE)
-    return load_profile(GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])).nearest(build_options(machine))
+        return replace(load_profile(DEFAULT_PROFILE), exact=False)
+    generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
+    return load_profile(generic).nearest(build_options(machine, release))
 
 
-def _of_percpu_size(machine: Machine) -> str | None:
-    """The profile whose static per-CPU data is as large as a log without a "Linux version" line says, if one is.
+def _no_release(name: str) -> Assumption:
+    return Assumption(
+        "release", f"Linux {name}", "the input has no \"Linux version\" line",
+        "all that differs between releases goes by it", "--kernel RELEASE, or the log from its first line on",
+    )  # fmt: skip
 
-    Logs of arm64 often lost their beginning; the size is the build's own, and hardly two builds share it.
-    """
-    sizes = {note.values[0] for note in machine.notes if note.kind == "pcpu_alloc"}
-    if machine.arch is None or len(sizes) != 1:
-        return None
-    profiles = (load_profile(name) for name in available() if name not in GENERIC.values())
-    same = [p.name for p in profiles if p.arch == machine.arch and p.sizes.get("percpu_static") in sizes]
-    return same[0] if len(same) == 1 else None
 
+def _no_arch(profile: Profile) -> Assumption:
+    return Assumption(
+        "arch", profile.arch, "nothing in the input shows the architecture", "zones and addresses are this one's",
+        "--kernel PROFILE, or the log from its first line on",
+    )  # fmt: skip
+
+
+def _other_build(profile: Profile) -> Assumption:
+    sizes = profile.sizes
+    image = profile.image.get("end", 0)
+    amounts = [f"the image's {image >> 10} kB"] if image else []
+    amounts += [f"{sizes[key]} bytes of {what}" for key, what in _TELLING if key in sizes]
+    return Assumption(
+        "profile", f"the build is like {profile.name}'s", "there is no profile of this very build",
+        f"estimates: {', '.join(amounts)}; what boot reserves is off by some pages",
+        "--profile, or --config with --vmlinuz",
+    )  # fmt: skip
+
+
+_TELLING = (("percpu_static", "per-CPU data"), ("struct_page", "a struct page"), ("pg_data_t", "a node's pg_data_t"))
+
+
+def _series_only(name: str, facts: Release, arch: str) -> list[Assumption]:
+    """A name that hides the patch level: "6.12", or a distribution's "6.1.0-50-amd64"."""
+    m = re.match(r"(\d+)\.(\d+)(?:\.0-|$)", name)
+    if m is None:
+        return []
+    first, last = (int(m[1]), int(m[2]), 0), (int(m[1]), int(m[2]), _LAST_PATCH)
+    moved = [
+        fact.name for fact in _of_arch(arch) if fact.name not in facts.shown and fact.holds(first) != fact.holds(last)
+    ]
+    if not moved:
+        return []
+    return [
+        Assumption(
+            "release", f"Linux {m[1]}.{m[2]}.0", f"{name!r} does not tell the stable release",
+            f"{len(moved)} facts differ within {m[1]}.{m[2]}.y: {', '.join(moved)}",
+            "--kernel with the stable release, as 6.12.57",
+        )
+    ]  # fmt: skip
+
+
+def _open_facts(facts: Release, arch: str) -> list[Assumption]:
+    mine = {fact.name for fact in _of_arch(arch)}
+    unknown = [name for name in facts.open_facts() if name in mine]
+    if not unknown:
+        return []
+    release = ".".join(map(str, facts.version))
+    return [
+        Assumption(
+            "facts", ", ".join(f"{name}: {'yes' if getattr(facts, name) else 'no'}" for name in unknown),
+            f"no source of {release} was at hand", f"{len(unknown)} facts of this release are likely, not known",
+            "--vmlinuz, where it shows them",
+        )
+    ]  # fmt: skip
+
+
+def _of_arch(arch: str) -> list[Fact]:
+    """The facts of releases that concern an architecture."""
+    others = (X86Facts,) if arch == "arm64" else (Arm64Facts, OfFacts)
+    return [fact for fact in Release.declared() if fact.owner not in others]
+
+
+_LAST_PATCH = 9999
 
 _FLAVOURS = {"amd64": "x86_64", "arm64": "arm64", "686": "i386", "686-pae": "i386", "arm64-16k": "arm64"}
 _SHIPPED_NAME = re.compile(r"debian-(\d+)\.(\d+)-(cloud-)?(.+)")
@@ -115,6 +190,23 @@ def _nearest(major: int, minor: int, arch: str, page_size: int) -> str:
         plain = not m[3] and m[4] not in ("686-pae", "arm64-16k")
         found.append((other_pages, away, plain, shipped))
     return min(found)[3]
+
+
+def kernel_with_allocator(kernel: Kernel, allocator: str) -> tuple[Kernel, tuple[str, ...]]:
+    """The kernel built with another slab allocator than its profile's (slub, slab, slob), and what is assumed of that.
+
+    No distribution's configuration is known with it: what bears on slabs is as Kconfig has it unless told otherwise.
+    """
+    config = kernel.profile.config
+    if bool(config.get(allocator.upper())) or (
+        allocator == "slub" and not config.get("SLAB") and not config.get("SLOB")
+    ):
+        return kernel, ()
+    defaults: dict[str, Option] = {name.upper(): name == allocator for name in ("slub", "slab", "slob")}
+    defaults |= {"SLAB_MERGE_DEFAULT": True, "SLAB_FREELIST_RANDOM": False, "SLAB_FREELIST_HARDENED": False}
+    defaults |= {"HARDENED_USERCOPY": False, "MEMCG": False, "INIT_ON_FREE_DEFAULT_ON": False}
+    assumed = (f"a build with {allocator.upper()}, for the rest as Kconfig has it; give --config for your own",)
+    return replace(kernel, profile=kernel.profile.nearest(defaults)), assumed
 
 
 def kernel_with_config(kernel: Kernel, options: Mapping[str, Option], name: str) -> Kernel:

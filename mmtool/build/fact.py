@@ -14,7 +14,7 @@ never compares versions:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,25 +53,32 @@ class Mark(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """What shows a fact in a kernel's image, whatever its release: it has a function or variable `name`.
+    """What shows a fact in a kernel's image, whatever its release: it has a function `name`.
 
-    With `gone` the fact holds where it has none. Only names that every build of `arch` (all, when empty) has or lacks.
+    That it has none shows that the fact does not hold where it has `beside`, which is built with it; alone it tells
+    nothing, since a function may be compiled into another or left out.
     """
 
     name: str
-    gone: bool = False
-    arch: str = ""
+    beside: str = ""
+
+    def shows(self, symbols: Container[str], members: Mapping[str, Container[str]]) -> bool | None:
+        """Does an image with these symbols hold the fact? None where they do not tell."""
+        return True if self.name in symbols else False if self.beside and self.beside in symbols else None
 
 
 class Member(NamedTuple):
-    """What shows a fact in a kernel's type information (BTF): `structure` has a member `name`; `gone`: has none.
+    """What shows a fact in a kernel's type information (BTF): `structure` has a member `name`.
 
     Where there is no such structure it tells nothing.
     """
 
     structure: str
     name: str
-    gone: bool = False
+
+    def shows(self, symbols: Container[str], members: Mapping[str, Container[str]]) -> bool | None:
+        """Does a kernel with these structures hold the fact? None where they do not tell."""
+        return self.name in members[self.structure] if self.structure in members else None
 
 
 @dataclass(eq=False)
@@ -126,6 +133,7 @@ class Fact:
     """A fact of a release: from `begins` on (None: always) and before `ends` (None: still); kept once worked out."""
 
     name: str
+    owner: type
 
     def __init__(self, begins: Change | None, ends: Change | None, marks: tuple[AnyMark, ...]) -> None:
         self.begins, self.ends = begins, ends
@@ -133,7 +141,7 @@ class Fact:
         self.image_marks = tuple(mark for mark in marks if not isinstance(mark, Mark))
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self.name, self.owner = name, owner
 
     def holds(self, version: Version) -> bool:
         begun = self.begins is None or self.begins.reached(version)
@@ -157,6 +165,12 @@ class Facts:
     def __init__(self, version: Version, shown: Mapping[str, bool] | None = None) -> None:
         self.version = version
         self.shown = shown or {}
+
+    def open_facts(self) -> Iterator[str]:
+        """The names of the facts of which nothing at hand tells whether they hold for this release."""
+        for fact in self.declared():
+            if fact.name not in self.shown and fact.open_at(self.version):
+                yield fact.name
 
     @classmethod
     def declared(cls) -> Iterator[Fact]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mmtool.assumption import Assumption
 from mmtool.build.fact import Facts
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release
@@ -24,6 +25,8 @@ class Kernel:
     name: str
     release: Release
     profile: Profile
+    assumed: tuple[Assumption, ...] = ()
+    """What of this was chosen though nothing shows it."""
 
     @property
     def arch(self) -> str:
@@ -40,7 +43,7 @@ class Kernel:
 
     def facts(self, group: type[Group]) -> Group:
         """The facts of one subsystem, a class of `mmtool.build.facts`, for this release."""
-        return group(self.release.version)
+        return group(self.release.version, self.profile.shown)
 
     def enabled(self, option: str) -> bool:
         """Is CONFIG_<option> set in this build?"""

@@ -11,6 +11,7 @@ from mmtool.build.image.read import KernelImage, percpu_static, read_image
 from mmtool.build.kconfig import KernelConfig, read_config
 from mmtool.build.options import OPTIONS, STRUCTURES
 from mmtool.build.profile import Option, Profile, debian_name
+from mmtool.build.shown import shown_facts, structures_asked_for
 from mmtool.build.system_map import read_system_map
 from mmtool.errors import UsageError
 
@@ -54,7 +55,7 @@ def make_profile_from(
     made = make_profile(
         read_config(*config) if config is not None else None,
         symbols or None,
-        read_image(*image) if image is not None else None,
+        read_image(*image, structures_asked_for()) if image is not None else None,
         name=name,
         sizes=sizes or {},
     )
@@ -74,6 +75,7 @@ def make_profile(
     """A profile from what the files hold; UsageError when they are of different architectures or tell none."""
     arch = _arch(config, symbols, image)
     release = _release(config, image)
+    members = image.members if image is not None else {}
     if name is None:
         uname = image.release if image is not None else None
         name = (debian_name(uname) or uname) if uname else f"{release or 'unknown'}-{arch}"
@@ -84,6 +86,8 @@ def make_profile(
         kept_options(config.options) if config is not None else {},
         _in_order({**_sizes(symbols, image), **sizes}),
         _places(symbols, image),
+        uname=image.release if image is not None else None,
+        shown=shown_facts(symbols or (image.symbols if image is not None else {}), members),
     )
     return MadeProfile(profile, tuple(_unknown(profile, config, image)))
 

@@ -1,7 +1,8 @@
 """`Profile`: what only a build knows - its configuration and the sizes that its compiler settled.
 
-A profile is a YAML file: `name`, `arch`, `release`, `config` (CONFIG_ options without the prefix: true, false,
-a number or a word), `sizes` (bytes) and `image` (bytes from _text). Those of this package lie in profiles/.
+A profile is a YAML file: `name`, `arch`, `release`, `uname` (as uname -r has it), `config` (CONFIG_ options without
+the prefix: true, false, a number or a word), `sizes` (bytes), `image` (bytes from _text) and `shown` (facts of
+releases that the image proves or disproves). Those of this package lie in profiles/.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmtool.build.shape import IMAGE_SHAPE, SIZES_SHAPE, options_shape
+from mmtool.build.shape import IMAGE_SHAPE, SHOWN_SHAPE, SIZES_SHAPE, options_shape
 from mmtool.errors import InputError, UsageError
 from mmtool.shape import ShapeError
 
@@ -47,6 +48,10 @@ class Profile:
     sizes: Mapping[str, int] = field(default_factory=dict)
     image: Mapping[str, int] = field(default_factory=dict)
     exact: bool = True
+    uname: str | None = None
+    """The name of the very kernel that it was made from, as uname -r has it."""
+    shown: Mapping[str, bool] = field(default_factory=dict)
+    """Facts of releases that its image proves or disproves, whatever its release."""
 
     def enabled(self, option: str) -> bool:
         """Is CONFIG_<option> set?"""
@@ -117,15 +122,21 @@ def _parse(text: str, source: str) -> Profile:
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
-    config, sizes, image = (document.get(key) or {} for key in ("config", "sizes", "image"))
+    config, sizes, image, shown = (document.get(key) or {} for key in ("config", "sizes", "image", "shown"))
     for key, value, shape in (
         ("config", config, options_shape), ("sizes", sizes, SIZES_SHAPE), ("image", image, IMAGE_SHAPE),
+        ("shown", shown, SHOWN_SHAPE),
     ):  # fmt: skip
         try:
             shape(value, key)
         except ShapeError as e:
             raise InputError(source, None, str(e)) from None
-    return Profile(document["name"], document["arch"], document["release"], config, sizes, image)
+    uname = document.get("uname")
+    if uname is not None and not isinstance(uname, str):
+        raise InputError(source, None, "'uname' is text, as uname -r prints it")
+    return Profile(
+        document["name"], document["arch"], document["release"], config, sizes, image, uname=uname, shown=shown
+    )
 
 
 def profile_name(release: str) -> str | None:

@@ -41,3 +41,4 @@ def options_shape(value: Any, path: str) -> None:
 
 SIZES_SHAPE: Shape = mapping(text(256), integer(1, LARGEST_SIZE))
 IMAGE_SHAPE: Shape = mapping(text(256), integer(0, LARGEST_IMAGE))
+SHOWN_SHAPE: Shape = mapping(text(256), boolean)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mmtool.build.image.btf import read_btf
+from mmtool.build.image.btf import NO_TYPES, Types, read_btf
 from mmtool.build.make import MadeProfile, make_profile_from
 from mmtool.build.options import STRUCTURES
+from mmtool.build.shown import shown_facts, structures_asked_for
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
 
@@ -28,18 +29,20 @@ def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile
     symbols = _symbols(root)
     if not symbols and "System.map" in files:
         symbols = files["System.map"].decode("utf-8", "replace")
+    types = _types(root)
     made = make_profile_from(
         (config, f"{source}: config"),
         (symbols, f"{source}: symbols") if symbols else None,
         None,
-        sizes=_sizes(root),
+        sizes=_sizes(types),
     )
     places = _resources(files.get("proc/iomem", b"").decode("utf-8", "replace"))
     places |= made.profile.image
     if "init_begin" in places and "bss_start" in places:
         # the locks between them are given back too, so that where the one ends and the other begins does not matter
         places.setdefault("init_end", places["bss_start"])
-    return replace(made, profile=replace(made.profile, image=places))
+    shown = {**made.profile.shown, **shown_facts((), types.members)}
+    return replace(made, profile=replace(made.profile, image=places, shown=shown))
 
 
 _RESOURCE = re.compile(r"^ +([0-9a-f]+)-([0-9a-f]+) : Kernel (code|rodata|data|bss)$", re.MULTILINE)
@@ -75,12 +78,16 @@ def _symbols(root: Path) -> str:
     return "\n".join(own) if any(re.match(r"0*[1-9a-f]", line) for line in own[:50]) else ""
 
 
-def _sizes(root: Path) -> dict[str, int]:
-    """Sizes of structures in bytes, by the names that a profile has for them."""
+def _types(root: Path) -> Types:
+    """The running kernel's own type information; none where it shows none."""
     try:
-        types = read_btf((root / BTF).read_bytes(), f"/{BTF}")
+        return read_btf((root / BTF).read_bytes(), f"/{BTF}", structures_asked_for())
     except (OSError, InputError):
-        return {}
+        return NO_TYPES
+
+
+def _sizes(types: Types) -> dict[str, int]:
+    """Sizes of structures in bytes, by the names that a profile has for them."""
     sizes = {key: types.structures[name] for key, name in STRUCTURES.items() if name in types.structures}
     percpu = types.sections.get(".data..percpu")
     return sizes if percpu is None else {**sizes, "percpu_static": percpu}

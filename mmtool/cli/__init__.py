@@ -47,6 +47,7 @@ GROUPS = {
         "process": "Do memory operations on a process and say what each returns, and why.",
         "reclaim": "Say which pages a memory cgroup keeps, and which reclaim takes.",
         "slab": "Lay out the caches of a kernel's slab allocator, and run calls on them.",
+        "walk": "Follow an address of a process through its page tables.",
         "zram": "Show what compressed memory takes: size classes, and a device step by step.",
     },
     "Formats and help": {

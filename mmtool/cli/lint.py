@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option
+from mmtool.cli.options import input_options, machine_and_kernel, output_option, rests_on, say_warnings
 
 
 @click.command()
@@ -32,7 +32,9 @@ def lint(
     from mmtool.report.lint import render
 
     machine, kernel = machine_and_kernel(**options, need_memory=False)
+    rests_on(kernel.assumed)
     linted = find(machine, kernel, cmdline, kernel_base=kernel_base, cpus=cpus)
+    say_warnings(machine)
     if linted.not_booted is not None:
         print(f"mmtool: {machine.origin}: judged without a boot: {linted.not_booted}", file=sys.stderr)
     render(machine.origin, kernel, linted, output)

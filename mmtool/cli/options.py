@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
 if TYPE_CHECKING:
+    from mmtool.assumption import Assumption
     from mmtool.build.kernel import Kernel
     from mmtool.firmware.machine import Machine
     from mmtool.linux.init.boot import Boot
@@ -127,7 +128,32 @@ MACHINE_OPTIONS = (
     click.option("--srat", metavar="FILE", help="The machine's SRAT, as a binary ACPI table."),
     click.option("--slit", metavar="FILE", help="The machine's SLIT, as a binary ACPI table."),
     click.option("--cpus", type=click.IntRange(1, MOST_CPUS), metavar="N", help="CPUs of the machine."),
-)
+    click.option(
+        "--strict", is_flag=True, expose_value=False, callback=lambda ctx, _, wanted: _be_strict(ctx, wanted),
+        help="End with exit status 4 where the answer rests on an assumption.",
+    ),
+)  # fmt: skip
+STRICT = "mmtool.strict"
+"""Where a command's context keeps whether --strict was given."""
+
+
+def _be_strict(ctx: click.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[STRICT] = True
+
+
+def rests_on(assumed: Sequence[Assumption]) -> None:
+    """With --strict the command ends with exit status 4 where its answer rests on something that nothing shows."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None or not assumed or not ctx.meta.get(STRICT):
+        return
+
+    def end() -> None:
+        raised = sys.exc_info()[1]
+        if raised is None or isinstance(raised, click.exceptions.Exit):
+            raise click.exceptions.Exit(4)
+
+    ctx.call_on_close(end)
 
 
 def machine_options(command: F) -> F:
@@ -165,10 +191,24 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
 
     Addresses and ranges in bytes. Raises InputError and UsageError.
     """
+    from mmtool.answers.assumed import assumptions
     from mmtool.linux.init.main import start_kernel
 
     machine, kernel = machine_and_kernel(**sources)
-    return start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
+    if kernel_base is not None:
+        machine = replace(machine, kernel_base=kernel_base)
+    if cpus is not None:
+        machine = replace(machine, cpus=cpus)
+    booted = start_kernel(machine, kernel, cmdline=cmdline)
+    say_warnings(machine)
+    rests_on(assumptions(booted))
+    return booted
+
+
+def say_warnings(machine: Machine) -> None:
+    """Say on standard error what the reader of the machine left out or took for something, by line."""
+    for line, warning in machine.warnings:
+        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
 
 
 def machine_and_kernel(
@@ -221,8 +261,6 @@ def machine_and_kernel(
         machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
     else:
         machine, here = this_machine(srat=srat, slit=slit, boot=boot)
-    for line, warning in machine.warnings:
-        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)
     made = here if kernel is None else None

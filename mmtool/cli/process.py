@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
+
+from mmtool.cli.options import Size
+
+if TYPE_CHECKING:
+    from mmtool.linux.fs.proc.task_mmu import Smap
+    from mmtool.system.process import Process
 
 
 @click.group()
@@ -10,58 +19,190 @@ def process() -> None:
     """A process's address space: mappings, faults, page tables, huge pages."""
 
 
+KINDS = {"fixed": "/vmrun", "pie": "/vmrun-pie", "static-pie": "/vmrun-spie"}
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def machine_options(command: F) -> F:
+    """The options that describe a machine for who brings no record of one."""
+    for option in reversed(
+        (
+            click.option("--kernel", default="6.12", show_default=True, metavar="RELEASE", help="The release."),
+            click.option("--arch", type=click.Choice(["x86_64", "i386", "arm64"]), default="x86_64", show_default=True),
+            click.option("--task", type=click.Choice(["native", "compat32"]), default="native", show_default=True,
+                         help="A 64-bit program, or a 32-bit one on a 64-bit kernel."),
+            click.option("--va-bits", type=click.Choice(["48", "57", "52"]), help="Bits of a virtual address."),
+            click.option("--memory", type=Size(), default="1G", show_default=True, help="MemTotal of the machine."),
+            click.option("--config", metavar="FILE", help="The kernel's own configuration."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def machine_of(options: dict[str, Any]) -> dict[str, Any]:
+    from mmtool.build.fact import parse_version
+    from mmtool.build.kconfig import read_config
+    from mmtool.errors import UsageError
+    from mmtool.observed.process_records import read_text
+    from mmtool.system.process_default import machine
+
+    if parse_version(options["kernel"]) is None:
+        raise UsageError(f"{options['kernel']!r} is not a kernel release (6.1, 6.12.3)")
+    config = None
+    if options["config"] is not None:
+        config = read_config(read_text(options["config"]), options["config"]).options
+    bits = int(options["va_bits"]) if options["va_bits"] is not None else None
+    return machine(options["kernel"], options["arch"], options["task"], options["memory"], va_bits=bits, config=config)
+
+
 @process.command("run", short_help="Do a script of memory operations and say what each returns and why.")
 @click.argument("file", metavar="SCRIPT|FILE.jsonl|-")
+@machine_options
+@click.option("--start", metavar="FILE.json", help="The process to begin with: a record's machine and start.")
+@click.option(
+    "--explain", type=int, metavar="LINE", help="Show what this line of the script changed, mapping by mapping."
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def run(file: str, output: str) -> None:
+def run(file: str, start: str | None, explain: int | None, output: str, **options: Any) -> None:
     """Do a script of memory operations: what each returns and why, and what it changes.
 
     FILE is a script, one operation a line, or records of scripts, one JSON object a line (plain, gzip or xz);
     of records the answers come one a line.
     """
     from mmtool.errors import InputError
-    from mmtool.observed.process_records import read_records
-    from mmtool.report.process import run_json, run_table
+    from mmtool.observed.process_records import read_text, records_of, split_script
+    from mmtool.report.process import explain_tables, run_json, run_table
     from mmtool.report.table import text_tables
     from mmtool.system.process import from_start
+    from mmtool.system.process_default import default_process
     from mmtool.system.process_script import ScriptError
     from mmtool.system.process_script import run as run_script
 
-    for number, record in read_records(file):
-        try:
-            made = from_start(record["machine"], record.get("setup", ()), record["start"])
-            steps = list(run_script(made, record["script"]))
-        except (ScriptError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(file, number, f"{type(error).__name__}: {error}") from None
-        if output == "json":
-            click.echo(run_json(record.get("id"), steps))
+    text = read_text(file)
+    if text.lstrip().startswith("{"):
+        for number, record in records_of(text, file):
+            try:
+                made = from_start(record["machine"], record.get("setup", ()), record["start"])
+                steps = list(run_script(made, record["script"]))
+            except (ScriptError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise InputError(file, number, f"{type(error).__name__}: {error}") from None
+            if output == "json":
+                click.echo(run_json(record.get("id"), steps))
+            else:
+                click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
+        return
+    setup, operations = split_script(text)
+    script = [words for _, words in operations]
+    try:
+        if start is not None:
+            record = next(records_of(read_text(start).replace("\n", " "), start))[1]
+            made = from_start(record["machine"], [*record.get("setup", ()), *setup], record["start"])
         else:
-            click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
+            made = default_process(machine_of(options), setup)
+        before = [snapshot_rows(made)]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(start or file, None, f"no process can be made of it: {error}") from None
+    try:
+        steps = list(run_script(made, script))
+    except ScriptError as error:
+        raise InputError(file, operations[error.line][0], str(error)) from None
+    if output == "json":
+        click.echo(run_json(None, steps))
+        return
+    if explain is not None:
+        at = next((i for i, step in enumerate(steps) if step.line >= 0 and operations[step.line][0] == explain), None)
+        if at is None:
+            raise InputError(file, explain, "no operation on this line was done")
+        rows = steps[at - 1].rows if at else before[0]
+        click.echo(text_tables(explain_tables(script[steps[at].line], steps[at], rows)))
+        return
+    click.echo(text_tables([run_table("Operations", script, steps, [number for number, _ in operations])]))
+
+
+def snapshot_rows(made: Process) -> list[Smap]:
+    """The mappings of a process before its script begins."""
+    from mmtool.linux.fs.proc.task_mmu import smap
+
+    return [smap(made.task, vma) for vma in made.task.mm.vmas]
 
 
 @process.command("layout", short_help="Say where a program and its mappings lie after exec.")
-@click.argument("file", metavar="FILE.jsonl|-")
+@click.argument("file", metavar="[FILE.jsonl|-]", required=False)
+@machine_options
+@click.option("--rlimit", multiple=True, metavar="NAME=VALUE", help="A resource limit: stack=unlimited, stack=64K.")
+@click.option("--personality", metavar="BITS", default="0", show_default=True, help="As personality(2) takes it.")
+@click.option(
+    "--exec",
+    "kind",
+    type=click.Choice(["fixed", "pie", "static-pie"]),
+    default="fixed",
+    show_default=True,
+    help="The kind of program.",
+)
+@click.option("--randomize", is_flag=True, help="The ranges with randomisation on, in place of one layout.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def layout(file: str, output: str) -> None:
+def layout(
+    file: str | None, rlimit: tuple[str, ...], personality: str, kind: str, randomize: bool, output: str, **options: Any
+) -> None:
     """Say where program, stack, heap, vdso and mappings lie after exec, or in which ranges with randomisation on.
 
-    FILE holds records, one JSON object a line (plain, gzip or xz); answers come one a line.
+    FILE holds records, one JSON object a line (plain, gzip or xz); answers come one a line. Without it a small
+    program of the kind asked for is laid out.
     """
-    from mmtool.errors import InputError
-    from mmtool.observed.process_records import read_records
+    from mmtool.errors import InputError, UsageError
+    from mmtool.observed.process_records import read_text, records_of
     from mmtool.report.process import layout_json, layout_tables, ranges_json
     from mmtool.report.table import text_tables
-    from mmtool.system import process_layout
+    from mmtool.system import process_default, process_layout
 
-    for number, record in read_records(file):
+    def answer(asked: process_layout.Question, name: str | None, quick: bool) -> None:
+        if quick:
+            found = process_layout.ranges(asked)
+            line, tables = ranges_json(name, found), layout_tables(ranges=found)
+        else:
+            rows, where = process_layout.layout(asked)
+            line, tables = layout_json(name, rows, where), layout_tables(rows, where)
+        click.echo(line if output == "json" else text_tables(tables))
+
+    if file is None:
+        setup = [f"personality {personality}", f"exec {KINDS[kind]}"]
+        for text in rlimit:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"--rlimit {text}: not NAME=VALUE")
+            setup.append(f"rlimit {name.upper()} {value}")
+        try:
+            answer(process_default.ask(machine_of(options), setup), None, randomize)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return
+    for number, record in records_of(read_text(file), file):
         try:
             asked = process_layout.question(record)
-            if "mode quick" in asked.setup:
-                found = process_layout.ranges(asked)
-                line, tables = ranges_json(record.get("id"), found), layout_tables(ranges=found)
-            else:
-                rows, where = process_layout.layout(asked)
-                line, tables = layout_json(record.get("id"), rows, where), layout_tables(rows, where)
+            answer(asked, record.get("id"), "mode quick" in asked.setup)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(file, number, f"{type(error).__name__}: {error}") from None
-        click.echo(line if output == "json" else text_tables(tables))
+
+
+@process.command("maps", short_help="Say what a process's map of mappings tells.")
+@click.argument("source", metavar="FILE|PID|-")
+@click.option("--max-map-count", type=int, metavar="N", help="vm.max_map_count, if it is not the default.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def maps(source: str, max_map_count: int | None, output: str) -> None:
+    """Read /proc/PID/maps or smaps (a file, a process's number, standard input) and say what they tell.
+
+    Gaps and the largest mapping that fits, neighbours that are not one mapping and why, huge pages, limits.
+    """
+    from pathlib import Path
+
+    from mmtool.answers.process_maps import DEFAULT_MAX_MAP_COUNT, answer_maps
+    from mmtool.observed.process_maps import parse_maps
+    from mmtool.observed.process_records import read_text
+    from mmtool.report.process_maps import maps_json, maps_tables
+    from mmtool.report.table import text_tables
+
+    if source.isdigit() and not Path(source).exists():
+        source = f"/proc/{source}/smaps"
+    answer = answer_maps(parse_maps(read_text(source), source), max_map_count or DEFAULT_MAX_MAP_COUNT)
+    click.echo(maps_json(answer) if output == "json" else text_tables(maps_tables(answer)))

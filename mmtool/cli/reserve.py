@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option
+from mmtool.cli.options import input_options, machine_and_kernel, output_option, rests_on, say_warnings
 from mmtool.errors import UsageError
 
 KINDS = ("crashkernel", "cma", "hugepages", "memmap")
@@ -41,11 +41,13 @@ def reserve(
     if len(asked) != 1:
         raise UsageError(f"give one of {', '.join(f'--{kind}' for kind in KINDS)}")
     machine, kernel = machine_and_kernel(**options)
+    rests_on(kernel.assumed)
     if kernel_base is not None:
         machine = replace(machine, kernel_base=kernel_base)
     if cpus is not None:
         machine = replace(machine, cpus=cpus)
     answer = ask(machine, kernel, *asked[0], cmdline)
+    say_warnings(machine)
     render(answer, output)
     if not answer.fits:
         context.exit(1)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli.options import SIZE, output_option
+from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
+    from mmtool.observed.slabinfo import SlabInfo
+    from mmtool.system.system import System
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,7 +62,7 @@ class Machine:
         allocator: str | None,
         config: str | None,
     ) -> None:
-        from mmtool.build.choose import kernel_with_config, nearest_kernel
+        from mmtool.build.choose import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.build.kconfig import read_config
         from mmtool.firmware.cmdline import parse_cmdline
         from mmtool.linux.mm.slab_common import slab_build
@@ -67,15 +70,36 @@ class Machine:
 
         possible = max(cpus, possible_cpus or cpus)
         kernel, self.assumed = nearest_kernel(release, arch, page_size)
-        if config is not None:
+        if config is not None and _there(config):
             read = read_config(text_of(config), config)
             kernel = kernel_with_config(kernel, {**read.options}, Path(config).name)
+        elif allocator is not None:
+            kernel, more = kernel_with_allocator(kernel, allocator)
+            self.assumed += more
         if nodes > kernel.max_numnodes:
             raise UsageError(f"--nodes: {kernel.profile.name} is built for {kernel.max_numnodes} nodes")
         self.memory = memory
         self.build: SlabBuild = slab_build(kernel, parse_cmdline(cmdline), present=cpus, possible=possible, nodes=nodes)
         self.allocator = allocator or configured_allocator(self.build)
         check_allocator(self.allocator, self.build)
+
+    def on(self, system: System) -> None:
+        """Take kernel, CPUs and nodes from a booted machine; the rest stays as the options say."""
+        from mmtool.linux.mm.slab_common import slab_build
+
+        cpus = len(system.cpu_nodes)
+        self.build = slab_build(
+            system.kernel, self.build.cmdline, present=cpus, possible=cpus, nodes=max(system.nodes) + 1
+        )
+        self.assumed = ()
+
+
+def _there(config: str) -> bool:
+    """Is there a configuration of that name? Without it, one is assumed, and that is said."""
+    if config == "-" or Path(config).exists():
+        return True
+    print(f"mmtool: {config}: no such file; going on with the configuration that is nearest", file=sys.stderr)
+    return False
 
 
 def text_of(path: str) -> str:
@@ -159,27 +183,98 @@ def kmalloc(context: click.Context, /, sizes: str, gfp: str, output: str, **mach
 @slab.command("run", short_help="Do a script of calls on caches.")
 @click.argument("script", metavar="SCRIPT|-")
 @machine_options
+@state_options
 @output_option("table", "json", "yaml", "csv")
 @click.pass_context
-def run(context: click.Context, /, script: str, output: str, **machine: Any) -> None:
+def run(
+    context: click.Context,
+    /,
+    script: str,
+    output: str,
+    state: str | None,
+    live: bool,
+    proc: str | None,
+    **machine: Any,
+) -> None:
     """Do a script of calls, a line each, and say which slab every object is of and whose place it gets.
 
-    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. Exit status 1 when an allocation fails.
+    Lines: cache, alloc, free, shrink, destroy, kmalloc, fragment, defragment. With --state, --live or --proc slabs
+    take their pages from that state, whose kernel and CPUs count then. Exit status 1 when an allocation fails.
     """
+    from mmtool.linux.mm.slub.slab import Topology, evenly
     from mmtool.report.slab_run import render_run
     from mmtool.system.slab.kmalloc import slab_gfp
     from mmtool.system.slab.machine import boot_slub, with_recorded
+    from mmtool.system.slab.pages import PlainPages
+    from mmtool.system.slab.run import Pages
     from mmtool.system.slab.runs import script_run
     from mmtool.system.slab.script import Parser
 
     there = Machine(**machine)
+    if live or state is not None or proc is not None:
+        from mmtool.system.slab.system_pages import SystemPages
+
+        system = load_system(state=state, live=live, proc=proc)
+        there.on(system)
+        cpus = [system.cpu_nodes[cpu] for cpu in sorted(system.cpu_nodes)]
+        pages: Pages = SystemPages(system)
+        topology = Topology(cpus, there.build.nodes)
+    else:
+        pages = PlainPages(there.memory, there.build.nodes, there.build.kernel.page_shift)
+        topology = evenly(there.build.present_cpus, there.build.nodes)
     build = there.build
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
     if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
         there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
-    results = script_run(there.allocator, build, there.memory, script, slub).run(parsed)
-    render_run(results, lines, there.allocator, build, there.assumed, output)
+    results = script_run(there.allocator, slub, there.memory, script, pages, topology).run(parsed)
+    render_run(results, lines, there.allocator, build, there.assumed, pages, output)
     if any(result.failed for result in results):
         context.exit(1)
+
+
+@slab.command("info", short_help="Say whose the slabs are, from /proc/slabinfo.")
+@click.argument("reading", metavar="FILE|DIR|-")
+@click.option("--since", metavar="FILE|DIR", help="An earlier reading: what has grown, comes first.")
+@click.option("--cmdline+", "added", metavar="TEXT", help="Price these options: what the same objects would take.")
+@machine_options
+@output_option("table", "json", "yaml", "csv")
+def info(reading: str, since: str | None, added: str | None, output: str, **machine: Any) -> None:
+    """Read a copy of /proc/slabinfo or of /sys/kernel/slab: who has how much, how much of it is empty, what grew.
+
+    With --cmdline+ it says what options such as slab_nomerge, slab_max_order=0 or slab_debug=FZPU would cost: the
+    machine options say which kernel the reading is of.
+    """
+    from mmtool.answers.slab_use import prices, uses_of
+    from mmtool.report.slab_info import render_prices, render_uses
+    from mmtool.system.slab.machine import boot_slub, with_recorded
+
+    there = Machine(**machine)
+    page_size = there.build.page_size
+    read = _reading(reading)
+    if added is None:
+        render_uses(read, uses_of(read, page_size, _reading(since) if since is not None else None), page_size, output)
+        return
+    if since is not None:
+        raise UsageError("--cmdline+ prices one reading; leave --since away")
+    if there.allocator != "slub":
+        raise UsageError("--cmdline+ prices the options of SLUB alone")
+    now = boot_slub(there.build)
+    with_recorded(now)
+    other = Machine(**{**machine, "cmdline": f"{machine['cmdline']} {added}"})
+
+    def boot() -> SlabAllocator[Any]:
+        then = boot_slub(other.build)
+        with_recorded(then)
+        return then
+
+    render_prices(read, prices(read, now, boot), added, page_size, output)
+
+
+def _reading(source: str) -> SlabInfo:
+    from mmtool.observed.slabinfo import read_slabinfo
+
+    if source != "-" and Path(source).is_dir():
+        return read_slabinfo(source)
+    return read_slabinfo(source, text_of(source))

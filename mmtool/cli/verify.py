@@ -20,6 +20,7 @@ def verify(context: click.Context, /, input: str | None, output: str, **options:
     From a log or a folder of one boot it predicts from what the machine said alone. Without INPUT it is this
     machine. Exit status 1 when something differs.
     """
+    from mmtool.answers.assumed import assumptions
     from mmtool.answers.verify import verify as compare
     from mmtool.cli.live import NAME, answers_here
     from mmtool.observed.answers import read_answers
@@ -32,6 +33,6 @@ def verify(context: click.Context, /, input: str | None, output: str, **options:
     place = options["dmesg"] or input
     answers = answers_here() if place is None else read_answers(place, options["boot"])
     result = compare(boot, answers, debug=shows_debug(boot))
-    render(input or NAME, result, output, coloured=stdout_in_colour())
+    render(input or NAME, result, output, coloured=stdout_in_colour(), assumed=assumptions(boot))
     if not result.agrees:
         context.exit(1)

@@ -17,6 +17,8 @@ from mmtool.firmware.lines import kernel_lines
 from mmtool.firmware.machine import (
     AcpiTable,
     CpuAffinity,
+    E820Entry,
+    E820Type,
     EfiRegion,
     LogNote,
     Machine,
@@ -38,7 +40,7 @@ NO_MAP = (
 NO_MAP_OF = {
     "arm64": (
         "an arm64 kernel's log, which does not say where memory is: its device tree does; give --dtb TREE --dmesg LOG, "
-        "with --memory START-END where the tree leaves that to the boot loader (the log's \"node ranges\" have it)"
+        'with --memory START-END where the tree leaves that to the boot loader (the log\'s "node ranges" have it)'
     ),
     "arm": "a 32-bit ARM kernel's log; mmtool boots kernels of x86 and arm64 alone",
     "riscv": "a RISC-V kernel's log; mmtool boots kernels of x86 and arm64 alone",
@@ -60,6 +62,7 @@ class _Boot:
     version_line: str | None = None
     cmdline: str | None = None
     late_cmdline: str | None = None
+    cmdline_line: int = 0
     map_heads: int = 0
     maps: dict[str, list[Located]] = field(default_factory=dict)
     initrd: tuple[int, int] | None = None
@@ -98,6 +101,10 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
         head = _head(stripped)
         if head is not None and len(stripped) <= _LONGEST_LINE:
             _HANDLERS[head](boot, number, stripped, head)
+    _complete(boot)
+    if _may_be_cut(boot.cmdline, boot.late_cmdline):
+        cut = "the command line is as long as printk's longest line: its end may be missing"
+        boot.warnings.append((boot.cmdline_line, cut))
     machine = _machine(boot)
     if need_map and not _has(chosen, (*_MAP_HEADS, *_EFI_HEADS)):
         made = ONLY_MADE if _has(chosen, _MADE_HEADS) else NO_MAP
@@ -105,6 +112,27 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
     if need_map and not (machine.e820 or machine.efi):
         raise InputError(origin, chosen[0][0], "the map that begins here has no entry; give the log whole")
     return machine
+
+
+def _complete(boot: _Boot) -> None:
+    """Say what of the map is missing. Where that is no more than the lowest 640 KiB, it was RAM: every PC's is."""
+    kind = next((who for who in MAPS if who in boot.maps), None)
+    entries = boot.maps.get(kind or "", [])
+    if not any(entry.type == E820Type.RAM for _, entry in entries):
+        return  # no kernel boots with it, and says why
+    number, first = entries[0]
+    line = int(number)
+    if first.start and not boot.map_heads and kind != "Xen-e820":
+        lost = f"the map begins here, at {first.start:#x}: the entries before are lost"
+        if first.start <= _LOW_RAM and boot.version_line is None:
+            entries.insert(0, (number, E820Entry(0, first.start, E820Type.RAM)))
+            lost += f"; [0x0-{first.start - 1:#x}] is taken as usable"
+        boot.warnings.append((line, f"{lost}; give a log from the start of a boot, or /sys/firmware/memmap"))
+    elif min(entry.start for _, entry in entries) > _LATE:
+        boot.warnings.append((line, "no entry of the map begins at address 0, nor near it: is it whole?"))
+
+
+_LOW_RAM, _LATE = 0xA0000, 0x10000
 
 
 def boots_of(text: str) -> list[list[Line]]:
@@ -225,6 +253,13 @@ def _acted_on(early: str | None, late: str | None) -> str | None:
     return late
 
 
+def _may_be_cut(early: str | None, late: str | None) -> bool:
+    """Is the command line as long as a line of the log can be? Not if the other line, with its longer head, has it."""
+    if early is not None and late is not None and late.endswith(early):
+        return False
+    return len(early or "") + len("Command line: ") >= _LONGEST or (early is None and len(late or "") + 21 >= _LONGEST)
+
+
 _ENOUGH = 20
 """Letters by which a command line is found within another."""
 
@@ -270,12 +305,7 @@ def _version(boot: _Boot, number: int, words: str, head: str) -> None:
 def _cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
     if boot.cmdline is None:
         boot.cmdline = words[len(head) :].strip()
-        _warn_of_cut(boot, number, words)
-
-
-def _warn_of_cut(boot: _Boot, number: int, words: str) -> None:
-    if len(words) >= _LONGEST:
-        boot.warnings.append((number, "the command line is as long as printk's longest line: its end may be missing"))
+        boot.cmdline_line = number
 
 
 _LONGEST = 940
@@ -286,9 +316,7 @@ def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
     """ "Kernel command line: ", since 6.19 in several lines of which all but the last end in a backslash."""
     text = words[len(head) :].strip()
     if boot.late_cmdline is None:
-        boot.late_cmdline = text
-        if boot.cmdline is None:
-            _warn_of_cut(boot, number, words)
+        boot.late_cmdline, boot.cmdline_line = text, boot.cmdline_line or number
     elif boot.late_cmdline.endswith(" \\"):
         boot.late_cmdline = boot.late_cmdline[:-1] + text
 
@@ -370,6 +398,7 @@ def _slub(boot: _Boot, number: int, words: str, head: str) -> None:
     """nr_cpu_ids, for logs without x86's line about CPUs."""
     if boot.cpus is None and (m := _SLUB_CPUS.search(words, len(head))):
         boot.cpus = int(m[1])
+    boot.note("slub", (), number, words)
 
 
 _SLUB_CPUS = re.compile(r", CPUs=([1-9]\d*), ")

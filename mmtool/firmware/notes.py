@@ -180,7 +180,8 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     # from the kernel's build
     ("memory_block_size", "x86/mm: Memory block size: ", r"(\d+)(M)B", sized),
     ("devtmpfs", "devtmpfs: initialized", r"", nothing),
-    ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) ", decimal),
+    ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) (?:.*\balloc=\d+\*(\d+))?", decimal),
+    ("deferred_pages", "node ", r"(\d+) deferred pages initialised in ", decimal),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
     ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),
     ("corruption_check", "Scanning ", r"(\d+) areas for low memory corruption", decimal),

@@ -134,6 +134,11 @@ def _captured(
         if aml := files.read("SLIT.aml"):
             machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
         machine = _with_tables(machine, srat, slit)
+    version, cmdline = (files.read(f"proc/{name}") for name in ("version", "cmdline"))
+    if machine.version_line is None and version is not None:
+        machine = _of_version(machine, decode(version).strip())
+    if machine.cmdline is None and cmdline is not None:
+        machine = replace(machine, cmdline=decode(cmdline).strip())
     possible = files.read("sys/devices/system/cpu/possible")
     if machine.cpus is None and possible is not None:
         machine = replace(machine, cpus=_count(decode(possible)) or None)
@@ -149,7 +154,7 @@ def _count(ranges: str) -> int:
 
 
 def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> Machine:
-    """The machine of a capture's log; of what /sys and /proc said where the log does not say it."""
+    """The machine of a capture's log; of what /sys said of the map where the log does not say it."""
     memmap = files.read(MEMMAP)
     if log is None:
         machine = Machine("none", ())
@@ -161,11 +166,6 @@ def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> M
         place = files.place(MEMMAP)
         plain = _plain_map("sysfs memmap", parse_memmap_text(decode(memmap), place), place)
         machine = replace(machine, source=plain.source, e820=plain.e820, e820_places=plain.e820_places, origin=place)
-    version, cmdline = (files.read(f"proc/{name}") for name in ("version", "cmdline"))
-    if machine.version_line is None and version is not None:
-        machine = _of_version(machine, decode(version).strip())
-    if machine.cmdline is None and cmdline is not None:
-        machine = replace(machine, cmdline=decode(cmdline).strip())
     return machine
 
 

@@ -12,9 +12,9 @@ from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
 
 
-def read_records(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and records of `file` ("-": standard input). InputError for what is none."""
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+def records_of(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and records of a file's text. InputError for what is none."""
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -24,6 +24,18 @@ def read_records(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(record, dict):
             raise InputError(file, number, "not an object")
         yield number, record
+
+
+def split_script(text: str) -> tuple[list[str], list[tuple[int, str]]]:
+    """A script's setup (its % lines) and its operations with the numbers of their lines, without comments."""
+    setup, operations = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#", 1)[0].strip()
+        if words.startswith("%"):
+            setup.append(words[1:].strip())
+        elif words:
+            operations.append((number, words))
+    return setup, operations
 
 
 def read_text(file: str) -> str:

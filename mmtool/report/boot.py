@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
@@ -13,6 +14,7 @@ from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
+from mmtool.report.assumed import entries, remarks, section
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.system.of_boot import state_of_boot
@@ -37,7 +39,10 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
-        sys.stdout.write(heading(boot) + "\n\n" + text_tables(TABLES[s](boot) for s in sections if s in TABLES))
+        tables = text_tables(TABLES[s](boot) for s in sections if s in TABLES)
+        sys.stdout.write(heading(boot) + "\n\n" + tables + section(assumptions(boot)))
+    if output in ("dmesg", "csv", "svg"):
+        sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))
 
 
 def shows_debug(boot: Boot) -> bool:
@@ -46,7 +51,7 @@ def shows_debug(boot: Boot) -> bool:
     The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
     of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
     """
-    return bool(boot.notes("pcpu_alloc")) or not boot.notes("nr_cpus")
+    return bool(boot.notes("pcpu_alloc")) or not (boot.notes("nr_cpus") or boot.notes("slub"))
 
 
 def dmesg_lines(boot: Boot) -> list[str]:
@@ -82,6 +87,8 @@ def document(boot: Boot, sections: tuple[str, ...]) -> dict[str, Any]:
             "page_size": 1 << kernel.page_shift,
         },
     }
+    if assumed := entries(assumptions(boot)):
+        doc["assumed"] = assumed
     builders = {
         "firmware": _firmware, "memblock": _memblock, "steps": _steps, "nodes": _nodes, "vmalloc": _vmalloc,
     }  # fmt: skip

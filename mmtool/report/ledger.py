@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.linux.init.boot import Boot
+from mmtool.report.assumed import entries, remarks, section
 from mmtool.report.boot import heading
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
@@ -18,12 +20,14 @@ def render(boot: Boot, output: str) -> None:
         print_document(document(boot, sums), output)
     elif output == "csv":
         sys.stdout.write(csv_table(table(sums)))
+        sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))
     else:
-        sys.stdout.write(heading(boot) + "\n\n" + text_tables([table(sums)]))
+        sys.stdout.write(heading(boot) + "\n\n" + text_tables([table(sums)]) + section(assumptions(boot)))
 
 
 def document(boot: Boot, sums: MemoryLedger) -> dict[str, Any]:
     """The mmtool.ledger/1 document; all amounts in bytes, negative for what comes back."""
+    assumed = entries(assumptions(boot))
     return {
         "schema": "mmtool.ledger/1",
         "kernel": {"release": boot.kernel.name, "profile": boot.kernel.profile.name},
@@ -34,6 +38,7 @@ def document(boot: Boot, sums: MemoryLedger) -> dict[str, Any]:
         ],
         "memtotal": sums.memtotal,
         "memtotal_kbytes": sums.memtotal >> 10,
+        **({"assumed": assumed} if assumed else {}),
     }
 
 

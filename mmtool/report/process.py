@@ -53,7 +53,7 @@ def run_json(record_id: str | None, steps: Sequence[Step]) -> str:
     return json.dumps(document)
 
 
-def run_table(name: str, script: Sequence[str], steps: Sequence[Step]) -> Table:
+def run_table(name: str, script: Sequence[str], steps: Sequence[Step], numbers: Sequence[int] = ()) -> Table:
     """A table for people: each operation, what it returned and why, its faults, tables and mappings afterwards."""
     rows: list[tuple[Any, ...]] = []
     for step in steps:
@@ -63,7 +63,7 @@ def run_table(name: str, script: Sequence[str], steps: Sequence[Step]) -> Table:
             answer = f"{answer} ({step.count} times)"
         faults = str(step.minflt) if not step.majflt else f"{step.minflt}+{step.majflt}"
         tables, mapped = str(step.status["VmPTE"]), str(len(step.rows))
-        line = str(step.line) if step.line >= 0 else ""
+        line = "" if step.line < 0 else str(numbers[step.line]) if numbers else str(step.line)
         rows.append((line, step.who, text, answer, faults, tables, mapped, step.why))
     return Table(
         "steps",
@@ -119,3 +119,28 @@ def layout_tables(
         ]
         tables.append(Table("ranges", "Ranges with randomisation on", titles, list(bits)))
     return tables
+
+
+def explain_tables(operation: str, step: Step, before: Sequence[Smap]) -> list[Table]:
+    """One operation: what it returned and why, and the mappings that it took away, changed or brought."""
+    answer = step.ret if step.signal is None else f"{step.signal.name} at {step.signal.addr:#x}"
+    facts: list[tuple[Any, ...]] = [("returns", answer)]
+    if step.why:
+        facts.append(("why", step.why))
+    facts += [("faults", step.minflt + step.majflt), ("page tables", f"{step.status['VmPTE']} KiB")]
+    facts.append(("Committed_AS", f"{step.meminfo['Committed_AS']} KiB"))
+    old, new = {_key(r): r for r in before}, {_key(r): r for r in step.rows}
+    rows = [("-", *k) for k in old if k not in new] + [("+", *k) for k in new if k not in old]
+    rows.sort(key=lambda r: (r[1], r[0] == "+"))
+    titles = columns(
+        "", ("Start", Kind.ADDRESS), ("End", Kind.ADDRESS), "Perms", "Name", ("Rss KiB", Kind.COUNT), "Flags", "Pages"
+    )
+    return [
+        Table("operation", operation, columns("What", "Says"), facts),
+        Table("changes", "Mappings before (-) and after (+), where they differ", titles, list(rows)),
+    ]
+
+
+def _key(row: Smap) -> tuple[int, int, str, str, int, str, str]:
+    pages = row.pages if len(row.pages) <= 40 else row.pages[:37] + "..."
+    return (row.start, row.end, row.perms, row.name, row.rss, row.flags, pages)

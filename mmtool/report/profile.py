@@ -14,6 +14,8 @@ _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
     """The profile's text; `remarks` are comments behind sizes, by the size's name."""
     lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{profile.release}"']
+    if profile.uname:
+        lines.append(f'uname: "{profile.uname}"')
     if profile.config:
         lines += ["config:", *(f"  {name}: {_value(value)}" for name, value in profile.config.items())]
     if profile.sizes:
@@ -23,6 +25,8 @@ def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
             lines.append(f"  {name}: {size}" + (f"  # {remark}" if remark else ""))
     if profile.image:
         lines += ["image:", *(f"  {name}: {place:#x}" for name, place in profile.image.items())]
+    if profile.shown:
+        lines += ["shown:", *(f"  {name}: {_value(value)}" for name, value in profile.shown.items())]
     return "\n".join(lines)
 
 

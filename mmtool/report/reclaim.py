@@ -20,6 +20,7 @@ def run_json(run: WorkloadRun) -> str:
         {
             "line": o.line, "does": o.does, "rc": o.rc, "pages": o.pages, "swap": o.swap, "lists": o.lists,
             "counters": o.counters, "memory": o.memory, "memory_swap": o.memory_swap,
+            **({"generations": o.generations} if o.generations is not None else {}),
         }
         for o in run.lines
     ]  # fmt: skip

@@ -9,7 +9,10 @@ from typing import Any
 from mmtool.linux.mm.slab_common import SlabBuild
 from mmtool.report.slab import kernel_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
-from mmtool.system.slab.run import LineResult
+from mmtool.system.slab.run import LineResult, Pages
+from mmtool.system.slab.system_pages import SystemPages
+from mmtool.system.state import state_of
+from mmtool.system.write import state_document
 
 
 def render_run(
@@ -18,6 +21,7 @@ def render_run(
     allocator: str,
     build: SlabBuild,
     assumed: Sequence[str],
+    pages: Pages,
     output: str,
 ) -> None:
     """What each line of a script answered."""
@@ -29,6 +33,9 @@ def render_run(
             "kernel": kernel_document(build, assumed),
             "lines": answers,
         }
+        if isinstance(pages, SystemPages):
+            doc["pages"] = {"reclaimable": pages.reclaimable, "unreclaimable": pages.unreclaimable}
+            doc["state"] = state_document(state_of(pages.system), pages.system.kernel)
         print_document(doc, output)
         return
     table = Table(
@@ -47,6 +54,15 @@ def render_run(
              _all(counters.get("partial")), _all(counters.get("cpu_slabs")), _taken_from(answer))
         )  # fmt: skip
     sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
+    if output == "csv":
+        return
+    for answer in answers:
+        sys.stdout.write("".join(f"line {answer['line']}: {line}\n" for line in answer.get("log", ())))
+    if isinstance(pages, SystemPages):
+        sys.stdout.write(
+            f"The script's slabs have {pages.reclaimable + pages.unreclaimable} pages of the state "
+            f"(SReclaimable {pages.reclaimable}, SUnreclaim {pages.unreclaimable}).\n"
+        )
 
 
 def _line_document(result: LineResult, build: SlabBuild) -> dict[str, Any]:

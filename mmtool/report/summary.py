@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from shutil import get_terminal_size
+from textwrap import wrap
 
+from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import memory_ledger
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
@@ -32,10 +34,11 @@ def summary(boot: Boot, width: int, *, coloured: bool) -> list[str]:
         ["Where it went", *_takers(boot)],
         ["Zones", *_zones(boot), *_lists(boot, width)],
         ["Free when init starts", *(f"  {line}" for line in bar_lines(boot, width - 2, coloured=coloured))],
+        _assumed(boot, width),
         _more(boot),
     ]
     lines: list[str] = []
-    for part in parts:
+    for part in filter(None, parts):
         lines += ["", *part] if lines else part
     return lines
 
@@ -105,6 +108,12 @@ def _lists(boot: Boot, width: int) -> list[str]:
     if len(lists) > MOST_NODES:
         lines.append(f"  and {len(lists) - MOST_NODES} more nodes: --only nodes,zones,zonelists")
     return lines
+
+
+def _assumed(boot: Boot, width: int) -> list[str]:
+    """What of it nothing shows, by name; the tables say what hangs on each."""
+    kinds = ", ".join(a.kind for a in assumptions(boot))
+    return wrap(f"Assumed: {kinds} (--all says why, and what to give)", width) if kinds else []
 
 
 def _more(boot: Boot) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mmtool.answers.verify import Verification
+from mmtool.assumption import Assumption
+from mmtool.report.assumed import entries, remarks, section
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 
 SIGNS = {"kernel": "-", "mmtool": "+"}
@@ -13,18 +16,24 @@ COLOURS = {"kernel": "31", "mmtool": "32"}
 """Red for what the kernel has and mmtool has not, green for the other way round."""
 
 
-def render(source: str, result: Verification, output: str, *, coloured: bool) -> None:
+def render(
+    source: str, result: Verification, output: str, *, coloured: bool, assumed: Sequence[Assumption] = ()
+) -> None:
     """Print a comparison to standard output; `coloured` for a terminal."""
     if output in ("json", "yaml"):
-        print_document(document(source, result), output)
+        print_document(document(source, result, assumed), output)
     elif output == "csv":
         sys.stdout.write(csv_table(table(result)))
+        sys.stderr.write("".join(line + "\n" for line in remarks(assumed)))
     else:
-        sys.stdout.write(text_tables([table(result)]) + "".join(differences(result, coloured)))
+        left = f"\nnot compared: {', '.join(result.not_compared)}\n" if result.not_compared else ""
+        tables = text_tables([table(result)]) + "".join(differences(result, coloured))
+        sys.stdout.write(tables + left + section(assumed))
 
 
-def document(source: str, result: Verification) -> dict[str, Any]:
+def document(source: str, result: Verification, assumed: Sequence[Assumption] = ()) -> dict[str, Any]:
     """The mmtool.verify/1 document."""
+    rests = {"not_compared": list(result.not_compared)} if result.not_compared else {}
     return {
         "schema": "mmtool.verify/1",
         "source": source,
@@ -33,6 +42,8 @@ def document(source: str, result: Verification) -> dict[str, Any]:
         "differences": [
             {"fact": d.fact, "side": d.side, "text": d.text, "step": d.step, "line": d.line} for d in result.differences
         ],
+        **rests,
+        **({"assumed": entries(assumed)} if assumed else {}),
     }
 
 

@@ -291,13 +291,13 @@ def _map_start(task: Task, rows: Sequence[Mapping[str, Any]], files: Mapping[str
         if (file is not None and name.startswith("/vmrun")) or (image[1] == start and file is None and not vma.special):
             image[1] = end
         _fill(task, vma, row.get("pages", ""), row.get("rss", 0))
-    exe = next((f for n, f in opened.items()), None)
+    for file in opened.values():
+        inode = file.inode
+        inode.size = max((v.pgoff << shift) + v.end - v.start for v in mm.vmas if v.file is file)
+        inode.prefilled = inode.size >> shift
+    exe = next(iter(opened.values()), None)
     if exe is not None:
-        files["exe"].inode.name = exe.inode.name
-        files["exe"].inode.pages = exe.inode.pages
-        files["exe"].inode.size = max(
-            ((v.pgoff << shift) + v.end - v.start for v in mm.vmas if v.file is exe), default=0
-        )
+        files["exe"].inode = exe.inode
     return image[0], image[1]
 
 

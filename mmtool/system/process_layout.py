@@ -112,11 +112,7 @@ def layout(q: Question) -> tuple[list[tuple[int, int, str, int, str]], dict[str,
             answer[name] = _would_map(task, hint, page, PROT_READ | PROT_WRITE, flags)
     answer["min_addr"] = task.sys.dac_mmap_min_addr + page - 1 & -page
     if q.program.kind == "EXEC" or q.interpreter is not None:
-        for start, end, _, _, name in rows:
-            if name.startswith("[v") or (q.interpreter is not None and name == q.interpreter.name):
-                do_munmap(task, start, end - start)
-        bare = _would_map(task, 0, page, 0, 0)
-        answer["mmap_base"] = bare + page if task.mm.topdown else bare
+        answer["mmap_base"] = task.mm.mmap_base
     answer["grows"] = "down" if task.mm.topdown else "up"
     answer |= {
         "stack_end": done.stack_end, "start_brk": task.mm.start_brk, "entry": done.entry, "base": done.base

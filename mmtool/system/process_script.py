@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mmtool.linux.fs.proc.task_mmu import Smap, smap, status
@@ -38,7 +39,9 @@ NAMED_AFTER = ("mmap", "mremap")
 
 
 class ScriptError(Exception):
-    """A line that is no operation: what is wrong with it."""
+    """A line that is no operation: what is wrong with it; `line` is its place among the operations."""
+
+    line = 0
 
 
 class Skipped(Exception):
@@ -66,17 +69,26 @@ def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
     """Do a script's operations in order; ScriptError names what is none."""
     for line, text in enumerate(script):
         words = text.split("#", 1)[0].split()
-        if not words:
-            continue
-        if words[0] == "fork":
-            yield from _fork(process, line)
-        elif words[0] == "wait":
-            yield _wait(process, line)
-        elif words[0] == "child":
-            if process.child is not None:
-                yield _operation(process.child, line, words[1:])
-        else:
-            yield _operation(process, line, words)
+        try:
+            yield from _line(process, line, words)
+        except ScriptError as error:
+            error.line = line
+            raise
+
+
+def _line(process: Process, line: int, words: Sequence[str]) -> Iterator[Step]:
+    if not words:
+        return
+    if words[0] == "fork":
+        yield from _fork(process, line)
+    elif words[0] == "wait":
+        yield _wait(process, line)
+    elif words[0] != "child":
+        yield _operation(process, line, words)
+    elif process.child is not None:
+        if len(words) < 2:
+            raise ScriptError("child needs an operation")
+        yield _operation(process.child, line, words[1:])
 
 
 def snapshot(process: Process, step: Step) -> Step:
@@ -105,9 +117,10 @@ def _fork(process: Process, line: int) -> Iterator[Step]:
         yield snapshot(process, Step(line, process.who, refusal.name, refusal.why))
         return
     process.child = Process(child, dict(process.names), process.files, process.image, "c")
+    # which side runs first is chance; mostly the parent writes first, and the child has run when it says so
     _warm(process)
-    yield snapshot(process, Step(line, process.who, "0"))
     _warm(process.child)
+    yield snapshot(process, Step(line, process.who, "0"))
     yield snapshot(process.child, Step(-1, "c", "0"))
 
 
@@ -147,7 +160,14 @@ def _operation(process: Process, line: int, words: Sequence[str]) -> Step:
         task.min_flt = task.maj_flt = 0
         _perform(process, words, step, 0)
     step.minflt, step.majflt = task.min_flt, task.maj_flt
+    _go_on(process)
     return snapshot(process, step)
+
+
+def _go_on(process: Process) -> None:
+    """The program goes on behind an operation: it writes to its stack."""
+    with suppress(Signal):
+        touch(process.task, process.task.mm.start_stack - 64, 1, 1, True)
 
 
 def _repeat(process: Process, step: Step, words: Sequence[str]) -> None:

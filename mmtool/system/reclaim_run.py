@@ -21,7 +21,7 @@ from mmtool.linux.mm.folio import (
 from mmtool.linux.mm.madvise import fadvise, madvise
 from mmtool.linux.mm.memcontrol.charge import memory_high_write, memory_max_write, memory_reclaim
 from mmtool.linux.mm.memory import do_mlock, do_munlock, load, store
-from mmtool.linux.mm.memory_state import PAGE_COUNTER_MAX, Mapped, Memory
+from mmtool.linux.mm.memory_state import MAX_NR_GENS, PAGE_COUNTER_MAX, Mapped, Memory
 from mmtool.linux.mm.page_writeback import filemap_fdatawrite
 from mmtool.linux.mm.swap import lru_add_drain
 from mmtool.linux.mm.swap_state import is_swapped, reclaim_swap_cache
@@ -47,6 +47,8 @@ class LineOutcome:
     counters: dict[str, int]
     memory: int
     memory_swap: int
+    generations: list[list[int]] | None
+    """Of the multi-generational LRU, oldest first: sequence number, anonymous pages, pages of files."""
 
 
 @dataclass(slots=True)
@@ -60,23 +62,25 @@ class WorkloadRun:
 
 def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> WorkloadRun:
     """Perform a workload under a release's rules."""
-    if lru != "classic":
-        raise UsageError("the multi-generational LRU is not modelled")
-    m = workload_memory(workload, facts)
-    run = WorkloadRun("classic")
+    if lru == "mglru" and not facts.lru_gen:
+        raise UsageError("this release has no multi-generational LRU")
+    m = workload_memory(workload, facts, lru)
+    run = WorkloadRun(lru)
     for step in workload.steps:
         before = dict(m.vmstat)
         m.stats.read_between(FAULTS_BETWEEN_LINES)
+        if m.lru_gen is not None:
+            m.lru_gen.mm_in_use = True
         rc = perform(m, step)
         run.lines.append(_outcome(m, step, rc, before))
     run.events = dict(m.memcg.events)
     return run
 
 
-def workload_memory(workload: Workload, facts: ReclaimFacts) -> Memory:
+def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> Memory:
     """The memory of a workload before its first line."""
     machine = workload.machine
-    m = Memory(facts, swappiness=machine.swappiness)
+    m = Memory(facts, lru_gen=lru == "mglru", swappiness=machine.swappiness)
     m.memcg.max = PAGE_COUNTER_MAX if machine.max is None else machine.max
     m.memcg.high = PAGE_COUNTER_MAX if machine.high is None else machine.high
     for obj in workload.objects.values():
@@ -182,7 +186,16 @@ def _outcome(m: Memory, step: Step, rc: int, before: dict[str, int]) -> LineOutc
         lists=dict(zip(LRU_NAMES, m.lruvec.size, strict=True)),
         counters={name: n - before[name] for name, n in m.vmstat.items() if n != before[name]},
         memory=m.memcg.usage, memory_swap=m.swap.charged,
+        generations=_generations(m),
     )  # fmt: skip
+
+
+def _generations(m: Memory) -> list[list[int]] | None:
+    """As /sys/kernel/debug/lru_gen has them."""
+    g = m.lru_gen
+    if g is None:
+        return None
+    return [[seq, *(max(n, 0) for n in g.nr_pages[seq % MAX_NR_GENS])] for seq in range(min(g.min_seq), g.max_seq + 1)]
 
 
 def _letter(m: Memory, slot: int) -> str:
@@ -195,6 +208,8 @@ def _letter(m: Memory, slot: int) -> str:
         return "r" if flags & PG_PRESENT else "."
     if flags & PG_UNEVICTABLE:
         return "u"
+    if m.lru_gen is not None:
+        return "i"
     letter = "a" if flags & PG_ACTIVE else "i"
     return letter.upper() if flags & PG_REFERENCED else letter
 

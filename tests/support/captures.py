@@ -202,13 +202,16 @@ class Capture:
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
-        """Options of `mmtool boot` beside the log: the ACPI tables, and where the kernel image was put."""
+        """Options of `mmtool boot` beside the log: the ACPI tables, the kernel, and where its image was put."""
         out: list[str] = []
         for option in ("srat", "slit"):
             table = self.path / f"{option.upper()}.aml"
             if table.exists():
                 out += [f"--{option}", str(table)]
         iomem = self.path / "proc/iomem"
+        version = self.path / "proc/version"
+        if not self.is_whole and version.exists():
+            out += ["--kernel", version.read_text().split()[2]]
         code = re.search(r"^ *([0-9a-f]+)-[0-9a-f]+ : Kernel code", iomem.read_text(), re.M) if iomem.exists() else None
         return (*out, "--kernel-base", f"0x{code[1]}") if code else tuple(out)
 

@@ -8,28 +8,15 @@ Needs mmtool on the path (an environment where it is installed, or PYTHONPATH).
 from __future__ import annotations
 
 import argparse
-import pkgutil
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from changelog import Stable, plain
 from source import Source
 
-import mmtool.build.facts
-from mmtool.build.fact import Change, Fact, Facts, Version
-
-
-def groups() -> list[type[Facts]]:
-    """Every class of facts in mmtool.build.facts."""
-    for module in pkgutil.iter_modules(mmtool.build.facts.__path__, "mmtool.build.facts."):
-        import_module(module.name)
-    found, at = [Facts], 0
-    while at < len(found):
-        found += [c for c in found[at].__subclasses__() if c not in found]
-        at += 1
-    return [c for c in found if c.__module__.startswith("mmtool.build.facts.")]
+from mmtool.build.fact import Change, Fact, Version
+from mmtool.build.shown import groups
 
 
 def facts() -> list[tuple[str, Fact]]:

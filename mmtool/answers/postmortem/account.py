@@ -170,9 +170,12 @@ def _huge_pages(info: MemInfo) -> Iterable[Entry]:
 
 
 def cgroup_account(dump: CgroupDump) -> Account | None:
-    """The account of what is charged to a cgroup, in bytes; None without its usage or its statistics."""
+    """The account of what is charged to a cgroup, in bytes; None without its statistics.
+
+    Where its usage is lost, the sum of what the statistics have stands for it.
+    """
     usage, stat = dump.counters.get("memory"), dump.stat
-    if usage is None or not stat:
+    if not stat:
         return None
     if "rss" in stat and "anon" not in stat:
         entries = _of_v1(dump)
@@ -197,7 +200,10 @@ def cgroup_account(dump: CgroupDump) -> Account | None:
         ]  # fmt: skip
         if kernel is None and "zswap" in stat:
             entries.append(Entry("zswap", stat["zswap"]))
-    return Account(usage.usage << 10, 1, tuple(e for e in entries if e.amount))
+    kept = tuple(entry for entry in entries if entry.amount)
+    if usage is None:
+        return Account(sum(entry.amount for entry in kept), 1, kept, closes=False)
+    return Account(usage.usage << 10, 1, kept)
 
 
 def _of_v1(dump: CgroupDump) -> list[Entry]:

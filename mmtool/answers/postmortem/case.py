@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mmtool.answers.postmortem.advice import BLOCKS_LACK, PAGES_LACK, about_memory, swap_is_full
-from mmtool.answers.postmortem.sums import Hidden, hidden
+from mmtool.answers.postmortem.sums import MOST_ZONES, Hidden, hidden
 from mmtool.answers.postmortem.verdict import Advice, Cause, Judgement, Remedy, Verdict, ZoneVerdict
-from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, node_list, zone_types
+from mmtool.answers.postmortem.zones import DumpedZone, Exclusion, contradictions, node_list, zone_sizes, zone_types
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
@@ -40,7 +40,7 @@ class Case:
     def __init__(self, report: Report, mem_info: MemInfo, order: int, facts: Release, flags: GfpFlags) -> None:
         self.report, self.mem_info, self.order, self.facts, self.flags = report, mem_info, order, facts, flags
         self.mask = report.mask or 0
-        self.types = zone_types(mem_info)
+        self.types, self.sizes = zone_types(mem_info), zone_sizes(mem_info)
         self.highest_zone = gfp_zone(self.mask, flags, self.types)
         self.last_try = report.kind is ReportKind.OOM and report.mask != 0
         self.rights = gfp_to_alloc_flags(self.mask, flags, order, facts)
@@ -51,6 +51,12 @@ class Case:
 
     def judge(self) -> Judgement:
         left_out = hidden(self.report, self.mem_info, self.highest_zone)
+        if len(self.mem_info.zones) > MOST_ZONES:
+            zones = tuple(ZoneVerdict(dump) for dump in self.mem_info.zones[:MOST_ZONES])
+            return Judgement(
+                self.report, Verdict.UNKNOWN, Cause.ZONES_LOST, self.facts, self.flags, self.order, zones=zones,
+                hidden=left_out, last_try=self.last_try,
+            )  # fmt: skip
         zones = tuple(self.zone(dump) for dump in self.mem_info.zones)
         asked = self._of_its_node([zone for zone in zones if zone.exclusion is None])
         passing = [zone for zone in asked if zone.passes]
@@ -91,7 +97,8 @@ class Case:
         if self.mark not in dump.kb or ("free" not in dump.kb and dump.sum_kb is None):
             return ZoneVerdict(dump)
         low, high = (self._check(dump, order, rights, bound) for bound in (0, 1))
-        passes = high.ok if high.ok == low.ok and self._certain(dump, order, high) else None
+        certain = all(self._certain(dump, order, check) for check in (low, high))
+        passes = high.ok if high.ok == low.ok and certain else None
         if passes and order and high.block_order is None:
             passes = False
         # what is shown blames nothing that the report leaves open: a refusal stands with the fewest pages denied
@@ -122,11 +129,17 @@ class Case:
         """Were free CMA pages printed, and is the zone's number gone? Not if the whole machine has none."""
         if "free_cma" in dump.kb or self.rights & ALLOC_CMA or not self.facts.cma_counts_in_watermark:
             return False
-        return self.mem_info.totals.get("free_cma", 0) > 0
+        if "free_cma" in self.mem_info.totals:
+            return self.mem_info.totals["free_cma"] > 0
+        has_cma_blocks = any("C" in (block.letters or "") for block in dump.blocks or ())
+        return has_cma_blocks or any("free_cma" in zone.kb for zone in self.mem_info.zones)
 
     def _reserve_is_lost(self, dump: ZoneDump) -> bool:
         """Is the entry of lowmem_reserve[] lost that counts? That of the zone's own index is 0 in any case."""
         own, asked = self.types.index(dump.name), self._reserve_index()
+        if contradictions(dump, self.types, self.mem_info, self.sizes[dump.nid]):
+            # it is then another zone's, whose line is lost or elsewhere
+            return True
         return own < asked and (dump.lowmem_reserve is None or asked >= len(dump.lowmem_reserve))
 
     def _without_watermarks(self, dump: ZoneDump, order: int) -> ZoneVerdict:

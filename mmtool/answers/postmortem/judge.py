@@ -58,9 +58,20 @@ def judge(report: Report) -> Judgement:
         return Judgement(report, Verdict.UNKNOWN, Cause.NOT_DUMPED, *_named(report), order=order)
     judged = [Case(report, report.mem_info, order, *candidate).judge() for candidate in candidates(report)]
     first = judged[-1]
+    if first.verdict is Verdict.PASSES and _request_is_lost(report):
+        return replace(first, verdict=Verdict.UNKNOWN, cause=Cause.NUMBERS_MISSING, advice=())
     if any(other.verdict is not first.verdict for other in judged):
         return Judgement(report, Verdict.UNKNOWN, Cause.RELEASE_UNKNOWN, order=order, zones=first.zones)
     return first if len(judged) == 1 else replace(first, release=None)
+
+
+def _request_is_lost(report: Report) -> bool:
+    """Is the order lost, or the line with the size of a whole area of vmalloc()? A single page then proves nothing."""
+    if report.order is None and report.vmalloc is None:
+        return True
+    frames = [name for name, _ in report.trace.frames] if report.trace and report.kind is ReportKind.FAILURE else []
+    warned = next((i for i, name in enumerate(frames) if name.startswith("warn_alloc")), None)
+    return warned is not None and any("vmalloc" in name for name in frames[warned + 1 : warned + 2])
 
 
 def _judge_without_request(report: Report, info: MemInfo) -> Judgement:

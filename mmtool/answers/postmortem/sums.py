@@ -13,6 +13,8 @@ from mmtool.observed.reports import MemInfo, Report
 
 PRESENT_DRIFT = 33
 """Up to 3.7 "present" left out the memory map, a thirty-third of memory at most."""
+MOST_ZONES = 1100
+"""More zones than a machine of 1024 nodes shows."""
 FREE_DRIFT = 4
 """Counters of single CPUs make the sum of the zones' free pages differ from the machine's by less than a quarter."""
 FREE_DRIFT_PAGES = 1024
@@ -43,7 +45,12 @@ def hidden(report: Report, info: MemInfo, highest_zone: str | None) -> Hidden:
         lacks = free > max(FREE_DRIFT_PAGES, machine_free // FREE_DRIFT)
         # a number that wrapped below 0 adds up to nothing; the free pages then tell
     else:
-        lacks = False
+        # nothing to add up with: a zone that is there in part tells that more may be lost
+        lacks = any("present" not in zone.kb for zone in info.zones)
+    lacks = lacks or len(info.zones) > MOST_ZONES
+    # a zone without its line, or no zone that has pages: no machine is so
+    lacks = lacks or any(not zone.kb for zone in info.zones)
+    lacks = lacks or not any(zone.kb.get("present", 1) for zone in info.zones)
     nodes_without_zones = bool(info.named_nodes - shown) and len(info.named_nodes) > 1
     if not lacks and not nodes_without_zones:
         return Hidden(present, free, None, False)
@@ -66,12 +73,14 @@ def _left_out(
     if allowed is not None and shown == allowed and (info.named_nodes - allowed or report.nodemask or 0 not in allowed):
         return f"nodes other than {report.nodemask or report.mems_allowed}"
     highmem = info.pages.get("highmem")
-    if highest_zone is not None and present is not None:
+    if highest_zone is not None:
         types = zone_types(info)
         above = types[types.index(highest_zone) + 1 :] if highest_zone in types else ()
         tallest = max((types.index(zone.name) for zone in info.zones if zone.name in types), default=0)
         if highmem and present == highmem and not any(zone.name == "HighMem" for zone in info.zones):
             return "HighMem"
+        if highmem == 0 and "HighMem" in above:
+            return None
         if above and tallest <= types.index(highest_zone) and _reserve_rises(info, types, highest_zone):
             return f"zones above {highest_zone}"
     return None

@@ -121,6 +121,15 @@ def choose(report: Report, sysctl: Mapping[str, str] | None = None, gone: Collec
     return _Choice(report, sysctl or {}, gone).answer()
 
 
+def chosen_process(report: Report) -> KillLine | None:
+    """The chosen line with the process that it means: before 4.7 a candidate may be named by one of its threads."""
+    chosen, died = report.chosen, report.died
+    if chosen is None or chosen.said is not Said.CANDIDATE or not died or report.tasks is None:
+        return chosen
+    is_thread = report.tasks.find(chosen.pid or 0) is None and report.tasks.find(died[0].pid or 0) is not None
+    return died[0] if is_thread and died[0].name == chosen.name else chosen
+
+
 class _Choice:
     def __init__(self, report: Report, sysctl: Mapping[str, str], gone: Collection[int | None]) -> None:
         self.report = report
@@ -134,7 +143,7 @@ class _Choice:
         self.allocating = bool(_number(sysctl.get("vm.oom_kill_allocating_task"))) or said is not None
 
     def answer(self) -> OomAnswer:
-        report, chosen = self.report, self.report.chosen
+        report, chosen = self.report, chosen_process(self.report)
         versions = self._versions_by_score(list(_versions(report)))
         computed, points, doubts = self._computed(versions)
         facts = OomFacts(versions[-1])
@@ -189,7 +198,8 @@ class _Choice:
             doubts.append(Doubt.RELEASE_UNKNOWN)
         row = next((row for row in self.rows if row.pid == pid), None)
         if row is not None and not (self.allocating and self.constraint is not OomConstraint.MEMCG):
-            points = oom_badness(self._task(row), self.low or 1, facts)
+            known = self.low is not None or not row.oom_score_adj
+            points = oom_badness(self._task(row), self.low or 1, facts) if known else None
         elif row is None and pid is not None and self.report.comm is not None:
             row = TaskRow(pid, 0, pid, 0, 0, self.report.comm, self.report.oom_score_adj)
         return row, points, tuple(doubts)
@@ -213,7 +223,7 @@ class _Choice:
         )  # fmt: skip
 
     def _difference(self, computed: TaskRow | None, ranking: list[Weighed]) -> Difference | None:
-        chosen = self.report.chosen
+        chosen = chosen_process(self.report)
         if chosen is None or computed is None or chosen.pid == computed.pid:
             return None
         if chosen.allocating:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
@@ -139,15 +139,25 @@ def zone_types(mem_info: MemInfo) -> tuple[str, ...]:
     if not fitting:
         return next((types for types in _USUAL if needed <= set(types)), tuple(z for z in ZONES if z in needed))
 
+    sizes = zone_sizes(mem_info)
+
     def misfit(types: tuple[str, ...]) -> tuple[int, int]:
         usual = _USUAL.index(types) if types in _USUAL else len(_USUAL)
-        return sum(_contradictions(zone, types, mem_info) for zone in mem_info.zones), usual
+        return sum(contradictions(zone, types, mem_info, sizes[zone.nid]) for zone in mem_info.zones), usual
 
     return min(fitting, key=misfit)
 
 
-def _contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -> int:
-    """Entries of lowmem_reserve[] that do not go with these types.
+def zone_sizes(mem_info: MemInfo) -> dict[int, dict[str, int]]:
+    """The zones of each node with their sizes in kB; a size that is lost is taken for a large one."""
+    sizes: dict[int, dict[str, int]] = {}
+    for zone in mem_info.zones:
+        sizes.setdefault(zone.nid, {})[zone.name] = zone.kb.get("managed", zone.kb.get("present", 1 << 40))
+    return sizes
+
+
+def contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo, sizes: Mapping[str, int]) -> int:
+    """Entries of lowmem_reserve[] that do not go with these types; `sizes` are those of the zones of its node.
 
     It is 0 up to the zone's own index, and rises where a zone above has pages: where one is shown, and otherwise at
     HighMem, which reports leave out if the request could not use it. A damaged report may have lost others.
@@ -155,10 +165,11 @@ def _contradictions(zone: ZoneDump, types: tuple[str, ...], mem_info: MemInfo) -
     reserve = zone.lowmem_reserve
     if not reserve or zone.name not in types:
         return 0
-    sizes = {z.name: z.kb.get("managed", z.kb.get("present", 0)) for z in mem_info.zones if z.nid == zone.nid}
     own = types.index(zone.name)
     wrong = sum(1 for pages in reserve[: own + 1] if pages)
     for j in range(own + 1, min(len(reserve), len(types))):
+        # that of Movable may fall again, but not to the first digits of the number before: there the text is cut
+        wrong += 0 < reserve[j] < reserve[j - 1] and str(reserve[j - 1]).startswith(str(reserve[j]))
         if reserve[j] > reserve[j - 1]:
             hidden = types[j] == "HighMem" or (mem_info.notes and types[j] != "Device")
             wrong += types[j] not in sizes and not hidden

@@ -39,7 +39,10 @@ class CrashReserveFacts(Facts):
     crashkernel_from_cma: bool = since(
         "6.17",
         "kdump: implement reserve_crashkernel_cma",
-        marks=(Mark("kernel/crash_reserve.c", "reserve_crashkernel_cma"), Symbol("reserve_crashkernel_cma")),
+        marks=(
+            Mark("kernel/crash_reserve.c", "reserve_crashkernel_cma"),
+            Symbol("reserve_crashkernel_cma", beside="reserve_crashkernel_generic"),
+        ),
     )
     """crashkernel=SIZE,cma."""
     crashkernel_warnings_have_prefix: bool = since("6.9", marks=Mark("kernel/crash_reserve.c", '"crashkernel: '))

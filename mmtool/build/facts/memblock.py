@@ -95,7 +95,10 @@ class MemblockFacts(Facts):
     """memblock_alloc_hugetlb() and MEMBLOCK_RSRV_HUGETLB."""
     memblock_has_reserved_mark_kern: bool = since(
         "7.1",
-        marks=(Mark("include/linux/memblock.h", "memblock_reserved_mark_kern"), Symbol("memblock_reserved_mark_kern")),
+        marks=(
+            Mark("include/linux/memblock.h", "memblock_reserved_mark_kern"),
+            Symbol("memblock_reserved_mark_kern", beside="memblock_free_all"),
+        ),
     )
     """memblock_reserved_mark_kern()."""
     memblock_has_numa_coverage: bool = since(

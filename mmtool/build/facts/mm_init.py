@@ -85,7 +85,10 @@ class MmInitFacts(Facts):
         "6.15",
         not_in="6.14",
         seen_in="6.16",
-        marks=(Mark("mm/mm_init.c", "arch_mm_preinit", inside="mm_core_init"), Symbol("arch_mm_preinit")),
+        marks=(
+            Mark("mm/mm_init.c", "arch_mm_preinit", inside="mm_core_init"),
+            Symbol("arch_mm_preinit", beside="mm_core_init"),
+        ),
     )
     """Bounce buffers come before the zonelists, in arch_mm_preinit()."""
     zonelist_load_counts_up: bool = since(
@@ -115,7 +118,7 @@ class MmInitFacts(Facts):
         "mm/page_isolation: make page isolation a standalone bit",
         marks=(
             Mark("include/linux/pageblock-flags.h", "roundup_pow_of_two(__NR_PAGEBLOCK_BITS)"),
-            Symbol("init_pageblock_migratetype"),
+            Symbol("init_pageblock_migratetype", beside="memblock_free_all"),
         ),
     )
     """A pageblock's flags take eight bits, not four."""

@@ -72,6 +72,11 @@ class ProcessFacts(Facts):
         marks=Mark("mm/huge_memory.c", "!off_sub"),
     )  # fmt: skip
     "An area that happens to be aligned is moved up by the padding."
+    hugetlb_hint_rounds_up: bool = since(
+        "6.13", "mm: make hugetlb mappings go through mm_get_unmapped_area_vmflags",
+        marks=Mark("arch/x86/mm/hugetlbpage.c", "hugetlb_get_unmapped_area_topdown", gone=True),
+    )  # fmt: skip
+    "A hint for a hugetlb mapping is rounded up on x86 too; before, down."
     has_mthp: bool = since(
         "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
     )
@@ -112,7 +117,7 @@ class ProcessFacts(Facts):
     )
     "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
     mremap_charges_shrink: bool = between(
-        Change("6.16", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="6.18"),
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="7.1"),
         marks=Mark("mm/mremap.c", "vrm_calc_charge"),
     )  # fmt: skip
     "A move that also shrinks charges what it gave up, and nobody gives that back."
@@ -122,9 +127,7 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mremap.c", "vrm_stat_account"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
-    mremap_counts_worst_case: bool = since(
-        "7.2", not_in="6.12", marks=Mark("mm/mremap.c", "__check_map_count_against_split")
-    )
+    mremap_counts_worst_case: bool = since("7.1", marks=Mark("mm/mremap.c", "__check_map_count_against_split"))
     "The limit on mappings is compared with the most that a move may need; before, with three fewer."
 
     mremap_realigns: bool = since(
@@ -176,13 +179,19 @@ class ProcessFacts(Facts):
         "6.15", "vdso: Add generic time data storage", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "vvar_fault")
     )
     "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
-    vvar_inserts_pages: bool = since("7.2", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
+    vvar_inserts_pages: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
+    vvar_has_every_page: bool = since(
+        "7.2", not_in="7.1", marks=Mark("lib/vdso/datastore.c", "!IS_ENABLED(CONFIG_TIME_NS) || !timens_page")
+    )
+    "All pages of the vdso's data are there, used or not."
     batches_of_31: bool = since(
         "6.9", "mm: increase folio batch size", not_in="6.1", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31")
     )
     "LRU operations wait in batches of 31, before of 15."
-    unmap_drains: bool = until("7.2", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
+    populate_drains: bool = since("6.1", not_in="5.10", marks=Mark("mm/mlock.c", "lru_add_drain();"))
+    "Populating and locking empty the LRU's batches first."
+    unmap_drains: bool = until("6.16", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
     "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
         "6.0",

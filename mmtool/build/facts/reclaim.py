@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmtool.build.fact import Facts, Mark, since, until
+from mmtool.build.fact import Change, Facts, Mark, between, since, until
 
 
 class ReclaimFacts(Facts):
@@ -80,6 +80,8 @@ class ReclaimFacts(Facts):
     """Pages are locked through a batch of their own; before, one by one."""
     cold_remembers_working_set: bool = since("6.12", not_in="6.1", marks=Mark("mm/madvise.c", "folio_set_workingset("))
     """MADV_COLD and MADV_PAGEOUT remember that an active page was part of the working set."""
+    pageout_ignores_references: bool = since("6.12", not_in="6.1")
+    """MADV_PAGEOUT reclaims pages however lately they were used."""
     memory_reclaim: bool = since("5.19", "memcg: introduce per-memcg reclaim interface")
     """There is memory.reclaim."""
     memory_reclaim_in_quarters: bool = since("6.8", not_in="6.1", marks=Mark("mm/memcontrol.c", "nr_reclaimed) / 4"))
@@ -90,6 +92,32 @@ class ReclaimFacts(Facts):
         "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "SWAPPINESS_ANON_ONLY")
     )
     """... also `max`, for anonymous pages alone."""
+
+    # the multi-generational LRU
+    lru_gen: bool = since("6.1", "mm: multi-gen LRU: groundwork", marks=Mark("mm/vmscan.c", "lru_gen_shrink_lruvec("))
+    """There is a multi-generational LRU."""
+    lru_gen_ages_before_evicting: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "bool *need_aging"))
+    """Reclaim that found it worthwhile to age goes on to evict; later it leaves that to the next priority."""
+    lru_gen_activation_clears_refs: bool = between(
+        Change("6.12", not_in="6.1"), Change("7.2", not_in="6.12"),
+        marks=Mark("include/linux/mm_inline.h", "mask |= LRU_REFS_MASK | BIT(PG_referenced) | BIT(PG_active)"),
+    )  # fmt: skip
+    """A page that goes to the youngest generation as active has its count of uses cleared."""
+    lru_gen_counts_all_refaults: bool = since(
+        "6.12", not_in="6.1", marks=Mark("mm/workingset.c", "lru_gen_test_recent(")
+    )
+    """Refaults of pages evicted long ago are counted too, recent ones also as activations."""
+    lru_gen_sorts_dirty: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "/* waiting for writeback */"))
+    """Dirty pages of files, and lazily freed ones that were written to, are set aside before they are isolated."""
+    lru_gen_looks_around_itself: bool = until(
+        "6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)")
+    )
+    """The look at a page's neighbours includes the page itself."""
+    lru_gen_refs_start_with_referenced: bool = since(
+        "7.2", "mm/mglru: rework refault detection", not_in="6.12",
+        marks=Mark("mm/vmscan.c", "lru_gen_set_refs("),
+    )  # fmt: skip
+    """PG_referenced is the first use that is counted, and new pages go to the oldest generations by their flags."""
 
     # swap
     swap_slots_cache: bool = until("7.2", not_in="6.12", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE"))

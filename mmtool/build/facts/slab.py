@@ -175,6 +175,14 @@ class SlabFacts(Facts):
     )
     """SLAB, too, serves no more than two pages from its kmalloc caches; before, up to 4 MiB (or 32 MiB)."""
 
+    oom_names_cpu: bool = since(
+        "6.11",
+        "mm, slub: print CPU id (and its node) on slab OOM",
+        not_in="6.1",
+        marks=Mark("mm/slub.c", "on CPU %u (of node %d)"),
+    )
+    """"Unable to allocate memory" says which CPU asked."""
+
     # CPU partial lists and sheaves
     cpu_partial: bool = between(Change("3.2"), _NO_CPU_SLABS, marks=Mark("mm/slub.c", "set_cpu_partial"))
     """A CPU has a slab of its own and a list of partial ones."""

@@ -55,7 +55,7 @@ class X86Facts(Facts):
     )
     """Low memory, initrd and BIOS regions are reserved before the map is set up (early_reserve_memory())."""
     zones_after_setup_arch: bool = since(
-        "7.0", marks=(Mark("init/main.c", "mm_core_init_early"), Symbol("mm_core_init_early"))
+        "7.0", marks=(Mark("init/main.c", "mm_core_init_early"), Symbol("mm_core_init_early", beside="mm_core_init"))
     )
     """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
 

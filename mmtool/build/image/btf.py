@@ -6,13 +6,14 @@ The format: Documentation/bpf/btf.rst. A header, the types one after the other, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")  # magic, version, flags, header's length, types' and names' offset and length
+_MEMBER = struct.Struct("<III")  # name, type, place
 _TYPE = struct.Struct("<III")  # name, kind and count of members, size or type
 _KIND_STRUCT, _KIND_UNION, _KIND_DATASEC = 4, 5, 15
 # Bytes that follow a type: (always, for each member), by kind.
@@ -49,25 +50,33 @@ class Types:
 
     structures: Mapping[str, int]
     sections: Mapping[str, int]
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names of the members of the structures that were asked for."""
 
 
 NO_TYPES = Types({}, {})
 
 
-def read_btf(data: bytes, source: str) -> Types:
+def read_btf(data: bytes, source: str, members_of: Container[str] = ()) -> Types:
     """Read type information; `data` begins with its header, and bytes after its end do no harm.
 
+    `members_of`: the structures whose members are wanted.
     InputError when it is not BTF or broken.
     """
     types, names = _parts(data, source)
     structures: dict[str, int] = {}
     sections: dict[str, int] = {}
-    for name, kind, size in _walk(types, source):
+    members: dict[str, frozenset[str]] = {}
+    for name, kind, size, at, count in _walk(types, source):
         if kind in (_KIND_STRUCT, _KIND_UNION) and name:
-            structures.setdefault(_name(names, name, source), size)
+            called = _name(names, name, source)
+            structures.setdefault(called, size)
+            if called in members_of and called not in members:
+                offsets = (_MEMBER.unpack_from(types, at + i * _MEMBER.size)[0] for i in range(count))
+                members[called] = frozenset(_name(names, offset, source) for offset in offsets)
         elif kind == _KIND_DATASEC:
             sections.setdefault(_name(names, name, source), size)
-    return Types(structures, sections)
+    return Types(structures, sections, members)
 
 
 def length(data: bytes, offset: int) -> int | None:
@@ -108,8 +117,8 @@ def _parts(data: bytes, source: str) -> tuple[bytes, bytes]:
     return data[types : types + type_len], data[names : names + str_len]
 
 
-def _walk(types: bytes, source: str) -> Iterator[tuple[int, int, int]]:
-    """(offset of the name, kind, size) of each type."""
+def _walk(types: bytes, source: str) -> Iterator[tuple[int, int, int, int, int]]:
+    """(offset of the name, kind, size, where its members begin, how many there are) of each type."""
     at, end = 0, len(types)
     while at < end:
         if at + _TYPE.size > end:
@@ -118,9 +127,11 @@ def _walk(types: bytes, source: str) -> Iterator[tuple[int, int, int]]:
         kind, members = info >> 24 & 0x1F, info & 0xFFFF
         if kind not in _TAIL:
             raise InputError(source, ".BTF", f"the type at {at:#x} is of kind {kind}, which is unknown")
-        yield name, kind, size
         always, each = _TAIL[kind]
         at += _TYPE.size + always + each * members
+        if at > end:
+            raise InputError(source, ".BTF", f"the type that ends at {at:#x} is cut off")
+        yield name, kind, size, at - each * members, members
 
 
 def _name(names: bytes, offset: int, source: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 
 from mmtool.build.image import btf, segments
 from mmtool.build.image.arm64 import Arm64Image
@@ -34,19 +34,25 @@ class KernelImage:
     places: Mapping[str, int]
     percpu_static: int | None
     real_mode_blob: int | None
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names of the members of the structures that were asked for."""
 
 
-def read_image(data: bytes, source: str) -> KernelImage:
-    """Read a vmlinuz, Image or vmlinux; InputError when it is none, broken or compressed in an unknown way."""
+def read_image(data: bytes, source: str, members_of: Container[str] = ()) -> KernelImage:
+    """Read a vmlinuz, Image or vmlinux, with the members of the structures in `members_of`.
+
+    InputError when it is none, broken or compressed in an unknown way.
+    """
     kernel = unpack(data, source)
-    return _from_elf(kernel) if isinstance(kernel, Elf) else _from_arm64(kernel)
+    return _from_elf(kernel, members_of) if isinstance(kernel, Elf) else _from_arm64(kernel, members_of)
 
 
-def _from_elf(elf: Elf) -> KernelImage:
+def _from_elf(elf: Elf, members_of: Container[str]) -> KernelImage:
     rodata, types = elf.section(".rodata"), elf.section(".BTF")
     symbols = elf.symbols()
     if not symbols and rodata is not None:
         symbols = read_kallsyms(elf.content(rodata), rodata.address, 32 if elf.arch == "i386" else 64)
+    found = btf.read_btf(elf.content(types), elf.source, members_of) if types is not None else btf.NO_TYPES
     banner, release = _banner(elf.data)
     percpu = elf.section(".data..percpu")
     return KernelImage(
@@ -54,20 +60,21 @@ def _from_elf(elf: Elf) -> KernelImage:
         banner,
         release,
         symbols,
-        btf.read_btf(elf.content(types), elf.source).structures if types is not None else {},
+        found.structures,
         segments.from_sections(elf) | segments.from_symbols(symbols),
         percpu_static(symbols) or (percpu.size if percpu is not None else None),
         blob_size(elf),
+        found.members,
     )
 
 
-def _from_arm64(image: Arm64Image) -> KernelImage:
+def _from_arm64(image: Arm64Image, members_of: Container[str]) -> KernelImage:
     symbols = read_kallsyms(image.data, 0, 64)
     if "_stext" in symbols and "_text" not in symbols and "stext" in image.places:
         # Without CONFIG_KALLSYMS_ALL the table begins after the header, whose size the header tells.
         symbols["_text"] = symbols["_stext"] - image.places["stext"]
     found = btf.find(image.data)
-    types = btf.read_btf(found, image.source) if found is not None else btf.NO_TYPES
+    types = btf.read_btf(found, image.source, members_of) if found is not None else btf.NO_TYPES
     banner, release = _banner(image.data)
     return KernelImage(
         "arm64",
@@ -79,6 +86,7 @@ def _from_arm64(image: Arm64Image) -> KernelImage:
         # The area ends with its last variable (x86 fills its last page).
         percpu_static(symbols) or types.sections.get(".data..percpu"),
         None,
+        types.members,
     )
 
 

@@ -26,6 +26,7 @@ from mmtool.linux.mm.mm_inline import lruvec_del_folio
 from mmtool.linux.mm.page_writeback import folio_mark_dirty
 from mmtool.linux.mm.swap import folio_add_lru, folio_mark_accessed, lru_add_drain, release_folios
 from mmtool.linux.mm.swap_state import (
+    PTES_PER_PMD,
     cluster_window,
     folio_free_swap,
     is_swapped,
@@ -48,6 +49,8 @@ def load(m: Memory, obj: Mapped, page: int) -> bool:
     flags = m.flags[slot]
     if flags & (PTE_PRESENT | PTE_ZERO):
         m.flags[slot] = flags | PTE_YOUNG
+        if m.lru_gen is not None:
+            m.lru_gen.pmd_young.add(slot - page % PTES_PER_PMD)
         return True
     return handle_mm_fault(m, obj, page, write=False)
 
@@ -58,6 +61,8 @@ def store(m: Memory, obj: Mapped, page: int) -> bool:
     flags = m.flags[slot]
     if flags & PTE_WRITE:
         m.flags[slot] = flags | PTE_YOUNG | PTE_DIRTY
+        if m.lru_gen is not None:
+            m.lru_gen.pmd_young.add(slot - page % PTES_PER_PMD)
         return True
     return handle_mm_fault(m, obj, page, write=True)
 
@@ -67,6 +72,9 @@ def handle_mm_fault(m: Memory, obj: Mapped, page: int, *, write: bool) -> bool:
     slot = obj.base + page
     m.vmstat["pgfault"] += 1
     m.stats.count(1)
+    m.in_lru_fault = obj.anon
+    if m.lru_gen is not None and obj.anon:
+        m.lru_gen.pmd_young.add(slot - page % PTES_PER_PMD)
     if not obj.anon:
         done = _file_fault(m, obj, page, write=write)
     elif is_swapped(m, slot):
@@ -78,6 +86,7 @@ def handle_mm_fault(m: Memory, obj: Mapped, page: int, *, write: bool) -> bool:
     else:
         m.flags[slot] |= PTE_ZERO | PTE_YOUNG
         done = True
+    m.in_lru_fault = False
     if m.memcg.nr_pages_over_high:
         mem_cgroup_handle_over_high(m)
     return done

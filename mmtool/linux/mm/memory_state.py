@@ -71,11 +71,64 @@ class Memcg:
     """current->memcg_nr_pages_over_high: what the task reclaims on its way back to user space."""
 
 
+MAX_NR_GENS, MIN_NR_GENS, MAX_NR_TIERS = 4, 2, 4
+
+
+@dataclass(slots=True)
+class MmWalk:
+    """struct lru_gen_mm_walk: a page table walk and what it moved between generations."""
+
+    swappiness: int
+    force_scan: bool = False
+    batched: int = 0
+    nr_pages: list[list[int]] = field(default_factory=lambda: [[0, 0] for _ in range(MAX_NR_GENS)])
+
+
+@dataclass(slots=True)
+class LruGen:
+    """struct lru_gen_folio and lru_gen_mm_state: generations, and what tells how well they were chosen.
+
+    Types are 0 for anonymous pages and 1 for those of files.
+    """
+
+    max_seq: int = MIN_NR_GENS + 1
+    min_seq: list[int] = field(default_factory=lambda: [0, 0])
+    nr_pages: list[list[int]] = field(default_factory=lambda: [[0, 0] for _ in range(MAX_NR_GENS)])
+    """Pages by generation and type."""
+    avg_refaulted: list[list[int]] = field(default_factory=lambda: _by_tier())
+    avg_total: list[list[int]] = field(default_factory=lambda: _by_tier())
+    refaulted: list[list[int]] = field(default_factory=lambda: _by_tier())
+    evicted: list[list[int]] = field(default_factory=lambda: _by_tier())
+    protected: list[list[int]] = field(default_factory=lambda: _by_tier())
+    mm_seq: int = MIN_NR_GENS
+    filters: list[set[int] | None] = field(default_factory=lambda: [None, None])
+    """Bloom filters: page tables, by their first slot, that are worth a walk; None: all are."""
+    mm_scanned_before: bool = False
+    """The process's page tables were walked before; the first walk leaves nothing out."""
+    mm_in_use: bool = True
+    """The process has run since its page tables were walked (mm->lru_gen.bitmap)."""
+    pmd_young: set[int] = field(default_factory=set)
+    """Page tables that the CPU has used since the last walk."""
+    walk: MmWalk | None = None
+
+
+def _by_tier() -> list[list[int]]:
+    return [[0] * MAX_NR_TIERS, [0] * MAX_NR_TIERS]
+
+
 class Memory:
     """The state of a workload's memory under one kernel release."""
 
-    def __init__(self, facts: ReclaimFacts, *, swappiness: int = 60, cpus: int = 1) -> None:
+    def __init__(
+        self, facts: ReclaimFacts, *, lru_gen: bool = False, swappiness: int = 60, cpus: int = 1
+    ) -> None:  # fmt: skip
         self.facts = facts
+        self.lru_gen = LruGen() if lru_gen else None
+        """The multi-generational LRU, in place of the classic one."""
+        self.in_lru_fault = False
+        """A fault is being served whose use of the page counts (current->in_lru_fault)."""
+        self.memalloc = False
+        """Reclaim is under way (PF_MEMALLOC)."""
         self.swappiness = swappiness
         self.objects: dict[str, Mapped] = {}
         self.flags: list[int] = []
@@ -134,6 +187,6 @@ class Memory:
 
     def start(self) -> None:
         """Make the lists, empty."""
-        total = len(self.flags) + NR_LRU_LISTS
+        total = len(self.flags) + NR_LRU_LISTS + MAX_NR_GENS * 2
         self.next = list(range(total))
         self.prev = list(range(total))

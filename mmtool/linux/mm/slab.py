@@ -61,7 +61,7 @@ class SlabCache(KmemCache):
         }
 
 
-class SlabSlabAllocator(SlabAllocator[SlabCache]):
+class SlabCaches(SlabAllocator[SlabCache]):
     """SLAB: its caches, kmalloc's among them."""
 
     def __init__(self, build: SlabBuild, memory: int) -> None:

@@ -12,7 +12,7 @@ SLOB_BREAK1, SLOB_BREAK2 = 256, 1024
 """Objects below the first are small, below the second medium, the rest large; in bytes."""
 
 
-class SlobAllocator(SlabAllocator[KmemCache]):
+class SlobCaches(SlabAllocator[KmemCache]):
     """SLOB's caches: no more than a size and an alignment."""
 
     def args_unmergeable(self, args: CacheArgs, flags: Flags) -> bool:

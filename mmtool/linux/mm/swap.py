@@ -9,6 +9,8 @@ from mmtool.linux.mm.folio import (
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
+    LRU_REFS_MASK,
+    LRU_REFS_SHIFT,
     OF_SLOT,
     PG_ACTIVE,
     PG_DIRTY,
@@ -19,12 +21,14 @@ from mmtool.linux.mm.folio import (
     PG_SWAPBACKED,
     PG_SWAPCACHE,
     PG_UNEVICTABLE,
+    PG_WORKINGSET,
     PG_WRITEBACK,
     PTE_PRESENT,
+    folio_is_file_lru,
 )
-from mmtool.linux.mm.memory_state import Memory
+from mmtool.linux.mm.memory_state import MAX_NR_GENS, Memory
 from mmtool.linux.mm.mlock import mlock_drain_local
-from mmtool.linux.mm.mm_inline import lruvec_add_folio, lruvec_add_folio_tail, lruvec_del_folio
+from mmtool.linux.mm.mm_inline import folio_lru_gen, lruvec_add_folio, lruvec_add_folio_tail, lruvec_del_folio
 from mmtool.linux.mm.workingset import workingset_activation
 
 SWAP_CLUSTER_MAX = 32
@@ -33,6 +37,12 @@ SWAP_CLUSTER_MAX = 32
 
 def folio_add_lru(m: Memory, slot: int) -> None:
     """folio_add_lru(): queue a page for its list; a full batch goes there."""
+    flags = m.flags[slot]
+    if m.in_lru_fault and m.lru_gen is not None and not m.memalloc and not flags & PG_UNEVICTABLE:
+        if not m.facts.lru_gen_refs_start_with_referenced or flags & PG_WORKINGSET:
+            m.flags[slot] = flags | PG_ACTIVE
+        elif not flags & PG_REFERENCED:
+            lru_gen_inc_refs(m, slot)
     m.lru_add.append(slot)
     if len(m.lru_add) == m.batch_size:
         _move_lru_add(m)
@@ -78,6 +88,9 @@ def folio_mark_accessed(m: Memory, slot: int) -> None:
 
     A page that is still in the batch of new pages becomes active there.
     """
+    if m.lru_gen is not None:
+        lru_gen_inc_refs(m, slot)
+        return
     flags = m.flags[slot]
     if not flags & PG_REFERENCED:
         m.flags[slot] = flags | PG_REFERENCED
@@ -90,16 +103,54 @@ def folio_mark_accessed(m: Memory, slot: int) -> None:
         workingset_activation(m)
 
 
+def lru_gen_inc_refs(m: Memory, slot: int) -> None:
+    """lru_gen_inc_refs(): count a use through a file descriptor, as far as there are bits to count with."""
+    flags = m.flags[slot]
+    if flags & PG_UNEVICTABLE:
+        return
+    if not flags & PG_REFERENCED:
+        if m.facts.lru_gen_refs_start_with_referenced:
+            flags &= ~LRU_REFS_MASK
+        m.flags[slot] = flags | PG_REFERENCED
+    elif m.facts.lru_gen_refs_start_with_referenced:
+        if flags & LRU_REFS_MASK == LRU_REFS_MASK:
+            m.flags[slot] = flags | PG_WORKINGSET
+        else:
+            m.flags[slot] = flags + (1 << LRU_REFS_SHIFT)
+    elif not flags & PG_WORKINGSET:
+        m.flags[slot] = flags | PG_WORKINGSET
+    elif flags & LRU_REFS_MASK != LRU_REFS_MASK:
+        m.flags[slot] = flags + (1 << LRU_REFS_SHIFT)
+
+
+def lru_gen_clear_refs(m: Memory, slot: int) -> bool:
+    """lru_gen_clear_refs(): forget how a page was used; is there nothing more to do, since it is old already?"""
+    g = m.lru_gen
+    gen = folio_lru_gen(m.flags[slot])
+    if g is None or gen < 0:
+        return True
+    m.flags[slot] &= ~(LRU_REFS_MASK | PG_REFERENCED | PG_WORKINGSET)
+    return gen == g.min_seq[folio_is_file_lru(m.flags[slot])] % MAX_NR_GENS
+
+
 def deactivate_page(m: Memory, slot: int) -> None:
     """folio_deactivate(): queue an active page for the inactive list (MADV_COLD)."""
-    if m.flags[slot] & (PG_LRU | PG_ACTIVE | PG_UNEVICTABLE) == PG_LRU | PG_ACTIVE:
-        m.lru_deactivate.append(slot)
-        if len(m.lru_deactivate) == m.batch_size:
-            _move(m, m.lru_deactivate, _deactivate)
+    flags = m.flags[slot]
+    if flags & (PG_LRU | PG_UNEVICTABLE) != PG_LRU:
+        return
+    if m.lru_gen is None:
+        if not flags & PG_ACTIVE:
+            return
+    elif m.facts.lru_gen_refs_start_with_referenced and lru_gen_clear_refs(m, slot):
+        return
+    m.lru_deactivate.append(slot)
+    if len(m.lru_deactivate) == m.batch_size:
+        _move(m, m.lru_deactivate, _deactivate)
 
 
 def _deactivate(m: Memory, slot: int) -> None:
-    if m.flags[slot] & (PG_ACTIVE | PG_UNEVICTABLE) == PG_ACTIVE:
+    flags = m.flags[slot]
+    if not flags & PG_UNEVICTABLE and (flags & PG_ACTIVE or m.lru_gen is not None):
         lruvec_del_folio(m, slot)
         m.flags[slot] &= ~(PG_ACTIVE | PG_REFERENCED)
         lruvec_add_folio(m, slot)
@@ -109,10 +160,13 @@ def _deactivate(m: Memory, slot: int) -> None:
 
 def deactivate_file_folio(m: Memory, slot: int) -> None:
     """deactivate_file_folio(): queue a file's page that could not be dropped for where reclaim finds it soon."""
-    if not m.flags[slot] & PG_UNEVICTABLE:
-        m.lru_deactivate_file.append(slot)
-        if len(m.lru_deactivate_file) == m.batch_size:
-            _move(m, m.lru_deactivate_file, _deactivate_file)
+    if m.flags[slot] & PG_UNEVICTABLE:
+        return
+    if m.lru_gen is not None and m.facts.lru_gen_refs_start_with_referenced and lru_gen_clear_refs(m, slot):
+        return
+    m.lru_deactivate_file.append(slot)
+    if len(m.lru_deactivate_file) == m.batch_size:
+        _move(m, m.lru_deactivate_file, _deactivate_file)
 
 
 def _deactivate_file(m: Memory, slot: int) -> None:
@@ -126,7 +180,7 @@ def _deactivate_file(m: Memory, slot: int) -> None:
         m.flags[slot] |= PG_RECLAIM
     else:
         lruvec_add_folio_tail(m, slot)
-    if flags & PG_ACTIVE:
+    if flags & PG_ACTIVE or (m.lru_gen is not None and m.facts.lru_gen_refs_start_with_referenced):
         m.vmstat["pgdeactivate"] += 1
         m.stats.count(1)
 

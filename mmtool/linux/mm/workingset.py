@@ -7,11 +7,15 @@ from mmtool.linux.mm.folio import (
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
+    LRU_REFS_MASK,
+    LRU_REFS_SHIFT,
     PG_ACTIVE,
     PG_WORKINGSET,
+    folio_is_file_lru,
 )
 from mmtool.linux.mm.memcontrol.vmstats import WORKINGSET_ACTIVATE_BASE, WORKINGSET_RESTORE_BASE
-from mmtool.linux.mm.memory_state import Memory
+from mmtool.linux.mm.memory_state import MAX_NR_GENS, LruGen, Memory
+from mmtool.linux.mm.mm_inline import folio_lru_refs, lru_tier_from_refs
 
 
 def workingset_eviction(m: Memory, slot: int, *, by_root: bool = False) -> int:
@@ -19,6 +23,8 @@ def workingset_eviction(m: Memory, slot: int, *, by_root: bool = False) -> int:
 
     `by_root`: the age is that of the root cgroup, as where a system call evicts a page.
     """
+    if m.lru_gen is not None:
+        return lru_gen_eviction(m, m.lru_gen, slot)
     workingset = 1 if m.flags[slot] & PG_WORKINGSET else 0
     if by_root:
         m.root_age += 1
@@ -60,6 +66,9 @@ def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: 
     `swap_left` are the pages that can still be swapped out. The caller notes the cost (lru_note_cost_refault())
     where that is due: the page is part of the working set.
     """
+    if m.lru_gen is not None:
+        lru_gen_refault(m, m.lru_gen, slot, shadow, file)
+        return False
     kind = "file" if file else "anon"
     m.vmstat[f"workingset_refault_{kind}"] += 1
     m.stats.count(1)
@@ -75,3 +84,46 @@ def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: 
     m.vmstat[f"workingset_restore_{kind}"] += 1
     m.stats.mod(WORKINGSET_RESTORE_BASE + file, 1)
     return True
+
+
+def lru_gen_eviction(m: Memory, g: LruGen, slot: int) -> int:
+    """lru_gen_eviction(): count the page in its tier; its place keeps the oldest generation and how it was used."""
+    flags = m.flags[slot]
+    file = folio_is_file_lru(flags)
+    refs = folio_lru_refs(m, flags)
+    workingset = bool(flags & PG_WORKINGSET)
+    g.evicted[file][lru_tier_from_refs(m, refs, workingset)] += 1
+    if not m.facts.lru_gen_refs_start_with_referenced:
+        workingset = refs > 0
+    return g.min_seq[file] << 3 | max(refs - 1, 0) << 1 | workingset
+
+
+def lru_gen_refault(m: Memory, g: LruGen, slot: int, shadow: int, file: int) -> None:
+    """lru_gen_refault(): count a refault in the tier of its eviction, if that was recent; and mark the page for it."""
+    facts = m.facts
+    kind = "file" if file else "anon"
+    seq, refs, workingset = shadow >> 3, shadow >> 1 & 3, bool(shadow & 1)
+    rework = facts.lru_gen_refs_start_with_referenced
+    recent = abs(g.max_seq - seq) < MAX_NR_GENS if rework else seq == g.min_seq[file]
+    if recent or facts.lru_gen_counts_all_refaults:
+        m.vmstat[f"workingset_refault_{kind}"] += 1
+    if not recent:
+        return
+    if rework:
+        refs += 1
+        g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
+        if not workingset:
+            m.flags[slot] = m.flags[slot] & ~LRU_REFS_MASK | (refs - 1) << LRU_REFS_SHIFT
+            return
+        if m.in_lru_fault:
+            m.vmstat[f"workingset_activate_{kind}"] += 1
+        m.flags[slot] |= PG_WORKINGSET
+        m.vmstat[f"workingset_restore_{kind}"] += 1
+        return
+    refs += workingset
+    g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
+    if facts.lru_gen_counts_all_refaults:
+        m.vmstat[f"workingset_activate_{kind}"] += 1
+    if m.in_lru_fault or refs >= 3:
+        m.flags[slot] |= LRU_REFS_MASK | PG_WORKINGSET
+        m.vmstat[f"workingset_restore_{kind}"] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 LIMIT = re.compile(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
 _COUNTER = re.compile(
@@ -51,6 +52,12 @@ class CgroupDump:
     """Statistics of the cgroup with those below it, in bytes; of memory.stat's names those of sizes."""
 
     @property
+    def reached(self) -> str | None:
+        """The counter whose limit refused the charge; a limit of swap alone refuses none."""
+        names = ("memory", "memory+swap", "kmem")
+        return next((name for name in names if name in self.counters and self.counters[name].full), None)
+
+    @property
     def version(self) -> int | None:
         """Which cgroups these are; None where the report does not tell."""
         if "memory+swap" in self.counters or "kmem" in self.counters:
@@ -70,9 +77,10 @@ def parse_cgroup(text: str, start: int, end: int) -> CgroupDump | None:
     path = told[2] if told else next((m[1] for m in stats if m[1]), None)
     stat: dict[str, int] = {}
     if stats:
-        stops = [m.start() for m in stats[1:]] + [m.start() for m in _STATS_END.finditer(text, stats[0].end(), end)][:1]
-        for i, m in enumerate(stats):
-            stop = min((s for s in stops if s > m.end()), default=end)
+        over = _STATS_END.search(text, stats[0].end(), end)
+        last = over.start() if over else end
+        for i, (m, following) in enumerate(zip_longest(stats, stats[1:])):
+            stop = min(last, following.start()) if following else last
             # before 5.3 each cgroup below has its own line; together they are what the limit counts
             for name, kb in _OF_V1.findall(text, m.end(), stop):
                 stat[name] = stat.get(name, 0) + (int(kb) << 10)

@@ -168,9 +168,13 @@ def find_events(text: str) -> list[Event]:
 
 def _with_cache(first: Event, second: Event) -> Event | None:
     """One event of a failed page allocation and what SLUB then says of the cache that the page was for."""
-    if first.kind is not ReportKind.FAILURE or second.kind is not ReportKind.SLAB or first.notice is not None:
+    if first.kind is not ReportKind.FAILURE or second.kind is not ReportKind.SLAB or second.notice is None:
         return None
-    return replace(first, notice=second.notice) if second.start - first.end < _LONGEST_REPORT else None
+    known = first.notice
+    if second.start - first.end > _LONGEST_REPORT or (known is not None and known.subject != second.notice.subject):
+        return None
+    count = second.notice.count + (known.count if known else 0)
+    return replace(first, notice=replace(second.notice, count=count))
 
 
 _LONGEST_REPORT = 20000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 
 
 class Said(Enum):
@@ -115,15 +116,18 @@ def _line(m: re.Match[str]) -> KillLine:
     return KillLine(Said.PANIC, start, end, name=" ".join(m["panic"].split()))
 
 
-_CONTINUED = re.compile(r"\n(?!(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
+_CONTINUED = re.compile(r"\n(?!oom-kill:|(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
 """A summary that was wrapped goes on on the next line."""
-_LONGEST_SUMMARY = 9000
+_MOST_LINES = 8
+"""Over so many lines at most."""
 
 
 def _choice(m: re.Match[str]) -> KillLine:
     """The summary: its fields are told apart by their names, as a cgroup's or a task's name may hold any character."""
     rest, end = m["rest"], m.end()
-    while ",pid=" not in rest and len(rest) < _LONGEST_SUMMARY and (more := _CONTINUED.match(m.string, end)):
+    for _ in range(_MOST_LINES):
+        if ",pid=" in rest or (more := _CONTINUED.match(m.string, end)) is None:
+            break
         rest, end = rest + more[1], more.end()
     at = {}
     for name in ("cpuset", "mems_allowed", "oom_memcg", "task_memcg"):
@@ -133,7 +137,7 @@ def _choice(m: re.Match[str]) -> KillLine:
     order = sorted((name for name in at if at[name] >= 0), key=at.__getitem__)
     parts = {
         name: rest[at[name] + len(name) + 2 : at[following] if following else len(rest)]
-        for name, following in zip(order, [*order[1:], None], strict=True)
+        for name, following in zip_longest(order, order[1:])
     }
     pid = re.match(r"\d{1,10}", parts.get("pid", ""))
     memcg = m["choice"] == "CONSTRAINT_MEMCG"

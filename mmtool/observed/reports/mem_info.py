@@ -249,7 +249,8 @@ class _Reader:
         self.notes.append((self.numbers.at(offset), words))
 
     def stop_after(self, offset: int) -> int:
-        return next((stop for stop in self.stops if stop > offset), self.end)
+        at = bisect_right(self.stops, offset)
+        return self.stops[at] if at < len(self.stops) else self.end
 
     def fields(self, start: int, end: int) -> dict[str, int]:
         """Values in kB by name, the first of each name."""

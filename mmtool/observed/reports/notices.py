@@ -49,13 +49,14 @@ _SLAB = re.compile(
     r"| order: (?P<order>\d{1,2})))?"
 )
 _SLAB_NODE = re.compile(
-    r"node \d{1,5}: slabs: (\d{1,20})(?:/\d{1,20})?, objs: (\d{1,20})(?:/\d{1,20})?, free: (\d{1,20})"
+    r"\s{0,40}node \d{1,5}: slabs: (\d{1,20})(?:/\d{1,20})?, objs: (\d{1,20})(?:/\d{1,20})?, free: (\d{1,20})"
 )
 _SWIOTLB = re.compile(
-    r"(?P<device>[^\n]{0,80}?):? ?(?:swiotlb: )?swiotlb buffer is full \(sz: (?P<size>\d{1,20}) bytes\)"
+    r"swiotlb buffer is full \(sz: (?P<size>\d{1,20}) bytes\)"
     r"(?:, total (?P<total>\d{1,20}) \(slots\), used (?P<used>\d{1,20}) \(slots\))?"
     r"|DMA: Out of SW-IOMMU space for (?P<old>\d{1,20}) bytes at device (?P<old_device>\S{1,80})"
 )
+_LONGEST_DEVICE = 80
 _HUGETLB = re.compile(
     r"HugeTLB: allocating (?P<wanted>\d{1,20}) of page size (?P<size>[\d.]{1,10} [KMGT]i?B) failed\.\s+Only allocated "
     r"(?P<got>\d{1,20}) hugepages"
@@ -83,23 +84,22 @@ _OOMD = re.compile(
     r"|(?P<usage>memory used [^\n]{1,200}?being more than [\d.]{1,8}%))"
 )
 _EARLYOOM = re.compile(
-    r"sending (?P<signal>SIGTERM|SIGKILL) to process (?P<pid>\d{1,10}) (?:uid \d{1,10} )?\"(?P<name>[^\"\n]{0,64})\": "
-    r"(?:badness|oom_score) (?P<score>-?\d{1,6}), VmRSS (?P<rss>\d{1,10}) MiB"
+    r"(?:sending (?P<signal>SIGTERM|SIGKILL) to process (?P<pid>\d{1,10}) (?:uid \d{1,10} )?"
+    r"\"(?P<name>[^\"\n]{0,64})\": |"
+    r"[Kk]illing process (?:(?P<old_pid>\d{1,10}) \"(?P<old_name>[^\"\n]{0,64})\" with signal \d{1,2}: "
+    r"|'(?P<first_name>[^'\n]{0,64})' with signal \d{1,2}, pid: (?P<first_pid>\d{1,10}), ))"
+    r"(?:badness|oom_score):? (?P<score>-?\d{1,6}), VmRSS:? (?P<rss>\d{1,10}) MiB"
 )
-_LIMITS = re.compile(r"(low memory! at or below SIG\w{4} limits: [^\n]{1,60})")
-_SIGNS = (
-    "SLUB: ", "SLAB: ", "swiotlb", "SW-IOMMU", "HugeTLB: alloc", "percpu: alloc", "lowmemorykiller", "lmkd",
-    "due to memory", "to process",
-)  # fmt: skip
+_LIMITS = re.compile(r"([Ll]ow [Mm]emory! [Aa]t or below [Ss][Ii][Gg]\w{4} limits:? [^\n]{1,60})")
 _NEAR = 600
 
 
 def find_notices(text: str) -> list[Notice]:
     """Every notice of a log (lines freed of prefixes, joined), in order; what is repeated at once is one."""
     found: list[Notice] = []
-    if not any(sign in text for sign in _SIGNS):
-        return found
-    for pattern, read in _READERS:
+    for sign, pattern, read in _READERS:
+        if sign not in text:
+            continue
         found += [read(m) for m in pattern.finditer(text)]
     found.sort(key=lambda notice: notice.start)
     kept: list[Notice] = []
@@ -129,7 +129,7 @@ def _numbers(m: re.Match[str], *names: str) -> dict[str, int]:
 def _slab(m: re.Match[str]) -> Notice:
     numbers = _numbers(m, "node", "object", "buffer", "default", "min", "order")
     end, totals = m.end(), [0, 0, 0]
-    while node := _SLAB_NODE.match(m.string, end + len(_blank(m.string, end))):
+    while node := _SLAB_NODE.match(m.string, end):
         totals = [total + int(n) for total, n in zip(totals, node.groups(), strict=True)]
         end = node.end()
     if any(totals):
@@ -138,15 +138,13 @@ def _slab(m: re.Match[str]) -> Notice:
     return Notice(NoticeKind.SLAB, m.start(), end, m["cache"], None, int(m["mask"], 16), names, numbers, m["memcg"])
 
 
-def _blank(text: str, at: int) -> str:
-    m = re.compile(r"\s*").match(text, at)
-    return m[0] if m else ""
-
-
 def _swiotlb(m: re.Match[str]) -> Notice:
     if m["old"]:
         return Notice(NoticeKind.SWIOTLB, m.start(), m.end(), m["old_device"], numbers={"size": int(m["old"])})
-    device = m["device"].split("] ")[-1].strip() or None
+    line = m.string.rfind("\n", max(0, m.start() - _LONGEST_DEVICE), m.start()) + 1 or max(
+        0, m.start() - _LONGEST_DEVICE
+    )
+    device = m.string[line : m.start()].split("] ")[-1].removesuffix("swiotlb: ").strip().removesuffix(":") or None
     return Notice(NoticeKind.SWIOTLB, m.start(), m.end(), device, numbers=_numbers(m, "size", "total", "used"))
 
 
@@ -183,20 +181,20 @@ def _oomd(m: re.Match[str]) -> Notice:
 
 def _earlyoom(m: re.Match[str]) -> Notice:
     limits = list(_LIMITS.finditer(m.string, max(0, m.start() - 400), m.start()))
-    words = f"{m['signal']}; {limits[-1][1]}" if limits else m["signal"]
-    return Notice(
-        NoticeKind.EARLYOOM, m.start(), m.end(), m["name"], int(m["pid"]), numbers=_numbers(m, "score", "rss"),
-        words=words,
-    )  # fmt: skip
+    words = "; ".join(word for word in (m["signal"], limits[-1][1] if limits else None) if word)
+    name, pid = m["name"] or m["old_name"] or m["first_name"], m["pid"] or m["old_pid"] or m["first_pid"]
+    numbers = _numbers(m, "score", "rss")
+    return Notice(NoticeKind.EARLYOOM, m.start(), m.end(), name, int(pid), numbers=numbers, words=words or None)
 
 
-_READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Notice]], ...] = (
-    (_SLAB, _slab),
-    (_SWIOTLB, _swiotlb),
-    (_HUGETLB, _hugetlb),
-    (_PERCPU, _percpu),
-    (_LOWMEMORYKILLER, _lowmemorykiller),
-    (_LMKD, _lmkd),
-    (_OOMD, _oomd),
-    (_EARLYOOM, _earlyoom),
+_READERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Notice]], ...] = (
+    ("Unable to allocate memory on", _SLAB, _slab),
+    ("swiotlb buffer is full", _SWIOTLB, _swiotlb),
+    ("Out of SW-IOMMU", _SWIOTLB, _swiotlb),
+    ("HugeTLB: alloc", _HUGETLB, _hugetlb),
+    ("percpu: alloc", _PERCPU, _percpu),
+    ("lowmemorykiller: ", _LOWMEMORYKILLER, _lowmemorykiller),
+    ("oom_", _LMKD, _lmkd),
+    ("due to memory", _OOMD, _oomd),
+    ("process ", _EARLYOOM, _earlyoom),
 )

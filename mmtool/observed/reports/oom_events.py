@@ -24,9 +24,11 @@ class _Part(Enum):
 
     LIMIT = LIMIT
     MEM_INFO = re.compile(r"Mem-[Ii]nfo:")
+    TABLE = re.compile(r"^\[\s*pid\s*\]\s+uid\b|^\[ {0,12}\d{1,10}\](?: {1,40}-?\d{1,20}){4}\b", re.MULTILINE)
+    STATS = re.compile(r"Memory cgroup stats for ")
     ZONE = re.compile(r"\bfree:\d{1,20}kB\s+(?:boost:\d{1,20}kB\s+)?min:\d{1,20}kB")
     OF_MEMCG = re.compile(
-        r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|Memory cgroup stats|"
+        r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|"
         r"Task in \S{1,4096} killed as"
     )
 
@@ -120,7 +122,12 @@ class _Bounder:
 
     def part(self, part: _Part, start: int) -> None:
         last = self.recent[-1] if self.recent else None
-        if part is _Part.OF_MEMCG:
+        if part in (_Part.TABLE, _Part.STATS):
+            if last is None or last.kills:
+                last = self.begin(Event(ReportKind.OOM, start, start, headless=True))
+            if part is _Part.STATS and last.memcg is None and not last.mem_info:
+                last.memcg = True
+        elif part is _Part.OF_MEMCG:
             if last is not None and last.memcg is None and not last.mem_info:
                 last.memcg = True
         elif part is _Part.LIMIT:

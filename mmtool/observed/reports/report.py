@@ -58,6 +58,8 @@ class Report:
     kills: tuple[KillLine, ...] = ()
     """What the OOM killer said."""
     notice: Notice | None = None
+    hardware: str | None = None
+    """The machine, as the report names it."""
 
     @property
     def is_notice(self) -> bool:
@@ -92,6 +94,7 @@ _NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
 _MEMS = re.compile(r"mems_allowed=([\d,-]*\d)")
 _ADJ = re.compile(r"oom_score_adj=(-?\d{1,5})")
 _SYSRQ_M = re.compile(r"[Ss]ys[Rr]q ?: Show Memory")
+_HARDWARE = re.compile(r"\bHardware name: (?P<name>[^\n]{1,120})")
 _STAMP = re.compile(r"\[\s{0,12}(\d{1,9}\.\d{3,9})\]")
 _CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d)\b")
 _PID = re.compile(r"\b(?:PID|Pid):\s+(\d{1,10})\b")
@@ -121,8 +124,11 @@ def parse_reports(text: str) -> list[Report]:
         return []
     boots = [(m.start(), m[1]) for m in _VERSION.finditer(joined)]
     reports = []
-    for event, following in zip(events, [*events[1:], None], strict=True):
-        end = following.start if following else len(joined)
+    # a notice of a line or two may stand within a larger report: it ends none
+    heads = [event.start for event in events if event.notice is None or event.kind is ReportKind.FAILURE]
+    for event in events:
+        following = bisect_right(heads, event.start)
+        end = heads[following] if following < len(heads) else len(joined)
         at = bisect_right(boots, (event.start, ""))
         if at < len(boots):
             end = min(end, max(event.end, boots[at][0]))
@@ -178,4 +184,5 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str
         tasks,
         event.kills,
         event.notice,
+        hardware["name"].strip() if (hardware := _HARDWARE.search(text, event.end, end)) else None,
     )

@@ -54,6 +54,9 @@ _FAULTS = re.compile(
     r"_*(?:(?:do_|exc_|asm_exc_|async_|bad_)?(?:user_addr_fault|page_?fault|translation_fault|DataAbort|PrefetchAbort|"
     r"mem_abort)|el\d_|do_el0|dabt_usr|ret_from|handle_fault)",
 )
+_FAULT_ENTRY = re.compile(
+    r"_*(?:(?:do_|exc_|asm_exc_)?page_fault|do_user_addr_fault|do_translation_fault|do_mem_abort)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class Trace:
         """Did the task itself ask, by touching its memory?"""
         asker = self.asker
         return asker is not None and asker[1] is None and _FAULTS.match(asker[0]) is not None
+
+    @property
+    def in_page_fault(self) -> bool:
+        """Was a page fault being served, of the task or of what the kernel copied for it?"""
+        return any(_FAULT_ENTRY.match(name) for name, _ in self.frames)
 
     def has(self, *names: str) -> bool:
         return any(frame[0].split(".")[0] in names for frame in self.frames)

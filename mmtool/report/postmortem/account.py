@@ -113,6 +113,8 @@ def cgroup_document(j: Judgement) -> dict[str, Any] | None:
     return {
         "path": dump.path,
         "version": dump.version,
+        "reached": dump.reached,
+        "stat": dict(dump.stat),
         "limits_kb": {
             name: {"usage": c.usage, "limit": c.limit if c.limited else None, "failcnt": c.failcnt, "full": c.full}
             for name, c in dump.counters.items()

@@ -20,6 +20,9 @@ def document(j: Judgement, top: int = 5) -> dict[str, Any]:
         "line": r.line,
         "kind": r.kind.value,
         "comm": r.comm,
+        "pid": r.pid,
+        "oom_score_adj": r.oom_score_adj,
+        "hardware": r.hardware,
         "killed": r.killed,
         "order": r.order,
         "gfp": None if r.mask is None else {"mask": f"{r.mask:#x}", "names": mask_names(j)},
@@ -27,6 +30,7 @@ def document(j: Judgement, top: int = 5) -> dict[str, Any]:
         "rules": rules_of(j),
         "request": request(j),
         "asker": asker_document(r.trace),
+        "call_trace": [name for name, _ in r.trace.frames] if r.trace else [],
         "verdict": j.verdict.value,
         "cause": j.cause.value,
         "reason": reason(j) + who_died(j),
@@ -50,6 +54,16 @@ def document(j: Judgement, top: int = 5) -> dict[str, Any]:
         doc["page_kb"] = info.page_kb
         doc["totals"] = dict(info.totals) | {f"pages_{name}": n for name, n in info.pages.items()}
         doc["swap_kb"] = dict(info.swap)
+        doc["nodes_kb"] = {str(nid): dict(kb) for nid, kb in info.nodes.items()}
+        doc["huge_pages"] = [
+            {"nid": p.nid, "size_kb": p.size_kb, "total": p.total, "free": p.free, "surplus": p.surplus}
+            for p in info.huge_pages
+        ]
+        doc["slab_caches_kb"] = dict(info.caches)
+        doc["allocation_tags"] = [
+            {"bytes": t.bytes, "calls": t.calls, "place": t.place, "function": t.function, "module": t.module}
+            for t in info.tags
+        ]
         doc["notes"] = [{"line": line, "note": note} for line, note in info.notes]
     return doc
 

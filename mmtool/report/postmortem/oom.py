@@ -48,6 +48,9 @@ def who_died(j: Judgement) -> str:
     first = died[0]
     if first.said is Said.EXITING:
         return f"; {_named(first)} was chosen, and is exiting already"
+    candidate_line = next((line for line in j.report.kills if line.said is Said.CANDIDATE), None)
+    if candidate_line is not None and chosen is first and candidate_line.pid != first.pid:
+        return f"; {_named(first)} was killed for it (chosen by its thread {candidate_line.pid})"
     if chosen is not None and chosen.said is Said.CANDIDATE and chosen.pid != first.pid:
         candidate = f"{_named(chosen)} was chosen (score {chosen.score})"
         return f"; {candidate}, and its child {_named(first)} was killed in its place"

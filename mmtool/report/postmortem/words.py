@@ -97,11 +97,10 @@ def _cgroup_reason(j: Judgement) -> str:
     dump = j.report.cgroup
     path = j.oom.cgroup if j.oom is not None else dump.path if dump else None
     whose = f"memory cgroup {path}" if path else "a memory cgroup"
-    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
+    reached = dump.reached if dump else None
     at = ""
-    if dump is not None and full:
-        counter = dump.counters[full[-1]]
-        at = f" of {human(counter.limit << 10)} ({_LIMITS[full[-1]]})"
+    if dump is not None and reached is not None:
+        at = f" of {human(dump.counters[reached].limit << 10)} ({_LIMITS[reached]})"
     task = j.oom.task_cgroup if j.oom is not None else None
     below = f"; the task is in {task}" if task and path and task != path else ""
     return f"{whose} reached its limit{at}; the machine's zones had no part in it{below}"
@@ -109,7 +108,6 @@ def _cgroup_reason(j: Judgement) -> str:
 
 _LIMITS = {
     "memory": "memory",
-    "swap": "swap",
     "memory+swap": "memory and swap together",
     "kmem": "kernel memory",
 }
@@ -297,8 +295,9 @@ def asker(j: Judgement) -> str:
     words = []
     if trace is not None and trace.asker is not None:
         function, module = trace.asker
-        of_module = f" of module {module}" if module else ""
-        words.append("a page fault of the task" if trace.is_page_fault else f"{function}(){of_module}")
+        caller = f"{function}(){f' of module {module}' if module else ''}"
+        fault = "a page fault of the task"
+        words.append(fault if trace.is_page_fault else f"{caller}, in {fault}" if trace.in_page_fault else caller)
     if notice is not None and not j.report.is_notice:
         words.append(f"cache {notice.subject}")
     return f"asked for by {', for '.join(words)}" if words else ""
@@ -309,11 +308,10 @@ def _limit_file(j: Judgement) -> str:
     if j.report.is_notice:
         return "memory.kmem.limit_in_bytes (cgroup v2: memory.max)"
     dump = j.report.cgroup
-    full = [name for name, counter in dump.counters.items() if counter.full] if dump else []
     version = dump.version if dump else None
     if version == 1:
         files = {"memory+swap": "memory.memsw.limit_in_bytes", "kmem": "memory.kmem.limit_in_bytes"}
-        return files.get(full[-1] if full else "", "memory.limit_in_bytes")
+        return files.get((dump.reached if dump else None) or "", "memory.limit_in_bytes")
     return "memory.max" if version == 2 else "limit (memory.max, in cgroup v1 memory.limit_in_bytes)"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from mmtool.linux.mm.slab import SlabSlabAllocator
+from mmtool.linux.mm.slab import SlabCaches
 from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
-from mmtool.linux.mm.slob import SlobAllocator
+from mmtool.linux.mm.slob import SlobCaches
 from mmtool.linux.mm.slub.caches import Slub
 from mmtool.system.slab.kmalloc import KmallocOf, KmallocRun, kmalloc_large
 from mmtool.system.slab.machine import boot_slub
@@ -18,8 +18,8 @@ def boot_allocator(allocator: str, build: SlabBuild, memory: int) -> SlabAllocat
     if allocator == "slub":
         return boot_slub(build)
     if allocator == "slob":
-        return SlobAllocator(build)
-    slab = SlabSlabAllocator(build, memory)
+        return SlobCaches(build)
+    slab = SlabCaches(build, memory)
     slab.kmem_cache_init()
     return slab
 
@@ -32,7 +32,7 @@ def slub_kmalloc(slub: Slub, size: int, kind: frozenset[str]) -> KmallocRun:
     return KmallocRun(size, slub.kmalloc.last_size(size), slub.ksize(cache), cache.name, cache)
 
 
-def array_kmalloc(slab: SlabSlabAllocator, size: int, kind: frozenset[str]) -> KmallocRun:
+def array_kmalloc(slab: SlabCaches, size: int, kind: frozenset[str]) -> KmallocRun:
     """SLAB's kmalloc() of `size` bytes: the answer, and the last size that gets it."""
     cache = slab.kmalloc.slab(size, kind)
     if cache is None:
@@ -57,5 +57,5 @@ def kmalloc_answers(allocator: str, build: SlabBuild, memory: int) -> KmallocOf:
     if allocator == "slub":
         return partial(slub_kmalloc, boot_slub(build))
     slab = boot_allocator(allocator, build, memory)
-    assert isinstance(slab, SlabSlabAllocator)
+    assert isinstance(slab, SlabCaches)
     return partial(array_kmalloc, slab)

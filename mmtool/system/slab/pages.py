@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mmtool.linux.mm.slab_common import KmemCache
+
 
 class PlainPages:
     """Pages of nodes that have nothing but free memory: any block can be had while memory lasts.
@@ -17,7 +19,14 @@ class PlainPages:
         self.free_blocks: dict[tuple[int, int], list[int]] = {}
         self.fragmented = False
 
-    def alloc(self, order: int, nid: int, *, thisnode: bool = False) -> tuple[int, int] | None:
+    def request(self, gfp: int, cpu: int) -> None:
+        """Who asks makes no difference here."""
+
+    def of(self, cache: KmemCache | None) -> PlainPages:
+        """All caches' pages are the same."""
+        return self
+
+    def alloc(self, order: int, nid: int, *, thisnode: bool = False, last: bool = True) -> tuple[int, int] | None:
         if order and self.fragmented:
             return None
         nodes = [nid] if thisnode else [(nid + n) % len(self.left) for n in range(len(self.left))]

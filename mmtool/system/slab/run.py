@@ -26,7 +26,10 @@ from mmtool.system.slab.script import (
     number_runs,
     slab_runs,
 )
+from mmtool.system.slab.system_pages import SystemPages
 
+Pages = PlainPages | SystemPages
+"""Where a script's slabs get their pages: plain memory, or a booted machine's."""
 PLACES = 200
 """Of how many objects of a line the places are told."""
 
@@ -91,12 +94,11 @@ class Owner:
 
 
 class ScriptRun(ABC):
-    """A script's state on a machine whose memory is free but for the script's slabs."""
+    """A script's state: its caches, its objects, and the pages of its slabs."""
 
-    def __init__(self, build: SlabBuild, memory: int, source: str, kmalloc: KmallocOf) -> None:
-        """`memory` in bytes; `source` names the script in messages."""
-        self.build, self.source, self.kmalloc = build, source, kmalloc
-        self.pages = PlainPages(memory, build.nodes, build.kernel.page_shift)
+    def __init__(self, build: SlabBuild, pages: Pages, source: str, kmalloc: KmallocOf) -> None:
+        """`source` names the script in messages."""
+        self.build, self.pages, self.source, self.kmalloc = build, pages, source, kmalloc
         self.owners: dict[str, Owner] = {}
         self.gfp = slab_gfp(build)
 
@@ -119,6 +121,10 @@ class ScriptRun(ABC):
     def offset(self, owner: Owner, place: Any) -> int | None:
         """Where in its slab an object begins, in bytes; None where that is random."""
         return None
+
+    def out_of_memory(self, owner: Owner, op: Alloc) -> list[str]:
+        """What the kernel logs when an allocation fails."""
+        return []
 
     def fragment(self, on: bool) -> None:
         """From now on there are no blocks above single pages (`on`), or there are again."""
@@ -164,6 +170,7 @@ class ScriptRun(ABC):
 
     def _alloc(self, number: int, op: Alloc) -> LineResult:
         owner = self._owner(op.name, number)
+        self.pages.request(op.gfp, op.cpu)
         places = _objects(owner.objects, op)
         slabs = [owner.number(place.slab) for place in places]
         before = [self._take(owner, place) for place in places]
@@ -176,6 +183,8 @@ class ScriptRun(ABC):
             **self._places(owner, places, slabs),
             **self._counted(owner.objects),
         }
+        if len(places) < op.count and (log := self.out_of_memory(owner, op)):
+            answer["log"] = log
         return LineResult(number, answer, failed=len(places) < op.count)
 
     def _take(self, owner: Owner, place: Any) -> int | None:
@@ -193,6 +202,7 @@ class ScriptRun(ABC):
     def _free(self, number: int, op: Free) -> LineResult:
         owner = self._owner(op.name, number)
         freed, owner.live = chosen(op, owner.live)
+        self.pages.request(self.gfp.mask("GFP_KERNEL"), op.cpu)
         for place in freed:
             owner.objects.free(place, op.cpu)
         owner.retire()

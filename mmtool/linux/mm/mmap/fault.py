@@ -43,26 +43,35 @@ def check_access(task: Task, vma: Vma, addr: int, write: bool) -> None:
 
 
 def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
-    """Touch a byte at `start`, `start + step`, ... below `start + length`; a signal ends it."""
+    """Touch a byte at `start`, `start + step`, ... below `start + length`; a signal ends it.
+
+    What lies in one huge page is touched at once.
+    """
     tables = task.mm.tables
     g = tables.geometry
     vma: Vma | None = None
     hardware, needed = task.sys.hw_access_bits, PTE_YOUNG | (PTE_DIRTY if write else 0)
-    for offset in range(0, length, step):
-        addr = start + offset & task.word_mask
+    offset = 0
+    while offset < length:
+        addr = (start + offset) & task.word_mask
         if vma is None or not vma.start <= addr < vma.end:
             vma = lock_mm_and_find_vma(task, addr)
         check_access(task, vma, addr, write)
-        entry = tables.huge.get(addr >> g.pmd_shift)
+        block = addr >> g.pmd_shift
+        entry = tables.huge.get(block)
         if entry is not None:
             if (not write or entry.flags & PTE_WRITE) and (hardware or entry.flags & needed == needed):
                 entry.flags |= needed
+                # an entry that maps a block lies within one mapping
+                offset += -(-((block + 1 << g.pmd_shift) - addr) // step) * step
                 continue
         else:
-            table = tables.ptes.get(addr >> g.pmd_shift)
+            table = tables.ptes.get(block)
             pte = table.get(addr >> g.page_shift) if table else None
             allowed = pte is not None and pte.folio is not None and (not write or pte.flags & PTE_WRITE)
             if pte is not None and allowed and (hardware or pte.flags & needed == needed):
                 pte.flags |= needed
+                offset += step
                 continue
         handle_mm_fault(task, vma, addr, write)
+        offset += step

@@ -32,6 +32,8 @@ def mm_populate(task: Task, start: int, length: int, *, ignore_errors: bool = Tr
 
 def populate_vma_page_range(task: Task, vma: Vma, start: int, end: int) -> None:
     """populate_vma_page_range(): private writable pages as a write would have them, others as a read."""
+    if task.sys.facts.populate_drains:
+        task.sys.lru_add_drain()
     if vma.flags & VM_LOCKONFAULT:
         return
     if not vma.flags & VM_ACCESS_FLAGS:

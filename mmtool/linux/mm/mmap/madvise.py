@@ -132,6 +132,8 @@ def madvise_vma_behavior(task: Task, prev: Vma | None, vma: Vma, start: int, end
             raise Refused("EINVAL", "locked, special or hugetlb memory")
         task.sys.lru_add_drain()
         _cold(task, start, end)
+    elif advice == "willneed":
+        task.sys.lru_add_drain()
     elif advice == "remove":
         _remove(task, vma, start, end)
     elif advice == "collapse":
@@ -231,6 +233,7 @@ def _mapped_within(order: int, sub: int, page: int, first: int, last: int) -> bo
 
 def _populate(task: Task, start: int, end: int, advice: str) -> None:
     """madvise_populate()."""
+    task.sys.lru_add_drain()
     write = advice == "populate_write"
     at = start
     while at < end:

@@ -20,6 +20,7 @@ def madvise_collapse(task: Task, vma: Vma, start: int, end: int) -> None:
         raise Refused("EINVAL", "the mapping may have no huge pages")
     if vma.anon_vma is None and not of_shmem:
         raise Refused("EINVAL", "the mapping has no page yet")
+    task.sys.lru_add_drain()
     failure = ""
     for base in range((start + size - 1) & -size, end & -size, size):
         failure = (collapse_file(task, vma, base) if of_shmem else collapse_block(task, vma, base)) or failure

@@ -185,8 +185,10 @@ def do_special_fault(task: Task, vma: Vma, addr: int) -> None:
     g = task.mm.tables.geometry
     index = (addr - vma.start) >> g.page_shift
     pages = vma.special == "[vdso]" or (task.sys.facts.vvar_inserts_pages and vma.special == "[vvar]")
-    there = index in (0, 2) if task.sys.facts.vdso_has_datastore else not index
-    if vma.special == "[vvar_vclock]" or not (there or pages):
+    facts = task.sys.facts
+    there = index in (0, 2) if facts.vdso_has_datastore else not index
+    there = there or facts.vvar_has_every_page or vma.special == "[vdso]"
+    if vma.special == "[vvar_vclock]" or not there:
         raise Signal(SIGBUS, 2, addr, "a page of the vdso's data that this machine does not have")
     table = task.mm.tables.alloc_pte(addr)
     folio = Folio("f") if pages else VVAR_PAGE

@@ -32,6 +32,8 @@ def _mlock_fixup(task: Task, prev: Vma | None, vma: Vma, start: int, end: int, f
     elif old & VM_LOCKED:
         pages = 0
     task.mm.locked_vm += pages
+    if pages and task.sys.facts.populate_drains:
+        task.sys.lru_add_drain()
     vma.flags = flags
     return vma
 

@@ -152,7 +152,7 @@ class Inode:
     @property
     def multi_move(self) -> bool:
         """vma_multi_allowed(): may mremap() move mappings of it together with others?"""
-        return self.kind != "ramfs"
+        return self.kind not in ("ramfs", "zero")
 
     @property
     def is_shmem(self) -> bool:

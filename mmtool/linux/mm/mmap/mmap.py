@@ -195,6 +195,9 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
         size = system.hugetlb.page_size
         if length & (size - 1) or (flags & MAP_FIXED and addr & (size - 1)):
             raise Refused("EINVAL", "not aligned to a huge page")
+        if system.arch == "arm64" or system.facts.hugetlb_hint_rounds_up:
+            addr += size - 1
+        addr &= -size
     anonymous = file is None and not flags & MAP_SHARED
     found: int | None
     if anonymous and _aligns(task, addr, length):

@@ -39,8 +39,11 @@ class Slab:
 class PageSource(Protocol):
     """Where slabs get their pages."""
 
-    def alloc(self, order: int, nid: int, *, thisnode: bool = False) -> tuple[int, int] | None:
-        """2**order pages: (pfn, node), on `nid` if it can be (or must be: `thisnode`); None without such a block."""
+    def alloc(self, order: int, nid: int, *, thisnode: bool = False, last: bool = True) -> tuple[int, int] | None:
+        """2**order pages: (pfn, node), on `nid` if it can be (or must be: `thisnode`); None without such a block.
+
+        `last`: no smaller block will be asked for instead.
+        """
 
     def free(self, pfn: int, order: int, nid: int) -> None:
         """Give 2**order pages back."""
@@ -126,8 +129,9 @@ class Slabs(ABC):
         cache = self.cache
         nid = self.topology.cpu_nodes[cpu] if node is None else node
         order, objects = cache.oo_order, cache.oo_objects
-        block = self.pages.alloc(order, nid, thisnode=thisnode)
-        if block is None and cache.min_order < order:
+        smaller = cache.min_order < order
+        block = self.pages.alloc(order, nid, thisnode=thisnode, last=not smaller)
+        if block is None and smaller:
             order, objects = cache.min_order, cache.min_objects
             block = self.pages.alloc(order, nid, thisnode=thisnode)
         if block is None:

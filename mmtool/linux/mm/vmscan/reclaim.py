@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX
 from mmtool.linux.mm.vmscan.classic import prepare_scan_control, shrink_lruvec, snapshot_refaults
+from mmtool.linux.mm.vmscan.lru_gen import lru_gen_shrink_lruvec
 from mmtool.linux.mm.vmscan.scan_control import DEF_PRIORITY, ScanControl
 
 
@@ -18,15 +19,21 @@ def try_to_free_mem_cgroup_pages(
         may_swap=may_swap,
         proactive=proactive,
     )
-    return do_try_to_free_pages(m, sc)
+    m.memalloc = True
+    reclaimed = do_try_to_free_pages(m, sc)
+    m.memalloc = False
+    return reclaimed
 
 
 def do_try_to_free_pages(m: Memory, sc: ScanControl) -> int:
     """do_try_to_free_pages(): rounds of rising pressure until there is enough; the pages freed."""
     while True:
         while True:
-            prepare_scan_control(m, sc)
-            shrink_lruvec(m, sc)
+            if m.lru_gen is not None:
+                lru_gen_shrink_lruvec(m, m.lru_gen, sc)
+            else:
+                prepare_scan_control(m, sc)
+                shrink_lruvec(m, sc)
             if sc.nr_reclaimed >= sc.nr_to_reclaim:
                 break
             sc.priority -= 1

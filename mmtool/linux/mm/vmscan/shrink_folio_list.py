@@ -24,6 +24,7 @@ from mmtool.linux.mm.folio import (
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.swap import folio_add_lru
 from mmtool.linux.mm.swap_state import add_to_swap, delete_from_swap_cache, folio_free_swap, swap_writepage
+from mmtool.linux.mm.vmscan.lru_gen_walk import lru_gen_look_around, lru_gen_set_refs
 from mmtool.linux.mm.vmscan.scan_control import ReclaimStat, ScanControl
 from mmtool.linux.mm.workingset import workingset_eviction
 
@@ -44,6 +45,8 @@ def folio_referenced(m: Memory, slot: int) -> int:
         return -1
     if not flags & PTE_YOUNG:
         return 0
+    if m.lru_gen is not None and not flags & VM_RAND_READ:
+        return int(lru_gen_look_around(m, m.lru_gen, slot))
     m.flags[slot] = flags & ~PTE_YOUNG
     return 0 if flags & VM_RAND_READ and m.facts.recency_of_mappings else 1
 
@@ -55,6 +58,10 @@ def folio_check_references(m: Memory, slot: int) -> int:
     if referenced < 0:
         m.flags[slot] = flags & ~PG_REFERENCED
         return ACTIVATE
+    if m.lru_gen is not None and m.facts.lru_gen_refs_start_with_referenced:
+        if not referenced:
+            return RECLAIM
+        return ACTIVATE if lru_gen_set_refs(m, slot) else KEEP
     if referenced:
         m.flags[slot] = flags | PG_REFERENCED
         return ACTIVATE if flags & PG_REFERENCED else KEEP
@@ -108,7 +115,9 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> 
         m.flags[slot] = flags | PG_RECLAIM
         stat.nr_writeback += 1
         return True
-    references = folio_check_references(m, slot)
+    if m.lru_gen is not None and flags & PTE_PRESENT and flags & PG_REFERENCED and _promoted_while_isolated(m):
+        return False
+    references = RECLAIM if by_root and m.facts.pageout_ignores_references else folio_check_references(m, slot)
     if references == ACTIVATE:
         return True
     if references == KEEP:
@@ -138,6 +147,11 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> 
         m.shadow[slot] = workingset_eviction(m, slot, by_root=by_root)
         m.stats.count(1)
     return None
+
+
+def _promoted_while_isolated(m: Memory) -> bool:
+    """Does PG_referenced of an isolated page mean that a look around another one found it used? (until 6.13)"""
+    return not m.facts.lru_gen_refs_start_with_referenced
 
 
 def _pageout(m: Memory, slot: int) -> bool:
@@ -174,6 +188,8 @@ def reclaim_pages(m: Memory, batch: list[int]) -> None:
     for slot in batch:
         m.flags[slot] &= ~PG_ACTIVE
     sc = ScanControl(nr_to_reclaim=len(batch), swappiness=m.swappiness, priority=0)
+    m.memalloc = True
     _, kept = shrink_folio_list(m, batch, sc, ReclaimStat(), by_root=True)
+    m.memalloc = False
     for slot in kept:
         folio_add_lru(m, slot)

@@ -1,0 +1,29 @@
+"""How a list of assumptions is shown: a document's entries, a table's last section, lines on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+
+from mmtool.assumption import Assumption
+
+WIDTH = 100
+
+
+def entries(assumed: Iterable[Assumption]) -> list[dict[str, str]]:
+    """The entries of "assumed" in a document."""
+    return [a._asdict() for a in assumed]
+
+
+def section(assumed: Iterable[Assumption]) -> str:
+    """The last section of a table; "" where nothing is assumed."""
+    lines: list[str] = []
+    for a in assumed:
+        text = f"{a.kind}: {a.what}: {a.why}. {a.effect[:1].upper()}{a.effect[1:]}. Give {a.give}."
+        lines += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return "\n".join(["", "Assumed", *lines, ""]) if lines else ""
+
+
+def remarks(assumed: Iterable[Assumption]) -> list[str]:
+    """A line each, where the output itself has no place for them."""
+    return [f"mmtool: assumed: {a.kind}: {a.what} ({a.why}); give {a.give}" for a in assumed]
