@@ -115,9 +115,7 @@ def test_half_a_pageblock_that_is_free_is_claimed(release: str, free: int, claim
 
 @both
 @pytest.mark.parametrize(("movable", "claimed"), [(256, True), (255, True), (257, False)])
-def test_of_a_movable_pageblock_what_cannot_be_moved_counts_as_alike(
-    release: str, movable: int, claimed: bool
-) -> None:
+def test_of_a_movable_pageblock_what_cannot_be_moved_counts_as_alike(release: str, movable: int, claimed: bool) -> None:
     zone = empty_zone(release, {})
     put(zone, 0, 0, 3)
     zone.movable_known = True

@@ -87,6 +87,7 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
         m.add_object(obj.name, obj.anon, obj.pages)
     m.fault_around = 1 << max(machine.fault_around // PAGE_SIZE, 1).bit_length() - 1
     m.page_cluster = machine.page_cluster
+    m.pages_elsewhere = machine.elsewhere
     m.swap.drop_swap_cache = partial(reclaim_swap_cache, m)
     for device in machine.swap:
         # The virtual disk is rotational to the kernel; RAM disks and zram are not, and are done at once.

@@ -12,6 +12,7 @@ from mmtool.errors import InputError
 ACCESSES = ("read", "write", "load", "store")
 MADVICE = ("cold", "pageout", "free", "dontneed", "willneed")
 FADVICE = ("dontneed", "willneed")
+MACHINE_KEYS = ("max", "high", "swap", "swappiness", "fault_around", "page_cluster", "elsewhere")
 DEVICES = ("zram", "ram", "disk")
 MAX_PAGES = 1 << 30
 """The pages that an object may have: a GiB lies between two objects' addresses."""
@@ -37,6 +38,9 @@ class WorkloadMachine:
     swappiness: int = 60
     fault_around: int = 4096
     page_cluster: int = 0
+    elsewhere: int = 435
+    """Pages of files on the lists of the rest of the machine, which MADV_PAGEOUT's refaults are weighed by; the guests
+    of the records agree with about that much on every release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def _keywords(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
-    for key, value in _keywords(words, ("max", "high", "swap", "swappiness", "fault_around", "page_cluster")).items():
+    for key, value in _keywords(words, MACHINE_KEYS).items():
         if key == "max":
             machine.max = _limit(value, key)
         elif key == "high":
@@ -134,6 +138,8 @@ def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
             machine.swappiness = _number(value, key, most=200)
         elif key == "fault_around":
             machine.fault_around = _number(value, key, least=4096)
+        elif key == "elsewhere":
+            machine.elsewhere = _number(value, key)
         else:
             machine.page_cluster = _number(value, key, most=31)
 

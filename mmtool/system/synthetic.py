@@ -318,4 +318,3 @@ def _counts(blocks: ZoneBlocks, types: ZoneTypes | None) -> dict[tuple[int, Migr
         others = sum(n for (o, kind), n in counts.items() if o == order and (o, kind) != key)
         counts[key] = max(counts[key], blocks.nr_free[order] - others)
     return counts
-

@@ -64,6 +64,8 @@ class ReclaimFacts(Facts):
     """What reclaim looked at and kept is a cost, a page's writing 32 times as much; before, writing alone."""
     costs_are_counters: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "PGROTATE_ANON + f"))
     """Costs are worked out from the cgroup's statistics when reclaim starts; before, added up as they arise."""
+    eviction_counts_itself: bool = until("6.1", not_in="5.10")
+    """The age that an evicted page leaves behind counts its own eviction."""
     reclaim_retries_full_walk: bool = since(
         "6.11", "mm: vmscan: restore incremental cgroup iteration", not_in="6.1",
         marks=Mark("mm/vmscan.c", "memcg_full_walk"),

@@ -262,12 +262,14 @@ def _do_fault_around(m: Memory, obj: Mapped, page: int) -> None:
 def do_mlock(m: Memory, obj: Mapped, start: int, end: int) -> None:
     """mlock(2): lock the mapping's pages, then bring in those that are missing (mlock_fixup(), __mm_populate())."""
     slots = range(obj.base + start, obj.base + end)
-    lru_add_drain(m)
+    if m.facts.mlock_in_batches:
+        lru_add_drain(m)
     for slot in slots:
         m.flags[slot] |= VM_LOCKED
         if m.flags[slot] & PTE_PRESENT and m.facts.mlock_in_batches:
             mlock_folio(m, slot)
-    lru_add_drain(m)
+    if m.facts.mlock_in_batches:
+        lru_add_drain(m)
     for page in range(start, end):
         slot = obj.base + page
         wanted = PTE_WRITE if obj.anon else PTE_PRESENT
@@ -277,7 +279,8 @@ def do_mlock(m: Memory, obj: Mapped, start: int, end: int) -> None:
         if not m.facts.mlock_in_batches:
             lru_add_drain(m)
             _mlock_vma_page(m, slot)
-    lru_add_drain(m)
+    if m.facts.mlock_in_batches:
+        lru_add_drain(m)
 
 
 def do_munlock(m: Memory, obj: Mapped, start: int, end: int) -> None:

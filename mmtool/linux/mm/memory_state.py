@@ -139,6 +139,8 @@ class Memory:
         self.swap_entry: list[int] = []
         """The swap entry of an anonymous slot, -1 for none: of its page table entry, or of its page in swap cache."""
         self.lruvec = Lruvec()
+        self.pages_elsewhere = 0
+        """Pages of files, and active anonymous ones, on the lists of the rest of the machine."""
         self.root_age = 0
         """nonresident_age of the root cgroup: everything that ages the cgroup's, and MADV_PAGEOUT."""
         self.memcg = Memcg()
@@ -161,6 +163,7 @@ class Memory:
         self.mlock_batch: list[tuple[int, int]] = []
         self.writeback: list[int] = []
         """Pages whose writing has been submitted and has not ended."""
+        self.nr_file_dirty = 0
         self.fault_around = 1
         """Pages around a fault that are mapped with it, if they are in the page cache."""
         self.page_cluster = 0

@@ -52,7 +52,7 @@ def _mlock(m: Memory, slot: int) -> None:
     flags = m.flags[slot]
     if flags & PG_LRU and flags & PG_MLOCKED and not flags & PG_UNEVICTABLE:
         lruvec_del_folio(m, slot)
-        m.flags[slot] = flags & ~PG_ACTIVE | PG_UNEVICTABLE
+        m.flags[slot] = m.flags[slot] & ~PG_ACTIVE | PG_UNEVICTABLE
         lruvec_add_folio(m, slot)
 
 
@@ -60,5 +60,5 @@ def _munlock(m: Memory, slot: int) -> None:
     flags = m.flags[slot] = m.flags[slot] & ~PG_MLOCKED
     if flags & PG_LRU and flags & PG_UNEVICTABLE:
         lruvec_del_folio(m, slot)
-        m.flags[slot] = flags & ~PG_UNEVICTABLE
+        m.flags[slot] &= ~PG_UNEVICTABLE
         lruvec_add_folio(m, slot)

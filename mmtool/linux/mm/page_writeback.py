@@ -1,4 +1,9 @@
-"""Dirty pages of files and their writing back (mm/page-writeback.c, fs/fs-writeback.c)."""
+"""Dirty pages of files and their writing back (mm/page-writeback.c, fs/fs-writeback.c).
+
+The files were made outside of the cgroup, so the limits of dirty pages are the machine's and are taken to be far away:
+pages are written by fsync(), or when reclaim finds nothing but dirty ones and wakes the flusher, which is taken to be
+done at once.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,15 @@ def folio_mark_dirty(m: Memory, slot: int) -> None:
     if not m.flags[slot] & PG_DIRTY:
         m.flags[slot] |= PG_DIRTY
         m.stats.count(1)
+        m.nr_file_dirty += 1
+
+
+def wakeup_flusher_threads(m: Memory) -> None:
+    """wakeup_flusher_threads(): all dirty pages of files are written."""
+    if m.nr_file_dirty:
+        for obj in m.objects.values():
+            if not obj.anon:
+                filemap_fdatawrite(m, range(obj.base, obj.base + obj.pages))
 
 
 def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
@@ -30,6 +44,7 @@ def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
                 folio_mark_dirty(m, slot)
         if m.flags[slot] & PG_DIRTY:
             m.flags[slot] &= ~(PG_DIRTY | PG_RECLAIM)
+            m.nr_file_dirty -= 1
             m.stats.count(3)
             if flags & PG_RECLAIM:
                 folio_rotate_reclaimable(m, slot)

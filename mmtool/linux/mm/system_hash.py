@@ -121,9 +121,7 @@ def vfs_caches_init(early: Early, nodes: Nodes, pages: KernelPages) -> None:
         alloc_large_system_hash(early, nodes, pages, wish, from_memblock=False)
 
 
-def alloc_large_system_hash(
-    early: Early, nodes: Nodes, pages: KernelPages, wish: Wish, *, from_memblock: bool
-) -> None:
+def alloc_large_system_hash(early: Early, nodes: Nodes, pages: KernelPages, wish: Wish, *, from_memblock: bool) -> None:
     """alloc_large_system_hash(): the table, half the size as long as memblock has no room, and its line in the log."""
     kernel, mb, shift = early.kernel, early.memblock, early.kernel.page_shift
     option = early.cmdline.get(wish.option)

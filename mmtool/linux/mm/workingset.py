@@ -26,13 +26,12 @@ def workingset_eviction(m: Memory, slot: int, *, by_root: bool = False) -> int:
     if m.lru_gen is not None:
         return lru_gen_eviction(m, m.lru_gen, slot)
     workingset = 1 if m.flags[slot] & PG_WORKINGSET else 0
-    if by_root:
-        m.root_age += 1
-        return m.root_age - 1 << 2 | 2 | workingset
-    age = m.lruvec.nonresident_age
-    m.lruvec.nonresident_age = age + 1
+    own = 1 if m.facts.eviction_counts_itself else 0
     m.root_age += 1
-    return age << 2 | workingset
+    if by_root:
+        return m.root_age - 1 + own << 2 | 2 | workingset
+    m.lruvec.nonresident_age += 1
+    return m.lruvec.nonresident_age - 1 + own << 2 | workingset
 
 
 def workingset_activation(m: Memory) -> None:
@@ -48,6 +47,10 @@ def workingset_age_nonresident(m: Memory) -> None:
 
 def workingset_test_recent(m: Memory, shadow: int, file: int, swap_left: int) -> bool:
     """workingset_test_recent(): is the distance to the eviction within what memory could hold?"""
+    elsewhere = 0 if file else m.pages_elsewhere
+    if shadow & 2 and m.facts.memcg_stats_flushed_by_cgroup:
+        # The root's statistics are as old as the last periodic flush: those of the cgroup are not in them yet.
+        return m.root_age - (shadow >> 2) <= elsewhere
     stats = m.stats
     size = stats.page_state(LRU_ACTIVE_FILE)
     if not file:
@@ -56,8 +59,9 @@ def workingset_test_recent(m: Memory, shadow: int, file: int, swap_left: int) ->
         size += stats.page_state(LRU_ACTIVE_ANON)
         if file:
             size += stats.page_state(LRU_INACTIVE_ANON)
-    age = m.root_age if shadow & 2 else m.lruvec.nonresident_age
-    return age - (shadow >> 2) <= size
+    if shadow & 2:
+        return m.root_age - (shadow >> 2) <= size + elsewhere
+    return m.lruvec.nonresident_age - (shadow >> 2) <= size
 
 
 def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: int) -> bool:

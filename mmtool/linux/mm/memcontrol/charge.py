@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.memory_state import Memory
+from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, lru_add_drain
 from mmtool.linux.mm.vmscan.reclaim import try_to_free_mem_cgroup_pages
 from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
 
 MAX_RECLAIM_RETRIES = 16
-EAGAIN, EACCES, EINVAL = -11, -13, -22
+ENOENT, EAGAIN, EINVAL = -2, -11, -22
 
 
 def count_event(m: Memory, event: str) -> None:
@@ -38,6 +39,9 @@ def try_charge(m: Memory, *, retries: bool = True) -> bool:
         return True
     drained = False
     left = MAX_RECLAIM_RETRIES
+    if m.lru_gen is not None:
+        # From one reclaim to the next something else is taken to have run, and the process been switched to.
+        m.lru_gen.mm_in_use = True
     while True:
         if memcg.stock:
             memcg.stock -= 1
@@ -50,6 +54,8 @@ def try_charge(m: Memory, *, retries: bool = True) -> bool:
         reclaimed = try_to_free_mem_cgroup_pages(m, 1)
         if memcg.max - memcg.usage >= 1:
             continue
+        # A task that gets nowhere waits, and the flusher has its turn.
+        wakeup_flusher_threads(m)
         if not drained:
             drain_all_stock(m)
             drained = True
@@ -139,7 +145,7 @@ def memory_reclaim(m: Memory, pages: int, swappiness: int | None) -> int:
     """memory.reclaim: reclaim so many pages; 0 or a negative error number."""
     facts = m.facts
     if not facts.memory_reclaim:
-        return EACCES
+        return ENOENT
     if swappiness is not None and not (
         facts.memory_reclaim_swappiness_max if swappiness == SWAPPINESS_ANON_ONLY else facts.memory_reclaim_swappiness
     ):

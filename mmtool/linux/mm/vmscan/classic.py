@@ -21,6 +21,7 @@ from mmtool.linux.mm.memcontrol.vmstats import (
 )
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.mm_inline import list_head, lruvec_add_folio
+from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, folio_add_lru, lru_add_drain, lru_note_cost
 from mmtool.linux.mm.swap_state import complete_writeback
 from mmtool.linux.mm.vmscan.scan_control import MAX_SWAPPINESS, SWAPPINESS_ANON_ONLY, ReclaimStat, ScanControl
@@ -153,6 +154,8 @@ def shrink_inactive_list(m: Memory, nr_to_scan: int, sc: ScanControl, lru: int) 
     stat = ReclaimStat()
     reclaimed, kept = shrink_folio_list(m, taken, sc, stat)
     move_folios_to_lru(m, kept)
+    if stat.nr_unqueued_dirty == len(taken):
+        wakeup_flusher_threads(m)
     m.vmstat[f"pgsteal_{KINDS[file]}"] += reclaimed
     m.stats.updated(reclaimed)
     if m.facts.memcg_counts_scan_by_kind:

@@ -44,6 +44,7 @@ from mmtool.linux.mm.mm_inline import (
     lruvec_add_folio,
     lruvec_add_folio_tail,
 )
+from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import lru_add_drain
 from mmtool.linux.mm.swap_state import complete_writeback
 from mmtool.linux.mm.vmscan.classic import KINDS, move_folios_to_lru
@@ -380,7 +381,8 @@ def evict_folios(m: Memory, g: LruGen, sc: ScanControl, swappiness: int, nr_to_s
                 scanned = 0
     retried = False
     while isolated:
-        reclaimed, kept = shrink_folio_list(m, isolated, sc, ReclaimStat())
+        stat = ReclaimStat()
+        reclaimed, kept = shrink_folio_list(m, isolated, sc, stat)
         sc.nr_reclaimed += reclaimed
         isolated = [slot for slot in kept if not _rejected(m, g, slot, file, retried=retried)]
         retry = set(isolated)
@@ -388,6 +390,8 @@ def evict_folios(m: Memory, g: LruGen, sc: ScanControl, swappiness: int, nr_to_s
         if g.walk is not None and g.walk.batched:
             reset_batch_size(m, g, g.walk)
         m.vmstat[f"pgsteal_{KINDS[file]}"] += reclaimed
+        if stat.nr_unqueued_dirty == len(kept) + reclaimed:
+            wakeup_flusher_threads(m)
         retried = True
     return scanned
 

@@ -99,6 +99,8 @@ def _note_dirty(m: Memory, slot: int) -> None:
     plain = flags & ANON and flags & (PG_SWAPBACKED | PG_SWAPCACHE) == PG_SWAPBACKED
     if flags & PTE_DIRTY and not flags & PG_DIRTY and not plain:
         m.flags[slot] |= PG_DIRTY
+        if not flags & ANON:
+            m.nr_file_dirty += 1
 
 
 def walk_mm(m: Memory, g: LruGen, walk: MmWalk) -> None:
@@ -137,7 +139,7 @@ def walk_pte_range(m: Memory, g: LruGen, walk: MmWalk, slots: range) -> bool:
         if flags & VM_LOCKED:
             continue
         total += 1
-        if flags & (PTE_PRESENT | PTE_YOUNG) != PTE_PRESENT | PTE_YOUNG:
+        if not _is_used_folio(m, flags):
             continue
         m.flags[slot] = flags & ~PTE_YOUNG
         young += 1
@@ -150,6 +152,13 @@ def _promote(m: Memory, slot: int, new: int, walk: MmWalk) -> None:
     old = folio_update_gen(m, slot, new)
     if old >= 0 and old != new:
         update_batch_size(walk, folio_is_file_lru(m.flags[slot]), old, new)
+
+
+def _is_used_folio(m: Memory, flags: int) -> bool:
+    """get_pte_pfn() and get_pfn_folio(): was the page used? From 6.14 on one that is isolated is passed over."""
+    if flags & (PTE_PRESENT | PTE_YOUNG) != PTE_PRESENT | PTE_YOUNG:
+        return False
+    return bool(flags & LRU_GEN_MASK) or not m.facts.lru_gen_refs_start_with_referenced
 
 
 def around(obj: Mapped, page: int) -> range:
@@ -179,7 +188,7 @@ def lru_gen_look_around(m: Memory, g: LruGen, slot: int) -> bool:
     promote: list[int] = []
     for other in range(obj.base + pages.start, obj.base + pages.stop):
         flags = m.flags[other]
-        if flags & (PTE_PRESENT | PTE_YOUNG) != PTE_PRESENT | PTE_YOUNG:
+        if not _is_used_folio(m, flags):
             continue
         m.flags[other] = flags & ~PTE_YOUNG
         young += 1

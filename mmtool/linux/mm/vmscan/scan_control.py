@@ -39,7 +39,6 @@ class ReclaimStat:
     nr_unqueued_dirty: int = 0
     nr_writeback: int = 0
     nr_pageout: int = 0
-    nr_immediate: int = 0
     nr_ref_keep: int = 0
     nr_unmap_fail: int = 0
     nr_activate: list[int] = field(default_factory=lambda: [0, 0])

@@ -23,7 +23,13 @@ from mmtool.linux.mm.folio import (
 )
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.swap import folio_add_lru
-from mmtool.linux.mm.swap_state import add_to_swap, delete_from_swap_cache, folio_free_swap, swap_writepage
+from mmtool.linux.mm.swap_state import (
+    add_to_swap,
+    complete_writeback,
+    delete_from_swap_cache,
+    folio_free_swap,
+    swap_writepage,
+)
 from mmtool.linux.mm.vmscan.lru_gen_walk import lru_gen_look_around, lru_gen_set_refs
 from mmtool.linux.mm.vmscan.scan_control import ReclaimStat, ScanControl
 from mmtool.linux.mm.workingset import workingset_eviction
@@ -131,8 +137,6 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> 
     if m.flags[slot] & PG_DIRTY:
         if not flags & PG_SWAPBACKED:
             m.flags[slot] |= PG_RECLAIM
-            if m.facts.costs_are_counters:
-                stat.nr_immediate += 1
             return True
         if not _pageout(m, slot):
             stat.nr_pageout += 1
@@ -171,6 +175,8 @@ def try_to_unmap(m: Memory, slot: int) -> bool:
     """
     flags = m.flags[slot]
     if flags & PTE_DIRTY:
+        if not flags & (ANON | PG_DIRTY):
+            m.nr_file_dirty += 1
         flags |= PG_DIRTY
     if flags & ANON:
         if flags & PG_SWAPBACKED:
@@ -191,5 +197,6 @@ def reclaim_pages(m: Memory, batch: list[int]) -> None:
     m.memalloc = True
     _, kept = shrink_folio_list(m, batch, sc, ReclaimStat(), by_root=True)
     m.memalloc = False
+    complete_writeback(m)
     for slot in kept:
         folio_add_lru(m, slot)

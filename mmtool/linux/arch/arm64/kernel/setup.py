@@ -191,5 +191,3 @@ def request_standard_resources(boot: Arm64Boot) -> None:
     """request_standard_resources(): a resource for every region of memory, in one array."""
     mb = boot.memblock
     mb.alloc(boot.kernel.profile.sizes["resource"] * mb.memory.cnt, mb.smp_cache_bytes, owner="resources")
-
-

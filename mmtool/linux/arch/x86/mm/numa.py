@@ -95,9 +95,7 @@ def x86_acpi_numa_init(boot: X86Boot) -> None:
         else:
             mb.phys_alloc_range(numa.table_size, PAGE_SIZE, 0, boot.max_mapped, owner="NUMA distances")
 
-    acpi_numa_init(
-        boot, numa, machine.srat, machine.slit, named=named, say_cpu=say_cpu, alloc_distance=alloc_distance
-    )
+    acpi_numa_init(boot, numa, machine.srat, machine.slit, named=named, say_cpu=say_cpu, alloc_distance=alloc_distance)
 
 
 def alloc_node_data(boot: X86Boot, nid: int) -> None:
