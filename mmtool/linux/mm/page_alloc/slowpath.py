@@ -180,7 +180,7 @@ def _ignore_policies(request: _Request, memalloc: bool) -> bool:
 
 
 def _rounds(request: _Request) -> Generator[Ask, None, _Verdict]:
-    """From 7.2 on: rounds that are all alike, but that the first one compacts where a request does so first."""
+    """From 7.0 on: rounds that are all alike, but that the first one compacts where a request does so first."""
     ac = request.ac
     can_reclaim = ac.flags.can_direct_reclaim(ac.gfp)
     memalloc = request.has("__GFP_MEMALLOC") and not request.has("__GFP_NOMEMALLOC")
