@@ -27,7 +27,8 @@ from mmtool.linux.init.main import start_kernel
 from mmtool.observed.answers import read_answers
 from mmtool.observed.reports import read_reports
 from mmtool.report.alloc import why
-from mmtool.report.boot import TABLES, dmesg_lines, document, shows_debug
+from mmtool.report.boot import TABLES, document
+from mmtool.report.dmesg import dmesg_lines, shows_debug
 from mmtool.report.postmortem.document import document as report_document
 from mmtool.report.summary import summary
 from mmtool.system.of_boot import state_of_boot

@@ -7,12 +7,13 @@ import re
 from mmtool.build.fact import Version, parse_version
 from mmtool.build.profile import Option
 from mmtool.firmware.machine import Machine
+from mmtool.regex import regex
 
 # The stable release behind a distribution's own numbering: "Debian 5.10.223-1", "(Ubuntu 5.13.0-20.20 5.13.14)".
-_STABLE = re.compile(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
+_STABLE = regex(r"\bDebian (\d+\.\d+\.\d+)-|\(Ubuntu \S+ (\d+\.\d+\.\d+)\)$")
 
 # What distributions add to the name of a build with large pages: "arm64-16k", "aarch64+64k", "64kb".
-_LARGE_PAGES = re.compile(r"[-+_.](16|64)kb?\b|(?:[-+.](rpi-2712))\b", re.IGNORECASE)
+_LARGE_PAGES = regex(r"[-+_.](16|64)kb?\b|(?:[-+.](rpi-2712))\b", re.IGNORECASE)
 
 FOR_ANYBODY = 128
 """CPUs from which on a build is meant for machines at large. Who configures for a machine of his own also leaves out

@@ -18,6 +18,7 @@ from mmtool.build.profile import GENERIC, Option, Profile, available, load_profi
 from mmtool.build.release import Release, release_facts
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
+from mmtool.regex import regex
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
 
@@ -142,7 +143,7 @@ def _of_arch(arch: str) -> list[Fact]:
 _LAST_PATCH = 9999
 
 _FLAVOURS = {"amd64": "x86_64", "arm64": "arm64", "686": "i386", "686-pae": "i386", "arm64-16k": "arm64"}
-_SHIPPED_NAME = re.compile(r"debian-(\d+)\.(\d+)-(cloud-)?(.+)")
+_SHIPPED_NAME = regex(r"debian-(\d+)\.(\d+)-(cloud-)?(.+)")
 _PAGE_OPTIONS = {4096: "ARM64_4K_PAGES", 16384: "ARM64_16K_PAGES", 65536: "ARM64_64K_PAGES"}
 
 

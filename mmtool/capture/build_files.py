@@ -13,6 +13,7 @@ from mmtool.build.options import STRUCTURES
 from mmtool.build.shown import shown_facts, structures_asked_for
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
+from mmtool.regex import regex
 
 BTF, KALLSYMS = "sys/kernel/btf/vmlinux", "proc/kallsyms"
 
@@ -45,7 +46,7 @@ def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile
     return replace(made, profile=replace(made.profile, image=places, shown=shown))
 
 
-_RESOURCE = re.compile(r"^ +([0-9a-f]+)-([0-9a-f]+) : Kernel (code|rodata|data|bss)$", re.MULTILINE)
+_RESOURCE = regex(r"^ +([0-9a-f]+)-([0-9a-f]+) : Kernel (code|rodata|data|bss)$", re.MULTILINE)
 _PARTS = {
     "code": ("stext", "etext"), "rodata": ("start_rodata", "end_rodata"), "data": ("sdata", "edata"),
     "bss": ("bss_start", "bss_stop"),

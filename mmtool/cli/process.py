@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -63,15 +64,23 @@ def machine_of(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--explain", type=int, metavar="LINE", help="Show what this line of the script changed, mapping by mapping."
 )
+@click.option(
+    "--root", type=click.Path(path_type=Path), default="/", metavar="DIR", help="Where the programs of a trace lie."
+)
+@click.option("--exe", metavar="PROGRAM", help="The program of a trace that does not begin with its execve.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def run(file: str, start: str | None, explain: int | None, output: str, **options: Any) -> None:
+def run(
+    file: str, start: str | None, explain: int | None, root: Path, exe: str | None, output: str, **options: Any
+) -> None:
     """Do a script of memory operations: what each returns and why, and what it changes.
 
     FILE is a script, one operation a line, or records of scripts, one JSON object a line (plain, gzip or xz);
-    of records the answers come one a line.
+    of records the answers come one a line. What strace -e trace=memory,process wrote of a program under setarch -R
+    (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError
     from mmtool.observed.process_records import read_text, records_of, split_script
+    from mmtool.observed.strace import is_strace
     from mmtool.report.process import explain_tables, run_json, run_table
     from mmtool.report.table import text_tables
     from mmtool.system.process import from_start
@@ -91,6 +100,9 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
                 click.echo(run_json(record.get("id"), steps))
             else:
                 click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
+        return
+    if is_strace(text):
+        run_trace(text, file, machine_of(options), root, exe, output)
         return
     setup, operations = split_script(text)
     script = [words for _, words in operations]
@@ -118,6 +130,31 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
         click.echo(text_tables(explain_tables(script[steps[at].line], steps[at], rows)))
         return
     click.echo(text_tables([run_table("Operations", script, steps, [number for number, _ in operations])]))
+
+
+def run_trace(text: str, file: str, machine: dict[str, Any], root: Path, exe: str | None, output: str) -> None:
+    """What `run` does of strace's output."""
+    from mmtool.errors import InputError
+    from mmtool.observed.program import read_program
+    from mmtool.observed.strace import parse_strace
+    from mmtool.report.process import trace_json, trace_tables
+    from mmtool.report.table import text_tables
+    from mmtool.system.process_layout import program
+    from mmtool.system.process_strace import BadTrace, Replay
+
+    def load(name: str) -> tuple[Any, Any]:
+        described, interpreter = read_program(root / name.lstrip("/") if name.startswith("/") else root / name)
+        needed = program(read_program(root / interpreter.lstrip("/"))[0], interpreter) if interpreter else None
+        return program(described, name), needed
+
+    replay = Replay(machine, load)
+    try:
+        if exe is not None:
+            replay.first = replay.execve(exe)
+        done = list(replay.run(parse_strace(text, file)))
+    except BadTrace as error:
+        raise InputError(file, error.line, str(error)) from None
+    click.echo(trace_json(done) if output == "json" else text_tables(trace_tables(done)))
 
 
 def snapshot_rows(made: Process) -> list[Smap]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 
 from mmtool.firmware.machine import LogNote
+from mmtool.regex import regex
 
 Values = tuple[int, ...]
 Groups = tuple[str | None, ...]
@@ -194,7 +195,7 @@ for _kind, _prefix, _pattern, _convert in NOTES:
     _ROWS.setdefault(_prefix, []).append((_kind, _pattern, _convert))
 
 NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
-BARE = re.compile(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
+BARE = regex(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
 """How a line begins that belongs to rows without a beginning of their own."""
 
 

@@ -21,10 +21,11 @@ from mmtool.firmware.packed import unpack
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
 from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
+from mmtool.regex import regex
 
 Kind = Literal["log", "memmap", "iomem", "table"]
 
-_LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
+_LOG = regex(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
 NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"

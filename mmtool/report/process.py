@@ -9,6 +9,7 @@ from typing import Any
 from mmtool.linux.fs.proc.task_mmu import Smap
 from mmtool.report.table import Kind, Table, columns
 from mmtool.system.process_script import Step
+from mmtool.system.process_strace import Compared
 
 SIZES = ("rss", "anon", "anon_huge", "shmem_huge", "hugetlb", "lazyfree", "locked", "private", "thp_eligible")
 
@@ -74,6 +75,47 @@ def run_table(name: str, script: Sequence[str], steps: Sequence[Step], numbers: 
         ),
         rows,
     )  # fmt: skip
+
+
+def trace_json(done: Sequence[Compared]) -> str:
+    """A trace that was done again: every call that could be, and where kernel and model differ."""
+    compared = [d for d in done if d.agrees is not None]
+    calls = [
+        {"line": d.call.line, "pid": d.call.pid, "call": d.call.name, "kernel": d.call.result, "model": d.model}
+        | ({"why": d.why} if d.why else {})
+        | ({} if d.agrees is None else {"agrees": d.agrees})
+        for d in done
+    ]
+    agree = sum(bool(d.agrees) for d in compared)
+    return json.dumps({"schema": "mmtool.process-trace/1", "compared": len(compared), "agree": agree, "calls": calls})
+
+
+def trace_tables(done: Sequence[Compared]) -> list[Table]:
+    """How many calls of each kind agree, and those that do not."""
+    names = sorted({d.call.name for d in done if d.agrees is not None})
+    counts = []
+    for name in names:
+        answers = [bool(d.agrees) for d in done if d.call.name == name]
+        counts.append((name, len(answers), sum(answers), len(answers) - sum(answers)))
+    total = (sum(row[1] for row in counts), sum(row[2] for row in counts), sum(row[3] for row in counts))
+    heads = columns("Call", ("Calls", Kind.COUNT), ("Agree", Kind.COUNT), ("Differ", Kind.COUNT))
+    tables = [Table("calls", "Kernel and model", heads, [*counts, ("all", *total)])]
+    differ = [d for d in done if d.agrees is False]
+    if differ:
+        rows = [
+            (
+                str(d.call.line),
+                str(d.call.pid),
+                f"{d.call.name}({', '.join(d.call.args)})",
+                d.call.result or "",
+                d.model,
+                d.why,
+            )
+            for d in differ
+        ]
+        heads = columns(("Line", Kind.COUNT), ("Process", Kind.COUNT), "Call", "Kernel", "Model", "Why")
+        tables.append(Table("differences", "Where they differ", heads, rows))
+    return tables
 
 
 def layout_json(

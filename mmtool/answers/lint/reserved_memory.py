@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mmtool.answers.lint.finding import Case, Words, span
 from mmtool.firmware.devicetree import ReservedNode
 from mmtool.linux.mm.cma import min_alignment
+from mmtool.regex import regex
 from mmtool.units import human
 
 Range = tuple[int, int]
@@ -257,7 +258,7 @@ def no_room(case: Case) -> Iterator[Words]:
         )
 
 
-_FAILED = re.compile(r"failed to allocate memory for node '([^']*)'")
+_FAILED = regex(r"failed to allocate memory for node '([^']*)'")
 
 
 def _holes(ram: list[Range], taken: list[Range]) -> Iterator[Range]:

@@ -53,6 +53,11 @@ class ProcessFacts(Facts):
     "MAP_DROPPABLE is known."
 
     # mm/huge_memory.c: placement
+    aligns_files: bool = since(
+        "5.18", "mm/readahead: Align file mappings for non-DAX",
+        marks=Mark("mm/huge_memory.c", "IS_DAX(filp->f_mapping->host)", gone=True, inside="thp_get_unmapped_area"),
+    )  # fmt: skip
+    "Large mappings of files on ext4, xfs and the like are aligned to huge pages."
     aligns_anonymous: bool = since(
         "6.7", "mm: align larger anonymous mappings on THP boundaries", marks=Mark("mm/mmap.c", "are THP aligned")
     )
@@ -127,6 +132,11 @@ class ProcessFacts(Facts):
         marks=Mark("mm/mremap.c", "vrm_stat_account"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
+    dontunmap_marks_next: bool = until(
+        "5.11", "mm/mremap: for MREMAP_DONTUNMAP check security_vm_enough_memory_mm()", not_in="5.10",
+        marks=Mark("mm/mremap.c", "VM_ACCOUNT && !(flags & MREMAP_DONTUNMAP)", gone=True, until="6.15"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP in the midst of a charged mapping marks the mapping behind it as charged."
     mremap_counts_worst_case: bool = since("7.1", marks=Mark("mm/mremap.c", "__check_map_count_against_split"))
     "The limit on mappings is compared with the most that a move may need; before, with three fewer."
 
@@ -140,7 +150,13 @@ class ProcessFacts(Facts):
     )
     "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
     unmapped_area_knows_min_addr: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+        "6.4",
+        "mm: move 'mmap_min_addr' logic from callers into vm_unmapped_area()",
+        not_in="6.1",
+        marks=(
+            Mark("mm/mmap.c", "low_limit = mmap_min_addr", until="6.12"),
+            Mark("mm/vma.c", "low_limit = mmap_min_addr", since="6.12"),
+        ),
     )
     "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
 
@@ -215,7 +231,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "MADV_POPULATE_READ and _WRITE are known."
     populate_stops_at_holes: bool = since(
-        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly",
+        "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly", stable="6.8.8",
         marks=Mark("mm/madvise.c", "faultin_page_range"),
     )  # fmt: skip
     "Populating ends at a hole; before, it goes on behind it."
@@ -268,7 +284,7 @@ class ProcessFacts(Facts):
         marks=Mark("fs/proc/page.c", "if (mapping & PAGE_MAPPING_KSM)"),
     )  # fmt: skip
     "/proc/kpageflags says of every anonymous page that KSM merged it."
-    smaps_names_lockonfault: bool = since("6.12", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
+    smaps_names_lockonfault: bool = since("6.2", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
     "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
     "A mapping that only touches the heap's bounds is not called [heap]."

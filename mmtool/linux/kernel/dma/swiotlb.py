@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.early import Early
+from mmtool.regex import regex
 from mmtool.units import round_up
 
 IO_TLB_MIN_SIZE = 1 << 20
@@ -13,8 +12,8 @@ IO_TLB_SHIFT = 11
 IO_TLB_SEGSIZE = 128
 IO_TLB_DEFAULT_SIZE = 64 << 20
 
-_AREAS = re.compile(r"[0-9a-fA-Fx]*,([0-9]+)")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_AREAS = regex(r"[0-9a-fA-Fx]*,([0-9]+)")
+_NUMBER = regex(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 
 
 def swiotlb_size_or_default(cmdline: Cmdline) -> int:

@@ -148,6 +148,8 @@ class Inode:
     reserved: set[int] = field(default_factory=set)
     """hugetlb: the huge pages of a shared mapping that the pool has set aside."""
     seals: int = 0
+    thp_aligned: bool = False
+    """Its file system aligns large mappings: get_unmapped_area of its files is thp_get_unmapped_area()."""
 
     @property
     def multi_move(self) -> bool:

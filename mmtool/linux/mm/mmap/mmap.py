@@ -202,6 +202,8 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
     found: int | None
     if anonymous and _aligns(task, addr, length):
         found = thp_get_unmapped_area(task, addr, length, 0, flags, None)
+    elif file is not None and file.inode.thp_aligned and system.has_thp and system.facts.aligns_files:
+        found = thp_get_unmapped_area(task, addr, length, pgoff, flags, file)
     else:
         found = get_unmapped_area(task, file, addr, length, pgoff, flags)
     if found is None:

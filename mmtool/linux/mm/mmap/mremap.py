@@ -216,6 +216,10 @@ def move_vma(
         if task.sys.facts.dontunmap_counts_locked and vma.flags & VM_LOCKED:
             mm.locked_vm += new_len >> shift
         vma.flags &= ~VM_LOCKED_MASK
+        if task.sys.facts.dontunmap_marks_next and vm_flags & VM_ACCOUNT and vma.start < addr < vma.end - old_len:
+            after = mm.find_vma(vma.end)
+            if after is not None:
+                after.flags |= VM_ACCOUNT
         if new_vma is not vma and vma.start == addr and vma.end == addr + old_len:
             unlink_anon_vmas(vma)
             if task.sys.facts.mremap_keeps_source_apart:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,11 +19,12 @@ from mmtool.linux.mm.numa_memblks import (
     covers_memory,
     register_meminfo,
 )
+from mmtool.regex import regex
 from mmtool.units import memparse, round_up
 
 DMA32_END = 1 << 32
 
-_MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
+_MEMBER = regex(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
 
 
 def initmem_init(boot: X86Boot) -> None:
