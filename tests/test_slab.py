@@ -22,17 +22,17 @@ from mmtool.firmware.read import read_capture
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.slab_common import slab_build
 from mmtool.linux.mm.slub.slab import Topology, evenly
+from mmtool.system.codec.source import state_from_json
+from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.read import state_from_json
+from mmtool.system.restore import system_of
 from mmtool.system.slab.kmalloc import slab_gfp
 from mmtool.system.slab.machine import boot_slub
 from mmtool.system.slab.pages import PlainPages
 from mmtool.system.slab.runs import SlobRun, SlubRun, script_run
 from mmtool.system.slab.script import Parser
 from mmtool.system.slab.system_pages import SystemPages
-from mmtool.system.state import system_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "slab"
 BOOTS = sorted(path.name.removesuffix(".json.gz") for path in FIXTURES.glob("*.json.gz"))

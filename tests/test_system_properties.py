@@ -12,7 +12,7 @@ from support.systems import RELEASES, free_pages, machine
 from mmtool.linux.mm.page_alloc.outcome import ZoneResult
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
 from mmtool.linux.mm.vmstat import mod_free_pages, take_free_pages, zone_page_state_snapshot
-from mmtool.system.state import state_of, system_of
+from mmtool.system.restore import state_of, system_of
 from mmtool.system.system import System
 
 GFPS = (

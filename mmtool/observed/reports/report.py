@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from mmtool.firmware.lines import decode, kernel_lines
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 from mmtool.observed.reports.cgroup import CgroupDump, parse_cgroup
 from mmtool.observed.reports.events import CmaFailure, Event, ReportKind, VmallocFailure, find_events
 from mmtool.observed.reports.kills import KillLine, Said, find_kills
