@@ -69,7 +69,11 @@ def parse_tasks(text: str, start: int, end: int) -> TaskTable | None:
     if not found:
         return None if head is None else TaskTable((), True, 0)
     numbers = [[int(n) for n in m[2].split()] for m in found]
-    columns = tuple(head[1].split()) if head else _columns_of(numbers)
+    columns = _columns_of(numbers)
+    if head is not None:
+        # mail may have broken the head within a word
+        said = "".join(head[1].split())
+        columns = next((known for known in _COLUMNS if "".join(known) == said), tuple(head[1].split()))
     if columns is None:
         return None
     rows = [

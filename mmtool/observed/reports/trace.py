@@ -55,9 +55,7 @@ _FAULTS = regex(
     r"_*(?:(?:do_|exc_|asm_exc_|async_|bad_)?(?:user_addr_fault|page_?fault|translation_fault|DataAbort|PrefetchAbort|"
     r"mem_abort)|el\d_|do_el0|dabt_usr|ret_from|handle_fault)",
 )
-_FAULT_ENTRY = regex(
-    r"_*(?:(?:do_|exc_|asm_exc_)?page_fault|do_user_addr_fault|do_translation_fault|do_mem_abort)\b"
-)
+_FAULT_ENTRY = regex(r"_*(?:(?:do_|exc_|asm_exc_)?page_fault|do_user_addr_fault|do_translation_fault|do_mem_abort)\b")
 
 
 @dataclass(frozen=True, slots=True)
