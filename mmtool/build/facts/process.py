@@ -258,6 +258,8 @@ class ProcessFacts(Facts):
     "... also in mappings of files."
     dofork_refuses_special: bool = since("7.2", not_in="6.12", marks=Mark("mm/madvise.c", "new_flags & VM_SPECIAL"))
     "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
+    lone_last_page_stays_out: bool = since("6.12", not_in="6.1")
+    "A fault behind the end of a ramfs file does not map the file's last page where the window has no other (seen, 6.12, 7.3)."
     fork_skips_shared_hugetlb: bool = since("6.1", not_in="5.10", marks=Mark("mm/memory.c", "vma_needs_copy"))
     "A fork leaves the entries of shared hugetlb mappings to faults."
 
