@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.answers.explain import Finding, explain_address
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.answers.postmortem.judge import judge_all
 from mmtool.answers.verify import Verification
 from mmtool.answers.verify import verify as compare
+from mmtool.assumption import Assumption
 from mmtool.build.choose import kernel_for
 from mmtool.build.profile import read_profile
 from mmtool.errors import UsageError
@@ -163,6 +165,11 @@ class BootResult:
         return tuple(
             Reservation(r.base, r.end, tuple(mb.owners(r.base, r.size))) for r in mb.reserved.regions if r.size
         )
+
+    @cached_property
+    def assumed(self) -> tuple[Assumption, ...]:
+        """What all of this rests on though nothing shows it, and what to give."""
+        return assumptions(self._boot)
 
     @property
     def memtotal(self) -> int:
