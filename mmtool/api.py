@@ -34,7 +34,7 @@ from mmtool.report.dmesg import dmesg_lines, shows_debug
 from mmtool.report.postmortem.document import document as report_document
 from mmtool.report.summary import summary
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.state import system_of
+from mmtool.system.restore import system_of
 from mmtool.system.system import System
 
 __all__ = ["Allocation", "BootResult", "Node", "Report", "Reservation", "Zone", "boot", "explain", "verify"]

@@ -58,7 +58,6 @@ def test_everything_is_given() -> None:
     assert p.config == {
         "NUMA": True,
         "NODES_SHIFT": 10,
-        "PHYSICAL_START": 0x1000000,
         "KEXEC_CORE": True,
         "CONTIG_ALLOC": False,
         "CRASH_RESERVE": False,

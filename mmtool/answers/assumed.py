@@ -11,7 +11,7 @@ from mmtool.units import human
 
 def assumptions(boot: Boot) -> tuple[Assumption, ...]:
     """All that was taken for granted: of the kernel, of what loaded it, of the machine."""
-    return (*boot.kernel.assumed, *_of_the_image(boot), *_of_the_machine(boot))
+    return (*boot.kernel.assumed, *_of_the_image(boot), *_of_the_machine(boot), *_of_the_map(boot))
 
 
 def _of_the_image(boot: Boot) -> Iterator[Assumption]:
@@ -46,6 +46,28 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
         yield Assumption(
             "efi_map", "EFI's boot services keep nothing until they end", "the log has no EFI memory map",
             "boot services' memory counts as free from the start", "the log of a boot with efi=debug",
+        )  # fmt: skip
+
+
+def _of_the_map(boot: Boot) -> Iterator[Assumption]:
+    """What is taken of the firmware's map, and of what else decides about it."""
+    for cut in boot.notes("map_cut"):
+        yield Assumption(
+            "map_complete", "the map is whole", cut.text, "memory that the log has lost is missing from every sum",
+            "the log from its start (dmesg of a fresh boot, log_buf_len=), or /sys/firmware/memmap",
+        )  # fmt: skip
+    shown = boot.notes("mtrr_default") or boot.notes("mtrr_reg") or boot.notes("mtrr_var")
+    if not shown and (boot.notes("mtrr_covered") or boot.notes("mtrr_map")):
+        by_sum = bool(boot.notes("mtrr_covered"))
+        yield Assumption(
+            "mtrr", "their sum tells where the MTRRs end" if by_sum else "the MTRRs cover all RAM",
+            "the log does not show the registers", "a line of e820 updates up to 4 GiB, and RAM that they leave out",
+            "the log of a boot with mtrr=debug (6.5 on)",
+        )  # fmt: skip
+    if any("MOKvar" in owner for owner in boot.memblock.ledger.owners):
+        yield Assumption(
+            "mokvar", "the table of machine owner keys has one page", "no log shows its length",
+            "4 kB for each page more", "the e820 update of a log of this boot",
         )  # fmt: skip
 
 

@@ -120,9 +120,7 @@ def read_profile(path: str) -> Profile:
 
 
 def with_estimates(profile: Profile) -> Profile:
-    """The profile with the generic one's numbers where it has none; itself when it is of another architecture."""
-    if profile.arch not in GENERIC:
-        return profile
+    """The profile with the generic one's numbers where it has none."""
     generic = load_profile(GENERIC[profile.arch])
     return replace(
         profile,
@@ -156,6 +154,9 @@ def _checked(document: object, source: str) -> Profile:
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
+    if document["arch"] not in GENERIC:
+        known = ", ".join(GENERIC)
+        raise InputError(source, None, f"arch: Linux on {document['arch']!r} is not modelled; there are: {known}")
     config, sizes, image, shown = (document.get(key) or {} for key in ("config", "sizes", "image", "shown"))
     for key, value, shape in (
         ("config", config, options_shape), ("sizes", sizes, SIZES_SHAPE), ("image", image, IMAGE_SHAPE),

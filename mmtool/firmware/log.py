@@ -128,6 +128,7 @@ def _complete(boot: _Boot) -> None:
         if first.start <= _LOW_RAM and boot.version_line is None:
             entries.insert(0, (number, E820Entry(0, first.start, E820Type.RAM)))
             lost += f"; [0x0-{first.start - 1:#x}] is taken as usable"
+        boot.note("map_cut", (first.start,), line, lost)
         boot.warnings.append((line, f"{lost}; give a log from the start of a boot, or /sys/firmware/memmap"))
     elif min(entry.start for _, entry in entries) > _LATE:
         boot.warnings.append((line, "no entry of the map begins at address 0, nor near it: is it whole?"))

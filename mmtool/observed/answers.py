@@ -14,7 +14,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import boots_of, chosen_boot
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 from mmtool.regex import regex
 

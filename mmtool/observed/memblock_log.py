@@ -17,7 +17,7 @@ from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 from mmtool.regex import regex
 
 OLDEST: Version = (4, 20, 0)

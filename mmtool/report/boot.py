@@ -16,13 +16,9 @@ from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.report.assumed import entries, say, section
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.words import flag_names, heading
+from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.write import state_document
-
-MEMBLOCK_FLAGS = {
-    0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",
-    0x40: "kho_scratch", 0x80: "hugetlb",
-}  # fmt: skip
 
 
 def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
@@ -36,15 +32,6 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
         sys.stdout.write(heading(boot) + "\n\n" + tables + section(assumptions(boot)))
     if output == "csv":
         say(boot)
-
-
-def heading(boot: Boot) -> str:
-    """One line: which kernel was booted, and how sure its sizes are."""
-    profile = boot.kernel.profile
-    sure = (
-        f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
-    )
-    return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
 
 
 def _hex_range(start: int, end: int) -> dict[str, str]:
@@ -98,10 +85,6 @@ def _firmware(boot: Boot) -> dict[str, Any]:
             if e.end > e.start
         ],
     }
-
-
-def flag_names(flags: int) -> list[str]:
-    return [name for bit, name in MEMBLOCK_FLAGS.items() if flags & bit]
 
 
 def _region(boot: Boot, r: MemblockRegion) -> dict[str, Any]:

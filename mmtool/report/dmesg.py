@@ -24,7 +24,8 @@ def shows_debug(boot: Boot) -> bool:
     The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
     of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
     """
-    return bool(boot.notes("pcpu_alloc")) or not (boot.notes("nr_cpus") or boot.notes("slub"))
+    beyond = any(boot.notes(kind) for kind in ("nr_cpus", "rcu_nr_cpus", "slub"))
+    return bool(boot.notes("pcpu_alloc")) or not beyond
 
 
 def dmesg_lines(boot: Boot) -> list[str]:

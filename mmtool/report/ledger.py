@@ -9,8 +9,8 @@ from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.linux.init.boot import Boot
 from mmtool.report.assumed import entries, say, section
-from mmtool.report.boot import heading
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.words import heading
 
 
 def render(boot: Boot, output: str) -> None:

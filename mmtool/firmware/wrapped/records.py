@@ -163,7 +163,7 @@ def undo_yaml(text: str) -> str | None:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        value = yaml.load(text.replace("\t", " "), Loader=loader)
+        value = yaml.load(text, Loader=loader)
     except yaml.YAMLError:
         return None
     return _log_of([value]) if isinstance(value, list) else None

@@ -15,9 +15,9 @@ from xml.sax.saxutils import escape
 from mmtool.errors import UsageError
 from mmtool.linux.init.boot import Boot
 from mmtool.regex import regex
-from mmtool.report.boot import heading
 from mmtool.report.picture.axis import Axis, Scale
 from mmtool.report.picture.rows import SECTIONS, Piece, Region, Row, Section, axis_of, sections
+from mmtool.report.words import heading
 from mmtool.units import human
 
 LEFT, RIGHT, EDGE = 230.0, 150.0, 12.0

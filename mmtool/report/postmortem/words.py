@@ -306,6 +306,17 @@ def asker(j: Judgement) -> str:
     return f"asked for by {', for '.join(words)}" if words else ""
 
 
+def task(j: Judgement) -> str:
+    """The task that asked and its machine, as far as the report tells."""
+    r = j.report
+    words = [f"pid {r.pid}"] if r.pid is not None else []
+    if r.oom_score_adj:
+        words.append(f"oom_score_adj {r.oom_score_adj}")
+    if r.hardware:
+        words.append(f"on {r.hardware}")
+    return ", ".join(words)
+
+
 def _limit_file(j: Judgement) -> str:
     """The file that holds the limit, of the cgroup's version."""
     if j.report.is_notice:

@@ -121,10 +121,10 @@ def do_mmap(task: Task, addr: int, length: int, prot: int, flags: int, file: Fil
         addr &= -page
         if addr and addr < system.mmap_min_addr:
             addr = system.mmap_min_addr + page - 1 & -page
-    length = length + page - 1 & -page & task.word_mask
+    length = length + page - 1 & -page & task.kernel_mask
     if not length:
         raise Refused("ENOMEM", "the length wraps")
-    if pgoff + (length // page) > task.word_mask:
+    if pgoff + (length // page) > task.kernel_mask:
         raise Refused("EOVERFLOW", "the end of the offset wraps")
     if mm.map_count > system.max_map_count:
         raise Refused("ENOMEM", f"more than vm.max_map_count ({system.max_map_count}) mappings")

@@ -76,7 +76,7 @@ def _check_arguments(task: Task, addr: int, old_len: int, new_len: int, flags: i
 
 
 def _align(task: Task, length: int) -> int:
-    return length + task.sys.page_size - 1 & -task.sys.page_size & task.word_mask
+    return length + task.sys.page_size - 1 & -task.sys.page_size & task.kernel_mask
 
 
 def _hugetlb_lengths(task: Task, addr: int, old_len: int, new_len: int, new_addr: int) -> tuple[int, int]:

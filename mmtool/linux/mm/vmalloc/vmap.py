@@ -9,19 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from mmtool.build.release import Release
+from mmtool.linux.mm.vmalloc.area import NO_NODE, VmStruct
 from mmtool.linux.mm.vmalloc.free_tree import FreeTree
-
-if TYPE_CHECKING:
-    from mmtool.linux.mm.vmalloc.area import VmStruct
 
 MAX_VA_SIZE_PAGES = 256
 """Areas of up to so many pages are kept by a node for reuse."""
 MOST_NODES = 128
 LAZY_BYTES = 32 << 20
-NO_NODE = -1
 
 
 class VmapArea:
