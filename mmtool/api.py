@@ -122,6 +122,11 @@ class BootResult:
     def arch(self) -> str:
         return self._boot.kernel.arch
 
+    @cached_property
+    def assumed(self) -> tuple[Assumption, ...]:
+        """What the answer rests on though nothing shows it; empty where everything is known."""
+        return assumptions(self._boot)
+
     @property
     def cmdline(self) -> str:
         return self._boot.cmdline.text

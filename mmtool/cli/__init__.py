@@ -93,7 +93,7 @@ class LazyGroup(click.Group):
             if args[0] == "-" or os.path.exists(args[0]):  # noqa: PTH110 (pathlib is not imported for this)
                 args = ["boot", *args]
             elif not args[0].startswith("-"):
-                from mmtool.cli.suggest import among
+                from mmtool.suggest import among
 
                 ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
