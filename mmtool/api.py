@@ -171,11 +171,6 @@ class BootResult:
             Reservation(r.base, r.end, tuple(mb.owners(r.base, r.size))) for r in mb.reserved.regions if r.size
         )
 
-    @cached_property
-    def assumed(self) -> tuple[Assumption, ...]:
-        """What all of this rests on though nothing shows it, and what to give."""
-        return assumptions(self._boot)
-
     @property
     def memtotal(self) -> int:
         """MemTotal of /proc/meminfo, in bytes."""
