@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.answers.explain import Finding, explain_address
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.answers.postmortem.judge import judge_all
 from mmtool.answers.verify import Verification
 from mmtool.answers.verify import verify as compare
+from mmtool.assumption import Assumption
 from mmtool.build.choose import kernel_for
 from mmtool.build.profile import read_profile
 from mmtool.errors import UsageError
@@ -119,6 +121,11 @@ class BootResult:
     @property
     def arch(self) -> str:
         return self._boot.kernel.arch
+
+    @cached_property
+    def assumed(self) -> tuple[Assumption, ...]:
+        """What the answer rests on though nothing shows it; empty where everything is known."""
+        return assumptions(self._boot)
 
     @property
     def cmdline(self) -> str:

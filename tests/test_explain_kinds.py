@@ -332,3 +332,12 @@ def test_killed_lines_of_every_release(line: str) -> None:
     (killed,) = find_kills(line)
     assert (killed.pid, killed.name) == (52, "a) b")
     assert (dict(killed.kb)["total-vm"], dict(killed.kb)["anon-rss"]) == (8, 4)
+
+
+def test_what_markdown_escaped_is_read_as_it_was() -> None:
+    words = (KINDS / "w04-oom-passes-now-high-mark.txt").read_text()
+    (whole,), (escaped,) = (
+        judge_all(parse_reports(text_)) for text_ in (words, words.replace("_", "\\_").replace("*", "\\*"))
+    )
+    assert (escaped.verdict, escaped.oom) == (whole.verdict, whole.oom)
+    assert [zone.check for zone in escaped.zones] == [zone.check for zone in whole.zones]

@@ -141,6 +141,7 @@ def test_a_bad_list_of_caches_is_named_by_its_line(line: str) -> None:
         ("caches", "--page-size", "8192"),
         ("caches", "--nodes", "4096"),
         ("caches", "--kernel", "7.3", "--allocator", "slab"),
+        ("run", "-", "--kernel", "5.10", "--allocator", "slab", "--nodes", "2"),
     ],
 )
 def test_wrong_usage(args: tuple[str, ...]) -> None:

@@ -57,7 +57,9 @@ def _of_the_map(boot: Boot) -> Iterator[Assumption]:
             "the log from its start (dmesg of a fresh boot, log_buf_len=), or /sys/firmware/memmap",
         )  # fmt: skip
     shown = boot.notes("mtrr_default") or boot.notes("mtrr_reg") or boot.notes("mtrr_var")
-    if not shown and (boot.notes("mtrr_covered") or boot.notes("mtrr_map")):
+    # one range beside the default is an uncached hole in cached memory, which takes no RAM away
+    several = any(note.values[2] > 1 for note in boot.notes("mtrr_map"))
+    if not shown and (boot.notes("mtrr_covered") or several):
         by_sum = bool(boot.notes("mtrr_covered"))
         yield Assumption(
             "mtrr", "their sum tells where the MTRRs end" if by_sum else "the MTRRs cover all RAM",

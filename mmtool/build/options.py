@@ -63,7 +63,6 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("slabs", "SLOB SLUB_TINY SLUB_DEBUG SLUB_DEBUG_ON SLUB_CPU_PARTIAL SLAB_MERGE_DEFAULT"),
     *_options("slabs", "SLAB_FREELIST_RANDOM SLAB_BUCKETS HARDENED_USERCOPY"),
     *_options("slabs", "RANDOM_KMALLOC_CACHES KMALLOC_PARTITION_CACHES"),
-    *_options("slabs", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
 )
 """The configuration that the model asks for: each name that it does is here, and none that it does not."""
 

@@ -75,7 +75,7 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
     wanted = tuple(dict.fromkeys(s.strip().lower() for text in only for s in text.split(",")))
     for name in wanted:
         if name not in SECTIONS:
-            from mmtool.cli.suggest import among
+            from mmtool.suggest import among
 
             raise UsageError(f"--only: no section {name!r}{among(name, SECTIONS)}")
     if output == "csv" and len(wanted) != 1:

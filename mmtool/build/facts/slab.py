@@ -183,9 +183,10 @@ class SlabFacts(Facts):
     # CPU partial lists and sheaves
     cpu_partial: bool = between(Change("3.2"), _NO_CPU_SLABS, marks=Mark("mm/slub.c", "set_cpu_partial", since="4.14"))
     """A CPU has a slab of its own and a list of partial ones."""
-    cpu_partial_counts_slabs: bool = since(
-        "5.16",
-        "mm, slub: change percpu partial accounting from objects to pages",
+    cpu_partial_counts_slabs: bool = between(
+        Change("5.16", "mm, slub: change percpu partial accounting from objects to pages"),
+        _NO_CPU_SLABS,
+        marks=Mark("mm/slub.c", "cpu_partial_slabs", since="5.17"),
     )
     """A CPU's list of partial slabs is limited by the number of slabs; before, by the free objects in them."""
     deactivate_splices: bool = since(
@@ -194,6 +195,12 @@ class SlabFacts(Facts):
         marks=Mark("mm/slub.c", "freelist_tail", until="7.0"),
     )
     """The free objects that a CPU gives back keep their order; before, they were turned round."""
+    flushed_by_work: bool = since(
+        "5.15",
+        "mm: slub: Move flush_cpu_slab() invocations __free_slab() invocations out of IRQ context",
+        marks=Mark("mm/slub.c", "slub_flush_work"),
+    )
+    """CPUs give back what they keep in work of their own; before, by interrupts, and the asking CPU last."""
     debug_takes_single_objects: bool = since(
         "6.1",
         "mm/slub: restrict sysfs validation to debug caches and make it safe",

@@ -139,12 +139,12 @@ class SlabBuild:
     def kmalloc_dma_align(self) -> int:
         """__kmalloc_minalign() in bytes: kmalloc's objects must not share a cache line of DMA.
 
-        On arm64 a bounce buffer (CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC; swiotlb=noforce takes it away) allows less.
+        On arm64 a bounce buffer (CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC, which the architecture selects; swiotlb=noforce
+        takes it away) allows less.
         """
         if self.kernel.arch_dma_minalign is None or not self.facts.kmalloc_minalign_decoupled:
             return self.kmalloc_minalign
-        bounces = self.kernel.enabled("DMA_BOUNCE_UNALIGNED_KMALLOC") and not self._no_swiotlb
-        return self.kmalloc_minalign if bounces else CACHE_LINE
+        return CACHE_LINE if self._no_swiotlb else self.kmalloc_minalign
 
     @cached_property
     def _no_swiotlb(self) -> bool:

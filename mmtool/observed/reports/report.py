@@ -111,7 +111,8 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
 def parse_reports(text: str) -> list[Report]:
     """The reports in the text of a log, or of a mail that quotes one, in order."""
-    text = text.replace("\\x0a", " ")
+    # records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis
+    text = text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
     lines, raw = kernel_lines(text), text.split("\n")
     starts, at = [], 0
     for _, words in lines:
