@@ -132,6 +132,10 @@ class ReclaimFacts(Facts):
     """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
     swap_entries_freed_together: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "swap_is_last_map("))
     """Neighbouring entries of a page table are freed together."""
+    zap_drains_lru: bool = until("7.2", not_in="6.12")
+    """Unmapping pages empties the CPU's batches first."""
+    swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
+    """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""
     swapin_through_cache: bool = since("7.2", not_in="6.12", marks=Mark("mm/swap_state.c", "swapin_sync("))
     """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
     swapin_maps_writable: bool = since("6.12", not_in="6.1", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
