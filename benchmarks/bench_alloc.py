@@ -14,7 +14,8 @@ from mmtool.build.choose import kernel_for
 from mmtool.firmware.read import read_capture
 from mmtool.linux.init.main import start_kernel
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.state import SystemState, system_of
+from mmtool.system.restore import system_of
+from mmtool.system.state import SystemState
 from mmtool.system.system import System
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"

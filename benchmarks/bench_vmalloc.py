@@ -13,10 +13,10 @@ from time import process_time
 from mmtool.build.choose import kernel_for
 from mmtool.firmware.read import read_capture
 from mmtool.linux.init.main import start_kernel
-from mmtool.linux.mm.vmalloc.state import vmalloc_of
+from mmtool.linux.mm.vmalloc.restore import vmalloc_of
 from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.state import system_of
+from mmtool.system.restore import system_of
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
 MACHINES = ("x86-6.12-64g", "x86-6.1-movablecore", "x86-5.10-swiotlb")

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mmtool.answers.assumed import assumptions
 from mmtool.answers.explain import Finding, explain_address
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.answers.postmortem.judge import judge_all
 from mmtool.answers.verify import Verification
 from mmtool.answers.verify import verify as compare
+from mmtool.assumption import Assumption
 from mmtool.build.choose import kernel_for
 from mmtool.build.profile import read_profile
 from mmtool.errors import UsageError
@@ -27,11 +29,12 @@ from mmtool.linux.init.main import start_kernel
 from mmtool.observed.answers import read_answers
 from mmtool.observed.reports import read_reports
 from mmtool.report.alloc import why
-from mmtool.report.boot import TABLES, dmesg_lines, document, shows_debug
+from mmtool.report.boot import TABLES, document
+from mmtool.report.dmesg import dmesg_lines, shows_debug
 from mmtool.report.postmortem.document import document as report_document
 from mmtool.report.summary import summary
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.state import system_of
+from mmtool.system.restore import system_of
 from mmtool.system.system import System
 
 __all__ = ["Allocation", "BootResult", "Node", "Report", "Reservation", "Zone", "boot", "explain", "verify"]
@@ -118,6 +121,11 @@ class BootResult:
     @property
     def arch(self) -> str:
         return self._boot.kernel.arch
+
+    @cached_property
+    def assumed(self) -> tuple[Assumption, ...]:
+        """What the answer rests on though nothing shows it; empty where everything is known."""
+        return assumptions(self._boot)
 
     @property
     def cmdline(self) -> str:

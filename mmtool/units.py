@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from mmtool.regex import regex
 
-_MEMPARSE = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEe]?)")
+_MEMPARSE = regex(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([KkMmGgTtPpEe]?)")
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 U64_MAX = 2**64 - 1
 

@@ -38,6 +38,7 @@ def test_a_map_alone_leaves_most_to_assume(tmp_path: Path) -> None:
     table = tmp_path / "map.txt"
     table.write_text(TABLE)
     wanted = ["release", "arch", "profile", "kernel_image", "cpus", "initrd"]
+    wanted += ["page_table_levels", "zone_device"]
     assert kinds(run(boot, table, "-o", "json")) == wanted
     said = run(boot, table, "-o", "dmesg")
     assert [line.split(": ")[2] for line in said.stderr.splitlines()] == wanted

@@ -18,7 +18,8 @@ from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
-from mmtool.report.boot import TABLES, dmesg_lines, document
+from mmtool.report.boot import TABLES, document
+from mmtool.report.dmesg import dmesg_lines
 from mmtool.report.table import text_tables
 
 PAGE = 4096

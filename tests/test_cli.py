@@ -356,6 +356,30 @@ def test_a_wrong_name_is_answered_with_the_right_one(arguments: tuple[str | Path
     assert meant in mmtool(*arguments).stderr
 
 
+def test_an_option_that_changes_nothing_is_said_to() -> None:
+    done = mmtool("whatif", LOG, "--cmdline+", "crashkernal=512M")
+    assert done.returncode == 0
+    assert b"mmtool reads no option 'crashkernal'; did you mean crashkernel?" in done.stderr
+    assert b"reads no option" not in mmtool("whatif", LOG, "--cmdline+", "crashkernel=64M memmap=1G$4G").stderr
+
+
+@pytest.mark.parametrize("gfp", ["gfp_kernel", "GFP_KERNEL,__gfp_noretry", "gfp_kernel|0x400000"])
+def test_gfp_flags_in_any_case_and_with_commas(gfp: str) -> None:
+    done = mmtool("alloc", "--proc", FIXTURES / "trials" / "6.12-dma", "--order", "0", "--gfp", gfp)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_flag_that_there_is_not_is_answered_with_the_nearest() -> None:
+    done = mmtool("alloc", "--proc", FIXTURES / "trials" / "6.12-dma", "--order", "0", "--gfp", "GFP_KERNAL")
+    assert done.returncode == 2 and b"did you mean GFP_KERNEL" in done.stderr
+
+
+def test_a_table_in_place_of_a_document_is_told() -> None:
+    table = mmtool("boot", LOG).stdout
+    done = mmtool("alloc", "--order", "0", "--state", "-", stdin=table)
+    assert done.returncode == 3 and done.stderr.endswith(b"add -o json to mmtool boot\n")
+
+
 def test_sections_add_up_in_any_case() -> None:
     assert answer("--only", "Zones", "--only", "nodes") == answer("--only", "zones,nodes")
     assert answer("--all").count("\n\n") == 10

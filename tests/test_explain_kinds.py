@@ -17,6 +17,7 @@ from mmtool.answers.postmortem.account import machine_account
 from mmtool.answers.postmortem.judge import Verdict, judge, judge_all
 from mmtool.firmware.lines import decode
 from mmtool.observed.reports import parse_reports
+from mmtool.observed.reports.kills import find_kills
 from mmtool.report.postmortem import text
 from mmtool.report.untrusted import csv_text, printable
 
@@ -307,3 +308,36 @@ def test_a_broken_report_never_gets_a_verdict_that_the_whole_one_contradicts(pat
     confident = {j.verdict for j in broken if j.zones and not j.report.headless} - {Verdict.UNKNOWN}
     said = {j.verdict for j in whole}
     assert confident <= said or said == {Verdict.UNKNOWN}, (path.name, [j.cause for j in broken])
+
+
+def test_a_head_that_is_broken_within_a_word_names_the_same_columns() -> None:
+    words = (KINDS / "m11-victim-only-in-oom-kill-line.txt").read_text()
+    broken = words.replace("oom_score_adj name", "oom_sco\nre_adj name")
+    (whole,), (report,) = (judge_all(parse_reports(text_)) for text_ in (words, broken))
+    assert whole.oom is not None and report.oom is not None
+    assert (report.oom.victim, report.oom.points) == (whole.oom.victim, whole.oom.points)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Killed process 52 (a) b) total-vm:8kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB",
+        "Out of memory: Killed process 52 (a) b) total-vm:8kB, anon-rss:4kB, file-rss:0kB, UID:0 pgtables:4kB",
+        "Killed process 52 (a) b), UID 0, total-vm:8kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB",
+        "Killed process 52, UID 0, (a) b) total-vm:8kB, anon-rss:4kB, file-rss:0kB",
+        "Killed process 52 (a) b) vsz:8kB, anon-rss:4kB, file-rss:0kB",
+    ],
+)
+def test_killed_lines_of_every_release(line: str) -> None:
+    (killed,) = find_kills(line)
+    assert (killed.pid, killed.name) == (52, "a) b")
+    assert (dict(killed.kb)["total-vm"], dict(killed.kb)["anon-rss"]) == (8, 4)
+
+
+def test_what_markdown_escaped_is_read_as_it_was() -> None:
+    words = (KINDS / "w04-oom-passes-now-high-mark.txt").read_text()
+    (whole,), (escaped,) = (
+        judge_all(parse_reports(text_)) for text_ in (words, words.replace("_", "\\_").replace("*", "\\*"))
+    )
+    assert (escaped.verdict, escaped.oom) == (whole.verdict, whole.oom)
+    assert [zone.check for zone in escaped.zones] == [zone.check for zone in whole.zones]

@@ -4,11 +4,15 @@ requests. Each test states a rule of mm/page_alloc.c."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from support.systems import RELEASES, machine
+from support.systems import RELEASES, kernel, machine
 
+from mmtool.firmware.read import read_capture
+from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page
 from mmtool.linux.mm.page_alloc.fallback import (
     boost_watermark,
     find_suitable_fallback,
@@ -16,10 +20,13 @@ from mmtool.linux.mm.page_alloc.fallback import (
     reserve_highatomic_pageblock,
     unreserve_highatomic_pageblock,
 )
+from mmtool.linux.mm.page_alloc.free_area import FreeArea
+from mmtool.linux.mm.page_alloc.get_page_from_freelist import rmqueue
 from mmtool.linux.mm.page_alloc.lru import LruPages
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.rmqueue import rmqueue_buddy
-from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_HIGHATOMIC, ALLOC_KSWAPD, ALLOC_NOFRAGMENT
+from mmtool.system.of_boot import state_of_boot
 
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC = (
     MigrateType.UNMOVABLE,
@@ -27,6 +34,7 @@ UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC = (
     MigrateType.RECLAIMABLE,
     MigrateType.HIGHATOMIC,
 )
+CAPTURE = Path(__file__).parent.parent / "fixtures" / "captures" / "x86-6.12-64g"
 PAGEBLOCK = 512
 each_release = pytest.mark.parametrize("release", RELEASES)
 OLD, NEW = "6.1.176", "7.3.4"
@@ -225,10 +233,72 @@ def test_a_boost_wakes_kswapd_where_the_request_may(release: str, rights: int, w
     assert (zone.watermark_boost, zone.boosted_watermark) == (512, wakes)
 
 
-def test_a_kernel_that_saves_a_crashed_one_is_not_boosted() -> None:
-    zone = empty_zone(NEW, {})
-    zone.watermark_boost_factor = 0
-    assert not boost_watermark(zone)
+@pytest.mark.parametrize(
+    ("release", "saves", "factor"),
+    [
+        ("6.12.117", True, 0),
+        ("6.12.117", False, 15000),
+        ("6.12.116", True, 15000),
+        ("6.1.176", True, 15000),
+        ("7.3.4", True, 0),
+        ("7.3.3", True, 15000),
+    ],
+)
+def test_a_kernel_that_saves_a_crashed_one_is_not_boosted(release: str, saves: bool, factor: int) -> None:
+    found = read_capture(str(CAPTURE))
+    options = (found.cmdline or "") + (" elfcorehdr=0x1000000" if saves else "")
+    booted = start_kernel(replace(found, cmdline=options), kernel(release))
+    assert state_of_boot(booted).watermark_boost_factor == factor
+
+
+# Merging pageblocks
+
+
+@pytest.mark.parametrize(
+    ("release", "types_after"),
+    [
+        ("6.8.0", [MOVABLE, RECLAIMABLE, RECLAIMABLE]),
+        ("6.12.64", [MOVABLE, MOVABLE, RECLAIMABLE]),
+        ("6.12.65", [MOVABLE, MOVABLE, MOVABLE]),
+        ("7.3.4", [MOVABLE, MOVABLE, MOVABLE]),
+    ],
+)
+def test_which_pageblocks_of_a_merged_buddy_change_their_type(release: str, types_after: list[MigrateType]) -> None:
+    """On a build whose largest block has two orders more than a pageblock."""
+    zone = empty_zone(release, {})
+    zone.top_order = 11
+    zone.free_area = FreeArea(11)
+    start = -(-zone.zone_start_pfn // 2048) * 2048
+    zone.pageblocks.set_heads(start + 1024, start + 2048, RECLAIMABLE)
+    zone.free_area.add_to_free_list(start + 1024, 10, RECLAIMABLE)
+    __free_one_page(zone, start, 10, MOVABLE)
+    assert zone.free_area.first(11, MOVABLE) == start
+    found = [zone.pageblocks.get(start + n * PAGEBLOCK) for n in (0, 2, 3)]
+    assert found == types_after
+
+
+# Who gets at what is kept for atomic requests, and when
+
+
+@pytest.mark.parametrize(("release", "first"), [("6.12.117", False), ("7.2.13", False), ("7.3.4", True)])
+def test_who_may_have_kept_blocks_at_the_first_attempt(release: str, first: bool) -> None:
+    system = machine(release)
+    context = system.context(system.gfp.parse("GFP_ATOMIC"), 2)
+    assert bool(context.alloc_flags & ALLOC_HIGHATOMIC) == first
+    assert not system.context(system.gfp.parse("GFP_ATOMIC"), 0).alloc_flags & ALLOC_HIGHATOMIC
+    assert not system.context(system.gfp.parse("GFP_NOWAIT"), 2).alloc_flags & ALLOC_HIGHATOMIC
+
+
+@pytest.mark.parametrize(("release", "refills"), [("6.12.117", True), ("7.2.13", False), ("7.3.4", False)])
+def test_who_refills_an_empty_list_for_a_high_order_atomic_request(release: str, refills: bool) -> None:
+    system = machine(release)
+    zone = system.zone(0, "Normal")
+    context = system.context(system.gfp.parse("GFP_ATOMIC"), 2, 0)
+    assert context.pindex is not None and zone.this_cpu is not None
+    assert rmqueue(zone, context, ALLOC_HIGHATOMIC) is not None
+    assert bool(zone.this_cpu.lists[context.pindex]) == refills
+    assert rmqueue(zone, context, ALLOC_KSWAPD) is not None
+    assert zone.this_cpu.lists[context.pindex]
 
 
 # What is kept for atomic requests

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmtool.errors import InputError
 from mmtool.linux.mm.memblock.ledger import Ledger
 from mmtool.shape import ShapeError, array, integer, mapping, number_name, one_of, record, row, text
-from mmtool.system.read import state_from_json
+from mmtool.system.codec.source import state_from_json
 from mmtool.units import human, memparse
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

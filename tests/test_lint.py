@@ -373,6 +373,13 @@ def test_a_region_over_the_initial_ram_disk(flags: dict[str, bytes], why: str) -
     assert judged(tree, "6.1", initrd=(0x50400000, 0x51000000)) == ()
 
 
+def test_an_initial_ram_disk_beyond_memory() -> None:
+    (found,) = judged(board({}), "6.1", initrd=(0x7F000000, 0x81000000))
+    what = "16 MiB of the initial RAM disk, [0x7f000000-0x80ffffff], lie outside of memory"
+    assert found[:3] == ("initrd", "/chosen", what)
+    assert judged(board({}), "6.1", initrd=(0x7F000000, 0x80000000)) == ()
+
+
 def test_options_that_go_before_the_tree() -> None:
     pool = {**reg((0x50000000, 0x400000)), **POOL, "linux,cma-default": b""}
     tree = board({"a@50000000": pool})
@@ -507,6 +514,7 @@ def test_every_rule_is_seen_at_work() -> None:
     seen |= {
         "memreserve",
         "boot-image",
+        "initrd",
         "map-overlap",
         "map-option",
         "mtrr",

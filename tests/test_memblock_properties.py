@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmtool.build.release import release_facts
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP, Memblock
+from mmtool.linux.mm.memblock.cursor import FreeCursor
 
 PAGE = 4096
 TOP = 64 * PAGE
@@ -182,3 +183,25 @@ def test_changes_since_a_snapshot_lead_from_one_state_to_the_other(version, firs
             assert touched & old[name] == touched
             old[name] &= ~touched
     assert old == {"memory": bytes_of(mb.memory), "reserved": bytes_of(mb.reserved)}
+
+
+takes = st.tuples(st.just("alloc_node"), st.sampled_from([64, PAGE, 3 * PAGE]), st.sampled_from([64, PAGE]), nids)
+marks = st.one_of(
+    st.tuples(st.just("mark_hotplug"), page_addresses, page_sizes),
+    st.tuples(st.just("mark_mirror"), page_addresses, page_sizes),
+    st.tuples(st.just("clear_hotplug"), page_addresses, page_sizes),
+)
+
+
+@given(versions, st.lists(takes | takes | marks | changes, max_size=30), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_search_that_goes_on_finds_what_one_from_the_top_finds(version, script, movable_node):
+    """FreeCursor only spares work: it is forgotten before every operation on the second memblock."""
+    going_on, anew = (Memblock(release_facts(version), numa=True, max_numnodes=4) for _ in range(2))
+    for mb in (going_on, anew):
+        mb.movable_node, mb.mirrored_kernelcore = movable_node, True
+        mb.add_node(0, TOP, 0)
+    for name, *arguments in script:
+        anew._cursor = FreeCursor(anew.memory, anew.reserved)
+        assert getattr(going_on, name)(*arguments) == getattr(anew, name)(*arguments)
+    assert going_on.reserved.regions == anew.reserved.regions

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmtool.build.release import release_facts
-from mmtool.observed.memblock_records import compare, read_records
+from mmtool.system.memblock_records import compare, read_records
 from mmtool.system.memblock_script import run_script
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "memblock" / "vectors.jsonl.gz"

@@ -61,10 +61,10 @@ def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
 def test_installed_by_itself_it_boots(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """Only what the wheel holds is there, not this tree."""
     wheel.extractall(tmp_path)
-    log = ROOT / "fixtures" / "logs" / "laptop-6.16.txt"
-    command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(log), "-o", "dmesg"]
+    command = [sys.executable, "-m", "mmtool", "boot", "example:numa4", "-o", "dmesg"]
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    remarks = [said for said in done.stderr.splitlines() if not said.startswith("mmtool: assumed: ")]
+    assert (done.returncode, remarks) == (0, [])
     assert "Zone ranges:" in done.stdout.splitlines()
 
 

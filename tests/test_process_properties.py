@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtool.cli import cli
 from mmtool.linux.kernel.fork import exit_mmap
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import VM_ACCOUNT, VM_LOCKED, ZERO_PAGE, Folio
@@ -131,3 +135,24 @@ def test_a_naive_model_agrees(release: str, steps: list[tuple[str, int, int, str
         for page in range(vma.start >> 12, vma.end >> 12):
             found[page - 0x10000] = letters
     assert found == naive.pages
+
+
+def test_pages_come_from_a_boot_and_go_back(tmp_path: Path) -> None:
+    boot = CliRunner().invoke(cli, ["boot", "--capture", "fixtures/captures/x86-6.12-64g", "-o", "json"])
+    state = tmp_path / "boot.json"
+    state.write_text(boot.stdout)
+    script = tmp_path / "script"
+    lines = ["mmap A 0 8*H rw private,anon", "madvise A 4*H hugepage", "write A 8*H", "fork", "child write A 2*H"]
+    lines += ["munmap A+H P", "mmap F 0 8P rw shared tmp", "write F 8P", "mmap S 0 16P rw shared,anon", "write S 16P"]
+    script.write_text("\n".join(lines))
+    result = CliRunner().invoke(cli, ["process", "run", str(script), "--state", str(state), "-o", "json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    memory = answer["memory"]
+    assert memory["refused"] == 0
+    assert sum(z["before"] - z["with"] for z in memory["free"]) == sum(memory["pages"].values())
+    assert all(z["before"] == z["after"] for z in memory["free"])
+    # eight huge pages, two copies of the child's, and what the process began with
+    assert 10 * 512 < memory["pages"]["anonymous"] < 11 * 512
+    assert memory["pages"]["of files"] >= 16
+    assert memory["pages"]["page tables"] * 4 >= answer["steps"][-1]["status"]["VmPTE"]

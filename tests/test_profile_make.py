@@ -18,7 +18,7 @@ from test_profile_image import arm64, vmlinux
 from mmtool.build.kconfig import read_config
 from mmtool.build.make import make_profile_from
 from mmtool.build.options import OPTIONS, STRUCTURES
-from mmtool.build.profile import available, load_profile, read_profile
+from mmtool.build.profile import available, load_profile, profile_text, read_profile
 from mmtool.build.system_map import read_system_map
 from mmtool.cli.profile import profile
 from mmtool.errors import InputError, UsageError
@@ -58,7 +58,6 @@ def test_everything_is_given() -> None:
     assert p.config == {
         "NUMA": True,
         "NODES_SHIFT": 10,
-        "PHYSICAL_START": 0x1000000,
         "KEXEC_CORE": True,
         "CONTIG_ALLOC": False,
         "CRASH_RESERVE": False,
@@ -184,6 +183,16 @@ def test_profiles_that_come_with_the_package(name: str) -> None:
     assert {"init_begin", "init_end", "bss_stop", "end"} <= p.image.keys()
     order = [p.image[k] for k in ("etext", "start_rodata", "end_rodata", "init_begin", "init_end", "bss_stop", "end")]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_package_reads_its_own_profiles_as_yaml_has_them(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(profile_text(name))
+    read, loaded = read_profile(str(path)), load_profile(name)
+    assert (loaded.config, loaded.image) == (read.config, read.image)
+    assert loaded.sizes.items() <= read.sizes.items()
+    assert {type(value) for value in loaded.config.values()} <= {bool, int, str}
 
 
 def test_every_option_that_the_model_asks_for_is_kept() -> None:

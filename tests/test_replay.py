@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from mmtool.cli.replay import replay
 from mmtool.errors import InputError, UsageError
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "traces"
 FILES = FIXTURES / "files-6.1.json.xz"

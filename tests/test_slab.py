@@ -22,17 +22,17 @@ from mmtool.firmware.read import read_capture
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.slab_common import slab_build
 from mmtool.linux.mm.slub.slab import Topology, evenly
+from mmtool.system.codec.source import state_from_json
+from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.read import state_from_json
+from mmtool.system.restore import system_of
 from mmtool.system.slab.kmalloc import slab_gfp
 from mmtool.system.slab.machine import boot_slub
 from mmtool.system.slab.pages import PlainPages
 from mmtool.system.slab.runs import SlobRun, SlubRun, script_run
 from mmtool.system.slab.script import Parser
 from mmtool.system.slab.system_pages import SystemPages
-from mmtool.system.state import system_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "slab"
 BOOTS = sorted(path.name.removesuffix(".json.gz") for path in FIXTURES.glob("*.json.gz"))
@@ -141,6 +141,7 @@ def test_a_bad_list_of_caches_is_named_by_its_line(line: str) -> None:
         ("caches", "--page-size", "8192"),
         ("caches", "--nodes", "4096"),
         ("caches", "--kernel", "7.3", "--allocator", "slab"),
+        ("run", "-", "--kernel", "5.10", "--allocator", "slab", "--nodes", "2"),
     ],
 )
 def test_wrong_usage(args: tuple[str, ...]) -> None:

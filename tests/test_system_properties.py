@@ -12,7 +12,7 @@ from support.systems import RELEASES, free_pages, machine
 from mmtool.linux.mm.page_alloc.outcome import ZoneResult
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_NO_WATERMARKS
 from mmtool.linux.mm.vmstat import mod_free_pages, take_free_pages, zone_page_state_snapshot
-from mmtool.system.state import state_of, system_of
+from mmtool.system.restore import state_of, system_of
 from mmtool.system.system import System
 
 GFPS = (
@@ -168,6 +168,41 @@ def test_with_and_without_a_record_pages_are_the_same(
     for _ in range(count):
         assert plain.system.alloc_pfn(mask, order) == recorded.system.alloc_pages(mask, order).pfn
     assert state_of(plain.system) == state_of(recorded.system)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@given(ops=series, gfps=st.lists(st.sampled_from(GFPS), min_size=1, max_size=4), count=st.integers(1, 80))
+@settings(max_examples=10, deadline=None)
+def test_the_short_way_comes_to_what_the_long_way_does(
+    release: str, ops: list[Op], gfps: list[str], count: int
+) -> None:
+    short, long = machine(release), machine(release)
+    for system in (short, long):
+        run = Run(system)
+        for op in ops:
+            if op.node != 1:
+                run.do(op)
+    kept: list[int] = []
+    for turn in range(count):
+        # What is forgotten before each step cannot be used.
+        long._quick_allocs.clear()
+        long._quick_frees.clear()
+        gfp = short.gfp.parse(gfps[turn % len(gfps)])
+        if turn % 5 == 4:
+            pages = short.alloc_pages_bulk(gfp, None, turn % 7)
+            assert pages == long.alloc_pages_bulk(gfp, None, turn % 7)
+            kept += pages
+        pfn = short.alloc_pfn(gfp)
+        assert pfn == long.alloc_pfn(gfp)
+        kept += [] if pfn is None else [pfn]
+        if turn % 3 == 2:
+            long._quick_frees.clear()
+            half, kept = kept[::2], kept[1::2]
+            short.free_pages_bulk(half)
+            for page in half:
+                long._quick_frees.clear()
+                long.free_pages(page)
+    assert state_of(short) == state_of(long)
 
 
 @given(

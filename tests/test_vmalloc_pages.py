@@ -22,12 +22,12 @@ from mmtool.cli.alloc import alloc as alloc_command
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.vmalloc import vmalloc as command
 from mmtool.errors import InputError, UsageError
-from mmtool.linux.mm.vmalloc.state import state_of_vmalloc, vmalloc_of
+from mmtool.linux.mm.vmalloc.restore import state_of_vmalloc, vmalloc_of
 from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
-from mmtool.system.read import state_from_json
-from mmtool.system.state import state_of, system_of
+from mmtool.system.codec.source import state_from_json
+from mmtool.system.codec.state import state_document
+from mmtool.system.restore import state_of, system_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CAPTURES = FIXTURES / "captures"

@@ -11,7 +11,7 @@ from mmtool.units import human
 
 def assumptions(boot: Boot) -> tuple[Assumption, ...]:
     """All that was taken for granted: of the kernel, of what loaded it, of the machine."""
-    return (*boot.kernel.assumed, *_of_the_image(boot), *_of_the_machine(boot))
+    return (*boot.kernel.assumed, *_of_the_image(boot), *_of_the_machine(boot), *_of_the_map(boot))
 
 
 def _of_the_image(boot: Boot) -> Iterator[Assumption]:
@@ -19,7 +19,7 @@ def _of_the_image(boot: Boot) -> Iterator[Assumption]:
     if boot.kernel_base is None and end:
         yield Assumption(
             "kernel_image", "the kernel's image lies nowhere", "nothing shows where the boot loader put it",
-            f"its {end >> 10} kB are missing from what is reserved, and from where they would split free memory",
+            f"its {end >> 10} kB count in the ledger and MemTotal, but leave no gap in the lists of free memory",
             "--kernel-base ADDR (/proc/iomem: Kernel code)",
         )  # fmt: skip
 
@@ -40,10 +40,36 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
             "its size is missing from what is reserved until init runs", "--initrd START-END",
         )  # fmt: skip
     yield from _distances(boot)
+    yield from _page_table_levels(boot)
+    yield from _zone_device(boot)
     if machine.fdt is None and boot.notes("efi") and not machine.efi:
         yield Assumption(
             "efi_map", "EFI's boot services keep nothing until they end", "the log has no EFI memory map",
             "boot services' memory counts as free from the start", "the log of a boot with efi=debug",
+        )  # fmt: skip
+
+
+def _of_the_map(boot: Boot) -> Iterator[Assumption]:
+    """What is taken of the firmware's map, and of what else decides about it."""
+    for cut in boot.notes("map_cut"):
+        yield Assumption(
+            "map_complete", "the map is whole", cut.text, "memory that the log has lost is missing from every sum",
+            "the log from its start (dmesg of a fresh boot, log_buf_len=), or /sys/firmware/memmap",
+        )  # fmt: skip
+    shown = boot.notes("mtrr_default") or boot.notes("mtrr_reg") or boot.notes("mtrr_var")
+    # one range beside the default is an uncached hole in cached memory, which takes no RAM away
+    several = any(note.values[2] > 1 for note in boot.notes("mtrr_map"))
+    if not shown and (boot.notes("mtrr_covered") or several):
+        by_sum = bool(boot.notes("mtrr_covered"))
+        yield Assumption(
+            "mtrr", "their sum tells where the MTRRs end" if by_sum else "the MTRRs cover all RAM",
+            "the log does not show the registers", "a line of e820 updates up to 4 GiB, and RAM that they leave out",
+            "the log of a boot with mtrr=debug (6.5 on)",
+        )  # fmt: skip
+    if any("MOKvar" in owner for owner in boot.memblock.ledger.owners):
+        yield Assumption(
+            "mokvar", "the table of machine owner keys has one page", "no log shows its length",
+            "4 kB for each page more", "the e820 update of a log of this boot",
         )  # fmt: skip
 
 
@@ -55,4 +81,26 @@ def _distances(boot: Boot) -> Iterator[Assumption]:
     yield Assumption(
         "slit", "distance 10 within a node, 20 between nodes", "the log does not hold the SLIT",
         f"the order in which {nodes} nodes fall back on each other", "--slit FILE (/sys/firmware/acpi/tables/SLIT)",
+    )  # fmt: skip
+
+
+def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
+    kernel = boot.kernel
+    may = kernel.enabled("X86_5LEVEL") or (boot.edits_map and kernel.is_64bit and kernel.release.five_levels_always)
+    if may and not boot.cmdline.has("no5lvl") and not boot.notes("cpu"):
+        yield Assumption(
+            "page_table_levels", "four levels of page tables", "the log does not name the processor",
+            "with five, vmalloc's 32 TiB are 12800 TiB, and addresses begin elsewhere",
+            "a log with the processor's line",
+        )  # fmt: skip
+
+
+def _zone_device(boot: Boot) -> Iterator[Assumption]:
+    kinds = {note.kind for note in boot.machine.notes}
+    known = boot.kernel.profile.exact or not boot.edits_map or kinds & {"devtmpfs", "memory_block_size"}
+    if known or not boot.kernel.is_64bit or not boot.kernel.release.has_zone_device:
+        return
+    yield Assumption(
+        "zone_device", f"the build has {'a' if boot.kernel.enabled('ZONE_DEVICE') else 'no'} zone for device memory",
+        "the log ends before it would show", "one number more or less in every zone's protection", "--config FILE",
     )  # fmt: skip

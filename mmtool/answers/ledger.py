@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 
 from mmtool.firmware.machine import E820Type
+from mmtool.linux.init.architecture import architecture
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
 
@@ -66,8 +68,10 @@ def memory_ledger(boot: Boot) -> MemoryLedger:
     """The ledger of a finished boot."""
     firmware = [(e.start, e.end, e.type) for e in boot.firmware_map if e.type in MEMORY_TYPES]
     installed = sum(end - start for start, end, _ in firmware)
-    lines = [*_kept_by_firmware(boot), *_reserved(boot), *_given_back(boot)]
+    image = _image_somewhere(boot)
+    lines = [*_kept_by_firmware(boot), *_reserved(boot), *image, *_given_back(boot)]
     memtotal = sum(z.managed_pages for node in boot.nodes.values() for z in node.zones) << boot.kernel.page_shift
+    memtotal -= sum(line.amount for line in image)
     rest = installed - sum(line.amount for line in lines) - memtotal
     if rest:
         lines.append(LedgerLine("not accounted for", rest, ""))
@@ -155,6 +159,21 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
     if split:
         lines.append(LedgerLine("rest of pages that are reserved in part", split, "memblock_free_all"))
     return lines
+
+
+def _image_somewhere(boot: Boot) -> list[LedgerLine]:
+    """The kernel's image where nothing shows its place: what it takes all the same, and gives back of that."""
+    size = architecture(boot.kernel).image_takes(boot.kernel)
+    if boot.kernel_base is not None or not size:
+        return []
+    elsewhere = copy(boot)
+    elsewhere.kernel_base = 0
+    others = {(piece.name, piece.start) for piece in boot.freed_memory()}
+    freed = [p for p in elsewhere.freed_memory() if (p.name, p.start) not in others and p.start < size]
+    return [
+        LedgerLine("kernel image, place unknown", size, boot.steps[0].name),
+        *(LedgerLine(f"given back: {piece.name}", piece.start - piece.end, "free_initmem") for piece in freed),
+    ]
 
 
 def _option(owner: str) -> str:

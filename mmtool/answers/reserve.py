@@ -117,7 +117,8 @@ def _judge(
     """Each hole of 1 MiB or more, from the highest down, as the kernel searches, with what came of it."""
     holes = []
     for start, end in reversed([hole for hole in free if hole[1] - hole[0] >= MIB]):
-        first, last = -(-start // align) * align, min(end, limit)
+        # address 0 means that nothing was found, and is never given
+        first, last = -(-max(start, 1) // align) * align, min(end, limit)
         fit = max(last - first, 0)
         inside = [name for name, low, high in pieces if start <= low and high <= end]
         if inside:

@@ -18,6 +18,7 @@ from mmtool.build.profile import GENERIC, Option, Profile, available, load_profi
 from mmtool.build.release import Release, release_facts
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
+from mmtool.regex import regex
 
 DEFAULT_PROFILE = "debian-6.12-cloud-amd64"
 
@@ -141,8 +142,10 @@ def _of_arch(arch: str) -> list[Fact]:
 
 _LAST_PATCH = 9999
 
+OLDEST_SLABS = (5, 10, 0)
+"""The first release whose slab allocators are known from its own source."""
 _FLAVOURS = {"amd64": "x86_64", "arm64": "arm64", "686": "i386", "686-pae": "i386", "arm64-16k": "arm64"}
-_SHIPPED_NAME = re.compile(r"debian-(\d+)\.(\d+)-(cloud-)?(.+)")
+_SHIPPED_NAME = regex(r"debian-(\d+)\.(\d+)-(cloud-)?(.+)")
 _PAGE_OPTIONS = {4096: "ARM64_4K_PAGES", 16384: "ARM64_16K_PAGES", 65536: "ARM64_64K_PAGES"}
 
 
@@ -164,7 +167,9 @@ def nearest_kernel(name: str, arch: str, page_size: int) -> tuple[Kernel, tuple[
     known = parse_version(profile.release) or version
     same = known[:2] == version[:2]
     release = profile.release if same and re.fullmatch(r"\d+\.\d+", name) else name
-    assumed = () if same else (f"Linux {name}'s build is taken to be like {profile.name}'s",)
+    assumed: tuple[str, ...] = () if same else (f"Linux {name}'s build is taken to be like {profile.name}'s",)
+    if version < OLDEST_SLABS:
+        assumed += (f"what changed in slabs before {OLDEST_SLABS[0]}.{OLDEST_SLABS[1]} is not known",)
     pages = _PAGE_OPTIONS[page_size]
     if arch == "arm64" and not profile.enabled(pages):
         sizes: dict[str, Option] = {option: option == pages for option in _PAGE_OPTIONS.values()}

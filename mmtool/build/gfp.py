@@ -14,6 +14,7 @@ from operator import or_
 from typing import TypeVar
 
 from mmtool.build.release import Release
+from mmtool.suggest import among
 
 _Since = tuple[int, ...]
 _ALWAYS: _Since = (0,)
@@ -155,16 +156,19 @@ class GfpFlags:
         return self.masks.get(name, 0)
 
     def parse(self, text: str) -> int:
-        """A mask from "0xcc0", "3264" or "GFP_KERNEL|__GFP_NORETRY" (also mixed). GfpError says what is unknown."""
+        """A mask from "0xcc0", "3264" or "GFP_KERNEL|__GFP_NORETRY" (also mixed, in any case, with commas).
+
+        GfpError says what is unknown.
+        """
         mask = 0
-        for part in text.split("|"):
+        for part in text.replace(",", "|").split("|"):
             word = part.strip()
             if word[:1].isdigit():
                 mask |= self._number(word)
-            elif word in self.masks:
-                mask |= self.masks[word]
+            elif word.upper() in self.masks:
+                mask |= self.masks[word.upper()]
             else:
-                raise GfpError(f"{word!r} is no gfp flag of Linux {self.release}")
+                raise GfpError(f"{word!r} is no gfp flag of Linux {self.release}{among(word, self.masks)}")
         return mask
 
     def _number(self, word: str) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmtool.build.profile import Option
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
-_TITLE = re.compile(r"# Linux/(\S+) (\S+) Kernel Configuration")
-_UNSET = re.compile(r"# CONFIG_(\w+) is not set")
-_SET = re.compile(r"CONFIG_(\w+)=(.*)")
+_TITLE = regex(r"# Linux/(\S+) (\S+) Kernel Configuration")
+_UNSET = regex(r"# CONFIG_(\w+) is not set")
+_SET = regex(r"CONFIG_(\w+)=(.*)")
 _ARCHES = {"X86_64": "x86_64", "X86_32": "i386", "ARM64": "arm64"}
 
 

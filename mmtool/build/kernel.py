@@ -10,6 +10,9 @@ from mmtool.build.fact import Facts
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release
 
+WORD_BITS = {"x86_64": 64, "i386": 32, "arm64": 64}
+"""Bits of a word by architecture: of those alone that are modelled."""
+INIT_MEMBLOCK_REGIONS = 128
 CONTIGUOUS_SHIFT = {12: 16, 14: 21, 16: 21}
 """CONT_PTE_SHIFT of arm64 by PAGE_SHIFT."""
 LARGEST_ORDER = {12: 10, 14: 11, 16: 13}
@@ -34,7 +37,7 @@ class Kernel:
 
     @property
     def is_64bit(self) -> bool:
-        return self.profile.arch in ("x86_64", "arm64")
+        return self.bits_per_long == 64
 
     @property
     def phys_addr_bits(self) -> int:
@@ -98,7 +101,7 @@ class Kernel:
     @property
     def bits_per_long(self) -> int:
         """BITS_PER_LONG, which is a pointer's width too."""
-        return 64 if self.is_64bit else 32
+        return WORD_BITS[self.arch]
 
     @property
     def word_size(self) -> int:
@@ -109,6 +112,25 @@ class Kernel:
     def smp_cache_bytes(self) -> int:
         """SMP_CACHE_BYTES (L1_CACHE_BYTES): what memblock aligns an allocation to that asks for nothing else."""
         return 1 << self.number("X86_L1_CACHE_SHIFT", 6)
+
+    @property
+    def arch_dma_minalign(self) -> int | None:
+        """ARCH_DMA_MINALIGN: the largest cache line that DMA may meet; None where DMA and caches agree."""
+        return 128 if self.arch == "arm64" else None
+
+    @property
+    def init_memblock_regions(self) -> tuple[int, int]:
+        """INIT_MEMBLOCK_MEMORY_REGIONS, INIT_MEMBLOCK_RESERVED_REGIONS: the room that memblock's lists begin with.
+
+        arm64 with EFI counts on the tables of its interrupt controller, of every CPU (4.20 too, which had it later).
+        """
+        memory = reserved = INIT_MEMBLOCK_REGIONS
+        if self.arch == "arm64" and self.enabled("EFI"):
+            if self.release.arm64_efi_memory_has_many_regions:
+                memory *= 8
+            if self.profile.config.get("ARM_GIC_V3_ITS", True):
+                reserved += self.number("NR_CPUS", 1) + 1
+        return memory, reserved
 
     @property
     def max_page_order(self) -> int:

@@ -7,7 +7,6 @@ releases that the image proves or disproves). Those of this package lie in profi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 
 from mmtool.build.shape import IMAGE_SHAPE, SHOWN_SHAPE, SIZES_SHAPE, options_shape
 from mmtool.errors import InputError, UsageError
+from mmtool.regex import regex
 from mmtool.shape import ShapeError
 
 Option = bool | int | str
 
 # Debian's names: 6.1.0-50-cloud-amd64, 6.12.117+deb12-cloud-amd64, 6.1.0-50-686-pae.
-_DEBIAN = re.compile(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
+_DEBIAN = regex(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
 
 GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
 """Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""
@@ -70,7 +70,36 @@ def available() -> list[str]:
 
 def load_profile(name: str) -> Profile:
     """A profile that comes with the package; UsageError with the list of names when there is none such."""
-    return _parse(profile_text(name), f"{name}.yaml")
+    return _shipped(profile_text(name), f"{name}.yaml")
+
+
+def _shipped(text: str, source: str) -> Profile:
+    """A profile of the package, which has one fact a line (`report.profile.to_yaml`) and needs no YAML parser for that.
+
+    PyYAML takes ten times as long to be loaded as the model to boot; a test holds both to the same answer.
+    """
+    document: dict[str, Any] = {}
+    section = document
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        value = value.split(" #")[0].strip()
+        if not name or name.startswith("#"):
+            continue
+        if not name.startswith(" "):
+            section = document
+            if not value:
+                section = document[name] = {}
+                continue
+        section[name.strip()] = _scalar(value)
+    return _checked(document, source)
+
+
+def _scalar(value: str) -> Option:
+    if value in ("true", "false"):
+        return value == "true"
+    if value[:1] == '"':
+        return value[1:-1]
+    return int(value, 0) if value[:1].isdigit() or value[:1] == "-" else value
 
 
 def profile_text(name: str) -> str:
@@ -91,9 +120,7 @@ def read_profile(path: str) -> Profile:
 
 
 def with_estimates(profile: Profile) -> Profile:
-    """The profile with the generic one's numbers where it has none; itself when it is of another architecture."""
-    if profile.arch not in GENERIC:
-        return profile
+    """The profile with the generic one's numbers where it has none."""
     generic = load_profile(GENERIC[profile.arch])
     return replace(
         profile,
@@ -117,11 +144,19 @@ def _parse(text: str, source: str) -> Profile:
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as e:
         # What PyYAML makes of a bad date, a tag on a value that it does not fit, a nesting of thousands.
         raise InputError(source, None, f"not YAML that can be read: {type(e).__name__}") from None
+    return _checked(document, source)
+
+
+def _checked(document: object, source: str) -> Profile:
+    """The profile in a document; InputError for what is none."""
     if not isinstance(document, dict):
         raise InputError(source, None, "a profile is a mapping with name, arch, release, config and sizes")
     for key in ("name", "arch", "release"):
         if not isinstance(document.get(key), str):
             raise InputError(source, None, f"a profile needs {key!r}, as text")
+    if document["arch"] not in GENERIC:
+        known = ", ".join(GENERIC)
+        raise InputError(source, None, f"arch: Linux on {document['arch']!r} is not modelled; there are: {known}")
     config, sizes, image, shown = (document.get(key) or {} for key in ("config", "sizes", "image", "shown"))
     for key, value, shape in (
         ("config", config, options_shape), ("sizes", sizes, SIZES_SHAPE), ("image", image, IMAGE_SHAPE),

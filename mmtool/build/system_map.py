@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
-_LINE = re.compile(r"([0-9a-fA-F]{8,16}) ([A-Za-z?]) (\S+)(?:\s.*)?")
+_LINE = regex(r"([0-9a-fA-F]{8,16}) ([A-Za-z?]) (\S+)(?:\s.*)?")
 
 
 def read_system_map(text: str, source: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ from mmtool.build.options import STRUCTURES
 from mmtool.build.shown import shown_facts, structures_asked_for
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
+from mmtool.regex import regex
 
 BTF, KALLSYMS = "sys/kernel/btf/vmlinux", "proc/kallsyms"
 
@@ -26,7 +27,7 @@ def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile
     if "config" not in files:
         return None
     config = unpack(files["config"], f"{source}: config").decode("utf-8", "replace")
-    symbols = _symbols(root)
+    symbols = kernel_symbols(root)
     if not symbols and "System.map" in files:
         symbols = files["System.map"].decode("utf-8", "replace")
     types = _types(root)
@@ -45,7 +46,7 @@ def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile
     return replace(made, profile=replace(made.profile, image=places, shown=shown))
 
 
-_RESOURCE = re.compile(r"^ +([0-9a-f]+)-([0-9a-f]+) : Kernel (code|rodata|data|bss)$", re.MULTILINE)
+_RESOURCE = regex(r"^ +([0-9a-f]+)-([0-9a-f]+) : Kernel (code|rodata|data|bss)$", re.MULTILINE)
 _PARTS = {
     "code": ("stext", "etext"), "rodata": ("start_rodata", "end_rodata"), "data": ("sdata", "edata"),
     "bss": ("bss_start", "bss_stop"),
@@ -68,7 +69,7 @@ def _resources(iomem: str) -> dict[str, int]:
 _PAGE = 4096
 
 
-def _symbols(root: Path) -> str:
+def kernel_symbols(root: Path) -> str:
     """The kernel's own symbols as a System.map has them, "" where their addresses are hidden."""
     try:
         text = (root / KALLSYMS).read_text(errors="replace")

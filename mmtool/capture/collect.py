@@ -25,6 +25,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG, MEMMAP
 from mmtool.firmware.iomem import parse_iomem
 from mmtool.firmware.packed import unpack
+from mmtool.regex import regex
 
 Run = Callable[[tuple[str, ...]], bytes | None]
 """Runs a program: its standard output, None where it is not there or fails."""
@@ -178,7 +179,7 @@ def _kmsg(path: Path) -> bytes:
     return b"".join(_printed(line) for line in b"".join(records).splitlines())
 
 
-_RECORD = re.compile(rb"\d+,\d+,(\d+),[^;]*;(.*)")
+_RECORD = regex(rb"\d+,\d+,(\d+),[^;]*;(.*)")
 
 
 def _printed(record: bytes) -> bytes:

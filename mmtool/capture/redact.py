@@ -18,15 +18,16 @@ from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG
 from mmtool.firmware.lines import plain, raw_pieces
 from mmtool.firmware.log import is_read
+from mmtool.regex import regex
 
-_HEX_PAIRS = re.compile(r"(?<![0-9a-f])[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4,}(?![0-9a-f])", re.IGNORECASE)
-_EUI_64 = re.compile(r"(?<![0-9a-f])[0-9a-f]{1,4}:[0-9a-f]{1,2}ff:fe[0-9a-f]{2}:[0-9a-f]{1,4}(?![0-9a-f])", re.I)
-_UUID = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}(?::[0-9a-f]{8}){3})", re.I)
+_HEX_PAIRS = regex(r"(?<![0-9a-f])[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4,}(?![0-9a-f])", re.IGNORECASE)
+_EUI_64 = regex(r"(?<![0-9a-f])[0-9a-f]{1,4}:[0-9a-f]{1,2}ff:fe[0-9a-f]{2}:[0-9a-f]{1,4}(?![0-9a-f])", re.I)
+_UUID = regex(r"(?<![0-9a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}(?::[0-9a-f]{8}){3})", re.I)
 _MAC_PARTS = {6: (0, 6), 7: (1, 7), 14: (0, 6, 12)}
 """Where addresses begin and end among so many bytes: alone, behind BOOTIF's type, two in a packet's head."""
 
 _SERIALS = tuple(
-    re.compile(pattern)
+    regex(pattern)
     for pattern in (
         r"\bSerialNumber: ([^\n]+)",
         r"(?i)\bserial[-_ ]?(?:no|number)\s*[:=#]\s*\"?([^\s\",;]{3,})",
@@ -37,7 +38,7 @@ _SERIALS = tuple(
     )
 )
 _THIS_HOST = tuple(
-    re.compile(pattern)
+    regex(pattern)
     for pattern in (
         r"(?i)\bhostname (?:set )?to [<'\"]?([\w.-]+)",
         r"\b(?:host|hostname|nodename)=([\w.-]+)",
@@ -45,7 +46,7 @@ _THIS_HOST = tuple(
     )
 )
 _OTHER_HOSTS = tuple(
-    re.compile(pattern)
+    regex(pattern)
     for pattern in (
         r"\bLinux version \S+ \([^\s@()]+@([^\s()]+)\)",
         r"\b(?:nis-)?domain=([\w.-]+)",
@@ -55,11 +56,11 @@ _OTHER_HOSTS = tuple(
         r"(?i)\bcifs: .*\\\\([a-z][\w.-]*)\\",
     )
 )
-_BUILDER = re.compile(r"\bLinux version \S+ \(([^\s@()]+)@")
+_BUILDER = regex(r"\bLinux version \S+ \(([^\s@()]+)@")
 
-_CMDLINE = re.compile(r"(?:Kernel command line|Command line|Unknown kernel command line parameters):? ")
-_USERLAND = re.compile(r"[\w.@-]+\[\d+\]: ")
-_NAMES_VALUE = re.compile(r"(?:rd\.|root=|resume=|netroot=|netconsole=|ip=|BOOT_IMAGE=|[\w.]*=[^\s]*/)")
+_CMDLINE = regex(r"(?:Kernel command line|Command line|Unknown kernel command line parameters):? ")
+_USERLAND = regex(r"[\w.@-]+\[\d+\]: ")
+_NAMES_VALUE = regex(r"(?:rd\.|root=|resume=|netroot=|netconsole=|ip=|BOOT_IMAGE=|[\w.]*=[^\s]*/)")
 """Options whose values hold names: of volumes, hosts, files."""
 
 _TREE_SERIALS = {"serial-number"}

@@ -32,6 +32,7 @@ SOURCES = (
     Source("proc/pagetypeinfo", "free blocks are not told apart by mobility"),
     Source("proc/iomem", "where the kernel's image lies stays unknown"),
     Source("proc/vmallocinfo", "who uses the vmalloc area stays unknown", optional=True),
+    Source("proc/slabinfo", "whose the slabs are stays unknown", optional=True),
     Source("proc/meminfo", "nothing to compare MemTotal with"),
     Source("proc/sys/vm/min_free_kbytes", "nothing to compare it with"),
     Source("proc/sys/vm/lowmem_reserve_ratio", "reserves are taken as by default", optional=True),

@@ -51,6 +51,7 @@ GROUPS = {
         "zram": "Show what compressed memory takes: size classes, and a device step by step.",
     },
     "Formats and help": {
+        "example": "List machines that come with mmtool, to try it on: `mmtool boot example:numa4`.",
         "map": "Show the firmware's map of memory, or convert it for others.",
         "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
         "help": "Show the help of a command.",
@@ -93,7 +94,7 @@ class LazyGroup(click.Group):
             if args[0] == "-" or os.path.exists(args[0]):  # noqa: PTH110 (pathlib is not imported for this)
                 args = ["boot", *args]
             elif not args[0].startswith("-"):
-                from mmtool.cli.suggest import among
+                from mmtool.suggest import among
 
                 ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
@@ -122,7 +123,7 @@ def main() -> None:
         _fail("standard output is closed; give it somewhere to go", 3)
     try:
         # Without click's own error handling, the status of a command that exits early is what the call returns.
-        status = cli(prog_name="mmtool", standalone_mode=False)
+        status = cli(_arguments(), prog_name="mmtool", standalone_mode=False)
         sys.stdout.flush()
         if status:
             sys.exit(status)
@@ -145,6 +146,16 @@ def main() -> None:
         if os.environ.get("MMTOOL_DEBUG"):
             raise
         _fail(_defect(e), 3)
+
+
+def _arguments() -> list[str]:
+    """What the command is called with, a file's name in place of each `example:NAME`."""
+    args = sys.argv[1:]
+    if not any("example:" in arg for arg in args):
+        return args
+    from mmtool.cli.example import with_files
+
+    return with_files(args)
 
 
 def _usage(error: click.UsageError) -> str:

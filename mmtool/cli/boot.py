@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmtool.cli.options import SIZE, boot_machine, examples, machine_options, output_option, stdout_in_colour
 from mmtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmtool.linux.init.boot import Boot
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
 """In the order of the table."""
@@ -31,14 +35,7 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
 
         sections = _sections(only, everything, output)
         booted = boot_machine(**machine)
-        if sections:
-            from mmtool.report.boot import render
-
-            render(booted, output, sections)
-        else:
-            from mmtool.report.summary import render as render_summary
-
-            render_summary(booted, coloured=stdout_in_colour())
+        _render(booted, output, sections)
         keep_last_state(booted)
         return
 
@@ -49,6 +46,28 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
     render_address(boot_machine(**machine), explain, output)
 
 
+def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
+    """Print it; each form is loaded only for who wants it."""
+    if output == "dmesg":
+        from mmtool.report.dmesg import render as render_dmesg
+
+        render_dmesg(booted)
+    elif output == "svg":
+        from mmtool.report.assumed import say
+        from mmtool.report.picture.svg import svg
+
+        sys.stdout.write(svg(booted, sections))
+        say(booted)
+    elif sections:
+        from mmtool.report.boot import render
+
+        render(booted, output, sections)
+    else:
+        from mmtool.report.summary import render as render_summary
+
+        render_summary(booted, coloured=stdout_in_colour())
+
+
 def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str, ...]:
     """The sections that are shown; none is the summary."""
     if everything and only:
@@ -56,7 +75,7 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
     wanted = tuple(dict.fromkeys(s.strip().lower() for text in only for s in text.split(",")))
     for name in wanted:
         if name not in SECTIONS:
-            from mmtool.cli.suggest import among
+            from mmtool.suggest import among
 
             raise UsageError(f"--only: no section {name!r}{among(name, SECTIONS)}")
     if output == "csv" and len(wanted) != 1:

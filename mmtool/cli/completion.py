@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-_FILE = re.compile(r"\b(?:FILE|DIR|LOG|TRACE)\b")
+from mmtool.regex import regex
+
+_FILE = regex(r"\b(?:FILE|DIR|LOG|TRACE)\b")
 
 
 class _FileName(click.types.StringParamType):

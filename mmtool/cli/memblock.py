@@ -22,8 +22,8 @@ def run(context: click.Context, file: str, output: str) -> None:
     """
     from mmtool.build.release import release_facts
     from mmtool.errors import InputError
-    from mmtool.observed.memblock_records import compare, read_records
     from mmtool.report.memblock import comparison_lines, run_json
+    from mmtool.system.memblock_records import compare, read_records
     from mmtool.system.memblock_script import ScriptError, run_script
 
     comparisons = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from mmtool.cli.options import Size
 if TYPE_CHECKING:
     from mmtool.linux.fs.proc.task_mmu import Smap
     from mmtool.system.process import Process
+    from mmtool.system.process_memory import Backing
 
 
 @click.group()
@@ -63,16 +65,32 @@ def machine_of(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--explain", type=int, metavar="LINE", help="Show what this line of the script changed, mapping by mapping."
 )
+@click.option(
+    "--root", type=click.Path(path_type=Path), default="/", metavar="DIR", help="Where the programs of a trace lie."
+)
+@click.option("--exe", metavar="PROGRAM", help="The program of a trace that does not begin with its execve.")
+@click.option("--state", metavar="FILE|-", help="The machine that a script's process gets its pages from.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def run(file: str, start: str | None, explain: int | None, output: str, **options: Any) -> None:
+def run(
+    file: str,
+    start: str | None,
+    explain: int | None,
+    root: Path,
+    exe: str | None,
+    state: str | None,
+    output: str,
+    **options: Any,
+) -> None:
     """Do a script of memory operations: what each returns and why, and what it changes.
 
     FILE is a script, one operation a line, or records of scripts, one JSON object a line (plain, gzip or xz);
-    of records the answers come one a line.
+    of records the answers come one a line. What strace -e trace=memory,process wrote of a program under setarch -R
+    (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError
     from mmtool.observed.process_records import read_text, records_of, split_script
-    from mmtool.report.process import explain_tables, run_json, run_table
+    from mmtool.observed.strace import is_strace
+    from mmtool.report.process import explain_tables, memory_json, memory_tables, run_json, run_table
     from mmtool.report.table import text_tables
     from mmtool.system.process import from_start
     from mmtool.system.process_default import default_process
@@ -92,6 +110,10 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
             else:
                 click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
         return
+    if is_strace(text):
+        run_trace(text, file, machine_of(options), root, exe, output)
+        return
+    backing: Backing | None = None
     setup, operations = split_script(text)
     script = [words for _, words in operations]
     try:
@@ -99,16 +121,32 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
             record = next(records_of(read_text(start).replace("\n", " "), start))[1]
             made = from_start(record["machine"], [*record.get("setup", ()), *setup], record["start"])
         else:
+            if state is not None:
+                backing = backing_of(state, options)
             made = default_process(machine_of(options), setup)
         before = [snapshot_rows(made)]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(start or file, None, f"no process can be made of it: {error}") from None
+    steps = []
     try:
-        steps = list(run_script(made, script))
+        if backing is not None:
+            backing.note()
+            backing.follow(made)
+        for step in run_script(made, script):
+            steps.append(step)
+            if backing is not None:
+                backing.follow(made)
     except ScriptError as error:
         raise InputError(file, operations[error.line][0], str(error)) from None
+    memory = None
+    if backing is not None:
+        backing.note()
+        held = backing.pages()
+        backing.exit(made)
+        backing.note()
+        memory = memory_json(backing, held)
     if output == "json":
-        click.echo(run_json(None, steps))
+        click.echo(run_json(None, steps, memory))
         return
     if explain is not None:
         at = next((i for i, step in enumerate(steps) if step.line >= 0 and operations[step.line][0] == explain), None)
@@ -117,7 +155,47 @@ def run(file: str, start: str | None, explain: int | None, output: str, **option
         rows = steps[at - 1].rows if at else before[0]
         click.echo(text_tables(explain_tables(script[steps[at].line], steps[at], rows)))
         return
-    click.echo(text_tables([run_table("Operations", script, steps, [number for number, _ in operations])]))
+    tables = [run_table("Operations", script, steps, [number for number, _ in operations])]
+    click.echo(text_tables(tables + (memory_tables(memory) if memory is not None else [])))
+
+
+def backing_of(state: str, options: dict[str, Any]) -> Backing:
+    """The system of a state, whose release, architecture and memory count then."""
+    from mmtool.cli.states import read_json, system_of_json
+    from mmtool.system.process_memory import Backing
+
+    system = system_of_json(read_json(state), state)
+    page = 1 << system.kernel.page_shift
+    options |= {
+        "kernel": system.kernel.name, "arch": system.kernel.arch,
+        "memory": sum(zone.managed_pages for zone in system.zones()) * page,
+    }  # fmt: skip
+    return Backing(system)
+
+
+def run_trace(text: str, file: str, machine: dict[str, Any], root: Path, exe: str | None, output: str) -> None:
+    """What `run` does of strace's output."""
+    from mmtool.errors import InputError
+    from mmtool.observed.program import read_program
+    from mmtool.observed.strace import parse_strace
+    from mmtool.report.process import trace_json, trace_tables
+    from mmtool.report.table import text_tables
+    from mmtool.system.process_layout import program
+    from mmtool.system.process_strace import BadTrace, Replay
+
+    def load(name: str) -> tuple[Any, Any]:
+        described, interpreter = read_program(root / name.lstrip("/") if name.startswith("/") else root / name)
+        needed = program(read_program(root / interpreter.lstrip("/"))[0], interpreter) if interpreter else None
+        return program(described, name), needed
+
+    replay = Replay(machine, load)
+    try:
+        if exe is not None:
+            replay.first = replay.execve(exe)
+        done = list(replay.run(parse_strace(text, file)))
+    except BadTrace as error:
+        raise InputError(file, error.line, str(error)) from None
+    click.echo(trace_json(done) if output == "json" else text_tables(trace_tables(done)))
 
 
 def snapshot_rows(made: Process) -> list[Smap]:

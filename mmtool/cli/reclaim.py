@@ -28,7 +28,7 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
     from mmtool.build.fact import parse_version
     from mmtool.build.facts.reclaim import ReclaimFacts
     from mmtool.errors import UsageError
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
     from mmtool.report.reclaim import run_json, run_tables
     from mmtool.report.table import text_tables
     from mmtool.system.reclaim_run import run_workload
@@ -59,7 +59,7 @@ def rmap(script: str, kernel: str, output: str) -> None:
     """
     from mmtool.build.fact import parse_version
     from mmtool.errors import UsageError
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
     from mmtool.report.rmap import rmap_json, rmap_table
     from mmtool.report.table import text_tables
     from mmtool.system.rmap_script import run_rmap

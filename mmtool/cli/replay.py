@@ -26,7 +26,7 @@ def replay(trace: str, state: str | None, output: str) -> None:
     TRACE is the text of ftrace or perf script with kmem events, or a recorded trace with the states around it; either
     may be compressed. Exit status 1 when a page differs, or the lists at the end do.
     """
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
 
     if trace == state == "-":
         raise UsageError("the trace and --state cannot both be standard input")
@@ -70,7 +70,7 @@ def _definitions(recorded: dict[str, Any] | None) -> str:
 
 def _addresses(document: Any, system: System) -> Addresses:
     """What the addresses in probes mean, where a recorded state tells it."""
-    from mmtool.observed.freelists import vmemmap_of, zone_addresses
+    from mmtool.system.codec.recorded import vmemmap_of, zone_addresses
     from mmtool.system.replay_compaction import Addresses
 
     zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_RELEASE = "6.12"
+OWN_USE = "what the kernel itself has in a cache that it shares with the script is not counted"
+OWN_CACHES = "the kernel's own caches are not known, and none of the script's is merged into one"
 
 _MACHINE = (
     click.option("--kernel", "release", default=DEFAULT_RELEASE, show_default=True, metavar="NAME",
@@ -223,11 +225,14 @@ def run(
         pages = PlainPages(there.memory, there.build.nodes, there.build.kernel.page_shift)
         topology = evenly(there.build.present_cpus, there.build.nodes)
     build = there.build
+    if there.allocator != "slub" and build.nodes > 1:
+        raise UsageError(f"scripts on {there.allocator.upper()} are done on one node; leave --nodes away")
     lines = text_of(script).splitlines()
     parsed = list(Parser(script, slab_gfp(build), build.present_cpus, build.nodes).parse(lines))
     slub = boot_slub(build)
-    if not build.nomerge and (there.allocator != "slub" or not with_recorded(slub)):
-        there.assumed += ("the kernel's own caches are not known, and none of the script's is merged into one",)
+    if not build.nomerge:
+        known = there.allocator == "slub" and with_recorded(slub)
+        there.assumed += (OWN_USE if known else OWN_CACHES,)
     results = script_run(there.allocator, slub, there.memory, script, pages, topology).run(parsed)
     render_run(results, lines, there.allocator, build, there.assumed, pages, output)
     if any(result.failed for result in results):

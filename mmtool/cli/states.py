@@ -67,7 +67,7 @@ def _is_pipe() -> bool:
 
 def read_json(source: str) -> Any:
     """A JSON document, plain or compressed; InputError with the line when it is none."""
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
 
     return parse_json(read_bytes(source), source)
 
@@ -95,8 +95,8 @@ def _hint(data: bytes) -> str:
 
 def system_of_json(document: object, source: str) -> System:
     """The `System` of a parsed document."""
-    from mmtool.system.read import state_from_json
-    from mmtool.system.state import system_of
+    from mmtool.system.codec.source import state_from_json
+    from mmtool.system.restore import system_of
 
     state, kernel = state_from_json(document, source)
     return system_of(state, kernel)
@@ -106,8 +106,8 @@ def _system_of_proc(folder: Path) -> System:
     from mmtool.observed.buddyinfo import parse_buddyinfo
     from mmtool.observed.pagetypeinfo import parse_pagetypeinfo
     from mmtool.observed.zoneinfo import parse_zoneinfo
-    from mmtool.system.read import kernel_named
-    from mmtool.system.state import system_of
+    from mmtool.system.codec.source import kernel_named
+    from mmtool.system.restore import system_of
     from mmtool.system.synthetic import ProcTexts, state_from_proc
 
     version = _text(folder / "version").strip()
@@ -149,8 +149,8 @@ def keep_last_state(boot: Boot) -> None:
     """Keep a boot's state for the commands that go on from it; where nothing can be written, nothing is kept."""
     import json
 
+    from mmtool.system.codec.state import state_document
     from mmtool.system.of_boot import state_of_boot
-    from mmtool.system.write import state_document
 
     document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
     path = last_state_file()

@@ -24,7 +24,7 @@ def verify(context: click.Context, /, input: str | None, output: str, **options:
     from mmtool.answers.verify import verify as compare
     from mmtool.cli.live import NAME, answers_here
     from mmtool.observed.answers import read_answers
-    from mmtool.report.boot import shows_debug
+    from mmtool.report.dmesg import shows_debug
     from mmtool.report.verify import render
 
     if "-" in (input, options["dmesg"]):

@@ -59,7 +59,7 @@ def vmalloc(
     if align < 1 or align & (align - 1):
         raise UsageError(f"--align: {align:#x} is not a power of two")
     from mmtool.cli.alloc import use_cpu
-    from mmtool.linux.mm.vmalloc.state import state_of_vmalloc
+    from mmtool.linux.mm.vmalloc.restore import state_of_vmalloc
     from mmtool.report.vmalloc import render_attempts
 
     system = load_system(**state)
@@ -82,7 +82,8 @@ def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
     """The vmalloc side of a state; where it tells nothing of that, an empty area in the build's place for it."""
     from mmtool.linux.init.architecture import architecture
     from mmtool.linux.mm.address_space import LayoutInputs
-    from mmtool.linux.mm.vmalloc.state import moved, state_of_layout, vmalloc_of
+    from mmtool.linux.mm.vmalloc.restore import vmalloc_of
+    from mmtool.linux.mm.vmalloc.state import moved, state_of_layout
 
     zones = list(system.zones())
     if system.vmalloc is None:
@@ -138,7 +139,7 @@ def _allocate(
 
 
 def _render_info(source: str, output: str, state: dict[str, Any]) -> None:
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
     from mmtool.observed.vmallocinfo import parse_vmallocinfo
     from mmtool.report.vmallocinfo import render
 

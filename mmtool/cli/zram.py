@@ -94,7 +94,7 @@ def _pool(kernel: str, page_size: str, arch: str | None, chain_size: int | None)
 
 
 def _lines(source: str) -> list[str]:
-    from mmtool.firmware.read import read_bytes
+    from mmtool.firmware.packed import read_bytes
 
     data = read_bytes(source)
     try:

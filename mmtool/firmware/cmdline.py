@@ -12,6 +12,22 @@ _SPACE = " \t\n\v\f\r"
 
 Option = tuple[str, str | None]
 
+READ = frozenset(
+    (
+        "acpi", "add_efi_memmap", "arm64.nolva", "cgroup.memory", "cgroup_disable", "cma", "cma_pernuma",
+        "crashkernel", "debug_guardpage_minorder", "debug_pagealloc", "default_hugepagesz", "dhash_entries",
+        "disable_mtrr_trim", "efi", "efi_fake_mem", "hashdist", "highmem", "hugepages", "hugepagesz", "hugetlb_cma",
+        "hugetlb_cma_only", "ihash_entries", "init_on_alloc", "init_on_free", "iommu", "kasan", "kernelcore",
+        "kfence.sample_interval", "log_buf_len", "maxcpus", "mem", "memblock", "memmap", "mhash_entries",
+        "mminit_loglevel", "movable_node", "movablecore", "mphash_entries", "no5lvl", "noefi", "nohugevmalloc",
+        "nokaslr", "nopse", "nosmp", "nr_cpus", "numa", "numa_cma", "page_owner", "percpu_alloc", "possible_cpus",
+        "reserve_mem", "retain_initrd", "rodata", "slab_max_order", "slab_merge", "slab_min_objects",
+        "slab_min_order", "slab_nomerge", "slub_debug", "slub_max_order", "slub_merge", "slub_min_objects",
+        "slub_min_order", "slub_nomerge", "swiotlb", "transparent_hugepage", "vmalloc",
+    )
+)
+"""Parameters that change what mmtool answers; of all others it has no opinion."""
+
 
 def same_name(name: str) -> str:
     """A parameter's name with "-" and "_" made one, as the kernel compares names (parameq())."""
@@ -42,6 +58,12 @@ class Cmdline:
     def has(self, name: str) -> bool:
         """Is there an option of that name, with or without a value?"""
         return bool(self.all(name))
+
+
+def unread(text: str) -> list[str]:
+    """The names in a command line that change nothing of what mmtool answers."""
+    read = {same_name(name) for name in READ}
+    return [name for name, _ in parse_cmdline(text).options if same_name(name) not in read]
 
 
 def parse_cmdline(text: str) -> Cmdline:

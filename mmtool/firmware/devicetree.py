@@ -6,12 +6,12 @@ An end may lie beyond 2**64 where the tree's numbers do; the kernel cuts or wrap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Something in the tree that the kernel passes over; `property` is "" when the node itself is meant."""
 
     path: str
@@ -19,8 +19,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryNode:
+class MemoryNode(NamedTuple):
     """One range of a memory node; `nid` as numa-node-id says (None without one)."""
 
     path: str
@@ -30,8 +29,7 @@ class MemoryNode:
     hotpluggable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NumaMemory:
+class NumaMemory(NamedTuple):
     """One range of a memory node's reg as the NUMA code takes it, disabled and nested nodes too."""
 
     path: str
@@ -40,8 +38,7 @@ class NumaMemory:
     nid: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReservedNode:
+class ReservedNode(NamedTuple):
     """A child of /reserved-memory, disabled ones too (`status_ok`).
 
     `ranges` is reg, with entries of size 0: a range [x, x), which every kernel refuses with a message. Up to 6.12 each
@@ -68,8 +65,7 @@ class ReservedNode:
     as if the property was not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """/chosen: what the boot loader adds."""
 
     bootargs: str | None = None
@@ -81,8 +77,7 @@ class Chosen:
     """Where the EFI stub left EFI's memory map for the kernel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cpu:
+class Cpu(NamedTuple):
     """A CPU of /cpus: `reg` its hardware id, `nid` as of_node_to_nid() finds it, `enabled` by its status."""
 
     path: str
@@ -91,8 +86,7 @@ class Cpu:
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DmaBus:
+class DmaBus(NamedTuple):
     """A bus with dma-ranges: CPU addresses from `limit` on are out of its reach (None: all are in reach)."""
 
     path: str

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from mmtool.errors import InputError
 from mmtool.firmware.machine import E820Entry, E820Type
+from mmtool.regex import regex
 from mmtool.units import U64_MAX
 
 UNKNOWN_TYPE = 0
@@ -36,17 +37,17 @@ TYPES: dict[str, int] = {
     # as Xen's own log and boot loaders have it
     "ram": E820Type.RAM,
 }
-_NUMBERED = re.compile(r"(?:persistent (?:ram )?\()?type (\d+)\)?")
+_NUMBERED = regex(r"(?:persistent (?:ram )?\()?type (\d+)\)?")
 
 # "[mem 0x0000000000000000-0x000000000009fbff] usable" and, since 7.0, "[gap ...]"
-_MODERN = re.compile(r"\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*)")
-_GAP = re.compile(r"\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
+_MODERN = regex(r"\[mem (?:0x)?([0-9a-fA-F]+)-(?:0x)?([0-9a-fA-F]+)\]\s*(.*)")
+_GAP = regex(r"\[gap (?:0x)?[0-9a-fA-F]+-(?:0x)?[0-9a-fA-F]+\]$")
 # "0000000000000000 - 000000000009f400 (usable)", until 3.4; the end is exclusive
-_OLD = re.compile(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
+_OLD = regex(r"(?:0x)?([0-9a-f]+) - (?:0x)?([0-9a-f]+) \((.*)\)\s*", re.IGNORECASE)
 # "[0000000000000000, 000000000009fbff] (usable)", Xen's own from 4.12 on; the end is inclusive
-_XEN = re.compile(r"\[([0-9a-f]{16}), ([0-9a-f]{16})\] \((.*)\)\s*", re.IGNORECASE)
+_XEN = regex(r"\[([0-9a-f]{16}), ([0-9a-f]{16})\] \((.*)\)\s*", re.IGNORECASE)
 # a bare table, "0x0-0x9fbff usable" or "00000000-0009fbff : System RAM"
-_BARE = re.compile(r"(?:0x)?([0-9a-f]+) ?- ?(?:0x)?([0-9a-f]+)(?: ?[:,] ?| +)([a-z(].*)", re.IGNORECASE)
+_BARE = regex(r"(?:0x)?([0-9a-f]+) ?- ?(?:0x)?([0-9a-f]+)(?: ?[:,] ?| +)([a-z(].*)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=256)

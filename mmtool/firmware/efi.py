@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mmtool.firmware.machine import EfiRegion
+from mmtool.regex import regex
 
 EFI_TYPES = (
     "Reserved", "Loader Code", "Loader Data", "Boot Code", "Boot Data", "Runtime Code", "Runtime Data", "Conventional",
@@ -28,12 +29,12 @@ ATTRIBUTES = {
 
 _HEX = r"0x([0-9a-f]{1,16})"
 # mem00: [Conventional|   |...|WB|WT|WC|UC] range=[0x..-0x..] (7MB); before 4.? "[0x..-0x..)" with the end exclusive
-_REGION = re.compile(rf"mem(\d+): \[([^|\]]*)\|?([^\]]*)\] range=\[{_HEX}-{_HEX}([\])])(.*)", re.IGNORECASE)
+_REGION = regex(rf"mem(\d+): \[([^|\]]*)\|?([^\]]*)\] range=\[{_HEX}-{_HEX}([\])])(.*)", re.IGNORECASE)
 # mem00: type=7, attr=0xf, range=[0x..-0x..) (7MB), until 3.19
-_NUMBERS = re.compile(rf"mem(\d+): type=(\d+), attr={_HEX}, range=\[{_HEX}-{_HEX}([\])])(.*)", re.IGNORECASE)
+_NUMBERS = regex(rf"mem(\d+): type=(\d+), attr={_HEX}, range=\[{_HEX}-{_HEX}([\])])(.*)", re.IGNORECASE)
 # arm64: 0x000040000000-0x000041c01fff [Loader Data |...|UC]*
-_ARM = re.compile(rf"{_HEX}-{_HEX} \[([^|\]]*)\|?([^\]]*)\]", re.IGNORECASE)
-_TABLE = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?: \d\.\d)?)=0x([0-9a-f]{1,16})(?=\s|$)")
+_ARM = regex(rf"{_HEX}-{_HEX} \[([^|\]]*)\|?([^\]]*)\]", re.IGNORECASE)
+_TABLE = regex(r"([A-Za-z][A-Za-z0-9_]*(?: \d\.\d)?)=0x([0-9a-f]{1,16})(?=\s|$)")
 
 
 def parse_region(text: str, number: int) -> EfiRegion | None:

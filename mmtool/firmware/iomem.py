@@ -11,8 +11,9 @@ import re
 from mmtool.errors import InputError
 from mmtool.firmware.e820 import Located, check_range, type_number
 from mmtool.firmware.machine import E820Entry
+from mmtool.regex import regex
 
-_LINE = re.compile(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*?)\s*$", re.IGNORECASE)
+_LINE = regex(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*?)\s*$", re.IGNORECASE)
 
 MASKED = "every address is zero: it was read without privilege; read /proc/iomem as root"
 

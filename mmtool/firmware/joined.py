@@ -11,18 +11,19 @@ import re
 from collections import Counter
 
 from mmtool.firmware.e820 import type_number
+from mmtool.regex import regex
 
-_QUOTES = re.compile(r"[>|`\s]*")
+_QUOTES = regex(r"[>|`\s]*")
 _MARGIN = 100
 """Columns up to which a file's lines are taken as broken by somebody: no whole log is as narrow."""
-_COMPLETE = re.compile(r"(?:BIOS-e820|BIOS-88|Xen|user|modified): \[mem 0x[0-9a-f]+-0x[0-9a-f]+\] (\S.*)$", re.I)
-_STARTS = re.compile(
+_COMPLETE = regex(r"(?:BIOS-e820|BIOS-88|Xen|user|modified): \[mem 0x[0-9a-f]+-0x[0-9a-f]+\] (\S.*)$", re.I)
+_STARTS = regex(
     r"\s*(?:Linux version \d|BIOS-e820: |BIOS-provided|Command line: |Kernel command line: |Call Trace:|Mem-Info:|"
     r"Node \d+|<snip>|\[(?:snip|\.\.\.)|\.\.\.|--|==|```)"
 )
-_MAP_ALONE = re.compile(r"BIOS-e820: (?:\[mem(?: 0x[0-9a-f]+-0x[0-9a-f]+\])?)?$", re.I)
+_MAP_ALONE = regex(r"BIOS-e820: (?:\[mem(?: 0x[0-9a-f]+-0x[0-9a-f]+\])?)?$", re.I)
 
-_STAMP = re.compile(r"\[\s*\d+\.\d+\]")
+_STAMP = regex(r"\[\s*\d+\.\d+\]")
 
 Piece = tuple[int, str]
 

@@ -12,12 +12,13 @@ import re
 from mmtool.firmware.joined import join
 from mmtool.firmware.shapes import learn
 from mmtool.firmware.wrapped import unwrap
+from mmtool.regex import regex
 
 # [    0.000000], [  +0.000001], [    0.000000 <    0.000000>], [    0.000000@0]; printk puts one space behind it
 _STAMP = r"\[\s*\+?\d+\.\d+(?:@\d+|\s*<\s*\+?\d+\.\d+>)?\]"
 _CLOCK = r"\d\d:\d\d:\d\d"
 
-_PREFIX = re.compile(
+_PREFIX = regex(
     rf"""(?:
       {_STAMP}[ ]?
     | \[\s*[TC]\d+\][ ]?                                            # caller id: task or CPU
@@ -37,8 +38,8 @@ _PREFIX = re.compile(
     )+""",
     re.VERBOSE,
 )
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]")
-_INNER = re.compile(rf"(?:<\d{{1,3}}>)?{_STAMP}")
+_COLOUR = regex(r"\x1b\[[0-9;]*[mK]")
+_INNER = regex(rf"(?:<\d{{1,3}}>)?{_STAMP}")
 
 
 def decode(data: bytes) -> str:

@@ -27,6 +27,7 @@ from mmtool.firmware.machine import (
 )
 from mmtool.firmware.notes import BARE, NOTE_PREFIXES, find_note
 from mmtool.firmware.signs import SIGN_PREFIXES, architecture, find_signs, page_tables
+from mmtool.regex import regex
 
 Line = tuple[int, str]
 
@@ -127,6 +128,7 @@ def _complete(boot: _Boot) -> None:
         if first.start <= _LOW_RAM and boot.version_line is None:
             entries.insert(0, (number, E820Entry(0, first.start, E820Type.RAM)))
             lost += f"; [0x0-{first.start - 1:#x}] is taken as usable"
+        boot.note("map_cut", (first.start,), line, lost)
         boot.warnings.append((line, f"{lost}; give a log from the start of a boot, or /sys/firmware/memmap"))
     elif min(entry.start for _, entry in entries) > _LATE:
         boot.warnings.append((line, "no entry of the map begins at address 0, nor near it: is it whole?"))
@@ -175,7 +177,7 @@ def _wholeness(boot: list[Line]) -> tuple[bool, bool, bool, bool]:
     return has_map, _has(boot, ("Linux version ",)), ended, last is None or any(w for _, w in boot[last + 1 :])
 
 
-_ENTRY_ENDS = re.compile(r"\] *\w|\)$|:$")
+_ENTRY_ENDS = regex(r"\] *\w|\)$|:$")
 
 
 def _has(boot: list[Line], heads: tuple[str, ...]) -> bool:
@@ -327,7 +329,7 @@ def _ramdisk(boot: _Boot, number: int, words: str, head: str) -> None:
         boot.initrd = (int(m[1], 16), int(m[2], 16) + 1)
 
 
-_MEM = re.compile(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
+_MEM = regex(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
 
 
 def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -352,8 +354,8 @@ def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
         _note(boot, number, words, head)
 
 
-_TABLE = re.compile(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
-_TABLE_KEPT = re.compile(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
+_TABLE = regex(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
+_TABLE_KEPT = regex(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 
 
 def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -369,10 +371,10 @@ def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
 
 
 # "Node 0 PXM 0 [mem 0x00000000-0x0009ffff] hotplug"; before 3.5 "Node 0 PXM 0 0-a0000", whose end is exclusive
-_SRAT_MEMORY = re.compile(
+_SRAT_MEMORY = regex(
     r"Node (\d+) PXM (\d+) (?:\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]|([0-9a-f]+)-([0-9a-f]+)\b)(.*)", re.IGNORECASE
 )
-_SRAT_CPU = re.compile(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
+_SRAT_CPU = regex(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
 
 
 def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -401,8 +403,8 @@ def _slub(boot: _Boot, number: int, words: str, head: str) -> None:
     boot.note("slub", (), number, words)
 
 
-_SLUB_CPUS = re.compile(r", CPUs=([1-9]\d*), ")
-_CPUS = re.compile(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
+_SLUB_CPUS = regex(r", CPUs=([1-9]\d*), ")
+_CPUS = regex(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
 def _note(boot: _Boot, number: int, words: str, head: str) -> None:
@@ -458,7 +460,7 @@ def _head(words: str) -> str | None:
     return "" if words[:1] in "0123456789ABCDEF[" and (BARE.match(words) or _XEN_ROW.match(words)) else None
 
 
-_XEN_ROW = re.compile(r"[0-9a-f]{16} - [0-9a-f]{16} \(|\[[0-9a-f]{16}, [0-9a-f]{16}\] \(")
+_XEN_ROW = regex(r"[0-9a-f]{16} - [0-9a-f]{16} \(|\[[0-9a-f]{16}, [0-9a-f]{16}\] \(")
 
 
 def is_read(words: str) -> bool:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from mmtool.firmware.fdt import DeviceTree
+from mmtool.firmware.devicetree import DeviceTree
 
 
 class E820Type(IntEnum):
@@ -100,8 +99,8 @@ class Slit(NamedTuple):
 class LogNote(NamedTuple):
     """A line of the log in which firmware, hardware or boot loader shows through.
 
-    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "srat_node", "pae"), `values` its numbers in order,
-    `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's name).
+    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "srat_node", "pae", "map_cut"), `values` its numbers in
+    order, `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's name).
     """
 
     kind: str

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.e820 import Located, check_range, make_entry
+from mmtool.regex import regex
 
 Value = tuple[int, str, str, int | str]
 """Number of the entry, name of its file, what the file holds, and where that stands (for messages)."""
 
 FIELDS = ("start", "end", "type")
-_LINE = re.compile(r"(?:.*?/)?(\d{1,9})/(start|end|type):\s*(.*?)\s*$")
-_PATH = re.compile(r"(?:.*/)?(\d{1,9})/(start|end|type)$")
+_LINE = regex(r"(?:.*?/)?(\d{1,9})/(start|end|type):\s*(.*?)\s*$")
+_PATH = regex(r"(?:.*/)?(\d{1,9})/(start|end|type)$")
 _SMALL = 4096
 """Bytes of a file beyond which it is no file of sysfs."""
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 
 from mmtool.firmware.machine import LogNote
+from mmtool.regex import regex
 
 Values = tuple[int, ...]
 Groups = tuple[str | None, ...]
@@ -76,11 +77,6 @@ def default_type(groups: Groups) -> Values:
     return (mtrr_type(groups[0]),)
 
 
-def fixed_range(groups: Groups) -> Values:
-    """First and last byte in hex and a type: (start, end, type)."""
-    return *inclusive(groups[:2]), mtrr_type(groups[2])
-
-
 def variable_range(groups: Groups) -> Values:
     """Register number, base and mask in hex, type: (register, base, mask, type)."""
     return *decimal(groups[:1]), *half_open(groups[1:3]), mtrr_type(groups[3])
@@ -97,95 +93,50 @@ def register(groups: Groups) -> Values:
     return *decimal(groups[:1]), *sized(groups[1:5]), mtrr_type(groups[5])
 
 
-def cleanup(groups: Groups) -> Values:
-    """A way to lay out the registers anew: (granularity, chunk, registers, RAM lost, 0)."""
-    return *sized(groups), 0
-
-
-def bad_cleanup(groups: Groups) -> Values:
-    """One that covers what is no RAM: the same with 1 at the end."""
-    return *sized(groups), 1
-
-
 _R = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
-_GRAN = r"(\d+)([KMGT])\s+chunk_size: (\d+)([KMGT])\s+num_reg: (\d+)()\s+lose cover RAM: (-?\d+)([KMGT])"
 _MEM = rf"\[mem {_R}\b[^\]]*\]"
 
 NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     # from the boot loader
     ("setup_data", "e820: update ", rf"{_MEM}\s+(usable|System RAM) ==>\s+\3$", first_range),
-    ("secure_boot", "Secure boot ", r"(enabled)?(?:disabled)?$", switch),
-    ("secure_boot", "secureboot: Secure boot ", r"(enabled)?(?:disabled)?$", switch),
-    ("acpi_initrd", "ACPI: ", r"\S{4} ACPI table found in initrd \[[^\]]*\]\[0x([0-9a-f]+)\]", half_open),
     ("kaslr_off", "KASLR disabled", r"", nothing),
     # from the firmware
     ("efi_version", "efi: ", r"EFI v(\d+)\.(\d+)", decimal),
     ("efi_remove_mmio", "efi: ", rf"Remove mem(\d+): MMIO range=\[{_R}\]", numbered),
-    ("efi_keep_mmio", "efi: ", rf"Not removing mem(\d+): MMIO range=\[{_R}\]", numbered),
-    ("efi_invalid_regions", "efi: ", r"Removing (\d+) invalid memory map entries", decimal),
-    ("efi_apple", "efi: ", r"Apple Mac detected, using EFI v(\d+)\.(\d+) runtime services only", decimal),
     ("memattr", "efi: memattr: ", _R, inclusive),
     ("memattr", "efi: memattr:  ", _R, inclusive),
     ("esrt", "esrt: ", r"Reserving ESRT space from 0x([0-9a-f]+) to 0x([0-9a-f]+)", half_open),
     ("smbios", "SMBIOS ", r"(\d+)\.(\d+)(?:\.\d+)? present", decimal),
     ("smbios", "DMI: ", r"SMBIOS (\d+)\.(\d+)(?:\.\d+)? present", decimal),  # since 6.16
-    ("memory_slots", "DMI: ", r"Memory slots populated: (\d+)/(\d+)", decimal),
     ("dmi", "DMI: ", r"", nothing),
-    ("mptable", "found SMP MP-table at ", _MEM, inclusive),
-    ("mptable_config", "mpc: ", r"([0-9a-f]+)-([0-9a-f]+)\b", half_open),
-    ("gart_no_aperture", "AGP: ", r"Your BIOS doesn't leave an aperture memory hole", nothing),
-    ("gart_no_aperture", "Your BIOS doesn't leave an aperture memory hole", r"", nothing),
-    ("tboot", "tboot: ", r"", nothing),
     # from the processors and the chipset
     ("va52", "CPU features: detected: ", r"52-bit Virtual Addressing(?: \((?:LPA2|LVA)\))?$", nothing),
     ("cpu", "smpboot: CPU0: ",
      r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
     ("ioapic", "IOAPIC[", r"(\d+)\]: apic_id", decimal),
     ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
-    ("mtrr_fixed_on", "MTRR fixed ranges ", r"(enabled)?(?:disabled)?", switch),
-    ("mtrr_variable_on", "MTRR variable ranges ", r"(enabled)?(?:disabled)?", switch),
-    ("mtrr_fixed", "", r"([0-9A-F]{5})-([0-9A-F]{5}) ([a-z-]+)$", fixed_range),
     ("mtrr_var", "", r"(\d+) base ([0-9A-F]+) mask ([0-9A-F]+) ([a-z-]+)", variable_range),
-    ("mtrr_var_off", "", r"(\d+) disabled$", decimal),
     ("mtrr_tom2", "TOM2: ", r"([0-9a-f]+) aka ", half_open),
-    ("mtrr_map", "MTRR map: ", r"(\d+) entries \((\d+) fixed \+ (\d+) variable; max (\d+)\), built from (\d+)",
-     decimal),
     ("mtrr_original", "original variable MTRRs", r"$", nothing),
     ("mtrr_new", "New variable MTRRs", r"$", nothing),
     ("mtrr_reg", "reg ", r"(\d+), base: (\d+)([KMGT]?)B, range: (\d+)([KMGT]?)B, type (\S+)", register),
     ("mtrr_covered", "total RAM covered: ", r"(\d+)(M)", sized),
-    ("mtrr_gran", "gran_size: ", _GRAN, cleanup),
-    ("mtrr_gran", "*BAD*gran_size: ", _GRAN, bad_cleanup),
-    ("mtrr_cleanup", "Found optimal setting for mtrr clean up", r"", nothing),
-    ("mtrr_cleanup_failed", "mtrr_cleanup: can not find optimal value", r"", nothing),
-    ("mtrr_blank", "CPU MTRRs all blank", r"", nothing),
+    ("mtrr_map", "MTRR map: ", r"(\d+) entries \((\d+) fixed \+ (\d+) variable", decimal),
     ("mtrr_trim", "WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing ", r"(\d+)(M)B of RAM", sized),
-    ("mtrr_update", "update e820 for mtrr", r"", nothing),
-    ("pat_no_mtrr", "x86/PAT: ", r"MTRRs disabled", nothing),
     ("igfx_stolen", "Reserving Intel graphics ", rf"(?:stolen )?memory at (?:{_MEM}|{_R})", inclusive),
     ("snb_gfx", "reserving inaccessible SNB gfx pages", r"", nothing),
     ("nx", "NX (Execute Disable) protection: ", r"(active)?", switch),
     ("nx", "Notice: NX (Execute Disable) protection ", r"(?:missing in CPU|cannot be enabled)", off),
     ("gb_pages", "Using GB pages for direct mapping", r"", nothing),
-    ("x2apic", "x2apic", r"(?:: enabled by BIOS| enabled)", nothing),
-    ("phys_bits_reduced", "x86/mktme: ", r"BIOS enabled: x86_phys_bits reduced by (\d+)", decimal),
-    ("tme", "x86/tme: ", r"(?:(enabled)|not enabled) by BIOS", switch),
-    ("memory_encryption", "Memory Encryption Features active: ", r"", nothing),
-    ("memory_encryption", "AMD Memory Encryption Features active: ", r"", nothing),
-    ("memory_encryption", "AMD Secure Encrypted Virtualization", r"", nothing),
-    ("tdx", "tdx: ", r"Guest (?:detected|initialized)", nothing),
+    ("snp_rmp", "SEV-SNP: ", r"Reserving start/end of RMP table on a 2MB boundary \[0x([0-9a-f]+)\]", half_open),
     ("hypervisor", "Hypervisor detected: ", r"", nothing),
-    ("xen", "Xen version: ", r"(\d+)\.(\d+)", decimal),
-    ("paravirt", "Booting paravirtualized kernel ", r"(?!on bare hardware)", nothing),
     # from the kernel's build
     ("memory_block_size", "x86/mm: Memory block size: ", r"(\d+)(M)B", sized),
     ("devtmpfs", "devtmpfs: initialized", r"", nothing),
     ("pcpu_alloc", "pcpu-alloc: ", r"s(\d+) (?:.*\balloc=\d+\*(\d+))?", decimal),
+    ("rcu_nr_cpus", "rcu: ", r"\s*RCU restricting CPUs from NR_CPUS=(\d+)", decimal),
     ("deferred_pages", "node ", r"(\d+) deferred pages initialised in ", decimal),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
-    ("corruption_check", "check: Scanning ", r"(\d+) areas for low memory corruption", decimal),
-    ("corruption_check", "Scanning ", r"(\d+) areas for low memory corruption", decimal),
-    ("page_isolation", "Kernel/User page tables isolation: ", r"(enabled)?", switch),
     ("no_highmem", "Warning only ", r"\d+MB will be used", nothing),
 )  # fmt: skip
 
@@ -194,7 +145,7 @@ for _kind, _prefix, _pattern, _convert in NOTES:
     _ROWS.setdefault(_prefix, []).append((_kind, _pattern, _convert))
 
 NOTE_PREFIXES = tuple(prefix for prefix in _ROWS if prefix)
-BARE = re.compile(r"[0-9A-F]{5}-[0-9A-F]{5} [a-z]|\d+ base |\d+ disabled")
+BARE = regex(r"\d+ base ")
 """How a line begins that belongs to rows without a beginning of their own."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from mmtool.errors import InputError
@@ -20,6 +22,21 @@ class _Unpacker(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
+    return unpack(read_raw(path), path)
+
+
+def read_raw(path: str) -> bytes:
+    """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except PermissionError as e:
+        raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
+    except (OSError, ValueError) as e:
+        raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 def unpack(data: bytes, source: str) -> bytes:

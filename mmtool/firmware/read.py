@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,14 +16,15 @@ from mmtool.firmware.lines import decode
 from mmtool.firmware.log import describe_boots, read_log
 from mmtool.firmware.machine import Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
-from mmtool.firmware.packed import unpack
+from mmtool.firmware.packed import read_bytes, read_raw, unpack
 from mmtool.firmware.slit import parse_slit
 from mmtool.firmware.srat import parse_srat
 from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
+from mmtool.regex import regex
 
 Kind = Literal["log", "memmap", "iomem", "table"]
 
-_LOG = re.compile(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
+_LOG = regex(r"BIOS-(?:e820|e801|88): |Xen: \[mem |Linux version |physical RAM map|(?:user|modified): \[mem ")
 NO_MEMORY = (
     "no memory node says where memory is; the boot loader fills it in: give it, as --memory 0x40000000-0xbfffffff, "
     "or take /sys/firmware/fdt of the running machine; where EFI boots, add a log made with efi=debug (--dmesg)"
@@ -384,18 +384,3 @@ def recognise(text: str) -> Kind:
         if is_bare_line(line):
             return "table"
     return "log"
-
-
-def read_bytes(path: str) -> bytes:
-    """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
-    return unpack(read_raw(path), path)
-
-
-def read_raw(path: str) -> bytes:
-    """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except PermissionError as e:
-        raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
-    except (OSError, ValueError) as e:
-        raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e

@@ -10,16 +10,18 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-_ANCHOR = re.compile(
+from mmtool.regex import regex
+
+_ANCHOR = regex(
     r"Linux version \d|BIOS-provided physical RAM map|BIOS-e820: \[mem 0x|BIOS-e820: [0-9a-f]{16} |Command line: |"
     r"Kernel command line: |Booting Linux on physical CPU |Zone ranges:|Early memory node ranges|Mem-Info:|efi: mem\d"
 )
 _LONGEST = 200
 """Characters of a prefix at the most."""
-_SUFFIX = re.compile(
+_SUFFIX = regex(
     r"BIOS-e820: \[mem 0x[0-9a-f]+-0x[0-9a-f]+\] (?:usable|reserved|ACPI data|ACPI NVS|unusable|type \d+)(\W.*)$", re.I
 )
-_ENTRY = re.compile(r"BIOS-e820: \[mem 0x[0-9a-f]+-0x[0-9a-f]+\] \w")
+_ENTRY = regex(r"BIOS-e820: \[mem 0x[0-9a-f]+-0x[0-9a-f]+\] \w")
 _AT_LEAST = 2
 """Lines from which on something is learnt."""
 

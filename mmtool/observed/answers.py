@@ -5,7 +5,6 @@ These are answers, to compare a prediction with; the readers of `firmware` leave
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import boots_of, chosen_boot
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
+from mmtool.regex import regex
 
 ZONES, KBYTES = "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"
 _ZONE = r"(?:DMA|DMA32|Normal|HighMem|Movable|Device)"
@@ -47,10 +47,10 @@ LOG_FACTS: dict[str, tuple[str, ...]] = {
 OF_THE_MAP = ("e820", "zones")
 """Facts that follow from the map and the command line; the others want the sizes of the very build."""
 
-_FACT = {fact: re.compile("|".join(patterns)) for fact, patterns in LOG_FACTS.items()}
-_HISTORY = re.compile(r"memblock_|mminit::|   ?memblock_")
+_FACT = {fact: regex("|".join(patterns)) for fact, patterns in LOG_FACTS.items()}
+_HISTORY = regex(r"memblock_|mminit::|   ?memblock_")
 """What memblock=debug and mminit_loglevel= print in between."""
-_RUNNING = re.compile(r"Run /init|Freeing unused kernel")
+_RUNNING = regex(r"Run /init|Freeing unused kernel")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def is_collapsed(lines: Iterable[str]) -> bool:
     return all("  " not in words for words in lines)
 
 
-_INDENTED = re.compile(rf" ?(?={_ZONE} (?:\[mem|empty|zone: )|[Nn]ode \d+: |mapped low ram: |low ram: )")
+_INDENTED = regex(rf" ?(?={_ZONE} (?:\[mem|empty|zone: )|[Nn]ode \d+: |mapped low ram: |low ram: )")
 
 
 def _indented(line: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
-_LINE = re.compile(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
+_LINE = regex(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from mmtool.firmware.cmdline import Cmdline, parse_cmdline
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
+from mmtool.regex import regex
 
 OLDEST: Version = (4, 20, 0)
 """The first release whose memblock is modelled."""
@@ -117,7 +118,7 @@ class MemblockLog:
 
 _RANGE = r"\[(?:mem )?0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\]"
 _NUMBER = r"0x([0-9a-f]{1,16})"
-_REQUEST = re.compile(
+_REQUEST = regex(
     r"(memblock_(?:virt_)?(?:alloc|phys_alloc)\w*): (\d{1,20}) bytes align="
     + _NUMBER
     + r"(?: nid=(-?\d{1,5}))? from="
@@ -126,36 +127,36 @@ _REQUEST = re.compile(
     + _NUMBER
     + r"\s?(.*)"
 )
-_HUGETLB = re.compile(r"(memblock_alloc_hugetlb): (\d{1,20}) bytes, nid=(-?\d{1,5}), exact_nid=([01])\s?(.*)")
-_CHANGE = re.compile(
+_HUGETLB = regex(r"(memblock_alloc_hugetlb): (\d{1,20}) bytes, nid=(-?\d{1,5}), exact_nid=([01])\s?(.*)")
+_CHANGE = regex(
     r"(?:__)?memblock_(add|add_node|remove|reserve|free|phys_free): "
     + _RANGE
     + r"(?: nid=(-?\d{1,5}) flags=([0-9a-f]{1,8}))?\s?(.*)"
 )
-_ALLOCATOR = re.compile(r"memblock_(?:virt_)?alloc|memblock_phys_alloc")
-_REGION = re.compile(
+_ALLOCATOR = regex(r"memblock_(?:virt_)?alloc|memblock_phys_alloc")
+_REGION = regex(
     r"(memory|reserved)\[0x[0-9a-f]+\](?:\s|#011)*"
     + _RANGE
     + r", 0x[0-9a-f]+ bytes(?: on node (\d+))? flags: "
     + _NUMBER
 )
-_COUNT = re.compile(r"(memory|reserved)\.cnt\s+= " + _NUMBER)
+_COUNT = regex(r"(memory|reserved)\.cnt\s+= " + _NUMBER)
 # What one sees of allocations that no line asks for: NODE_DATA, areas for contiguous allocations, and before 5.16 the
 # crash kernel and a RAM disk that moved.
-_NODE_DATA = re.compile(r"(?:NUMA: )?NODE_DATA(?:\(\d+\) allocated)? " + _RANGE)
-_CMA = re.compile(r"cma: Reserved (\d{1,9}) MiB at " + _NUMBER)
-_CRASHKERNEL = re.compile(r"Reserving (\d{1,9})MB of (?:low )?memory at (\d{1,9})MB for crashkernel ")
-_RAMDISK = re.compile(r"Allocated new RAMDISK: " + _RANGE)
+_NODE_DATA = regex(r"(?:NUMA: )?NODE_DATA(?:\(\d+\) allocated)? " + _RANGE)
+_CMA = regex(r"cma: Reserved (\d{1,9}) MiB at " + _NUMBER)
+_CRASHKERNEL = regex(r"Reserving (\d{1,9})MB of (?:low )?memory at (\d{1,9})MB for crashkernel ")
+_RAMDISK = regex(r"Allocated new RAMDISK: " + _RANGE)
 
-_MAPPED = re.compile(
+_MAPPED = regex(
     r"memblock.* (?:init_mem_mapping|alloc_low_pages)\+|Using GB pages|RAMDISK: |ACPI: Early table|.*mapped low ram"
 )
-_NUMA = re.compile(r"NUMA: |NODE_DATA\(|No NUMA configuration found")
-_NODE_RANGE = re.compile(r"\s+node\s+(\d{1,5}): " + _RANGE)
-_LOW_LIMIT = re.compile(r"\s*mapped low ram: 0 - ([0-9a-f]{1,16})$")
-_MAPPING_REQUEST = re.compile(r"memblock_phys_alloc_range: .* max_addr=" + _NUMBER + r" init_mem_mapping\+")
-_PAGE_TABLE = re.compile(r"memblock_phys_alloc_range: (\d+) bytes .* early_pgtable_alloc\+")
-_GRANULE = re.compile(r"-(16|64)k\b")
+_NUMA = regex(r"NUMA: |NODE_DATA\(|No NUMA configuration found")
+_NODE_RANGE = regex(r"\s+node\s+(\d{1,5}): " + _RANGE)
+_LOW_LIMIT = regex(r"\s*mapped low ram: 0 - ([0-9a-f]{1,16})$")
+_MAPPING_REQUEST = regex(r"memblock_phys_alloc_range: .* max_addr=" + _NUMBER + r" init_mem_mapping\+")
+_PAGE_TABLE = regex(r"memblock_phys_alloc_range: (\d+) bytes .* early_pgtable_alloc\+")
+_GRANULE = regex(r"-(16|64)k\b")
 
 
 def read_memblock_log(path: str, release: Version | None = None) -> MemblockLog:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
-_FREE = re.compile(r"Node +(\d{1,19}), zone +(\S+), type +(\S+)((?: +>?\d{1,19})+) *")
-_BLOCKS = re.compile(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
-_ORDER = re.compile(r"Page block order: (\d{1,19})")
-_SIZE = re.compile(r"Pages per block: +(\d{1,19})")
-_FREE_HEAD = re.compile(r"Free pages count per migrate type at order((?: +\d{1,19})+) *")
-_BLOCKS_HEAD = re.compile(r"Number of (mixed )?blocks type((?: +\S+)+) *")
+_FREE = regex(r"Node +(\d{1,19}), zone +(\S+), type +(\S+)((?: +>?\d{1,19})+) *")
+_BLOCKS = regex(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")
+_ORDER = regex(r"Page block order: (\d{1,19})")
+_SIZE = regex(r"Pages per block: +(\d{1,19})")
+_FREE_HEAD = regex(r"Free pages count per migrate type at order((?: +\d{1,19})+) *")
+_BLOCKS_HEAD = regex(r"Number of (mixed )?blocks type((?: +\S+)+) *")
 
 TYPES = ("Unmovable", "Reclaimable", "Movable", "Reserve", "HighAtomic", "CMA", "Isolate")
 """What kernels call the types (migratetype_names[])."""

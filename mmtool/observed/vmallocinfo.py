@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
 KINDS = ("ioremap", "sparse", "vmalloc", "vmap", "user", "dma-coherent", "vpages", "vm_map_ram", "unpurged")
 TOP_2_GIB = (1 << 64) - (2 << 30)
 _ADDRESS = r"0x(?:([0-9a-fA-F]+)|\(_*ptrval_*\))"
-_LINE = re.compile(rf"{_ADDRESS}-{_ADDRESS}\s+(\d{{1,19}})(?:\s+(.*))?")
-_NODE = re.compile(r"N(\d{1,19})=(\d{1,19})")
+_LINE = regex(rf"{_ADDRESS}-{_ADDRESS}\s+(\d{{1,19}})(?:\s+(.*))?")
+_NODE = regex(r"N(\d{1,19})=(\d{1,19})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,17 @@ that a text that breaks off is refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmtool.errors import InputError
+from mmtool.regex import regex
 
-_ZONE = re.compile(r"Node (\d{1,19}), zone +(\S+)")
-_FIELD = re.compile(r" +(?:pages )?([a-z_]+):? +(\d{1,19})")
-_PROTECTION = re.compile(r" +protection: \((\d{1,19}(?:, \d{1,19})*)\)")
-_CPU = re.compile(r" +cpu: (\d{1,19})(?: .*)?")
-_THRESHOLD = re.compile(r" +vm stats threshold: \d{1,19}")
+_ZONE = regex(r"Node (\d{1,19}), zone +(\S+)")
+_FIELD = regex(r" +(?:pages )?([a-z_]+):? +(\d{1,19})")
+_PROTECTION = regex(r" +protection: \((\d{1,19}(?:, \d{1,19})*)\)")
+_CPU = regex(r" +cpu: (\d{1,19})(?: .*)?")
+_THRESHOLD = regex(r" +vm stats threshold: \d{1,19}")
 
 _REQUIRED = ("free", "min", "low", "high", "spanned", "present", "managed")
 _PAGES = (*_REQUIRED, "boost", "promo", "cma", "scanned")

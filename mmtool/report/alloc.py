@@ -21,10 +21,10 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     Refusal,
 )
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.codec.state import state_document
+from mmtool.system.restore import state_of
 from mmtool.system.script import LineResult
-from mmtool.system.state import state_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
 
 RIGHTS = {
     ALLOC_OOM: "OOM", ALLOC_NON_BLOCK: "NON_BLOCK", ALLOC_MIN_RESERVE: "MIN_RESERVE", ALLOC_CMA: "CMA",

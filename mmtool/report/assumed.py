@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from textwrap import wrap
 
+from mmtool.answers.assumed import assumptions
 from mmtool.assumption import Assumption
+from mmtool.linux.init.boot import Boot
 
 WIDTH = 100
 
@@ -27,3 +30,8 @@ def section(assumed: Iterable[Assumption]) -> str:
 def remarks(assumed: Iterable[Assumption]) -> list[str]:
     """A line each, where the output itself has no place for them."""
     return [f"mmtool: assumed: {a.kind}: {a.what} ({a.why}); give {a.give}" for a in assumed]
+
+
+def say(boot: Boot) -> None:
+    """Print what is assumed to standard error, for a form that has no place for it."""
+    sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))

@@ -9,64 +9,29 @@ from mmtool.answers.assumed import assumptions
 from mmtool.build.release import Release
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
-from mmtool.report.assumed import entries, remarks, section
+from mmtool.report.assumed import entries, say, section
 from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.words import flag_names, heading
+from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
-from mmtool.system.write import state_document
-
-MEMBLOCK_FLAGS = {
-    0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",
-    0x40: "kho_scratch", 0x80: "hugetlb",
-}  # fmt: skip
 
 
 def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     """Print a boot to standard output; `sections` are those asked for, in their order."""
-    if output == "dmesg":
-        sys.stdout.write("".join(text + "\n" for text in dmesg_lines(boot)))
-    elif output in ("json", "yaml"):
+    if output in ("json", "yaml"):
         print_document(document(boot, sections), output)
-    elif output == "svg":
-        from mmtool.report.picture.svg import svg
-
-        sys.stdout.write(svg(boot, sections))
     elif output == "csv":
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         tables = text_tables(TABLES[s](boot) for s in sections if s in TABLES)
         sys.stdout.write(heading(boot) + "\n\n" + tables + section(assumptions(boot)))
-    if output in ("dmesg", "csv", "svg"):
-        sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))
-
-
-def shows_debug(boot: Boot) -> bool:
-    """Does the machine's log hold messages of debug level?
-
-    The ring buffer keeps them all, a console only what its log level lets through. Every kernel prints the layout
-    of its per-CPU areas at that level; a log that goes on beyond it without that line came from such a console.
-    """
-    return bool(boot.notes("pcpu_alloc")) or not (boot.notes("nr_cpus") or boot.notes("slub"))
-
-
-def dmesg_lines(boot: Boot) -> list[str]:
-    """The kernel's log as text, without the debug level where the machine's own log goes without it."""
-    least = Level.DEBUG if shows_debug(boot) else Level.INFO
-    return [line.text for line in boot.log.lines if line.level <= least]
-
-
-def heading(boot: Boot) -> str:
-    """One line: which kernel was booted, and how sure its sizes are."""
-    profile = boot.kernel.profile
-    sure = (
-        f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
-    )
-    return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
+    if output == "csv":
+        say(boot)
 
 
 def _hex_range(start: int, end: int) -> dict[str, str]:
@@ -120,10 +85,6 @@ def _firmware(boot: Boot) -> dict[str, Any]:
             if e.end > e.start
         ],
     }
-
-
-def flag_names(flags: int) -> list[str]:
-    return [name for bit, name in MEMBLOCK_FLAGS.items() if flags & bit]
 
 
 def _region(boot: Boot, r: MemblockRegion) -> dict[str, Any]:

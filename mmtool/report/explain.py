@@ -7,8 +7,8 @@ from typing import Any
 
 from mmtool.answers.explain import Finding, explain_address
 from mmtool.linux.init.boot import Boot
-from mmtool.report.boot import heading
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.words import heading
 
 
 def render_address(boot: Boot, address: int, output: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
-from mmtool.system.state import state_of
+from mmtool.system.codec.state import state_document
+from mmtool.system.restore import state_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
 
 
 def where(zone: Zone, pfn: int) -> tuple[str, int, int]:

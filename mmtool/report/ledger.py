@@ -8,9 +8,9 @@ from typing import Any
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.linux.init.boot import Boot
-from mmtool.report.assumed import entries, remarks, section
-from mmtool.report.boot import heading
+from mmtool.report.assumed import entries, say, section
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.words import heading
 
 
 def render(boot: Boot, output: str) -> None:
@@ -20,7 +20,7 @@ def render(boot: Boot, output: str) -> None:
         print_document(document(boot, sums), output)
     elif output == "csv":
         sys.stdout.write(csv_table(table(sums)))
-        sys.stderr.write("".join(line + "\n" for line in remarks(assumptions(boot))))
+        say(boot)
     else:
         sys.stdout.write(heading(boot) + "\n\n" + text_tables([table(sums)]) + section(assumptions(boot)))
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mmtool.report.untrusted import printable
-
-if TYPE_CHECKING:
-    from mmtool.observed.memblock_records import Comparison
-    from mmtool.system.memblock_script import Outcome
+from mmtool.system.memblock_records import Comparison
+from mmtool.system.memblock_script import Outcome
 
 
 def run_json(record_id: str, run: Outcome, *, states: bool) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmtool.linux.fs.proc.task_mmu import Smap
 from mmtool.report.table import Kind, Table, columns
 from mmtool.system.process_script import Step
+
+if TYPE_CHECKING:
+    from mmtool.system.process_memory import Backing
+    from mmtool.system.process_strace import Compared
 
 SIZES = ("rss", "anon", "anon_huge", "shmem_huge", "hugetlb", "lazyfree", "locked", "private", "thp_eligible")
 
@@ -44,12 +48,14 @@ def step_json(step: Step) -> dict[str, Any]:
     return answer
 
 
-def run_json(record_id: str | None, steps: Sequence[Step]) -> str:
+def run_json(record_id: str | None, steps: Sequence[Step], memory: dict[str, Any] | None = None) -> str:
     """The answer to one record or script, on one line."""
     document: dict[str, Any] = {"schema": "mmtool.process-run/1"}
     if record_id is not None:
         document["id"] = record_id
     document["steps"] = [step_json(step) for step in steps]
+    if memory is not None:
+        document["memory"] = memory
     return json.dumps(document)
 
 
@@ -74,6 +80,67 @@ def run_table(name: str, script: Sequence[str], steps: Sequence[Step], numbers: 
         ),
         rows,
     )  # fmt: skip
+
+
+def memory_json(backing: Backing, held: dict[str, int]) -> dict[str, Any]:
+    """The pages that the process held at its end, and what was free before, then and after it."""
+    zones = [
+        {"node": zone.nid, "zone": zone.name, "before": before, "with": during, "after": after}
+        for zone, before, during, after in zip(backing.system.zones(), *backing.free, strict=True)
+    ]
+    return {"pages": held, "refused": backing.refused, "free": zones}
+
+
+def memory_tables(memory: dict[str, Any]) -> list[Table]:
+    """The same for people."""
+    held = [*memory["pages"].items(), ("not to be had", memory["refused"])]
+    free = [tuple(zone.values()) for zone in memory["free"] if zone["before"]]
+    counts = (("Before", Kind.COUNT), ("With it", Kind.COUNT), ("After its exit", Kind.COUNT))
+    return [
+        Table("held", "Pages of the process at its end", columns("What", ("Pages", Kind.COUNT)), held),
+        Table("free", "Free pages", columns(("Node", Kind.COUNT), "Zone", *counts), free),
+    ]
+
+
+def trace_json(done: Sequence[Compared]) -> str:
+    """A trace that was done again: every call that could be, and where kernel and model differ."""
+    compared = [d for d in done if d.agrees is not None]
+    calls = [
+        {"line": d.call.line, "pid": d.call.pid, "call": d.call.name, "kernel": d.call.result, "model": d.model}
+        | ({"why": d.why} if d.why else {})
+        | ({} if d.agrees is None else {"agrees": d.agrees})
+        for d in done
+    ]
+    agree = sum(bool(d.agrees) for d in compared)
+    return json.dumps({"schema": "mmtool.process-trace/1", "compared": len(compared), "agree": agree, "calls": calls})
+
+
+def trace_tables(done: Sequence[Compared]) -> list[Table]:
+    """How many calls of each kind agree, and those that do not."""
+    names = sorted({d.call.name for d in done if d.agrees is not None})
+    counts = []
+    for name in names:
+        answers = [bool(d.agrees) for d in done if d.call.name == name]
+        counts.append((name, len(answers), sum(answers), len(answers) - sum(answers)))
+    total = (sum(row[1] for row in counts), sum(row[2] for row in counts), sum(row[3] for row in counts))
+    heads = columns("Call", ("Calls", Kind.COUNT), ("Agree", Kind.COUNT), ("Differ", Kind.COUNT))
+    tables = [Table("calls", "Kernel and model", heads, [*counts, ("all", *total)])]
+    differ = [d for d in done if d.agrees is False]
+    if differ:
+        rows = [
+            (
+                str(d.call.line),
+                str(d.call.pid),
+                f"{d.call.name}({', '.join(d.call.args)})",
+                d.call.result or "",
+                d.model,
+                d.why,
+            )
+            for d in differ
+        ]
+        heads = columns(("Line", Kind.COUNT), ("Process", Kind.COUNT), "Call", "Kernel", "Model", "Why")
+        tables.append(Table("differences", "Where they differ", heads, rows))
+    return tables
 
 
 def layout_json(

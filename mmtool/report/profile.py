@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from mmtool.build.profile import Option, Profile
+from mmtool.regex import regex
 
-_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+_PLAIN = regex(r"[A-Za-z_][\w./+-]*")
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 

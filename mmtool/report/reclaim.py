@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from mmtool.linux.mm.folio import LRU_NAMES
 from mmtool.report.table import Kind, Table, columns
-
-if TYPE_CHECKING:
-    from mmtool.system.reclaim_run import WorkloadRun
+from mmtool.system.reclaim_run import WorkloadRun
 
 SCHEMA = "mmtool.reclaim-run/1"
 

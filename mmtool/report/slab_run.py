@@ -9,10 +9,10 @@ from typing import Any
 from mmtool.linux.mm.slab_common import SlabBuild
 from mmtool.report.slab import kernel_document
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.system.codec.state import state_document
+from mmtool.system.restore import state_of
 from mmtool.system.slab.run import LineResult, Pages
 from mmtool.system.slab.system_pages import SystemPages
-from mmtool.system.state import state_of
-from mmtool.system.write import state_document
 
 
 def render_run(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-_HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from mmtool.regex import regex
+
+_HARMFUL = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but the line feed, what turns the direction of writing, and halves of characters."""
-_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
+_FORMULA = regex(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
 
 
 def printable(text: str) -> str:

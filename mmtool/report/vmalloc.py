@@ -11,10 +11,10 @@ from typing import Any
 from mmtool.linux.mm.vmalloc.area import VmStruct
 from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
-from mmtool.system.state import state_of
+from mmtool.system.codec.state import state_document
+from mmtool.system.codec.vmalloc import runs_of_pages
+from mmtool.system.restore import state_of
 from mmtool.system.system import System
-from mmtool.system.write import state_document
-from mmtool.system.write_vmalloc import runs_of_pages
 
 
 @dataclass(frozen=True)

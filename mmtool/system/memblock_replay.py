@@ -181,7 +181,7 @@ class _Run:
         if event.kind == "mapped":
             if self.log.arch in X86:
                 # x86-64 maps all memory
-                low = self.log.low_limit if self.log.arch == "i386" else None
+                low = self.log.low_limit
                 mb.current_limit = low if low is not None else mb.phys_addr_max
             return
         mb.bottom_up = False
@@ -223,6 +223,7 @@ def _load(mb: Memblock, type_: MemblockType, regions: tuple[DumpedRegion, ...]) 
     if not regions and mb.release.memblock_empty_list_has_a_region:
         type_.regions.append(MemblockRegion(0, 0, 0, 0))
     type_.total_size = sum(r.size for r in regions)
+    type_.changed, type_.removed = type_.changed + 1, type_.removed + 1
     while len(regions) > type_.max:
         type_.max *= 2
     if type_ is mb.memory:

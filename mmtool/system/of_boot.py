@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.late import online
-from mmtool.linux.mm.mmzone import PagesetLimits, Zone
+from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.linux.mm.vmalloc.state import VmallocState, state_of_layout
 from mmtool.linux.mm.vmstat import calculate_normal_threshold
@@ -34,8 +34,17 @@ def state_of_boot(boot: Boot) -> SystemState:
     return SystemState(
         boot.kernel.name, boot.machine.version_line or "", tuple(nodes), cpu_nodes,
         tuple(pageblocks.runs()) if pageblocks else (), lists.mobility_grouping,
-        vmalloc=vmalloc_of_boot(boot),
+        vmalloc=vmalloc_of_boot(boot), watermark_boost_factor=_boost_factor(boot),
     )  # fmt: skip
+
+
+def _boost_factor(boot: Boot) -> int:
+    """vm.watermark_boost_factor, as far as it has an effect: a kernel that saves a crashed one's memory has no boosts.
+
+    is_kdump_kernel(): it was told where the crashed kernel's header is.
+    """
+    saves = boot.cmdline.has("elfcorehdr")
+    return 0 if saves and boot.kernel.release.boost_not_in_kdump else WATERMARK_BOOST_FACTOR
 
 
 def vmalloc_of_boot(boot: Boot) -> VmallocState:

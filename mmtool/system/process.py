@@ -64,8 +64,38 @@ def geometry(arch: str, config: Mapping[str, str], page_shift: int) -> Geometry:
     return Geometry(page_shift, pmd, pmd + bits if levels >= 3 else 0, 0, 1 << page_shift)
 
 
+HWCAP_ATOMICS, HWCAP_DIT = 1 << 8, 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Arm64Cpu:
+    """What matters of an ARM64 processor: does it keep access flags itself, does it have 52-bit addresses?"""
+
+    access_flag: bool = True
+    large_addresses: bool = True
+
+
+def arm64_cpu(machine: Mapping[str, Any], hwcap: int | None) -> Arm64Cpu:
+    """The processor by AT_HWCAP of a process: of ARMv8.1 on (LSE), of ARMv8.4 on (DIT).
+
+    Without that by the build, which has 52-bit addresses or not; of a recorded run by its name.
+    """
+    if hwcap is not None:
+        return Arm64Cpu(bool(hwcap & HWCAP_ATOMICS), bool(hwcap & HWCAP_DIT))
+    wide = int(machine.get("config", {}).get("CONFIG_ARM64_VA_BITS", 48)) > 48
+    run = str(machine.get("run", "va52"))
+    return Arm64Cpu(wide, wide and ("va52" in run or "16k" in run))
+
+
 def address_space(
-    arch: str, config: Mapping[str, str], cpu_flags: Sequence[str], page_shift: int, *, compat: bool, personality: int
+    arch: str,
+    config: Mapping[str, str],
+    cpu_flags: Sequence[str],
+    page_shift: int,
+    *,
+    compat: bool,
+    personality: int,
+    cpu: Arm64Cpu | None = None,
 ) -> tuple[int, int]:
     """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
     if compat and arch == "x86_64":
@@ -77,10 +107,13 @@ def address_space(
         window = (1 << 47) - 4096
         return ((1 << 56) - 4096 if "la57" in cpu_flags else window), window
     bits = int(config.get("CONFIG_ARM64_VA_BITS", 48))
-    return 1 << bits, 1 << (min(bits, 47 if page_shift == 14 else 48) if bits > 48 else bits)
+    window = min(bits, 47 if page_shift == 14 else 48) if bits > 48 else bits
+    return 1 << (bits if cpu is None or cpu.large_addresses else window), 1 << window
 
 
-def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -> SystemMemory:
+def system_memory(
+    machine: Mapping[str, Any], page_shift: int, huge_size: int, hwcap: int | None = None
+) -> SystemMemory:
     """The system of a record's `machine`: its release's facts, sysctls as booted, settings."""
     version = release_version(machine["release"])
     config, sysctl, thp = machine.get("config", {}), machine.get("sysctl", {}), machine.get("thp", {})
@@ -95,7 +128,7 @@ def system_memory(machine: Mapping[str, Any], page_shift: int, huge_size: int) -
         soft_dirty="CONFIG_MEM_SOFT_DIRTY" in config,
         pkeys="ospke" in machine.get("cpu_flags", ()),
         brk_flags=VM_MTE_ALLOWED if "CONFIG_ARM64_MTE" in config else 0,
-        hw_access_bits=arch != "arm64" or int(config.get("CONFIG_ARM64_VA_BITS", 48)) > 48,
+        hw_access_bits=arch != "arm64" or arm64_cpu(machine, hwcap).access_flag,
         hugetlb=HugetlbPool(huge_size),
         thp=ThpSettings(
             thp.get("enabled", "always"), thp.get("defrag", "madvise"), thp.get("shmem_enabled", "never"),
@@ -181,12 +214,14 @@ def limit(text: str) -> int:
     return number(text[:-1] if suffix else text) << suffix
 
 
-def new_task(machine: Mapping[str, Any], setup: Sequence[str], page_size: int, huge_size: int) -> Task:
+def new_task(
+    machine: Mapping[str, Any], setup: Sequence[str], page_size: int, huge_size: int, hwcap: int | None = None
+) -> Task:
     """A task with an empty address space, on a machine as booted and with what `setup` changes."""
     page_shift = page_size.bit_length() - 1
     arch, config = machine["arch"], machine.get("config", {})
     compat = machine.get("task") == "compat32"
-    system = system_memory(machine, page_shift, huge_size)
+    system = system_memory(machine, page_shift, huge_size, hwcap)
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
     personality = 0
     for line in setup:
@@ -202,8 +237,9 @@ def new_task(machine: Mapping[str, Any], setup: Sequence[str], page_size: int, h
     if arch == "arm64" or (arch == "x86_64" and not compat):
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
     task_size, window = address_space(
-        arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat, personality=personality
-    )
+        arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat, personality=personality,
+        cpu=arm64_cpu(machine, hwcap),
+    )  # fmt: skip
     mm = Mm(PageTables(geometry(arch, config, page_shift)))
     stack = limits.setdefault("STACK", (8 << 20, UNLIMITED))[0]
     legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
@@ -219,9 +255,9 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
     """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
     page_size = int(start["page_size"])
     page_shift = page_size.bit_length() - 1
-    task = new_task(machine, setup, page_size, int(start["huge_size"]))
-    mm, system = task.mm, task.sys
     where = {k: number(v) for k, v in start["process"].items()}
+    task = new_task(machine, setup, page_size, int(start["huge_size"]), where.get("hwcap"))
+    mm, system = task.mm, task.sys
     mm.start_brk, mm.brk = where["start_brk"], where.get("brk", where["start_brk"])
     mm.start_data, mm.end_data = where["start_data"], where["end_data"]
     mm.start_code, mm.end_code = where["startcode"], where["endcode"]

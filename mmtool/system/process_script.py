@@ -17,6 +17,7 @@ from mmtool.linux.mm.mmap.mmap import brk, ksys_mmap
 from mmtool.linux.mm.mmap.mprotect import do_mprotect
 from mmtool.linux.mm.mmap.mremap import mremap
 from mmtool.linux.mm.mmap.mseal import do_mseal
+from mmtool.linux.mm.mmap.pgtable import PTE_WRITE
 from mmtool.linux.mm.mmap.shmem import drop_pages
 from mmtool.linux.mm.mmap.signals import Signal
 from mmtool.linux.mm.mmap.util import vm_commit_limit
@@ -154,14 +155,23 @@ def _operation(process: Process, line: int, words: Sequence[str]) -> Step:
     """One line, `repeat` too."""
     task = process.task
     step = Step(line, process.who, "0")
+    writable = _frame_writable(process)
     if words[0] == "repeat":
         _repeat(process, step, words)
     else:
         task.min_flt = task.maj_flt = 0
         _perform(process, words, step, 0)
+    if writable and not _frame_writable(process):
+        _go_on(process)  # it writes to its stack before it counts
     step.minflt, step.majflt = task.min_flt, task.maj_flt
     _go_on(process)
     return snapshot(process, step)
+
+
+def _frame_writable(process: Process) -> bool:
+    """Can the program write to its stack without a fault?"""
+    entry = process.task.mm.tables.pte(process.task.mm.start_stack - 64)
+    return entry is not None and bool(entry.flags & PTE_WRITE)
 
 
 def _go_on(process: Process) -> None:

@@ -14,8 +14,8 @@ from itertools import islice
 
 from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
-from mmtool.linux.mm.compaction import CompactResult
-from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.compaction import CompactResult, compaction_suitable
+from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
@@ -31,9 +31,20 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     WakeKswapd,
     alloc_pages_slowpath,
 )
+from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_HIGHATOMIC, gfp_to_alloc_flags
+from mmtool.linux.mm.vmscan.node import pgdat_balanced
 from mmtool.observed.ftrace import TraceEvent
 from mmtool.system.replay_compaction import Addresses, Compactions
-from mmtool.system.replay_order import Who, ends_of_allocations, ends_of_frees, next_own, page_of, who_of
+from mmtool.system.replay_order import (
+    Who,
+    ends_of_allocations,
+    ends_of_frees,
+    named_before,
+    next_of_task,
+    next_own,
+    page_of,
+    who_of,
+)
 from mmtool.system.system import System
 
 UNSEEN = 64
@@ -94,6 +105,29 @@ class _Request:
     compacts: bool = False
     """Has it compacted since it waits?"""
     pfn: int | None = None
+
+
+@dataclass
+class _Balance:
+    """A pass of balance_pgdat(): its zones, and the boosts that it found and works off.
+
+    It may be put off right where it begins, before it looks at the boosts and says that it is at work.
+    """
+
+    zones: list[Zone]
+    boosts: list[int]
+    active: bool | None = None
+    """Does it say that it is at work? None: nothing has told yet."""
+    late: bool = False
+    """Was it put off where it began?"""
+
+    def comes_to(self, *, active: bool) -> None:
+        """It is at work now, or has been."""
+        if self.late and not self.active:
+            self.boosts = [zone.watermark_boost for zone in self.zones]
+        self.active = active
+        for zone in self.zones:
+            zone.reclaim_active = active
 
 
 @dataclass
@@ -170,20 +204,26 @@ class _Run:
         self.gfps: dict[str, int] = {}
         self.names = {event.name for event in events} | probes
         self.next_own = next_own(events)
+        self.next_of_task = next_of_task(events)
         self.last: dict[int, int] = {}
         """The last event on each CPU."""
         self.pending: dict[Who, Callable[[], None]] = {}
         """What waits for the zone's lock."""
         self.frees_end_later = ends_of_frees(events)
         self.ends = ends_of_allocations(events)
+        self.named_before = named_before(events)
         self.requests: dict[Who, _Request] = {}
         self.in_refill: set[Who] = set()
         """Whose next zone_locked events are part of a refill, which rqbulk began."""
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
         self.kswapds = {nid: _Kswapd(len(node.zones)) for nid, node in system.nodes.items()}
-        self.boosts: dict[int, list[tuple[Zone, int]]] = {}
-        """The boosts that a kswapd, by its task's number, is working off."""
+        self.balances: dict[int, _Balance] = {}
+        """The passes of kswapds, by their tasks' numbers."""
+        self.last_balance = {
+            system.cpu_nodes[event.cpu]: index for index, event in enumerate(events) if event.name == "balpg"
+        }
+        """Each node's last balance_pgdat(); a node whose kswapd never runs again was given up (kswapd_failures)."""
         self.just_worked_off: list[tuple[Zone, int]] = []
         """The boosts that were worked off by the last event."""
         self.compactions = Compactions(system, addresses, events)
@@ -195,6 +235,9 @@ class _Run:
         if event.name != "isof":
             self.compactions.other_event(event)
         self.system.cpu = event.cpu
+        balance = self.balances.get(event.pid)
+        if balance is not None and event.name != "balpgr":
+            balance.comes_to(active=True)
         last = self.last.get(event.cpu)
         if last is not None and who_of(self.events[last]) != who_of(event):
             self._interrupted(last)
@@ -212,11 +255,11 @@ class _Run:
         list's head now: others can only put pages above it.
         """
         event = self.events[last]
-        own = self.next_own[last]
-        if own is None or who_of(event) in self.requests or event.pid in self.bulks:
+        own, task = self.next_of_task[last], (event.pid, "")
+        if own is None or task in self.requests or event.pid in self.bulks:
             return
         end = self.events[own]
-        if end.name != "mm_page_alloc" or end.cpu != event.cpu:
+        if end.name != "mm_page_alloc" or end.cpu != event.cpu or self.named_before.get(own, -1) > last:
             return
         ac = self.system.context(self._gfp(end.text("gfp_flags")), end.number("order"))
         zone = self._first_zone(ac)
@@ -224,12 +267,12 @@ class _Run:
             return
         pages = zone.this_cpu.lists[ac.pindex]
         if pages and pages[0] == page_of(end):
-            self.requests[who_of(event)] = self._begin(end, end)
+            self.requests[task] = self._begin(end, end)
 
-    def _with_lock(self, index: int, event: TraceEvent, action: Callable[[], None]) -> None:
-        """Do something now, or when an event tells that it has the zone's lock."""
+    def _with_lock(self, index: int, event: TraceEvent, shown_by: frozenset[str], action: Callable[[], None]) -> None:
+        """Do something now, or when the next event, where it is one of these, tells that it has the zone's lock."""
         own = self.next_own[index]
-        if own is not None and self.events[own].name in _LOCKED:
+        if own is not None and self.events[own].name in shown_by:
             self.pending[who_of(event)] = action
         else:
             action()
@@ -242,7 +285,7 @@ class _Run:
 
     def refill(self, index: int, event: TraceEvent) -> None:
         self.in_refill.add(who_of(event))
-        self._with_lock(index, event, lambda: self._from_buddy_lists(index, event))
+        self._with_lock(index, event, _TAKES, lambda: self._from_buddy_lists(index, event))
 
     def zone_locked(self, index: int, event: TraceEvent) -> None:
         self.locked(index, event)
@@ -266,7 +309,19 @@ class _Run:
         if request is None or zone is None:
             return
         by_slow_path = request.slow and not request.left_lists
-        self.kswapds[zone.nid].wake(request.ac.highest_zoneidx if by_slow_path else zone.zone_idx)
+        highest = request.ac.highest_zoneidx if by_slow_path else zone.zone_idx
+        self.kswapds[zone.nid].wake(highest)
+        if index > self.last_balance.get(zone.nid, -1):
+            return
+        node = self.system.nodes[zone.nid]
+        boosted = any(other.watermark_boost for other in node.populated_zones() if other.zone_idx <= highest)
+        if boosted or not pgdat_balanced(node, request.ac.order if by_slow_path else 0, highest):
+            self._kswapd_wakes(node, True)
+
+    @staticmethod
+    def _kswapd_wakes(node: Pgdat, awake: bool) -> None:
+        for zone in node.populated_zones():
+            zone.kswapd_awake = awake
 
     def alloc(self, index: int, event: TraceEvent) -> None:
         who, order, kernel = who_of(event), event.number("order"), page_of(event)
@@ -334,10 +389,18 @@ class _Run:
             return False
         if "rqbulk" in self.names:
             return who_of(event) not in self.in_refill
+        if self._goes_past(ac):
+            return False
         if event.depth:
             return event.depth == end.depth + 1
         pcp = self._zone(event.number("pfn")).this_cpu
         return pcp is not None and bool(pcp.lists[ac.pindex])
+
+    def _goes_past(self, ac: AllocContext) -> bool:
+        """Does a request go to the buddy lists by itself where the CPU's list is empty? (high-order atomic ones)"""
+        if not self.system.facts.pcp_no_refill_for_highatomic:
+            return False
+        return bool(gfp_to_alloc_flags(ac.gfp, ac.flags, ac.order, ac.facts) & ALLOC_HIGHATOMIC)
 
     def _began_before_kswapd(self, ac: AllocContext, event: TraceEvent) -> list[tuple[Zone, int]]:
         """The boosts that the request still saw, where kswapd worked them off just before the first event of it.
@@ -382,7 +445,7 @@ class _Run:
         while request.asking is not None:
             match request.ask:
                 case Compact():
-                    if request.compacts or "isolblk" not in self.names:
+                    if request.compacts or "isolblk" not in self.names or _may_compact(request):
                         request.ask.result = CompactResult.COMPLETE
                     request.compacts = False
                 case Reclaim():
@@ -448,18 +511,23 @@ class _Run:
         if index in self.frees_end_later:
             self.waiting[pfn] = order
         else:
-            self._with_lock(index, event, lambda: self._free(pfn, order))
+            self._shown_free(index, event, pfn, order)
 
     def free_batched(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
             order = self.waiting.pop(pfn)
-            self._with_lock(index, event, lambda: self._free(pfn, order))
+            self._shown_free(index, event, pfn, order)
 
     def free_past_lists(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
         if pfn in self.waiting:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
+
+    def _shown_free(self, index: int, event: TraceEvent, pfn: int, order: int) -> None:
+        if self.balances and order in self.system.layout.index:
+            self._shows_kswapd(index, event, self._zone(pfn), order)
+        self._with_lock(index, event, _DRAINS, lambda: self._free(pfn, order))
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
         if self.result.misses:
@@ -471,33 +539,50 @@ class _Run:
 
     def refresh(self, index: int, event: TraceEvent) -> None:
         pagesets = bool(event.number("do"))
-        self._with_lock(index, event, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
+        self._with_lock(index, event, _DRAINS, lambda: self.system.refresh_cpu_vm_stats(event.cpu, pagesets))
 
     def drain(self, index: int, event: TraceEvent) -> None:
         zone, cpu = self.addresses.zones.get(event.number("zone")), event.number("cpu")
         if zone is not None:
             self.compactions.drains(event)
             drained = zone
-            self._with_lock(index, event, lambda: drain_pages_zone(drained, cpu))
+            self._with_lock(index, event, _DRAINS, lambda: drain_pages_zone(drained, cpu))
 
     def kswapd_begins(self, index: int, event: TraceEvent) -> None:
-        """balance_pgdat() notes the boosts that it works off; what it frees are events of their own."""
+        """balance_pgdat() begins; what it frees are events of their own."""
         # kswapd runs on its node's CPUs.
         node = self.system.nodes[self.system.cpu_nodes[event.cpu]]
         highest = self.kswapds[node.nid].balance()
         zones = [zone for zone in node.populated_zones() if zone.zone_idx <= highest]
-        self.boosts[event.pid] = [(zone, zone.watermark_boost) for zone in zones]
-        for zone in zones:
-            zone.reclaim_active = True
+        self.balances[event.pid] = _Balance(zones, [zone.watermark_boost for zone in zones])
 
     def kswapd_ends(self, index: int, event: TraceEvent) -> None:
         self.just_worked_off = []
-        for zone, boost in self.boosts.pop(event.pid, ()):
+        self._kswapd_wakes(self.system.nodes[self.system.cpu_nodes[event.cpu]], False)
+        balance = self.balances.pop(event.pid, None)
+        if balance is None:
+            return
+        balance.comes_to(active=False)
+        for zone, boost in zip(balance.zones, balance.boosts, strict=True):
             worked_off = min(zone.watermark_boost, boost)
             zone.watermark_boost -= worked_off
-            zone.reclaim_active = False
             if worked_off:
                 self.just_worked_off.append((zone, worked_off))
+
+    def _shows_kswapd(self, index: int, event: TraceEvent, zone: Zone, order: int) -> None:
+        """A free shows whether kswapd is at work in a zone: whether it drains a list that is not full."""
+        pcp = zone.per_cpu_pageset[event.cpu]
+        count = pcp.count + (1 << order)
+        if not min(pcp.batch << 2, pcp.high) <= count < pcp.high:
+            return
+        own = self.next_own[index]
+        drains = own is not None and self.events[own].name == "mm_page_pcpu_drain"
+        for balance in self.balances.values():
+            if balance.active is None and any(zone is other for other in balance.zones):
+                if drains:
+                    balance.comes_to(active=True)
+                else:
+                    balance.late = True
 
     def lru_insertion(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
@@ -536,10 +621,17 @@ class _Run:
         return mask
 
 
+def _may_compact(request: _Request) -> bool:
+    """Is a zone worth compacting? Where none was compacted all the same it was put off, which is not refused."""
+    ac = request.ac
+    return any(compaction_suitable(zone, ac.order, ac.highest_zoneidx) for zone in ac.zones)
+
+
 _AFTER_UNRESERVE = frozenset(("drainzone", "wkswapd", "unresv", "rqbulk", "mm_page_alloc_zone_locked", "mm_page_alloc"))
 """What may follow on giving a pageblock back."""
-_LOCKED = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag", "mm_page_pcpu_drain"))
-"""Events of somebody who has a zone's lock."""
+_TAKES = frozenset(("mm_page_alloc_zone_locked", "mm_page_alloc_extfrag"))
+_DRAINS = frozenset(("mm_page_pcpu_drain",))
+"""Events of somebody who has a zone's lock, to take blocks or to give them back."""
 _HANDLERS = {
     "mm_page_alloc": _Run.alloc, "mm_page_free": _Run.free, "mm_page_free_batched": _Run.free_batched,
     "mm_page_alloc_zone_locked": _Run.zone_locked, "mm_page_alloc_extfrag": _Run.zone_locked, "rqbulk": _Run.refill,

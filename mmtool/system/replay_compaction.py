@@ -80,6 +80,8 @@ class Compactions:
             fast_find_migrateblock(cc, None if self.shows_skips else low)
         self.found.discard(event.pid)
         isolate_migratepages_block(cc, low)
+        # What is being moved is on no list, until it is freed or put back.
+        zone.lru.remove(low, cc.migrate_pfn)
 
     def _new_pass(
         self, index: int, event: TraceEvent, zone: Zone, low: int, before: CompactControl | None

@@ -33,6 +33,31 @@ def next_own(events: Sequence[TraceEvent]) -> list[int | None]:
     return found
 
 
+def next_of_task(events: Sequence[TraceEvent]) -> list[int | None]:
+    """For each event the index of the next one of the task that the CPU was running, interrupts left out."""
+    found: list[int | None] = [None] * len(events)
+    upcoming: dict[int, int] = {}
+    for index in range(len(events) - 1, -1, -1):
+        event = events[index]
+        found[index] = upcoming.get(event.pid)
+        if not event.irq:
+            upcoming[event.pid] = index
+    return found
+
+
+def named_before(events: Sequence[TraceEvent]) -> dict[int, int]:
+    """For each mm_page_alloc the index of the last event before it that names its page in an allocation or a free."""
+    before: dict[int, int] = {}
+    last: dict[str, int] = {}
+    for index, event in enumerate(events):
+        if event.name in ("mm_page_alloc", "mm_page_free"):
+            pfn = event.fields.get("pfn", "")
+            if event.name == "mm_page_alloc" and pfn in last:
+                before[index] = last[pfn]
+            last[pfn] = index
+    return before
+
+
 def ends_of_allocations(events: Sequence[TraceEvent]) -> dict[int, int]:
     """For each event that may belong to an allocation the index of the mm_page_alloc with which it is over."""
     ends: dict[int, int] = {}

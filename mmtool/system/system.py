@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mmtool.build.gfp import GfpFlags, gfp_flags
 from mmtool.build.kernel import Kernel
@@ -40,15 +39,11 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_WMARK_LOW,
     gfp_to_alloc_flags,
 )
+from mmtool.linux.mm.vmalloc.state import VmallocState
 from mmtool.linux.mm.vmscan.node import try_to_free_pages, wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
 from mmtool.system.quick import QuickPages
-
-if TYPE_CHECKING:
-    from mmtool.linux.mm.vmalloc.state import VmallocState
-
-Zonelist = tuple[tuple[int, str], ...]
-"""Zones as (node, name), in the order in which they are tried."""
+from mmtool.system.state import Zonelist
 
 FAST_PATH = "__alloc_pages"
 _Request = tuple[int, int, int | None, frozenset[int] | None]

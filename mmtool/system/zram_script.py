@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmtool.errors import InputError
 from mmtool.linux.drivers.block.zram.zram_drv import MmStat, Zram
 from mmtool.linux.mm.zsmalloc import ZsPool
+from mmtool.regex import regex
 from mmtool.units import parse_size
 
 USAGE = (
@@ -18,8 +18,8 @@ USAGE = (
 MOST_PAGES = 1 << 22
 """Pages that the lines of a script may touch in all, so that a line of ten words does not run for hours."""
 ALGORITHMS = ("lzo", "lzo-rle", "lz4", "lz4hc", "zstd", "deflate", "842")
-_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
-_LENGTH = re.compile(r"(same|\d{1,9})(?:\*(\d{1,18}))?")
+_RANGE = regex(r"(\d{1,18})(?:-(\d{1,18}))?")
+_LENGTH = regex(r"(same|\d{1,9})(?:\*(\d{1,18}))?")
 
 Length = tuple[int | None, int]
 """(compressed bytes, or None for a page of one word over and over; how many pages)."""

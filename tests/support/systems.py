@@ -10,7 +10,8 @@ from mmtool.build.profile import load_profile
 from mmtool.build.release import release_facts
 from mmtool.linux.mm.mmzone import PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
-from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState, system_of
+from mmtool.system.restore import system_of
+from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState
 from mmtool.system.system import System
 
 RELEASES = ("5.10.0", "5.15.0", "6.1.0", "6.1.176", "6.6.0", "6.8.0", "6.12.5", "6.12.117", "7.3.4")

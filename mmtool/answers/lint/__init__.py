@@ -15,6 +15,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import NO_MEMORY, foreign
+from mmtool.linux.init.architecture import BOOTED_BY_TREE
 from mmtool.linux.init.main import start_kernel
 
 __all__ = ["RULES", "Finding", "Lint", "lint"]
@@ -27,6 +28,7 @@ RULES: dict[str, Rule] = {
     "overlap": reserved_memory.overlap,
     "memreserve": reserved_memory.memreserve,
     "boot-image": reserved_memory.boot_image,
+    "initrd": reserved_memory.initrd_outside,
     "outside-memory": reserved_memory.outside_memory,
     "empty-reservation": reserved_memory.empty_reservation,
     "several-ranges": reserved_memory.several_ranges,
@@ -71,7 +73,7 @@ def lint(
     tree = machine.fdt
     boot, stopped = None, []
     not_booted = NO_MEMORY if tree is not None and not tree.memory and not machine.efi else None
-    if tree is not None and machine.arch != "arm64":
+    if tree is not None and machine.arch not in BOOTED_BY_TREE:
         not_booted = foreign(machine.arch or "")
     try:
         if not_booted is None:

@@ -36,6 +36,10 @@ WARNINGS: tuple[tuple[str, str, str, str], ...] = (
     ("HugeTLB: unsupported", COMMAND_LINE, "Linux leaves it out, and the hugepages= that follows",
      "Use a size that the processor has."),
     ("HugeTLB: Invalid hugepages", COMMAND_LINE, "Linux leaves the option out", "Write N or NODE:N,..."),
+    ("initrd not fully accessible", "/chosen", "Linux goes without the initial RAM disk",
+     "Let the boot loader put it into memory that the linear map reaches, with addresses of 64 bits."),
+    ("Memory doesn't fit in the linear mapping", "/memory", "Linux takes the memory beyond for none",
+     "Boot a kernel with more address bits (ARM64_VA_BITS)."),
     ("The system has no mirror memory", COMMAND_LINE, "Linux leaves kernelcore=mirror out", "Drop kernelcore=mirror."),
     ("Not enough memory for each node", COMMAND_LINE, "Linux leaves numa=fake= out", "Ask for fewer nodes."),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mmtool.answers.lint.finding import Case, Words, span
 from mmtool.firmware.devicetree import ReservedNode
 from mmtool.linux.mm.cma import min_alignment
+from mmtool.regex import regex
 from mmtool.units import human
 
 Range = tuple[int, int]
@@ -167,6 +168,22 @@ def boot_image(case: Case) -> Iterator[Words]:
             )
 
 
+def initrd_outside(case: Case) -> Iterator[Words]:
+    """The initial RAM disk reaches beyond the tree's memory."""
+    place, tree = case.machine.initrd, case.machine.fdt
+    if place is None or tree is None or not tree.memory or case.machine.efi:
+        return
+    covered = [(node.start, node.end) for node in tree.memory]
+    missing = place[1] - place[0] - sum(end - start for start, end in meets(*place, covered))
+    if missing > 0:
+        yield (
+            "/chosen",
+            f"{human(missing)} of the initial RAM disk, {span(*place)}, lie outside of memory",
+            "Linux takes the range for memory nevertheless and reads what is not there",
+            "Correct linux,initrd-start and linux,initrd-end, or the memory nodes.",
+        )
+
+
 def outside_memory(case: Case) -> Iterator[Words]:
     """A region that Linux means to use, or to keep, lies where no memory is."""
     ram = memory(case)
@@ -257,7 +274,7 @@ def no_room(case: Case) -> Iterator[Words]:
         )
 
 
-_FAILED = re.compile(r"failed to allocate memory for node '([^']*)'")
+_FAILED = regex(r"failed to allocate memory for node '([^']*)'")
 
 
 def _holes(ram: list[Range], taken: list[Range]) -> Iterator[Range]:

@@ -94,6 +94,8 @@ def _judge_without_request(report: Report, info: MemInfo) -> Judgement:
 
 def _named(report: Report) -> tuple[Release | None, GfpFlags | None]:
     """The release of a report that leaves no choice."""
+    if report.release is None and report.mask is None and report.mem_info is None:
+        return None, None
     found = candidates(report)
     return found[0] if len(found) == 1 else (None, None)
 

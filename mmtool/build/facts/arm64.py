@@ -9,6 +9,30 @@ class Arm64Facts(Facts):
     """arch/arm64: zones, the image, the address space."""
 
     # mm/init.c, mm/mmu.c, kernel/head.S
+    arm64_low_zone_is_dma32: bool = since("4.16", "arm64: replace ZONE_DMA with ZONE_DMA32", not_in="4.14")
+    """The zone below 4 GiB is ZONE_DMA32; before, ZONE_DMA."""
+    arm64_can_unplug: bool = since("5.7", "arm64/mm: Enable memory hot remove", not_in="5.6")
+    """Memory can be taken out, without which there is no zone for device memory."""
+    arm64_has_two_dma_zones: bool = since(
+        "5.5", "arm64: use both ZONE_DMA and ZONE_DMA32", marks=Mark("arch/arm64/mm/init.c", "ZONE_DMA]", since="4.19")
+    )
+    """ZONE_DMA below ZONE_DMA32; before, one of them."""
+    arm64_dma_zone_by_firmware: bool = since(
+        "5.11",
+        "arm64: mm: Set ZONE_DMA size based on devicetree's dma-ranges",
+        stable="5.10.22",
+        marks=Mark("arch/arm64/mm/init.c", "of_dma_get_max_cpu_address"),
+    )
+    """The device tree says where ZONE_DMA ends; before, it is the first GiB."""
+    arm64_reserves_for_devices_early: bool = until(
+        "5.11",
+        "arm64: mm: Move reserve_crashkernel() into mem_init()",
+        stable="5.10.22",
+    )
+    """The crash kernel and then CMA's default area are reserved in arm64_memblock_init(), below 4 GiB; later below the
+    end of ZONE_DMA, in bootmem_init(), CMA first."""
+    arm64_says_va_bits_too_small: bool = since("5.11", marks=Mark("arch/arm64/mm/init.c", "VA_BITS too small"))
+    """Memory beyond the linear map is told of when it is removed."""
     arm64_dma_zone_by_limit: bool = since(
         "6.12",
         "arm64: support DMA zone above 4GB",
@@ -51,6 +75,18 @@ class Arm64Facts(Facts):
         marks=Mark("arch/arm64/Kconfig", "DMA_BOUNCE_UNALIGNED_KMALLOC"),
     )
     """arm64 has bounce buffers even if devices reach all memory, for small kmalloc() blocks, then 1/1024 of memory."""
+    arm64_efi_memory_has_many_regions: bool = since(
+        "6.0",
+        "memblock,arm64: expand the static memblock memory table",
+        marks=Mark("arch/arm64/include/asm/memory.h", "INIT_MEMBLOCK_MEMORY_REGIONS"),
+    )
+    """With EFI, memblock's list of memory begins with room for eight times as many regions."""
+    arm64_finds_mirrored_memory: bool = since(
+        "6.0",
+        "efi: Make code to find mirrored memory ranges generic",
+        marks=Mark("drivers/firmware/efi/efi-init.c", "efi_find_mirror"),
+    )
+    """efi_init() looks for memory that the firmware keeps twice; before, x86 alone does."""
     arm64_sections_are_1g: bool = until(
         "5.12",
         "arm64/sparsemem: reduce SECTION_SIZE_BITS",

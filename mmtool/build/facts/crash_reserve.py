@@ -8,6 +8,8 @@ from mmtool.build.fact import Change, Facts, Mark, Symbol, between, since
 class CrashReserveFacts(Facts):
     """kernel/crash_reserve.c (before 6.9 kernel/crash_core.c), arch/arm64/mm/init.c: crashkernel=."""
 
+    crashkernel_reaches_4g: bool = since("5.2", "x86/kdump: Have crashkernel=X reserve under 4G by default")
+    """x86-64 looks below 4 GiB and then above; before, below 896 MiB alone."""
     crashkernel_reserves_first_mib: bool = since(
         "5.5",
         "x86/kdump: Always reserve the low 1M when the crashkernel option is specified",

@@ -13,6 +13,14 @@ class MmInitFacts(Facts):
         "4.3", 'mm: ZONE_DEVICE for "device memory"', marks=Mark("include/linux/mmzone.h", "ZONE_DEVICE")
     )
     """There is a zone type for device memory."""
+    mirror_wants_mirrored_memory: bool = since(
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/mm_init.c", "no mirror memory, ignore kernelcore=mirror")
+    )
+    """kernelcore=mirror does nothing on a machine that has no mirrored memory."""
+    mirror_not_under_kdump: bool = since(
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/mm_init.c", "under kdump, ignore kernelcore=mirror")
+    )
+    """kernelcore=mirror does nothing in a kernel that another one's crash started."""
     says_initializing_memoryless: bool = between(
         Change("5.18"),
         Change("6.7", not_in="6.6", seen_in="6.8"),
@@ -146,6 +154,10 @@ class MmInitFacts(Facts):
     """The ring buffer keeps a descriptor and an info record for every 32 bytes of text."""
 
     # kernel/dma/swiotlb.c
+    swiotlb_prints_all_digits: bool = since(
+        "5.10", not_in="5.9", marks=Mark("kernel/dma/swiotlb.c", "mapped [mem %pa-%pa]")
+    )
+    """The line that says where the buffer lies has 16 digits; before, 8 at least."""
     swiotlb_has_slots: bool = since(
         "5.13",
         not_in="5.12",

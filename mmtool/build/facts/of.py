@@ -12,6 +12,10 @@ class OfFacts(Facts):
         "5.13", not_in="5.12", seen_in="5.14", marks=Mark("drivers/of/of_reserved_mem.c", "memblock_mark_nomap")
     )
     """A placed region with no-map is marked so; before, it leaves memblock's memory."""
+    reserved_mem_removes_nomap: bool = until(
+        "5.12", 'fdt: Properly handle "no-map" field in the memory region', stable="5.10.20"
+    )
+    """A region with an address and no-map leaves memblock's memory; later it is marked so."""
     reserved_mem_packs_regions: bool = since(
         "6.5", not_in="6.4", seen_in="6.6", marks=Mark("drivers/of/of_reserved_mem.c", "__reserved_mem_alloc_in_range")
     )

@@ -35,7 +35,7 @@ class OomFacts(Facts):
     """Points may be negative; before, every process that may be killed had one at least, so that all with a low
     oom_score_adj were equal."""
     oom_tie_goes_to_last: bool = since(
-        "5.3", "mm: memcontrol: use CSS_TASK_ITER_PROCS at mem_cgroup_scan_tasks()", not_in="4.19",
+        "5.3", "mm: memcontrol: use CSS_TASK_ITER_PROCS at mem_cgroup_scan_tasks()",
         marks=Mark("mm/oom_kill.c", "Prefer thread group leaders", gone=True),
     )  # fmt: skip
     """Of equal points the process that comes later in the list dies; before, the first."""

@@ -20,12 +20,12 @@ class ProcessFacts(Facts):
     )
     "The heap grows only out of the mapping that ends at the break, never into the one above."
     unfaulted_takes_anon_vma: bool = since(
-        "6.16", "mm/vma: fix incorrectly disallowed anonymous VMA merges", not_in="6.12",
+        "6.19", "mm/vma: fix incorrectly disallowed anonymous VMA merges",
         marks=Mark("mm/vma.c", "vma_is_fork_child"),
     )  # fmt: skip
     "A mapping without pages may be merged with the neighbour whose anon_vma the changed range has."
     has_sticky_flags: bool = since(
-        "6.19", "mm: implement sticky VMA flags", not_in="6.12", marks=Mark("include/linux/mm.h", "STICKY"),
+        "6.19", "mm: implement sticky VMA flags", marks=Mark("include/linux/mm.h", "STICKY"),
     )  # fmt: skip
     "Soft-dirty and guard marks do not keep mappings apart; the merged one has them all."
     has_anon_pgoff: bool = since("7.3", not_in="7.2", marks=Mark("mm/vma.c", "needs_adjacent_anon_pgoff"))
@@ -43,7 +43,9 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "What mmap() says is what the unmapping of the range said, not always ENOMEM."
     stack_means_no_huge_pages: bool = since(
-        "6.7", "mm/mmap: map MAP_STACK to VM_NOHUGEPAGE", marks=Mark("include/linux/mman.h", "MAP_STACK")
+        "6.7",
+        "mm/mmap: map MAP_STACK to VM_NOHUGEPAGE",
+        marks=Mark("include/linux/mman.h", "MAP_STACK, VM_NOHUGEPAGE", since="6.8"),
     )
     "MAP_STACK keeps a mapping from huge pages."
     has_droppable: bool = since(
@@ -53,6 +55,11 @@ class ProcessFacts(Facts):
     "MAP_DROPPABLE is known."
 
     # mm/huge_memory.c: placement
+    aligns_files: bool = since(
+        "5.18", "mm/readahead: Align file mappings for non-DAX",
+        marks=Mark("mm/huge_memory.c", "IS_DAX(filp->f_mapping->host)", gone=True, inside="thp_get_unmapped_area"),
+    )  # fmt: skip
+    "Large mappings of files on ext4, xfs and the like are aligned to huge pages."
     aligns_anonymous: bool = since(
         "6.7", "mm: align larger anonymous mappings on THP boundaries", marks=Mark("mm/mmap.c", "are THP aligned")
     )
@@ -63,12 +70,12 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "... but not where a hint was given."
     aligns_multiples_only: bool = since(
-        "6.12", "mm, mmap: limit THP alignment of anonymous mappings to PMD-aligned sizes",
+        "6.12", "mm, mmap: limit THP alignment of anonymous mappings to PMD-aligned sizes", stable="6.11.1-11",
         marks=Mark("mm/mmap.c", "IS_ALIGNED(len, PMD_SIZE)"),
     )  # fmt: skip
     "... and only when their length is a multiple of a huge page."
     thp_aligns_to_top: bool = since(
-        "6.8", "mm: thp_get_unmapped_area must honour topdown preference", stable="6.7.3",
+        "6.8", "mm: thp_get_unmapped_area must honour topdown preference",
         marks=Mark("mm/huge_memory.c", "!off_sub"),
     )  # fmt: skip
     "An area that happens to be aligned is moved up by the padding."
@@ -78,7 +85,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A hint for a hugetlb mapping is rounded up on x86 too; before, down."
     has_mthp: bool = since(
-        "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepage-size")
+        "6.8", "mm: thp: introduce multi-size THP sysfs interface", marks=Mark("mm/huge_memory.c", "hugepages-%lukB")
     )
     "Smaller large folios, with a directory hugepages-<size>kB each."
     huge_zero_write_allocates: bool = since(
@@ -94,39 +101,44 @@ class ProcessFacts(Facts):
 
     # mm/mremap.c
     mremap_looks_up_first: bool = since(
-        "5.16", "mm, hugepages: add mremap() support for hugepage backed vma", not_in="5.10",
-        marks=Mark("mm/mremap.c", "is_vm_hugetlb_page(vma)"),
+        "5.16", "mm, hugepages: add mremap() support for hugepage backed vma",
+        marks=Mark("mm/mremap.c", "move_hugetlb_page_tables"),
     )  # fmt: skip
     "Nothing mapped at the address is EFAULT before anything else; hugetlb memory may be moved."
     mremap_extension_merges: bool = since(
-        "6.0", "mm: add merging after mremap resize", not_in="5.10", marks=Mark("mm/mremap.c", "extension_start")
+        "6.1", "mm: add merging after mremap resize", marks=Mark("mm/mremap.c", "extension_start", until="6.8")
     )
     "A mapping that grew in place merges with the one that it now reaches."
     dontunmap_of_files: bool = since("5.13", "mm: Extend MREMAP_DONTUNMAP to non-anonymous mappings", not_in="5.10")
     "MREMAP_DONTUNMAP is not for anonymous memory alone."
     mremap_keeps_source_apart: bool = since(
-        "7.2", stable="6.12.117", not_in="6.1",
+        "7.2", stable="6.12.117",
         marks=Mark("mm/mremap.c", "pgoff_unfaulted"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP does not merge the new mapping with its source."
     mremap_checks_first: bool = since(
         "6.17",
         "mm/mremap: permit mremap() move of multiple VMAs",
-        not_in="6.12",
+        not_in="6.14",
         marks=Mark("mm/mremap.c", "remap_move"),
     )
     "Arguments are looked at before mappings, and a move of the same length may take in several mappings."
     mremap_charges_shrink: bool = between(
-        Change("6.16", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="7.1"),
-        marks=Mark("mm/mremap.c", "vrm_calc_charge"),
+        Change("6.17", "mm/mremap: refactor mremap() system call implementation"), Change("7.2", not_in="7.1"),
+        marks=Mark("mm/mremap.c", "vrm_calc_charge", until="7.2"),
     )  # fmt: skip
     "A move that also shrinks charges what it gave up, and nobody gives that back."
     dontunmap_counts_locked: bool = between(
-        Change("6.16", "mm/mremap: refactor mremap() system call implementation"),
+        Change("6.17", "mm/mremap: refactor mremap() system call implementation"),
         Change("7.3", "mm/mremap: account mm->locked_vm correctly for MREMAP_DONTUNMAP", "7.2.8"),
-        marks=Mark("mm/mremap.c", "vrm_stat_account"),
+        marks=Mark("mm/mremap.c", "vrm_stat_account", until="7.2"),
     )  # fmt: skip
     "MREMAP_DONTUNMAP of locked memory counts the new mapping as locked on top of the old one."
+    dontunmap_marks_next: bool = until(
+        "5.11", "mm/mremap: for MREMAP_DONTUNMAP check security_vm_enough_memory_mm()", not_in="5.10",
+        marks=Mark("mm/mremap.c", "VM_ACCOUNT && !(flags & MREMAP_DONTUNMAP)", gone=True, until="6.15"),
+    )  # fmt: skip
+    "MREMAP_DONTUNMAP in the midst of a charged mapping marks the mapping behind it as charged."
     mremap_counts_worst_case: bool = since("7.1", marks=Mark("mm/mremap.c", "__check_map_count_against_split"))
     "The limit on mappings is compared with the most that a move may need; before, with three fewer."
 
@@ -140,7 +152,12 @@ class ProcessFacts(Facts):
     )
     "A move makes the upper tables of the new place wherever the old one has a table of the PMD's level."
     unmapped_area_knows_min_addr: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/vma.c", "low_limit = mmap_min_addr")
+        "6.4",
+        "mm: move 'mmap_min_addr' logic from callers into vm_unmapped_area()",
+        marks=(
+            Mark("mm/mmap.c", "low_limit = mmap_min_addr"),
+            Mark("mm/vma.c", "low_limit = mmap_min_addr"),
+        ),
     )
     "No area below vm.mmap_min_addr is found; before, x86-64 finds them, and only privilege may have them."
 
@@ -151,7 +168,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "Pages that are a process's alone are marked, and written without a copy."
     large_folios_track_owner: bool = since(
-        "6.15", "mm/rmap: basic MM owner tracking for large folios (!hugetlb)", not_in="6.12",
+        "6.15", "mm/rmap: basic MM owner tracking for large folios (!hugetlb)", not_in="6.14", seen_in="6.17",
         marks=Mark("mm/memory.c", "__wp_can_reuse_large_anon_folio"),
     )  # fmt: skip
     "A large folio that one process alone maps is written without copies."
@@ -166,32 +183,34 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "... huge pages too."
     mprotect_uncharges: bool = since(
-        "6.6", "mm/mprotect: allow unfaulted VMAs to be unaccounted on mprotect()", not_in="6.1",
-        marks=Mark("mm/mprotect.c", "has yet to be assigned"),
+        "6.8", "mm/mprotect: allow unfaulted VMAs to be unaccounted on mprotect()", not_in="6.6",
+        marks=Mark("mm/mprotect.c", "!vma->anon_vma"),
     )  # fmt: skip
     "A private mapping without pages that loses its write permission gives its charge back."
     mprotect_goes_by_iterator: bool = since(
-        "6.3", "mm/mprotect: use maple tree navigation instead of VMA linked list", not_in="6.1",
+        "6.3", "mm/mprotect: use maple tree navigation instead of VMA linked list",
         marks=Mark("mm/mprotect.c", "for_each_vma_range(vmi, vma, end)"),
     )  # fmt: skip
     "The next mapping is the one after the changed range, whatever merged."
     vdso_has_datastore: bool = since(
-        "6.15", "vdso: Add generic time data storage", not_in="6.12", marks=Mark("lib/vdso/datastore.c", "vvar_fault")
+        "6.15",
+        "vdso: Add generic time data storage",
+        not_in="6.14",
+        seen_in="6.17",
+        marks=Mark("lib/vdso/datastore.c", "vvar_fault"),
     )
     "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
     vvar_inserts_pages: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
-    vvar_has_every_page: bool = since(
-        "7.2", not_in="7.1", marks=Mark("lib/vdso/datastore.c", "!IS_ENABLED(CONFIG_TIME_NS) || !timens_page")
-    )
+    vvar_has_every_page: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "vdso_initdata"))
     "All pages of the vdso's data are there, used or not."
     batches_of_31: bool = since(
-        "6.9", "mm: increase folio batch size", not_in="6.1", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31")
+        "6.9", "mm: increase folio batch size", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31", until="7.1")
     )
     "LRU operations wait in batches of 31, before of 15."
-    populate_drains: bool = since("6.1", not_in="5.10", marks=Mark("mm/mlock.c", "lru_add_drain();"))
+    populate_drains: bool = since("5.19", not_in="5.17", marks=Mark("mm/mlock.c", "lru_add_drain();"))
     "Populating and locking empty the LRU's batches first."
-    unmap_drains: bool = until("6.16", not_in="6.12", marks=Mark("mm/vma.c", "lru_add_drain"))
+    unmap_drains: bool = until("6.14", marks=Mark("mm/vma.c", "lru_add_drain", since="6.12"))
     "Unmapping empties the LRU's batches."
     shared_write_retries: bool = until(
         "6.0",
@@ -201,12 +220,12 @@ class ProcessFacts(Facts):
     "The first write to a page of shared memory is done twice, and counted as no minor fault."
 
     # mm/mseal.c, mm/madvise.c
-    has_mseal: bool = since("6.10", "mseal: add mseal syscall", marks=Mark("mm/mseal.c", "do_mseal"))
+    has_mseal: bool = since("6.10", "mseal: add mseal syscall", marks=Mark("mm/mseal.c", "SYSCALL_DEFINE3(mseal"))
     "mseal() is known (64-bit kernels)."
     seals_checked_one_by_one: bool = since(
         "6.12",
         "mm/munmap: replace can_modify_mm with can_modify_vma",
-        marks=Mark("mm/mmap.c", "can_modify_mm", gone=True),
+        marks=Mark("mm/mmap.c", "can_modify_mm", gone=True, since="6.10"),
     )
     "What lies before a sealed mapping is changed before the seal refuses; before, seals were looked at first."
     has_populate: bool = since(
@@ -216,6 +235,7 @@ class ProcessFacts(Facts):
     "MADV_POPULATE_READ and _WRITE are known."
     populate_stops_at_holes: bool = since(
         "6.9", "mm/madvise: make MADV_POPULATE_(READ|WRITE) handle VM_FAULT_RETRY properly",
+        stable="6.6.1-129 6.8.1-8-12",
         marks=Mark("mm/madvise.c", "faultin_page_range"),
     )  # fmt: skip
     "Populating ends at a hole; before, it goes on behind it."
@@ -236,19 +256,21 @@ class ProcessFacts(Facts):
     )
     "MADV_GUARD_INSTALL and _REMOVE are known."
     guards_in_files: bool = since(
-        "6.15", "mm: allow guard regions in file-backed and read-only mappings", not_in="6.12",
+        "6.13", "mm: allow guard regions in file-backed and read-only mappings",
         marks=Mark("mm/madvise.c", "guard_install"),
     )  # fmt: skip
     "... also in mappings of files."
-    dofork_refuses_special: bool = since("7.2", not_in="6.12", marks=Mark("mm/madvise.c", "new_flags & VM_SPECIAL"))
+    dofork_refuses_special: bool = since(
+        "7.0", marks=Mark("mm/madvise.c", "case MADV_DOFORK: if (new_flags & VM_SPECIAL")
+    )
     "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
-    fork_skips_shared_hugetlb: bool = since("6.1", not_in="5.10", marks=Mark("mm/memory.c", "vma_needs_copy"))
+    fork_skips_shared_hugetlb: bool = since("5.19", not_in="5.17", marks=Mark("mm/memory.c", "vma_needs_copy"))
     "A fork leaves the entries of shared hugetlb mappings to faults."
 
     # fs/binfmt_elf.c, arch/x86/entry/vdso/vma.c
     static_pie_is_aligned: bool = since(
-        "6.10", "binfmt_elf: Honor PT_LOAD alignment for static PIE", stable="6.1.140 6.6.92",
-        marks=Mark("fs/binfmt_elf.c", "alignment > ELF_MIN_ALIGN"),
+        "6.11", "binfmt_elf: Honor PT_LOAD alignment for static PIE", stable="6.1.140 6.6.1-92-129",
+        marks=Mark("fs/binfmt_elf.c", "alignment > ELF_MIN_ALIGN", since="5.19"),
     )  # fmt: skip
     "A static PIE is placed as its segments ask; before, at any page."
     static_pie_brk_moves: bool = since(
@@ -257,18 +279,18 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A static PIE's heap lies apart without randomisation too, and a page is left before any random heap."
     vdso_above_stack: bool = until(
-        "6.16", "x86/vdso: Remove vdso randomization", not_in="6.12",
-        marks=Mark("arch/x86/entry/vdso/vma.c", "map_vdso_randomized"),
+        "6.9", "x86/vdso: Remove vdso randomization",
+        marks=Mark("arch/x86/entry/vdso/vma.c", "map_vdso_randomized", since="4.14"),
     )  # fmt: skip
     "The vdso of 64-bit programs lies above the stack where there is room."
 
     # fs/proc/task_mmu.c, fs/proc/page.c
     kpageflags_call_anon_ksm: bool = between(
-        Change("6.12", not_in="6.1"), Change("7.2", not_in="6.12"),
+        Change("6.10"), Change("6.17", not_in="6.14"),
         marks=Mark("fs/proc/page.c", "if (mapping & PAGE_MAPPING_KSM)"),
     )  # fmt: skip
     "/proc/kpageflags says of every anonymous page that KSM merged it."
-    smaps_names_lockonfault: bool = since("6.12", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
+    smaps_names_lockonfault: bool = since("6.2", not_in="6.1", marks=Mark("fs/proc/task_mmu.c", '"lf"'))
     "VmFlags has a name for MLOCK_ONFAULT; before, it is ??."
     heap_is_strict: bool = since("6.6", "mm: factor out VMA stack and heap checks", not_in="6.1")
     "A mapping that only touches the heap's bounds is not called [heap]."

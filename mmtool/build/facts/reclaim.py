@@ -10,8 +10,8 @@ class ReclaimFacts(Facts):
 
     # batches
     folio_batch_31: bool = since(
-        "6.12", "mm: increase folio batch size", not_in="6.1",
-        marks=Mark("include/linux/pagevec.h", "define PAGEVEC_SIZE	31"),
+        "6.9", "mm: increase folio batch size",
+        marks=Mark("include/linux/pagevec.h", "define PAGEVEC_SIZE	31", until="7.1"),
     )  # fmt: skip
     """A CPU's batch on the way to the lists holds 31 pages; before, 15."""
     charge_batch_64: bool = since(
@@ -22,29 +22,32 @@ class ReclaimFacts(Facts):
 
     # statistics of a cgroup
     memcg_stats_flushed: bool = since(
-        "5.16", "memcg: flush stats only if updated", not_in="5.10",
+        "5.15", "memcg: flush stats only if updated",
         marks=Mark("mm/memcontrol.c", "void mem_cgroup_flush_stats("),
     )  # fmt: skip
     """lruvec_page_state() says what the last flush left; before, each item goes over batch by batch."""
     memcg_stats_flushed_by_cgroup: bool = since(
-        "6.8", "mm: memcg: make stats flushing threshold per-memcg",
+        "6.8", "mm: memcg: make stats flushing threshold per-memcg", stable="6.6.1-129",
         marks=Mark("mm/memcontrol.c", "memcg_vmstats_needs_flush("),
     )  # fmt: skip
     """Each cgroup counts the updates that call for a flush; before, one count is kept for all."""
     memcg_stats_stop_counting: bool = since(
-        "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "ancestors are\n\t\t * flushable as well")
+        "6.17", not_in="6.14", marks=Mark("mm/memcontrol.c", "ancestors are\n\t\t * flushable as well")
     )
     """A cgroup that may be flushed counts no further updates."""
     scan_reads_stale_stats: bool = since(
-        "6.12", "memcg: use ratelimited stats flush in the reclaim", not_in="6.1",
+        "6.12", "memcg: use ratelimited stats flush in the reclaim", not_in="6.11", seen_in="6.12.117",
         marks=Mark("mm/vmscan.c", "mem_cgroup_flush_stats_ratelimited(sc->target_mem_cgroup)"),
     )  # fmt: skip
     """A round of reclaim flushes only if the periodic flush is overdue; before, whenever there were updates enough."""
     memcg_counts_pgpgin: bool = until(
-        "6.12", not_in="6.1", marks=Mark("mm/memcontrol.c", "#ifdef CONFIG_MEMCG_V1\n\tPGPGIN,", gone=True)
+        "6.12",
+        not_in="6.11",
+        seen_in="6.12.117",
+        marks=Mark("mm/memcontrol.c", "#ifdef CONFIG_MEMCG_V1\n\tPGPGIN,", gone=True),
     )
     """Pages that come and go are events of a cgroup; later only with CONFIG_MEMCG_V1, which Debian leaves out."""
-    memcg_counts_scan_by_kind: bool = since("7.3", not_in="7.2", marks=Mark("mm/memcontrol.c", "PGSCAN_ANON,"))
+    memcg_counts_scan_by_kind: bool = since("7.1", marks=Mark("mm/memcontrol.c", "PGSCAN_ANON,"))
     """pgscan_anon and its like are statistics of a cgroup."""
 
     pgfault_counts_retries: bool = until(
@@ -67,7 +70,7 @@ class ReclaimFacts(Facts):
     eviction_counts_itself: bool = until("6.1", not_in="5.10")
     """The age that an evicted page leaves behind counts its own eviction."""
     reclaim_retries_full_walk: bool = since(
-        "6.11", "mm: vmscan: restore incremental cgroup iteration", not_in="6.1",
+        "6.11", "mm: vmscan: restore incremental cgroup iteration",
         marks=Mark("mm/vmscan.c", "memcg_full_walk"),
     )  # fmt: skip
     """Reclaim that freed nothing starts again with a walk of all cgroups."""
@@ -80,71 +83,82 @@ class ReclaimFacts(Facts):
         marks=Mark("mm/mlock.c", "void mlock_folio("),
     )  # fmt: skip
     """Pages are locked through a batch of their own; before, one by one."""
-    cold_remembers_working_set: bool = since("6.12", not_in="6.1", marks=Mark("mm/madvise.c", "folio_set_workingset("))
+    cold_remembers_working_set: bool = since(
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/madvise.c", "folio_set_workingset(")
+    )
     """MADV_COLD and MADV_PAGEOUT remember that an active page was part of the working set."""
     pageout_ignores_references: bool = since("6.12", not_in="6.1")
     """MADV_PAGEOUT reclaims pages however lately they were used."""
     memory_reclaim: bool = since("5.19", "memcg: introduce per-memcg reclaim interface")
     """There is memory.reclaim."""
-    memory_reclaim_in_quarters: bool = since("6.8", not_in="6.1", marks=Mark("mm/memcontrol.c", "nr_reclaimed) / 4"))
+    memory_reclaim_in_quarters: bool = since("6.9", marks=Mark("mm/memcontrol.c", "nr_reclaimed) / 4", until="6.15"))
     """memory.reclaim asks for a quarter of what is left each time."""
     memory_reclaim_swappiness: bool = since("6.9", "mm: add swapiness= arg to memory.reclaim", not_in="6.1")
     """memory.reclaim takes a swappiness."""
     memory_reclaim_swappiness_max: bool = since(
-        "7.2", not_in="6.12", marks=Mark("mm/memcontrol.c", "SWAPPINESS_ANON_ONLY")
+        "6.17", not_in="6.14", marks=Mark("mm/vmscan.c", "SWAPPINESS_ANON_ONLY")
     )
     """... also `max`, for anonymous pages alone."""
 
     # the multi-generational LRU
     lru_gen: bool = since("6.1", "mm: multi-gen LRU: groundwork", marks=Mark("mm/vmscan.c", "lru_gen_shrink_lruvec("))
     """There is a multi-generational LRU."""
-    lru_gen_ages_before_evicting: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "bool *need_aging"))
+    lru_gen_ages_before_evicting: bool = until("6.3", marks=Mark("mm/vmscan.c", "bool *need_aging", since="6.1"))
     """Reclaim that found it worthwhile to age goes on to evict; later it leaves that to the next priority."""
     lru_gen_activation_clears_refs: bool = between(
-        Change("6.12", not_in="6.1"), Change("7.2", not_in="6.12"),
+        Change("6.12", not_in="6.11"), Change("6.14"),
         marks=Mark("include/linux/mm_inline.h", "mask |= LRU_REFS_MASK | BIT(PG_referenced) | BIT(PG_active)"),
     )  # fmt: skip
     """A page that goes to the youngest generation as active has its count of uses cleared."""
     lru_gen_counts_all_refaults: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/workingset.c", "lru_gen_test_recent(")
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/workingset.c", "lru_gen_test_recent(")
     )
     """Refaults of pages evicted long ago are counted too, recent ones also as activations."""
-    lru_gen_sorts_dirty: bool = until("6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "/* waiting for writeback */"))
+    lru_gen_sorts_dirty: bool = until(
+        "7.2", stable="6.12.1-117", marks=Mark("mm/vmscan.c", "/* waiting for writeback */", since="6.1")
+    )
     """Dirty pages of files, and lazily freed ones that were written to, are set aside before they are isolated."""
     lru_gen_looks_around_itself: bool = until(
-        "6.12", not_in="6.1", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)")
+        "6.3", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)", since="6.1")
     )
     """The look at a page's neighbours includes the page itself."""
     lru_gen_refs_start_with_referenced: bool = since(
-        "7.2", "mm/mglru: rework refault detection", not_in="6.12",
+        "6.14", "mm/mglru: rework refault detection",
         marks=Mark("mm/vmscan.c", "lru_gen_set_refs("),
     )  # fmt: skip
     """PG_referenced is the first use that is counted, and new pages go to the oldest generations by their flags."""
 
     # swap
-    swap_slots_cache: bool = until("7.2", not_in="6.12", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE"))
+    swap_slots_cache: bool = until(
+        "6.17", not_in="6.14", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE", since="4.14")
+    )
     """A CPU takes slots of swap, and gives them back, 64 at a time."""
-    swap_cluster_lists: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "cluster_alloc_swap_entry("))
+    swap_cluster_lists: bool = since(
+        "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "cluster_alloc_swap_entry(")
+    )
     """Clusters of a device that is not rotational are kept on lists by how full they are."""
-    swap_cluster_tables: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
+    swap_cluster_tables: bool = since("6.17", not_in="6.14", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
     """... of any device, partly used ones first; the CPU has one cluster for all areas."""
-    swap_priority_is_minus_1: bool = since("7.2", not_in="6.12", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
+    swap_priority_is_minus_1: bool = since("6.19", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
     """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
-    swap_entries_freed_together: bool = since("6.12", not_in="6.1", marks=Mark("mm/swapfile.c", "swap_is_last_map("))
+    swap_entries_freed_together: bool = since(
+        "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "swap_is_last_map(", until="7.0")
+    )
     """Neighbouring entries of a page table are freed together."""
     zap_drains_lru: bool = until("7.2", not_in="6.12")
     """Unmapping pages empties the CPU's batches first."""
     swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
     """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""
-    swapin_through_cache: bool = since("7.2", not_in="6.12", marks=Mark("mm/swap_state.c", "swapin_sync("))
+    swapin_through_cache: bool = since("7.2", marks=Mark("mm/swap_state.c", "swapin_sync("))
     """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
-    swapin_maps_writable: bool = since("6.12", not_in="6.1", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
+    swapin_maps_writable: bool = since("6.11", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
     """A page that is read back from swap is mapped writable at once; before, only by a store."""
     anon_reuse_needs_one_reference: bool = until(
-        "5.18", not_in="5.10", marks=Mark("mm/memory.c", "if (PageKsm(page) || page_count(page) != 1)")
+        "5.18",
+        not_in="5.17",
+        seen_in="5.19",
+        marks=Mark("mm/memory.c", "page_count(page) > 3", gone=True, since="5.9", until="6.1"),
     )
     """A store to a page that is mapped read-only copies it where anything else holds it, as the swap cache does."""
-    memcg_counts_swap_io: bool = since(
-        "7.2", not_in="6.12", marks=Mark("mm/page_io.c", "count_memcg_folio_events(folio, PSWPOUT")
-    )
+    memcg_counts_swap_io: bool = since("6.13", marks=Mark("mm/page_io.c", "count_memcg_folio_events(folio, PSWPOUT"))
     """Pages swapped in and out are events of a cgroup."""

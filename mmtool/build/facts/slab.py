@@ -47,7 +47,7 @@ class SlabFacts(Facts):
     track_keeps_addresses: bool = until(
         "5.19",
         "mm/slub: use stackdepot to save stack trace in objects",
-        marks=Mark("mm/slub.c", "TRACK_ADDRS_COUNT"),
+        marks=Mark("mm/slub.c", "depot_stack_handle_t handle", gone=True),
     )
     """An owner's record (U) holds 16 return addresses; later, a handle of the stack depot."""
     keeps_orig_size: bool = since(
@@ -59,7 +59,7 @@ class SlabFacts(Facts):
     redzone_covers_kmalloc_waste: bool = since(
         "6.2",
         "mm/slub: extend redzone check to extra allocated kmalloc space than requested",
-        marks=Mark("mm/slub.c", "|| slub_debug_orig_size(s)"),
+        marks=Mark("mm/slub.c", "slub_debug_orig_size", since="6.2"),
     )
     """With Z and U, kmalloc's free pointer lies behind the object, since the red zone may grow into it."""
     freeptr_offset: bool = since(
@@ -82,7 +82,7 @@ class SlabFacts(Facts):
     )
     """Debug flags that a cache is created with take effect; before, only with slub_debug=."""
     ignores_user_flags: bool = since(
-        "6.0", "mm/slub: add SLAB_NO_USER_FLAGS flag", marks=Mark("mm/slub.c", "SLAB_NO_USER_FLAGS")
+        "5.19", "mm/slub: add SLAB_NO_USER_FLAGS flag", not_in="5.17", marks=Mark("mm/slub.c", "SLAB_NO_USER_FLAGS")
     )
     """SLAB_NO_USER_FLAGS: slub_debug= does not reach such a cache."""
     leaktrace_not_tracked: bool = since(
@@ -100,13 +100,11 @@ class SlabFacts(Facts):
     ext_in_object: bool = since(
         "7.0",
         "mm/slab: place slabobj_ext metadata in unused space within s->size",
-        not_in="6.18",
         marks=Mark("mm/slab_common.c", "SLAB_OBJ_EXT_IN_OBJ"),
     )
     """What alignment leaves behind an object takes what memcg keeps of it; such caches do not merge."""
     never_merges_checked: bool = since(
         "7.0",
-        not_in="6.12",
         marks=Mark("mm/slab_common.c", "SLAB_NEVER_MERGE (SLAB_DEBUG_FLAGS"),
     )
     """Consistency checks (F) alone keep a cache from merging, too."""
@@ -139,14 +137,13 @@ class SlabFacts(Facts):
     """With memcg, unaccounted kmalloc caches are kept apart from every other one."""
     random_kmalloc: bool = since("6.6", "Randomized slab caches for kmalloc()")
     """CONFIG_RANDOM_KMALLOC_CACHES: 15 copies of every unaccounted kmalloc cache."""
-    kmalloc_partitions: bool = since("7.2", not_in="6.18", marks=Mark("mm/slab_common.c", "KMALLOC_PARTITION_CACHES"))
+    kmalloc_partitions: bool = since("7.2", marks=Mark("mm/slab_common.c", "KMALLOC_PARTITION_CACHES"))
     """The copies are called partitions, CONFIG_KMALLOC_PARTITION_CACHES."""
     kmalloc_reclaimable_second: bool = since("6.2", "mm, slub: don't create kmalloc-rcl caches with CONFIG_SLUB_TINY")
     """Reclaimable kmalloc caches come before DMA's and the accounted ones; before, accounted ones came first."""
     kmalloc_odd_sizes_first: bool = since(
-        "6.11",
+        "6.10",
         "mm/slub: create kmalloc 96 and 192 caches regardless cache size order",
-        not_in="6.6",
         marks=Mark("mm/slab_common.c", "Caches that are NOT of the two-to-the-power-of size."),
     )
     """Of each kind kmalloc-96 and -192 are created first; before, after 64 and 128."""
@@ -159,8 +156,7 @@ class SlabFacts(Facts):
     kmalloc_without_ext: bool = since(
         "7.2",
         "mm/slab: prevent unbounded recursion in free path with new kmalloc type",
-        stable="6.12.105",
-        not_in="6.18",
+        stable="6.12.103",
         marks=Mark("mm/slab_common.c", "KMALLOC_NO_OBJ_EXT"),
     )
     """With allocation profiling, kmalloc-no-objext-N serves what the profiling itself needs."""
@@ -176,28 +172,35 @@ class SlabFacts(Facts):
     """SLAB, too, serves no more than two pages from its kmalloc caches; before, up to 4 MiB (or 32 MiB)."""
 
     oom_names_cpu: bool = since(
-        "6.11",
+        "6.12",
         "mm, slub: print CPU id (and its node) on slab OOM",
-        not_in="6.1",
+        not_in="6.11",
+        seen_in="6.12.117",
         marks=Mark("mm/slub.c", "on CPU %u (of node %d)"),
     )
     """"Unable to allocate memory" says which CPU asked."""
 
     # CPU partial lists and sheaves
-    cpu_partial: bool = between(Change("3.2"), _NO_CPU_SLABS, marks=Mark("mm/slub.c", "set_cpu_partial"))
+    cpu_partial: bool = between(Change("3.2"), _NO_CPU_SLABS, marks=Mark("mm/slub.c", "set_cpu_partial", since="4.14"))
     """A CPU has a slab of its own and a list of partial ones."""
-    cpu_partial_counts_slabs: bool = since(
-        "5.16",
-        "mm, slub: change percpu partial accounting from objects to pages",
+    cpu_partial_counts_slabs: bool = between(
+        Change("5.16", "mm, slub: change percpu partial accounting from objects to pages"),
+        _NO_CPU_SLABS,
+        marks=Mark("mm/slub.c", "cpu_partial_slabs", since="5.17"),
     )
     """A CPU's list of partial slabs is limited by the number of slabs; before, by the free objects in them."""
     deactivate_splices: bool = since(
         "5.12",
         "mm, slub: splice cpu and page freelists in deactivate_slab()",
-        not_in="5.10",
-        marks=Mark("mm/slub.c", "freelist_tail"),
+        marks=Mark("mm/slub.c", "freelist_tail", until="7.0"),
     )
     """The free objects that a CPU gives back keep their order; before, they were turned round."""
+    flushed_by_work: bool = since(
+        "5.15",
+        "mm: slub: Move flush_cpu_slab() invocations __free_slab() invocations out of IRQ context",
+        marks=Mark("mm/slub.c", "slub_flush_work"),
+    )
+    """CPUs give back what they keep in work of their own; before, by interrupts, and the asking CPU last."""
     debug_takes_single_objects: bool = since(
         "6.1",
         "mm/slub: restrict sysfs validation to debug caches and make it safe",

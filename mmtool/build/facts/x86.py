@@ -30,6 +30,24 @@ class X86Facts(Facts):
     )
     """"e820: " stands before the lines that announce a map, and before the last_pfn and PCI gap lines."""
 
+    esrt_leaves_map: bool = since(
+        "5.5", "x86/efi: Update e820 with reserved EFI boot services data to fix kexec breakage", stable="5.4.11"
+    )
+    """What EFI's tables reserve in boot services data is reserved in the E820 map too."""
+    has_mokvar_table: bool = since(
+        "5.10",
+        "efi: Support for MOK variable config table",
+        marks=Mark("arch/x86/kernel/setup.c", "efi_mokvar_table_init"),
+    )
+    """The table of machine owner keys is kept where the firmware put it."""
+    kvm_guest_asks_for_low_ram: bool = since(
+        "6.18",
+        "x86/kvm: Force legacy PCI hole to UC when overriding MTRRs for TDX/SNP",
+        stable="6.12.54",
+        marks=Mark("arch/x86/kernel/kvm.c", "e820__end_of_low_ram_pfn"),
+    )
+    """A guest of KVM looks for the end of low memory before the map is trimmed, with its line."""
+
     # kernel/setup.c, realmode/init.c
     reserves_first_mib: bool = since(
         "5.13",
@@ -75,10 +93,6 @@ class X86Facts(Facts):
         marks=Mark("arch/x86/kernel/e820.c", "PFN_DOWN(last_addr)", gone=True, inside="e820__register_nosave_regions"),
     )
     """Hibernation's nosave regions are the map's other entries one by one; later, what lies between RAM entries."""
-    mpc_reserved_early: bool = until(
-        "6.9", marks=Mark("arch/x86/kernel/setup.c", "find_smp_config", inside="setup_arch")
-    )
-    """The MP table is looked for before the map goes to memblock."""
     cpu_local_masks_are_four: bool = until(
         "6.5",
         marks=(

@@ -22,19 +22,15 @@ class ZramFacts(Facts):
         "6.4", "zsmalloc: fine-grained inuse ratio based fullness grouping", marks=Mark(ZSMALLOC, "ZS_INUSE_RATIO_99")
     )
     """zspages are kept apart by tenths of how full they are; before, above and up to three quarters."""
-    head_is_not_compared: bool = since("6.4", marks=Mark(ZSMALLOC, "get_zspage_inuse(head)", gone=True))
+    head_is_not_compared: bool = since("6.4", marks=Mark(ZSMALLOC, "get_zspage_inuse(head)", gone=True, since="4.14"))
     """A zspage goes to the head of its list; before, behind a head that is fuller."""
     compaction_keeps_destination: bool = since(
         "6.4", "zsmalloc: rework compaction algorithm", marks=Mark(ZSMALLOC, "isolate_dst_zspage")
     )
     """Compaction fills one zspage from the emptiest ones in turn; before, one zspage is emptied into the fullest."""
-    index_bits_hold_the_tag: bool = since(
-        "6.4", not_in="6.1", marks=Mark(ZSMALLOC, "_PFN_BITS - OBJ_TAG_BITS", gone=True)
-    )
+    index_bits_hold_the_tag: bool = since("6.9", marks=Mark(ZSMALLOC, "_PFN_BITS - OBJ_TAG_BITS", gone=True))
     """An object's index in its zspage has a bit more: the tag is in the handle alone."""
     class_in_object: bool = since("7.3", marks=Mark(ZSMALLOC, "ZS_OBJ_CLASS_BITS"))
     """Where a word has the room, an object's location names its size class too."""
-    counts_huge_pages_since: bool = since(
-        "5.17", not_in="5.10", marks=Mark("drivers/block/zram/zram_drv.c", "huge_pages_since")
-    )
+    counts_huge_pages_since: bool = since("5.11", marks=Mark("drivers/block/zram/zram_drv.c", "huge_pages_since"))
     """mm_stat ends in the number of incompressible pages since the device was set up."""

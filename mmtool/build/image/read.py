@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
@@ -12,8 +11,9 @@ from mmtool.build.image.elf import Elf
 from mmtool.build.image.kallsyms import read_kallsyms
 from mmtool.build.image.realmode import blob_size
 from mmtool.build.image.unpack import unpack
+from mmtool.regex import regex
 
-_BANNER = re.compile(rb"Linux version (\d[^\s\0]*) \([^\0\n]*")
+_BANNER = regex(rb"Linux version (\d[^\s\0]*) \([^\0\n]*")
 
 
 @dataclass(frozen=True)

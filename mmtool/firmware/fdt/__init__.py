@@ -26,7 +26,7 @@ from mmtool.firmware.fdt.blob import Node, parse_blob
 from mmtool.firmware.fdt.container import tree_in
 from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
 from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
-from mmtool.firmware.read import read_raw
+from mmtool.firmware.packed import read_raw
 
 __all__ = [
     "Chosen",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
-_WRITTEN = re.compile(r"\\r\\n|\\n|#012|\\x0a|\\012")
-_OTHER = re.compile(r"\\(t|\"|'|/|u003[ce]|u0026|x1b\[[0-9;]*[mK]|u001b\[[0-9;]*[mK])")
+from mmtool.regex import regex
+
+_WRITTEN = regex(r"\\r\\n|\\n|#012|\\x0a|\\012")
+_OTHER = regex(r"\\(t|\"|'|/|u003[ce]|u0026|x1b\[[0-9;]*[mK]|u001b\[[0-9;]*[mK])")
 _CHARACTERS = {"t": "\t", "u003c": "<", "u003e": ">", "u0026": "&"}
-_KERNEL = re.compile(r"(?:\\r\\n|\\n|#012|\\x0a|\\012)(?:<\d+>|\[ *\d+\.\d{6}\]|BIOS-|Command line|Linux version)")
+_KERNEL = regex(r"(?:\\r\\n|\\n|#012|\\x0a|\\012)(?:<\d+>|\[ *\d+\.\d{6}\]|BIOS-|Command line|Linux version)")
 
 
 def undo(text: str) -> str | None:
@@ -19,9 +20,9 @@ def undo(text: str) -> str | None:
     return _OTHER.sub(lambda m: _CHARACTERS.get(m[1], m[1] if len(m[1]) == 1 else ""), text)
 
 
-_STAMP = re.compile(r"\[ *(\d{1,7}\.\d{6})\]")
-_FIRST = re.compile(r"Linux version \d|Booting Linux on ")
-_LATER = re.compile(r"BIOS-e820: |Zone ranges:|Memory: \d+K|Kernel command line: ")
+_STAMP = regex(r"\[ *(\d{1,7}\.\d{6})\]")
+_FIRST = regex(r"Linux version \d|Booting Linux on ")
+_LATER = regex(r"BIOS-e820: |Zone ranges:|Memory: \d+K|Kernel command line: ")
 
 
 def oldest_first(text: str) -> str:
@@ -35,4 +36,4 @@ def oldest_first(text: str) -> str:
     return "\n".join(reversed(text.rstrip("\n").split("\n"))) + "\n" if falls * 10 > len(steps) * 9 else text
 
 
-_MAP = re.compile(r"BIOS-e820: \[mem 0x([0-9a-f]+)-")
+_MAP = regex(r"BIOS-e820: \[mem 0x([0-9a-f]+)-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.regex import regex
 
 _NAMES = (
     "a|abbr|article|aside|b|big|blockquote|body|button|center|code|dd|del|details|div|dl|dt|em|figure|font|footer|form|"
@@ -13,12 +14,12 @@ _NAMES = (
     "var|wbr"
 )
 # an opening angle alone may be the kernel's own: a level, a mail address, "<    0.000000>"
-_TAG = re.compile(rf"</?(?:{_NAMES})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_BREAK = re.compile(r"<br\s*/?>\r?\n?", re.IGNORECASE)
-_END = re.compile(r"</(?:p|div|li|tr|h[1-6]|pre|dd|dt|blockquote|table|title)\s*>\r?\n?", re.IGNORECASE)
-_UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<!DOCTYPE[^>]*>", re.IGNORECASE | re.DOTALL)
-_IS_PAGE = re.compile(r"<(?:br|pre|html|body|div|span|p|td|li|code|tt)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_ENTITY = re.compile(r"&(?:gt|lt|amp|nbsp|quot|apos|#\d{1,5}|#x[0-9a-f]{1,4});", re.IGNORECASE)
+_TAG = regex(rf"</?(?:{_NAMES})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_BREAK = regex(r"<br\s*/?>\r?\n?", re.IGNORECASE)
+_END = regex(r"</(?:p|div|li|tr|h[1-6]|pre|dd|dt|blockquote|table|title)\s*>\r?\n?", re.IGNORECASE)
+_UNSEEN = regex(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<!DOCTYPE[^>]*>", re.IGNORECASE | re.DOTALL)
+_IS_PAGE = regex(r"<(?:br|pre|html|body|div|span|p|td|li|code|tt)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_ENTITY = regex(r"&(?:gt|lt|amp|nbsp|quot|apos|#\d{1,5}|#x[0-9a-f]{1,4});", re.IGNORECASE)
 
 
 def undo(text: str) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from mmtool.regex import regex
 
-_WORDS = re.compile(
+_WORDS = regex(
     r"Linux version \d|BIOS-e820|BIOS-provided|Command line: |Zone ranges:|Memory: \d+K|Mem-Info:|Call Trace|"
     r"allocation failure|memory node ranges|memblock|System RAM|Booting Linux on|-e820 RAM map|"
     r"\[\s*\d{1,7}\.\d{6}\]|/firmware/memmap|efi: mem|\[mem 0x|"

@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass, field
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.regex import regex
 
-_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
-_ENCODING = re.compile(r"content-transfer-encoding:\s*(quoted-printable|base64)", re.IGNORECASE)
-_SOFT = re.compile(r"=[ \t]*\r?$", re.MULTILINE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{20,100}={0,2}")
+_FIELD = regex(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
+_ENCODING = regex(r"content-transfer-encoding:\s*(quoted-printable|base64)", re.IGNORECASE)
+_SOFT = regex(r"=[ \t]*\r?$", re.MULTILINE)
+_BASE64 = regex(r"[A-Za-z0-9+/]{20,100}={0,2}")
 _LARGEST = 1 << 28
 
 
@@ -95,7 +96,7 @@ def _of_base64(text: str, charset: str) -> str | None:
     return _of_bytes(data, charset)
 
 
-_BASE64_ANY = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_BASE64_ANY = regex(r"[A-Za-z0-9+/]+={0,2}")
 
 
 def _of_bytes(data: bytes, charset: str) -> str:

@@ -13,10 +13,11 @@ from itertools import islice
 from typing import Any
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.regex import regex
 
 Path = tuple[str, ...]
 
-_IN_FRONT = re.compile(r"[^{}\[\]\"]{0,120}(?=\{)")
+_IN_FRONT = regex(r"[^{}\[\]\"]{0,120}(?=\{)")
 """What may stand before the object of a line: "- " of YAML, "data: " of server-sent events, a container's clock."""
 _LOOKED_AT = 40
 """Lines from which the kind of a file is told."""
@@ -41,7 +42,7 @@ def undo_json(text: str) -> str | None:
     return None
 
 
-_FIELD = re.compile(
+_FIELD = regex(
     r'\s*"(?:msg|MESSAGE|message|log|line|text)"\s*:\s*("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
 )
 
@@ -118,8 +119,8 @@ def _strings(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 # ---- the journal's export, and its verbose form ----------------------------------------------------
 
-_MESSAGE = re.compile(r"\s*MESSAGE=(.*)")
-_JOURNAL = re.compile(r"^\s*(?:__CURSOR|_TRANSPORT|__REALTIME_TIMESTAMP|_BOOT_ID)=", re.MULTILINE)
+_MESSAGE = regex(r"\s*MESSAGE=(.*)")
+_JOURNAL = regex(r"^\s*(?:__CURSOR|_TRANSPORT|__REALTIME_TIMESTAMP|_BOOT_ID)=", re.MULTILINE)
 _SIZE = 8
 """Bytes of a field's length in front of what is no plain text."""
 
@@ -148,7 +149,7 @@ def undo_journal(text: str) -> str | None:
 
 # ---- YAML, key="value", CSV ------------------------------------------------------------------------
 
-_YAML = re.compile(r"\s*- (?:\{ ?)?[\"']?\w+[\"']?: |\s+[\"']?\w+[\"']?: |---|#|\s*- -? ?\S")
+_YAML = regex(r"\s*- (?:\{ ?)?[\"']?\w+[\"']?: |\s+[\"']?\w+[\"']?: |---|#|\s*- -? ?\S")
 
 
 def undo_yaml(text: str) -> str | None:
@@ -162,13 +163,13 @@ def undo_yaml(text: str) -> str | None:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        value = yaml.load(text.replace("\t", " "), Loader=loader)
+        value = yaml.load(text, Loader=loader)
     except yaml.YAMLError:
         return None
     return _log_of([value]) if isinstance(value, list) else None
 
 
-_PAIR = re.compile(r'(?:^|[\s,{])(?:msg|message|line|log|MESSAGE|text)="((?:[^"\\]|\\.)*)"')
+_PAIR = regex(r'(?:^|[\s,{])(?:msg|message|line|log|MESSAGE|text)="((?:[^"\\]|\\.)*)"')
 
 
 def undo_logfmt(text: str) -> str | None:
@@ -180,7 +181,7 @@ def undo_logfmt(text: str) -> str | None:
     return found if kernel_words(found) else None
 
 
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE = regex(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "", "0": ""}
 
 

@@ -21,6 +21,8 @@ MODELS = {
     "arm64": "mmtool.linux.arch.arm64.model",
 }
 """Which module has the `ARCHITECTURE` of a kernel's arch. Only the one that boots is loaded."""
+BOOTED_BY_TREE = {"arm64"}
+"""Those of them that a device tree tells of memory."""
 
 
 class Architecture(ABC, Generic[B]):
@@ -37,6 +39,10 @@ class Architecture(ABC, Generic[B]):
     @abstractmethod
     def zone_limits(self, kernel: Kernel, cmdline: Cmdline, mb: Memblock) -> tuple[list[tuple[str, int]], int]:
         """(limit of each zone type as free_area_init() takes them, max_low_pfn) for the memory of `mb` alone."""
+
+    @abstractmethod
+    def image_takes(self, kernel: Kernel) -> int:
+        """Bytes of memory that the kernel's image takes until init runs, wherever it lies; 0 where it is not known."""
 
     @abstractmethod
     def address_space(self, inputs: LayoutInputs) -> AddressSpace:

@@ -122,5 +122,10 @@ class Task:
         return (1 << self.word_bits) - 1
 
     @property
+    def kernel_mask(self) -> int:
+        """All bits of the kernel's own word: what its sums wrap at, for a 32-bit task too."""
+        return (1 << 32) - 1 if self.sys.arch == "i386" else (1 << 64) - 1
+
+    @property
     def privileged(self) -> bool:
         return self.uid == 0

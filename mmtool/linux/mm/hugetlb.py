@@ -6,18 +6,18 @@ counted here and allocated once the buddy allocator runs. Sizes and addresses in
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE
 from mmtool.linux.mm.numa import Nodes
+from mmtool.regex import regex
 from mmtool.units import U64_MAX, memparse
 
 OPTIONS = ("hugepages", "hugepagesz", "default_hugepagesz")
 
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
-_NUMBER = re.compile(r"\s*(\d+)")
+_NUMBER = regex(r"\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from mmtool.linux.mm.cma import (
@@ -15,10 +14,11 @@ from mmtool.linux.mm.cma import (
 )
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.hugetlb import Hugetlb, crosses_zones, nodes_with_memory
+from mmtool.regex import regex
 from mmtool.units import div_round_up, memparse, round_down, round_up
 
-_NODE = re.compile(r"\s*(\d+):")
-_NUMBER = re.compile(r"\s*\d")
+_NODE = regex(r"\s*(\d+):")
+_NUMBER = regex(r"\s*\d")
 
 
 @dataclass

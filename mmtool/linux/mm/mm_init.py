@@ -12,6 +12,7 @@ from mmtool.build.kernel import Kernel
 from mmtool.build.release import Release
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.kernel.printk import KernelLog
+from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock, MemblockPanic
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.memmap import memmap_init
@@ -20,7 +21,7 @@ from mmtool.linux.mm.page_alloc.pageset_limits import zone_batchsize
 from mmtool.units import memparse
 
 FOUR_GIB = 1 << 32
-MOVABLE, DEVICE = "Movable", "Device"
+MOVABLE = "Movable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class MovableWish:
     movablecore_percent: int = 0
     mirror: bool = False
     movable_node: bool = False
+    kdump: bool = False
+    """elfcorehdr= tells the kernel of one that crashed (is_kdump_kernel())."""
 
 
 def parse_core(value: str, page_shift: int) -> tuple[int, int]:
@@ -64,7 +67,15 @@ def movable_wish(cmdline: Cmdline, kernel: Kernel) -> MovableWish:
     movable = cmdline.get("movablecore")
     movablecore, movablecore_percent = parse_core(movable, kernel.page_shift) if movable else (0, 0)
     node = cmdline.has("movable_node") and kernel.enabled("MEMORY_HOTPLUG")
-    return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node)
+    kdump = cmdline.has("elfcorehdr") and kernel.enabled("CRASH_DUMP")
+    return MovableWish(kernelcore, kernelcore_percent, movablecore, movablecore_percent, "mirror" in core, node, kdump)
+
+
+def parse_movable(early: Early) -> MovableWish:
+    """The early parameters among them: from here on memblock spares hot-pluggable memory, and knows mirrored one."""
+    wish = movable_wish(early.cmdline, early.kernel)
+    early.memblock.movable_node, early.memblock.mirrored_kernelcore = wish.movable_node, wish.mirror
+    return wish
 
 
 def free_area_init(
@@ -151,8 +162,11 @@ def find_zone_movable_pfns(
     if wish.movable_node:
         starts = _lowest_region_starts(mb, MEMBLOCK_HOTPLUG, True)
     elif wish.mirror:
-        if not any(r.flags & MEMBLOCK_MIRROR for r in mb.memory.regions):
+        if mb.release.mirror_wants_mirrored_memory and not mb.has_mirror:
             log.warn("The system has no mirror memory, ignore kernelcore=mirror.")
+            return {}
+        if mb.release.mirror_not_under_kdump and wish.kdump:
+            log.warn("The system is under kdump, ignore kernelcore=mirror.")
             return {}
         starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False)
         low = {nid for nid, pfn in starts.items() if pfn * mb.page_size < FOUR_GIB}
@@ -190,44 +204,57 @@ def _required_kernelcore(mb: Memblock, wish: MovableWish, max_order_pages: int) 
     return core if 0 < core < total else None
 
 
+class _KernelcoreNode:
+    """A node while kernelcore is spread: its memory, and the pfn up to which it is the kernel's."""
+
+    def __init__(self, usable_start: int) -> None:
+        self.usable_start = usable_start
+        self.ranges: list[tuple[int, int]] = []
+        self.movable_pfn = 0
+
+    def take(self, wanted: int) -> int:
+        """Give the kernel `wanted` pages more, from below; how many of what is required that meets.
+
+        What lies below `usable_start` can never be Movable: it is given as a whole, and counts as far as wanted.
+        """
+        given, left = 0, wanted
+        for start, end in self.ranges:
+            start = max(start, self.movable_pfn)
+            if start >= end:
+                continue
+            if start < self.usable_start:
+                below = min(end, self.usable_start) - start
+                given, left = given + below, left - min(below, left)
+                if end <= self.usable_start:
+                    self.movable_pfn = end
+                    continue
+                start = self.usable_start
+            size = min(end - start, left)
+            self.movable_pfn = start + size
+            given, left = given + size, left - size
+            if not left:
+                break
+        return given
+
+
 def _spread_kernelcore(mb: Memblock, usable_start: int, required: int) -> dict[int, int]:
     """Spread `required` pages evenly over the nodes, pass by pass: where each node's Movable zone may begin.
 
-    What lies below `usable_start` can never be Movable and counts first. A node that has too little passes
-    the rest on to the others, until less than a page a node is left.
+    A node that has too little passes the rest on to the others, until less than a page a node is left.
     """
-    ranges: dict[int, list[tuple[int, int]]] = {}
+    nodes: dict[int, _KernelcoreNode] = {}
     for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
-        ranges.setdefault(nid, []).append((start, end))
-    movable = dict.fromkeys(sorted(ranges), 0)
-    usable_nodes = len(ranges)
+        nodes.setdefault(nid, _KernelcoreNode(usable_start)).ranges.append((start, end))
+    usable_nodes = len(nodes)
     while True:
         per_node = required // usable_nodes
-        for nid in movable:
+        for _, node in sorted(nodes.items()):
             if required < per_node:
                 per_node = required // usable_nodes
-            remaining = per_node
-            for start, end in ranges[nid]:
-                start = max(start, movable[nid])
-                if start >= end:
-                    continue
-                if start < usable_start:
-                    low = min(end, usable_start) - start
-                    remaining -= min(low, remaining)
-                    required -= min(low, required)
-                    if end <= usable_start:
-                        movable[nid] = end
-                        continue
-                    start = usable_start
-                size = min(end - start, remaining)
-                movable[nid] = start + size
-                required -= min(required, size)
-                remaining -= size
-                if not remaining:
-                    break
+            required -= min(node.take(per_node), required)
         usable_nodes -= 1
         if not usable_nodes or required <= usable_nodes:
-            return movable
+            return {nid: node.movable_pfn for nid, node in sorted(nodes.items())}
 
 
 def mem_range(start_pfn: int, end_pfn: int, page_shift: int, facts: Release) -> str:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mmtool.linux.kernel.printk import KernelLog
-from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk
-from mmtool.units import memparse
+from mmtool.linux.mm.early import Early
+from mmtool.linux.mm.memblock import Memblock
+from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk, cleanup_meminfo
+from mmtool.regex import regex
+from mmtool.units import div_round_up, memparse
 
 FAKE_NODE_MIN_SIZE = 32 << 20
 Holes = Callable[[int, int], int]
@@ -166,4 +169,48 @@ def transform_distance(info: NumaInfo, physical: list[list[int]], explicit: list
             info.set_distance(i, j, value, log)
 
 
-__all__ = ["Emulation", "NumaError", "transform_distance"]
+_MEMBER = regex(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
+
+
+def numa_emulation(early: Early, info: NumaInfo, dma32_end: int) -> None:
+    """numa_emulation(): replace the nodes by faked ones when numa=fake= asks for it and the build can.
+
+    `dma32_end` is numa_emu_dma_end().
+    """
+    wishes = [v[5:] for v in early.cmdline.all("numa") if v and v.startswith("fake=")]
+    if not wishes or not early.kernel.enabled("NUMA_EMU"):
+        return
+    text, _, distances = wishes[-1].partition(":")
+    mb, log = early.memblock, early.log
+    end = mb.max_pfn * mb.page_size
+    emulation = Emulation(info, lambda a, b: _hole_bytes(mb, a, b), end, dma32_end, early.kernel.max_numnodes, log)
+    if not emulation.run(text):
+        return
+    fake = [replace(b) for b in emulation.fake]
+    try:
+        cleanup_meminfo(fake, mb, early.kernel, mb.max_pfn, log)
+    except NumaError:
+        log.warn("NUMA: Warning: constructed meminfo invalid, disabling emulation")
+        return
+    info.meminfo = fake
+    info.nodes_parsed = {b.nid for b in fake}
+    info.emulated = emulation.to_physical
+    transform_distance(info, info.distance, _leading_numbers(distances), log)
+
+
+def _leading_numbers(text: str) -> list[int]:
+    """What get_option() takes one after the other as members of a list: numbers that a comma follows."""
+    numbers = []
+    while m := _MEMBER.match(text):
+        numbers.append(memparse(m[2])[0] * (-1 if m[1] else 1))
+        text = text[m.end() :]
+    return numbers
+
+
+def _hole_bytes(mb: Memblock, start: int, end: int) -> int:
+    """mem_hole_size(): bytes of whole pages in [start, end) that are no memory."""
+    first, last = div_round_up(start, mb.page_size), end // mb.page_size
+    if first >= last:
+        return 0
+    pages = sum(max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes))
+    return (last - first - pages) * mb.page_size

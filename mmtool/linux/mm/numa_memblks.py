@@ -11,10 +11,9 @@ from mmtool.build.kernel import Kernel
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 
-PAGE_SHIFT = 12
 LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20
 NUMA_NO_NODE = -1
-ONE_MIB_PAGES = 1 << (20 - PAGE_SHIFT)
+ONE_MIB = 1 << 20
 
 
 class NumaError(Exception):
@@ -85,7 +84,7 @@ def cleanup_meminfo(blocks: list[NumaMemblk], mb: Memblock, kernel: Kernel, max_
 
     Changes `blocks` in place. NumaError when blocks of different nodes overlap.
     """
-    low, high = 0, max_pfn << PAGE_SHIFT
+    low, high = 0, max_pfn * mb.page_size
     if kernel.release.numa_clips_to_dram:
         low, high = mb.start_of_DRAM(), mb.end_of_DRAM() or 0
     kept = []
@@ -157,11 +156,12 @@ def covers_memory(mb: Memblock, log: KernelLog) -> bool:
         if not 0 <= nid < mb.max_numnodes:
             orphan += end - start
     if mb.release.numa_coverage_by_memblock:
-        if orphan <= ONE_MIB_PAGES:
+        if orphan * mb.page_size <= ONE_MIB:
             return True
-        log.err(f"NUMA: no nodes coverage for {orphan >> 8}MB of {mb.phys_mem_size() >> 20}MB RAM")
+        log.err(f"NUMA: no nodes coverage for {orphan * mb.page_size >> 20}MB of {mb.phys_mem_size() >> 20}MB RAM")
         return False
-    if orphan < ONE_MIB_PAGES:
+    if orphan * mb.page_size < ONE_MIB:
         return True
-    log.err(f"NUMA: nodes only cover {(total - orphan) >> 8}MB of your {total >> 8}MB e820 RAM. Not used.")
+    covered, everything = ((total - orphan) * mb.page_size >> 20, total * mb.page_size >> 20)
+    log.err(f"NUMA: nodes only cover {covered}MB of your {everything}MB e820 RAM. Not used.")
     return False

@@ -19,7 +19,6 @@ from mmtool.linux.mm.slab_flags import DEBUG_FLAGS, MERGE_SAME, NEVER_MERGE, PER
 
 CACHE_LINE = 64
 """cache_line_size() in bytes: x86's CLFLUSH line and arm64's write-back granule on every machine that was recorded."""
-DMA_ALIGN = 128
 """arm64's ARCH_DMA_MINALIGN in bytes."""
 RANDOM_COPIES = 15
 """RANDOM_KMALLOC_CACHES_NR, later KMALLOC_PARTITION_CACHES_NR: copies beside the first cache."""
@@ -119,12 +118,12 @@ class SlabBuild:
 
     @cached_property
     def page_size(self) -> int:
-        return 1 << self.kernel.page_shift
+        return self.kernel.page_size
 
     @cached_property
     def word(self) -> int:
         """sizeof(void *) in bytes."""
-        return 8 if self.kernel.is_64bit else 4
+        return self.kernel.word_size
 
     @cached_property
     def slab_minalign(self) -> int:
@@ -134,19 +133,18 @@ class SlabBuild:
     @cached_property
     def kmalloc_minalign(self) -> int:
         """ARCH_KMALLOC_MINALIGN in bytes."""
-        decoupled = self.facts.kmalloc_minalign_decoupled
-        return DMA_ALIGN if self.kernel.arch == "arm64" and not decoupled else 8
+        return 8 if self.facts.kmalloc_minalign_decoupled else self.kernel.arch_dma_minalign or 8
 
     @cached_property
     def kmalloc_dma_align(self) -> int:
         """__kmalloc_minalign() in bytes: kmalloc's objects must not share a cache line of DMA.
 
-        On arm64 a bounce buffer (CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC; swiotlb=noforce takes it away) allows less.
+        On arm64 a bounce buffer (CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC, which the architecture selects; swiotlb=noforce
+        takes it away) allows less.
         """
-        if self.kernel.arch != "arm64" or not self.facts.kmalloc_minalign_decoupled:
+        if self.kernel.arch_dma_minalign is None or not self.facts.kmalloc_minalign_decoupled:
             return self.kmalloc_minalign
-        bounces = self.kernel.enabled("DMA_BOUNCE_UNALIGNED_KMALLOC") and not self._no_swiotlb
-        return self.kmalloc_minalign if bounces else CACHE_LINE
+        return CACHE_LINE if self._no_swiotlb else self.kmalloc_minalign
 
     @cached_property
     def _no_swiotlb(self) -> bool:

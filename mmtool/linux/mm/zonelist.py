@@ -40,27 +40,45 @@ def build_all_zonelists(
     No CPU has been counted to its node yet when this runs at boot, so that nodes with CPUs get no penalty.
     """
     lists = Zonelists()
+    _order_nodes(lists, nodes, _NodeLoad(kernel, len(online)), distance)
+    _build_zonerefs(lists, nodes)
+    _count(lists, nodes, kernel)
+    _print(lists, len(online), kernel, log)
+    return lists
+
+
+def _order_nodes(lists: Zonelists, nodes: dict[int, Pgdat], load: _NodeLoad, distance: Distance) -> None:
+    """build_zonelists(): the nodes that each node turns to."""
     memory = [nid for nid, node in sorted(nodes.items()) if any(z.populated for z in node.zones)]
-    load = _NodeLoad(kernel, len(online))
-    # build_zonerefs_node(): the zones that hold pages, highest first.
-    down = {nid: [(nid, z.name) for z in reversed(node.zones) if z.populated] for nid, node in nodes.items()}
     for nid in sorted(nodes):
-        order = load.order(nid, memory, distance)
-        lists.node_order[nid] = order
+        lists.node_order[nid] = load.order(nid, memory, distance)
+
+
+def _build_zonerefs(lists: Zonelists, nodes: dict[int, Pgdat]) -> None:
+    """build_zonerefs_node(): of each of them the zones that hold pages, highest first."""
+    down = {nid: [(nid, z.name) for z in reversed(node.zones) if z.populated] for nid, node in nodes.items()}
+    for nid, order in lists.node_order.items():
         lists.fallback[nid] = [ref for n in order for ref in down[n]]
         lists.thisnode[nid] = down[nid]
-        if kernel.release.zonelist_prints_fallback and kernel.enabled("NUMA"):
-            log.info(f"Fallback order for Node {nid}: " + "".join(f"{n} " for n in order))
-    everything = [z for node in nodes.values() for z in node.zones]
-    lists.total_pages = sum(z.managed_pages for z in everything)
+
+
+def _count(lists: Zonelists, nodes: dict[int, Pgdat], kernel: Kernel) -> None:
+    """vm_total_pages, what follows from it, and the highest zone that memory policies apply to."""
+    zones = [z for node in nodes.values() for z in node.zones]
+    lists.total_pages = sum(z.managed_pages for z in zones)
     lists.mobility_grouping = lists.total_pages >= kernel.migrate_types << kernel.pageblock_order
-    populated = [z for z in everything if z.populated and z.name != "Movable"]
-    lists.policy_zone = max(populated, key=lambda z: z.zone_idx).name if populated else ""
+    for_policies = [z for z in zones if z.populated and z.name != "Movable"]
+    lists.policy_zone = max(for_policies, key=lambda z: z.zone_idx).name if for_policies else ""
+
+
+def _print(lists: Zonelists, online: int, kernel: Kernel, log: KernelLog) -> None:
+    if kernel.release.zonelist_prints_fallback and kernel.enabled("NUMA"):
+        for nid, order in lists.node_order.items():
+            log.info(f"Fallback order for Node {nid}: " + "".join(f"{n} " for n in order))
     grouping = "on" if lists.mobility_grouping else "off"
-    log.info(f"Built {len(online)} zonelists, mobility grouping {grouping}.  Total pages: {lists.total_pages}")
+    log.info(f"Built {online} zonelists, mobility grouping {grouping}.  Total pages: {lists.total_pages}")
     if kernel.enabled("NUMA"):
         log.info(f"Policy zone: {lists.policy_zone}")
-    return lists
 
 
 class _NodeLoad:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-LIMIT = re.compile(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
-_COUNTER = re.compile(
+from mmtool.regex import regex
+
+LIMIT = regex(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")
+_COUNTER = regex(
     r"(?<![\w+])(memory\+swap|memory|swap|kmem): usage (\d{1,20})kB, limit (\d{1,20})kB(?:, failcnt (\d{1,20}))?"
 )
-_TASK_IN = re.compile(r"Task in (\S{1,4096})\s+killed as a result of limit of (\S{1,4096})")
-_STATS = re.compile(r"Memory cgroup stats for (\S{1,4096}?):(?=\s|$)|Memory cgroup stats:")
-_STATS_END = re.compile(r"Tasks state|\[\s*pid\s*\]|oom-kill:|[Kk]ill(?:ed)? process|invoked oom-killer")
-_OF_V1 = re.compile(r"\b([a-z_]{2,40}(?:\([a-z]+\))?):(\d{1,20})KB")
-_OF_V2 = re.compile(r"(?<![\w=:.])([a-z][a-z_0-9]{2,40}) (\d{1,20})(?![\w.:,/-])")
+_TASK_IN = regex(r"Task in (\S{1,4096})\s+killed as a result of limit of (\S{1,4096})")
+_STATS = regex(r"Memory cgroup stats for (\S{1,4096}?):(?=\s|$)|Memory cgroup stats:")
+_STATS_END = regex(r"Tasks state|\[\s*pid\s*\]|oom-kill:|[Kk]ill(?:ed)? process|invoked oom-killer")
+_OF_V1 = regex(r"\b([a-z_]{2,40}(?:\([a-z]+\))?):(\d{1,20})KB")
+_OF_V2 = regex(r"(?<![\w=:.])([a-z][a-z_0-9]{2,40}) (\d{1,20})(?![\w.:,/-])")
 NO_LIMIT_KB = 1 << 50
 """A limit of so many kB and more is none (PAGE_COUNTER_MAX)."""
 

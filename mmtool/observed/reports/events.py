@@ -12,6 +12,7 @@ from enum import Enum
 
 from mmtool.observed.reports.kills import KillLine
 from mmtool.observed.reports.notices import Notice, find_notices
+from mmtool.regex import regex
 
 
 class ReportKind(Enum):
@@ -101,32 +102,32 @@ class Event:
 
 
 _MODE = r"mode:\s*(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
-_FAILURE = re.compile(
+_FAILURE = regex(
     r"(?:page\s+allocation\s+failure[:.]|(?P<vmemmap>vmemmap\s+alloc\s+failure):|"
     r"page\s+allocation\s+stalls\s+for\s+(?P<stalled>\d{1,10})\s?ms,)\s+order:\s*(?P<order>-?\d{1,2})\b,\s+" + _MODE
 )
-_OOM = re.compile(
+_OOM = regex(
     r"invoked\s+oom-killer:\s+gfp_mask=(?P<mask>0x[0-9a-f]{1,16})(?:\s*\((?P<names>[^()]*)\))?"
     r"(?P<rest>[^\n]{0,60}(?:\n[^\n]{0,60})?)"
 )
-_ORDER = re.compile(r"\border=(-?\d{1,2})\b")
-_VMALLOC = re.compile(
+_ORDER = regex(r"\border=(-?\d{1,2})\b")
+_VMALLOC = regex(
     r"\bvmalloc(?:\s+error:\s+size\s+(?P<size>\d{1,20}),\s+(?:align\s+0x[0-9a-f]{1,16},\s+)?"
     r"(?:page\s+order\s+(?P<order>\d{1,2})\b,\s+)?(?P<what>exceeds\s+total\s+pages|vm_struct\s+allocation\s+failed|"
     r"failed\s+to\s+allocate\s+pages|failed\s+to\s+allocated?\s+page\s+array|page\s+counter\s+array|"
     r"failed\s+to\s+map\s+pages)|:\s+allocation\s+failure(?::\s+(?P<bytes>\d{1,20})\s+bytes|"
     r",\s+allocated\s+(?P<done>\d{1,20})\s+of\s+(?P<of>\d{1,20})\s+bytes))(?:[^\n]{0,40}?,\s+" + _MODE + ")?"
 )
-_VMAP = re.compile(
+_VMAP = regex(
     r"vmap\s+allocation\s+for\s+size\s+(?P<size>\d{1,20})\s+failed:\s+use|"
     r"vmalloc_node_range\s+for\s+size\s+(?P<in_range>\d{1,20})\s+failed:\s+Address\s+range\s+restricted\s+to\s+"
     r"(?P<from>0x[0-9a-f]{1,16})\s+-\s+(?P<to>0x[0-9a-f]{1,16})"
 )
-_CMA = re.compile(
+_CMA = regex(
     r"cma:\s+\w*cma_alloc\w*:\s+(?:(?P<name>[^\n:]{1,64}):\s+)?alloc\s+failed,\s+req-size:\s+(?P<pages>\d{1,20})\s+pages,"
     r"\s+ret:\s+(?P<ret>-?\d{1,20})"
 )
-_AVAILABLE = re.compile(r"number of available pages: ([\d@+ ]*)(?:=>\s*\d{1,20} free of (\d{1,20}) total pages)?")
+_AVAILABLE = regex(r"number of available pages: ([\d@+ ]*)(?:=>\s*\d{1,20} free of (\d{1,20}) total pages)?")
 _STEPS = {
     "exceeds": VmallocStep.TOO_LARGE,
     "vm_struct": VmallocStep.NO_AREA,
@@ -261,7 +262,7 @@ _GUARD = 1 << 21
 """By so many bytes at most an area is larger than what was asked for: its guard page, and the rounding to pages."""
 
 
-_FRONT = re.compile(r"([^\n]{1,64}?):?\s+$")
+_FRONT = regex(r"([^\n]{1,64}?):?\s+$")
 _LONGEST_COMM = 15
 
 
@@ -279,7 +280,7 @@ def _comm(m: re.Match[str]) -> str | None:
     return words.rpartition(";")[2].strip()[-_LONGEST_COMM:].strip() or None
 
 
-_SENTENCE = re.compile(r"\.$|[=,]| \w+ |^\w+ \w+$|^[<>\[(]")
+_SENTENCE = regex(r"\.$|[=,]| \w+ |^\w+ \w+$|^[<>\[(]")
 """What no name of a task looks like."""
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
 
+from mmtool.regex import regex
+
 
 class Said(Enum):
     """The kinds of lines."""
@@ -50,13 +52,14 @@ class KillLine:
     oom_score_adj: int | None = None
 
 
-_WHOM = r"\((?P<name>[^\n]{0,64}?)\)"
-_LINES = re.compile(
+_WHOM = r"\((?P<name>[^\n]{0,64}?)\)(?=,|\s*\n|\s*\Z|\s+(?:total-vm|vsz|score|sharing|is)\b)"
+_LINES = regex(
     rf"""oom-kill:constraint=(?P<choice>CONSTRAINT_\w+)(?P<rest>[^\n]*)
     | (?P<who>(?:Memory\s+cgroup\s+out|Out)\s+of\s+memory(?:\s+\(oom_kill_allocating_task\))?:\s+)?
       (?:[Kk]ill\s+process\s+(?P<candidate>\d{{1,10}}),?\s+{_WHOM.replace("name", "candidate_name")}\s+
          (?:score\s+(?P<score>\d{{1,20}})\s+or\s+(?:sacrifice\s+child|a\s+child)|(?P<sharing>sharing\s+same\s+memory))
        | Killed\s+process\s+(?P<pid>\d{{1,10}})(?:,\s+UID\s+(?P<early_uid>\d{{1,10}}),)?\s+{_WHOM}
+         (?:,\s+UID\s+(?P<el7_uid>\d{{1,10}}),?)?
          (?P<sizes>(?:,?\s+[a-z-]{{3,10}}:\d{{1,20}}kB){{0,4}})
          (?:,\s+UID:(?P<uid>\d{{1,10}}))?(?:\s+pgtables:(?P<pgtables>\d{{1,20}})kB)?
          (?:\s+oom_score_adj:(?P<adj>-?\d{{1,4}}))?
@@ -71,7 +74,7 @@ _LINES = re.compile(
     """,
     re.VERBOSE,
 )
-_SIZE = re.compile(r"([a-z-]{3,10}):(\d{1,20})kB")
+_SIZE = regex(r"([a-z-]{3,10}):(\d{1,20})kB")
 _SIGNS = (
     "oom-kill:", "ill process", "illed process", "no killable", "Kernel panic", "oom_reaper", "oom.group", "OOM victim",
 )  # fmt: skip
@@ -98,7 +101,7 @@ def _line(m: re.Match[str]) -> KillLine:
         sizes = {"total-vm" if name == "vsz" else name: int(kb) for name, kb in _SIZE.findall(m["sizes"])}
         if m["pgtables"]:
             sizes["pgtables"] = int(m["pgtables"])
-        uid = m["uid"] or m["early_uid"]
+        uid = m["uid"] or m["early_uid"] or m["el7_uid"]
         return KillLine(
             Said.KILLED, start, end, int(m["pid"]), m["name"], None, memcg, "allocating_task" in who,
             kb=tuple(sizes.items()), uid=int(uid) if uid else None,
@@ -116,7 +119,7 @@ def _line(m: re.Match[str]) -> KillLine:
     return KillLine(Said.PANIC, start, end, name=" ".join(m["panic"].split()))
 
 
-_CONTINUED = re.compile(r"\n(?!oom-kill:|(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
+_CONTINUED = regex(r"\n(?!oom-kill:|(?:Memory cgroup out|Out) of memory)([^\n]{1,200})")
 """A summary that was wrapped goes on on the next line."""
 _MOST_LINES = 8
 """Over so many lines at most."""

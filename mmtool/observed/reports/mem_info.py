@@ -11,47 +11,49 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mmtool.regex import regex
+
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
 """Zone types, lowest first."""
 
-_HEAD = re.compile(r"Mem-[Ii]nfo:")
+_HEAD = regex(r"Mem-[Ii]nfo:")
 _NAME = r"(?:Node\s+(?P<nid>\d{1,20})\s+)?\b(?P<zone>DMA32|DMA|Normal|HighMem|Movable|Device)"
-_ZONE = re.compile(_NAME + r"\s+free:\s*(?P<free>\d{1,20})\s*kB")
-_BLOCKS = re.compile(
+_ZONE = regex(_NAME + r"\s+free:\s*(?P<free>\d{1,20})\s*kB")
+_BLOCKS = regex(
     _NAME + r":(?P<blocks>(?:\s+\d{1,20}\*\s*\d{1,20}\s*kB(?:\s*\([A-Z]+\))?)+)(?:\s+=\s*(?P<sum>\d{1,20})\s*kB)?",
     re.DOTALL,
 )
-_RUN_TOGETHER = re.compile(
+_RUN_TOGETHER = regex(
     _NAME + r":(?P<blocks>(?:\s+\\?\d{1,24}kB(?:\s*\([A-Z]+\))?){4,})\s+=\s*(?P<sum>\d{1,20})\s*kB", re.DOTALL
 )
 """Blocks whose "*" markdown took for emphasis: "4*4kB" became "44kB"."""
-_BLOCK = re.compile(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
-_NODE = re.compile(r"Node\s+(\d{1,20})\s+active_anon:")
-_FIELD = re.compile(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
-_TOTAL = re.compile(r"\b([A-Za-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
-_RESERVE = re.compile(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|[ \t]*[a-z]))+)")
+_BLOCK = regex(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
+_NODE = regex(r"Node\s+(\d{1,20})\s+active_anon:")
+_FIELD = regex(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
+_TOTAL = regex(r"\b([A-Za-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
+_RESERVE = regex(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|[ \t]*[a-z]))+)")
 _PAGES = {
-    "ram": re.compile(r"\b(\d{1,20})\s+pages\s+(?:of\s+)?RAM\b"),
-    "reserved": re.compile(r"\b(\d{1,20})\s+(?:pages\s+reserved|reserved\s+pages)\b"),
-    "highmem": re.compile(r"\b(\d{1,20})\s+pages\s+HighMem"),
-    "cma": re.compile(r"\b(\d{1,20})\s+pages\s+cma\s+reserved"),
-    "pagecache": re.compile(r"\b(\d{1,20})\s+total\s+pagecache\s+pages"),
-    "swapcache": re.compile(r"\b(\d{1,20})\s+pages\s+in\s+swap\s+cache"),
+    "ram": regex(r"\b(\d{1,20})\s+pages\s+(?:of\s+)?RAM\b"),
+    "reserved": regex(r"\b(\d{1,20})\s+(?:pages\s+reserved|reserved\s+pages)\b"),
+    "highmem": regex(r"\b(\d{1,20})\s+pages\s+HighMem"),
+    "cma": regex(r"\b(\d{1,20})\s+pages\s+cma\s+reserved"),
+    "pagecache": regex(r"\b(\d{1,20})\s+total\s+pagecache\s+pages"),
+    "swapcache": regex(r"\b(\d{1,20})\s+pages\s+in\s+swap\s+cache"),
 }
 _SWAP = {
-    "free": re.compile(r"Free\s+swap\s*[=:]\s*(\d{1,20})\s*kB"),
-    "total": re.compile(r"Total\s+swap\s*=\s*(\d{1,20})\s*kB"),
+    "free": regex(r"Free\s+swap\s*[=:]\s*(\d{1,20})\s*kB"),
+    "total": regex(r"Total\s+swap\s*=\s*(\d{1,20})\s*kB"),
 }
-_HUGE = re.compile(
+_HUGE = regex(
     r"Node\s+(\d{1,20})\s+hugepages_total=(\d{1,20})\s+hugepages_free=(\d{1,20})\s+hugepages_surp=(\d{1,20})\s+"
     r"hugepages_size=(\d{1,20})kB"
 )
-_SLAB_HEAD = re.compile(r"Unreclaimable slab info:")
-_CACHE = re.compile(r"^(\S{1,64})\s+(\d{1,20})KB\s+(\d{1,20})KB\s*$", re.MULTILINE)
-_TAG = re.compile(
+_SLAB_HEAD = regex(r"Unreclaimable slab info:")
+_CACHE = regex(r"^(\S{1,64})\s+(\d{1,20})KB\s+(\d{1,20})KB\s*$", re.MULTILINE)
+_TAG = regex(
     r"\b(\d{1,8}(?:\.\d{1,4})?)\s([KMGTP]?)i?B\s+(\d{1,20})\s+(\S{1,200}:\d{1,8})\s+(?:\[(\w{1,64})\]\s+)?func:(\S{1,100})"
 )
-_PER_CPU = re.compile(r"\busd:\s{0,8}(\d{1,20})\b")
+_PER_CPU = regex(r"\busd:\s{0,8}(\d{1,20})\b")
 _COUNTERS = {
     "active_anon", "inactive_anon", "isolated_anon", "active_file", "inactive_file", "isolated_file", "unevictable",
     "dirty", "writeback", "unstable", "slab", "slab_reclaimable", "slab_unreclaimable", "mapped", "shmem", "pagetables",

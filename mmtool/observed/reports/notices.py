@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from mmtool.regex import regex
+
 
 class NoticeKind(Enum):
     SLAB = "slab"
@@ -41,56 +43,56 @@ class Notice:
     """So many alike, one after the other."""
 
 
-_SLAB = re.compile(
+_SLAB = regex(
     r"SL[UA]B: Unable to allocate memory on (?:CPU \d{1,5} \(of node -?\d{1,5}\) on )?node (?P<node>-?\d{1,10}),? ?\(?"
     r"gfp=(?P<mask>0x[0-9a-f]{1,16})(?:\((?P<names>[^()]*)\))?\)?"
     r"(?:\s+cache: (?P<cache>[^\n,(]{1,200})(?:\((?P<memcg>[^\n)]{1,300})\))?, object size: (?P<object>\d{1,10}),"
     r"(?: buffer size: (?P<buffer>\d{1,10}), default order: (?P<default>\d{1,2}), min order: (?P<min>\d{1,2})"
     r"| order: (?P<order>\d{1,2})))?"
 )
-_SLAB_NODE = re.compile(
+_SLAB_NODE = regex(
     r"\s{0,40}node \d{1,5}: slabs: (\d{1,20})(?:/\d{1,20})?, objs: (\d{1,20})(?:/\d{1,20})?, free: (\d{1,20})"
 )
-_SWIOTLB = re.compile(
+_SWIOTLB = regex(
     r"swiotlb buffer is full \(sz: (?P<size>\d{1,20}) bytes\)"
     r"(?:, total (?P<total>\d{1,20}) \(slots\), used (?P<used>\d{1,20}) \(slots\))?"
     r"|DMA: Out of SW-IOMMU space for (?P<old>\d{1,20}) bytes at device (?P<old_device>\S{1,80})"
 )
 _LONGEST_DEVICE = 80
-_HUGETLB = re.compile(
+_HUGETLB = regex(
     r"HugeTLB: allocating (?P<wanted>\d{1,20}) of page size (?P<size>[\d.]{1,10} [KMGT]i?B) failed\.\s+Only allocated "
     r"(?P<got>\d{1,20}) hugepages"
 )
-_PERCPU = re.compile(
+_PERCPU = regex(
     r"percpu: allocation failed, size=(?P<size>\d{1,20}) align=(?P<align>\d{1,20}) atomic=(?P<atomic>\d)"
     r"(?:, (?P<why>[^\n]{1,80}))?"
 )
-_LOWMEMORYKILLER = re.compile(
+_LOWMEMORYKILLER = regex(
     r"lowmemorykiller: Killing '(?P<name>[^'\n]{0,64})' \((?P<pid>\d{1,10})\)(?: \(tgid \d{1,10}\))?, "
     r"adj (?P<adj>-?\d{1,5}),"
     r"\s+to free (?P<size>\d{1,20})kB on behalf of '(?P<by>[^'\n]{0,64})' \(\d{1,10}\) because"
     r"\s+cache (?P<cache>\d{1,20})kB is below limit (?P<limit>\d{1,20})kB for oom_score_adj (?P<threshold>-?\d{1,5})"
     r"(?:\s+Free memory is (?P<free>-?\d{1,20})kB above reserved)?"
 )
-_LMKD = re.compile(
+_LMKD = regex(
     r"(?:lmkd|lowmemorykiller)[^\n]{0,24}?: Kill(?:ing)? '(?P<name>[^'\n]{0,64})' \((?P<pid>\d{1,10})\), "
     r"uid (?P<uid>\d{1,10}), oom_(?:score_)?adj (?P<adj>-?\d{1,5}) to free (?P<size>\d{1,20})kB"
     r"(?: rss, (?P<swap>\d{1,20})kB swap)?(?:; reason: (?P<why>[^\n]{1,160}))?"
 )
-_OOMD = re.compile(
+_OOMD = regex(
     r"Killed (?P<cgroup>/\S{1,4096}) due to (?:"
     r"memory pressure for (?P<monitored>/\S{0,4096}) being (?P<pressure>[\d.]{1,8})% > "
     r"(?P<threshold>[\d.]{1,8})% for > (?P<time>[^\n]{1,40}?) with reclaim activity"
     r"|(?P<usage>memory used [^\n]{1,200}?being more than [\d.]{1,8}%))"
 )
-_EARLYOOM = re.compile(
+_EARLYOOM = regex(
     r"(?:sending (?P<signal>SIGTERM|SIGKILL) to process (?P<pid>\d{1,10}) (?:uid \d{1,10} )?"
     r"\"(?P<name>[^\"\n]{0,64})\": |"
     r"[Kk]illing process (?:(?P<old_pid>\d{1,10}) \"(?P<old_name>[^\"\n]{0,64})\" with signal \d{1,2}: "
     r"|'(?P<first_name>[^'\n]{0,64})' with signal \d{1,2}, pid: (?P<first_pid>\d{1,10}), ))"
     r"(?:badness|oom_score):? (?P<score>-?\d{1,6}), VmRSS:? (?P<rss>\d{1,10}) MiB"
 )
-_LIMITS = re.compile(r"([Ll]ow [Mm]emory! [Aa]t or below [Ss][Ii][Gg]\w{4} limits:? [^\n]{1,60})")
+_LIMITS = regex(r"([Ll]ow [Mm]emory! [Aa]t or below [Ss][Ii][Gg]\w{4} limits:? [^\n]{1,60})")
 _NEAR = 600
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from mmtool.firmware.lines import decode, kernel_lines
-from mmtool.firmware.read import read_bytes
+from mmtool.firmware.packed import read_bytes
 from mmtool.observed.reports.cgroup import CgroupDump, parse_cgroup
 from mmtool.observed.reports.events import CmaFailure, Event, ReportKind, VmallocFailure, find_events
 from mmtool.observed.reports.kills import KillLine, Said, find_kills
@@ -16,6 +15,7 @@ from mmtool.observed.reports.notices import Notice
 from mmtool.observed.reports.oom_events import bound_events
 from mmtool.observed.reports.tasks import TaskTable, parse_tasks
 from mmtool.observed.reports.trace import Trace, parse_trace
+from mmtool.regex import regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +86,18 @@ class Report:
         return f"{self.died[0].name} ({self.died[0].pid})" if self.died else None
 
 
-_RELEASE = re.compile(
+_RELEASE = regex(
     r"(?:Not\s+tainted|Tainted:\s+[A-Z](?:[A-Z\s]|\[\w\]=\w+,?){0,60})[\s-]{0,60}\(?(?P<release>\d{1,20}\.\d{1,20}[.\w+-]*)"
 )
-_VERSION = re.compile(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
-_NODEMASK = re.compile(r"nodemask=([\d,-]+\d|\d)")
-_MEMS = re.compile(r"mems_allowed=([\d,-]*\d)")
-_ADJ = re.compile(r"oom_score_adj=(-?\d{1,5})")
-_SYSRQ_M = re.compile(r"[Ss]ys[Rr]q ?: Show Memory")
-_HARDWARE = re.compile(r"\bHardware name: (?P<name>[^\n]{1,120})")
-_STAMP = re.compile(r"\[\s{0,12}(\d{1,9}\.\d{3,9})\]")
-_CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d)\b")
-_PID = re.compile(r"\b(?:PID|Pid):\s+(\d{1,10})\b")
+_VERSION = regex(r"Linux version (\d{1,20}\.\d{1,20}\S*)")
+_NODEMASK = regex(r"nodemask=([\d,-]+\d|\d)")
+_MEMS = regex(r"mems_allowed=([\d,-]*\d)")
+_ADJ = regex(r"oom_score_adj=(-?\d{1,5})")
+_SYSRQ_M = regex(r"[Ss]ys[Rr]q ?: Show Memory")
+_HARDWARE = regex(r"\bHardware name: (?P<name>[^\n]{1,120})")
+_STAMP = regex(r"\[\s{0,12}(\d{1,9}\.\d{3,9})\]")
+_CLOCK = regex(r"\b(\d\d):(\d\d):(\d\d)\b")
+_PID = regex(r"\b(?:PID|Pid):\s+(\d{1,10})\b")
 
 
 def read_reports(path: str, release: str | None = None) -> list[Report]:
@@ -111,7 +111,8 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
 def parse_reports(text: str) -> list[Report]:
     """The reports in the text of a log, or of a mail that quotes one, in order."""
-    text = text.replace("\\x0a", " ")
+    # records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis
+    text = text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
     lines, raw = kernel_lines(text), text.split("\n")
     starts, at = [], 0
     for _, words in lines:

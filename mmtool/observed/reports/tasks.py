@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_HEAD = re.compile(r"\[\s*pid\s*\]\s+uid\s+tgid\s+total_vm\s+rss((?:\s+[a-z_]+){2,8}?)\s+name\b")
-_ROW = re.compile(r"\[ {0,12}(\d{1,10})\]((?:\s{1,40}-?\d{1,20}){6,11})\s{1,40}(\S[^\n]{0,63})")
+from mmtool.regex import regex
+
+_HEAD = regex(r"\[\s*pid\s*\]\s+uid\s+tgid\s+total_vm\s+rss((?:\s+[a-z_]+){2,8}?)\s+name\b")
+_ROW = regex(r"\[ {0,12}(\d{1,10})\]((?:\s{1,40}-?\d{1,20}){6,11})\s{1,40}(\S[^\n]{0,63})")
 _BEFORE_2_6_36 = ("cpu", "oom_adj")
 _FROM_2_6_36 = ("cpu", "oom_adj", "oom_score_adj")
 _FROM_3_5 = ("nr_ptes", "swapents", "oom_score_adj")
@@ -67,7 +69,11 @@ def parse_tasks(text: str, start: int, end: int) -> TaskTable | None:
     if not found:
         return None if head is None else TaskTable((), True, 0)
     numbers = [[int(n) for n in m[2].split()] for m in found]
-    columns = tuple(head[1].split()) if head else _columns_of(numbers)
+    columns = _columns_of(numbers)
+    if head is not None:
+        # mail may have broken the head within a word
+        said = "".join(head[1].split())
+        columns = next((known for known in _COLUMNS if "".join(known) == said), tuple(head[1].split()))
     if columns is None:
         return None
     rows = [

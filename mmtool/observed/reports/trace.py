@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-_FRAME = re.compile(
+from mmtool.regex import regex
+
+_FRAME = regex(
     r"(?P<unsure>\?\s+)?(?<![\w+])\(?(?P<name>[A-Za-z_][\w.]{1,80})\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}\)?"
     r"(?:\s+\[(?P<module>(?![0-9a-f]{8,16}\])\w{1,64})\])?"
     r"|\((?P<bare>[A-Za-z_]\w{1,80})(?:\s+\[\w+\])?\)\s+from\b"
 )
-_START = re.compile(r"Call [Tt]race|[Bb]acktrace|unwind_backtrace")
-_END = re.compile(r"Mem-[Ii]nfo|memory: usage|Tasks state|DMA per-cpu|\[\s*pid\s*\]|Task in /")
-_REGISTERS = re.compile(r"(?:RIP|PC is at|LR is at|pc|lr)\s*:?\s*(?:[0-9a-f]{4}:)?\s*$")
+_START = regex(r"Call [Tt]race|[Bb]acktrace|unwind_backtrace")
+_END = regex(r"Mem-[Ii]nfo|memory: usage|Tasks state|DMA per-cpu|\[\s*pid\s*\]|Task in /")
+_REGISTERS = regex(r"(?:RIP|PC is at|LR is at|pc|lr)\s*:?\s*(?:[0-9a-f]{4}:)?\s*$")
 
 _OF_MM = (
     # what prints the report
@@ -50,13 +51,11 @@ _OF_MM = (
 )  # fmt: skip
 """Functions of mm/, and of what stands between a caller and it, by how their names begin (underscores in front left
 out)."""
-_FAULTS = re.compile(
+_FAULTS = regex(
     r"_*(?:(?:do_|exc_|asm_exc_|async_|bad_)?(?:user_addr_fault|page_?fault|translation_fault|DataAbort|PrefetchAbort|"
     r"mem_abort)|el\d_|do_el0|dabt_usr|ret_from|handle_fault)",
 )
-_FAULT_ENTRY = re.compile(
-    r"_*(?:(?:do_|exc_|asm_exc_)?page_fault|do_user_addr_fault|do_translation_fault|do_mem_abort)\b"
-)
+_FAULT_ENTRY = regex(r"_*(?:(?:do_|exc_|asm_exc_)?page_fault|do_user_addr_fault|do_translation_fault|do_mem_abort)\b")
 
 
 @dataclass(frozen=True, slots=True)

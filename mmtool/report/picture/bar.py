@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.range_set import RangeSet
-from mmtool.report.boot import heading
+from mmtool.report.words import heading
 from mmtool.units import human
 
 MARKS = (("#", "31", "taken"), (":", "33", "partly"), (".", "32", "free"))

@@ -16,8 +16,8 @@ from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MemblockRegion
 from mmtool.linux.mm.range_set import RangeSet
-from mmtool.report.boot import flag_names
 from mmtool.report.picture.axis import Axis, Range, make_axis
+from mmtool.report.words import flag_names
 from mmtool.units import human
 
 

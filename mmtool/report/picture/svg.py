@@ -6,7 +6,6 @@ no two texts can overlap: what has no room where it belongs stands in the legend
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from xml.sax.saxutils import escape
 
 from mmtool.errors import UsageError
 from mmtool.linux.init.boot import Boot
-from mmtool.report.boot import heading
+from mmtool.regex import regex
 from mmtool.report.picture.axis import Axis, Scale
 from mmtool.report.picture.rows import SECTIONS, Piece, Region, Row, Section, axis_of, sections
+from mmtool.report.words import heading
 from mmtool.units import human
 
 LEFT, RIGHT, EDGE = 230.0, 150.0, 12.0
@@ -61,7 +61,7 @@ STYLE = """
 """
 """A picture by itself goes by what the reader prefers; one that stands in a page has the page's colour."""
 
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_IN_XML = regex("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def svg(boot: Boot, names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from mmtool.answers.postmortem.verdict import Judgement, Verdict
 from mmtool.report.postmortem.account import account_tables, memory_words
 from mmtool.report.postmortem.oom import names_table, tasks_table, victim_words, who_died
 from mmtool.report.postmortem.tables import zone_table
-from mmtool.report.postmortem.words import advice, asker, origin, reason, request
+from mmtool.report.postmortem.words import advice, asker, origin, reason, request, task
 from mmtool.report.table import text_tables
 
 
@@ -14,7 +14,7 @@ def text(j: Judgement, top: int = 5) -> str:
     """One report for people; lists of processes have `top` rows."""
     verdict = f"{j.verdict.value}: {reason(j)}{who_died(j)}"
     parts = [f"line {j.report.line}: {request(j)}\n{origin(j)}\n\n{verdict}\n"]
-    if who := asker(j):
+    if who := "; ".join(words for words in (asker(j), task(j)) if words):
         parts[0] += f"{who}\n"
     if tables := account_tables(j):
         parts.append(text_tables(tables))

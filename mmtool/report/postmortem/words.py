@@ -178,7 +178,10 @@ _REASONS: dict[Cause, Callable[[Judgement], str]] = {
     Cause.CMA_BUSY: lambda j: f"runs of {_area(j.report)} were free to use, but pages in them could not be moved away",
     Cause.CMA_OTHER: lambda j: f"cma_alloc ended with error {j.report.cma.ret if j.report.cma else 0}",
     Cause.CGROUP: lambda j: _cgroup_reason(j),
-    Cause.SYSRQ: lambda j: "no allocation failed: somebody asked for a kill with SysRq+f",
+    Cause.SYSRQ: lambda j: (
+        "no allocation failed: somebody asked "
+        + ("for this with SysRq+m" if j.report.kind is ReportKind.SHOW_MEM else "for a kill with SysRq+f")
+    ),
     Cause.RELEASE_UNKNOWN: lambda j: "the zones pass on some releases and not on others; the log does not say which",
     Cause.NUMBERS_MISSING: lambda j: "a number that the report does not have would decide",
     Cause.NOT_DUMPED: lambda j: f"{_in_general(j)}the report shows no zones",
@@ -301,6 +304,17 @@ def asker(j: Judgement) -> str:
     if notice is not None and not j.report.is_notice:
         words.append(f"cache {notice.subject}")
     return f"asked for by {', for '.join(words)}" if words else ""
+
+
+def task(j: Judgement) -> str:
+    """The task that asked and its machine, as far as the report tells."""
+    r = j.report
+    words = [f"pid {r.pid}"] if r.pid is not None else []
+    if r.oom_score_adj:
+        words.append(f"oom_score_adj {r.oom_score_adj}")
+    if r.hardware:
+        words.append(f"on {r.hardware}")
+    return ", ".join(words)
 
 
 def _limit_file(j: Judgement) -> str:

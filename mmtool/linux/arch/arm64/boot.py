@@ -8,7 +8,7 @@ from mmtool.firmware.devicetree import DeviceTree
 from mmtool.firmware.machine import E820Entry
 from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, pa_bits
 from mmtool.linux.arch.arm64.mm.crash_reserve import crash_window
-from mmtool.linux.arch.arm64.mm.dma import arm64_dma_phys_limit
+from mmtool.linux.arch.arm64.mm.dma import arm64_dma32_phys_limit, arm64_dma_phys_limit
 from mmtool.linux.arch.arm64.mm.free_image import free_image
 from mmtool.linux.arch.arm64.mm.hugetlbpage import supported_huge_pages
 from mmtool.linux.arch.arm64.mm.mmu import declare_kernel_vmas
@@ -53,10 +53,12 @@ class Arm64Boot(Boot):
         return False
 
     def dma_reach(self) -> int:
+        if self.kernel.release.arm64_reserves_for_devices_early:
+            return arm64_dma32_phys_limit(self)
         return self.dma_phys_limit()
 
     def crash_window(self) -> CrashWindow:
-        return crash_window(self.dma_phys_limit(), pa_bits(self))
+        return crash_window(self.dma_reach(), pa_bits(self))
 
     def crashkernel_goes_high(self, asked_high: bool) -> bool:
         facts = self.kernel.release

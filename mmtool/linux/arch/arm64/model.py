@@ -17,6 +17,7 @@ from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.address_space import AddressSpace, LayoutInputs
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import Memblock
+from mmtool.units import round_up
 
 
 class Arm64(Architecture[Arm64Boot]):
@@ -37,6 +38,11 @@ class Arm64(Architecture[Arm64Boot]):
         early = Early(kernel, mb, cmdline, KernelLog())
         max_pfn = (mb.end_of_DRAM() or 0) >> kernel.page_shift
         return arch_zone_limits_init(early, arm64_dma_phys_limit(early, None), max_pfn), max_pfn
+
+    def image_takes(self, kernel: Kernel) -> int:
+        image = kernel.profile.image
+        head = image.get("stext", 0) if kernel.release.arm64_head_is_not_text else 0
+        return round_up(image["end"] - head, kernel.page_size) if "end" in image else 0
 
     def address_space(self, inputs: LayoutInputs) -> AddressSpace:
         return address_space(inputs)

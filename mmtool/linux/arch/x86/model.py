@@ -7,7 +7,7 @@ from mmtool.firmware.cmdline import Cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.kernel.e820 import E820Table
-from mmtool.linux.arch.x86.kernel.setup import steps
+from mmtool.linux.arch.x86.kernel.setup import image_takes, steps
 from mmtool.linux.arch.x86.mm.pgtable import address_space, maxmem_32, vmalloc_reserve_32
 from mmtool.linux.arch.x86.mm.zones import arch_zone_limits_init
 from mmtool.linux.init.architecture import Architecture
@@ -38,6 +38,9 @@ class X86(Architecture[X86Boot]):
         if not kernel.is_64bit:
             low = min(max_pfn, maxmem_32(kernel, vmalloc_reserve_32(cmdline.get("vmalloc"))) >> kernel.page_shift)
         return arch_zone_limits_init(kernel, max_pfn, low), low
+
+    def image_takes(self, kernel: Kernel) -> int:
+        return image_takes(kernel)
 
     def address_space(self, inputs: LayoutInputs) -> AddressSpace:
         return address_space(inputs)

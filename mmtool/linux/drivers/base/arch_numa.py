@@ -8,6 +8,7 @@ from mmtool.firmware.machine import Machine
 from mmtool.linux.drivers.acpi.numa.srat import SayCpu, acpi_numa_init
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.numa import Nodes
+from mmtool.linux.mm.numa_emulation import numa_emulation
 from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, cleanup_meminfo, register_meminfo
 from mmtool.units import div_round_up, round_up
 
@@ -112,11 +113,17 @@ def _register(early: Early, info: NumaInfo) -> bool:
             cleanup_meminfo(info.meminfo, mb, early.kernel, mb.max_pfn, early.log)
         except NumaError:
             return False
+        numa_emulation(early, info, _numa_emu_dma_end(early))
         register_meminfo(info, mb)
     else:
         for block in info.meminfo:
             mb.set_node(block.start, block.end - block.start, mb.memory, block.nid)
     return all(mb.valid_node(region.nid) for region in mb.memory.regions)
+
+
+def _numa_emu_dma_end(early: Early) -> int:
+    """numa_emu_dma_end(): where memory begins, and 4 GiB on."""
+    return early.memblock.start_of_DRAM() + (1 << 32)
 
 
 def _dummy_numa_init(early: Early, info: NumaInfo, off: bool) -> bool:

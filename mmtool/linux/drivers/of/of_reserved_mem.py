@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from mmtool.firmware.devicetree import DeviceTree, ReservedNode
+from mmtool.linux.lib.sort import sort
 from mmtool.linux.mm.cma import Cma, CmaArea, min_alignment
 from mmtool.linux.mm.early import Early
 
@@ -40,22 +41,44 @@ def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: Rese
         _reserve_reg(early, node)
     if not facts.reserved_mem_array_is_sized:
         _check_for_overlap(early, fixed)
-    state.regions = [*_place_all(early, cma, nodes), *fixed]
+    if facts.memreserve_comes_last:
+        state.regions = [*_place_all(early, cma, nodes), *fixed]
     if tree.chosen.elfcorehdr is not None:
         start, end = tree.chosen.elfcorehdr
         early.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
     if facts.memreserve_comes_last:
         _memreserve(early, tree)
-    if not facts.reserved_mem_array_is_sized:
-        for node, start, end in sorted(state.regions, key=lambda region: region[1]):
-            if start < end:
-                _init_node(early, cma, node, start, end)
+    if facts.reserved_mem_array_is_sized:
+        return
+    if not facts.memreserve_comes_last:
+        fdt_init_reserved_mem(early, state, cma, nodes)
+        return
+    for node, start, end in sorted(state.regions, key=lambda region: region[1]):
+        if start < end:
+            _init_node(early, cma, node, start, end)
+
+
+def fdt_init_reserved_mem(early: Early, state: ReservedMem, cma: Cma, nodes: list[ReservedNode]) -> None:
+    """fdt_init_reserved_mem() up to 6.12.12: regions by address, what wants a place first, placed when its turn comes.
+
+    The kernel's sort does not keep the order of what compares as equal, as all that has no place yet does.
+    """
+    known = [r for node in nodes for r in node.ranges]
+    first = [(node, node.ranges[0] if node.ranges else (0, 0)) for node in nodes if node.ranges or node.size]
+    for node, (start, end) in sort(first, lambda entry: (entry[1][0], entry[1][1] - entry[1][0])):
+        place = (start, end) if node.ranges else _place(early, node, known)
+        if place is None:
+            continue
+        state.regions.append((node, *place))
+        if place[0] < place[1]:
+            _init_node(early, cma, node, *place)
 
 
 def _place_all(early: Early, cma: Cma, nodes: list[ReservedNode]) -> list[Region]:
     """The nodes that have a size and no address, each with the place that it gets."""
     placed: list[Region] = []
-    known = [r for node in nodes for r in node.ranges]
+    # regions with an address are not in the list yet when the others are placed
+    known: list[tuple[int, int]] = []
     for node in nodes:
         if not node.ranges and node.size and (found := _place(early, node, known)):
             placed.append((node, *found))
@@ -168,6 +191,10 @@ def _keep(early: Early, node: ReservedNode, start: int, end: int) -> bool:
     mb, size, owner = early.memblock, end - start, f"reserved-memory {node.name}"
     if not node.no_map:
         return mb.reserve(start, size, owner=owner) == 0
+    if early.kernel.release.reserved_mem_removes_nomap:
+        mb.remove(start, size)
+        mb.ledger.take(start, end, owner)
+        return True
     if mb.overlaps_region(mb.memory, start, size) and mb.is_region_reserved(start, size):
         return False
     mb.mark_nomap(start, size)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.cma import Cma, CmaArea, CmaError, CmaRequest, cma_declare_contiguous_nid
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.numa import Nodes
+from mmtool.regex import regex
 from mmtool.units import memparse
 
-_NODE = re.compile(r"\s*(\d+):")
+_NODE = regex(r"\s*(\d+):")
 
 
 def parse_cma(cmdline: Cmdline) -> tuple[int, int, int] | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.early import Early
+from mmtool.regex import regex
 from mmtool.units import round_up
 
 IO_TLB_MIN_SIZE = 1 << 20
@@ -13,8 +12,8 @@ IO_TLB_SHIFT = 11
 IO_TLB_SEGSIZE = 128
 IO_TLB_DEFAULT_SIZE = 64 << 20
 
-_AREAS = re.compile(r"[0-9a-fA-Fx]*,([0-9]+)")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_AREAS = regex(r"[0-9a-fA-Fx]*,([0-9]+)")
+_NUMBER = regex(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 
 
 def swiotlb_size_or_default(cmdline: Cmdline) -> int:
@@ -30,14 +29,20 @@ def swiotlb_size_or_default(cmdline: Cmdline) -> int:
     return slabs << IO_TLB_SHIFT or IO_TLB_DEFAULT_SIZE
 
 
-def swiotlb_init(early: Early, size: int, cpus: int) -> None:
-    """swiotlb_init(): a buffer of `size` bytes in low memory, halved until it fits, and the tables that keep track."""
+def swiotlb_init(early: Early, size: int, cpus: int, *, verbose: bool = False) -> None:
+    """swiotlb_init(): a buffer of `size` bytes in low memory, halved until it fits, and the tables that keep track.
+
+    None in a build without CONFIG_SWIOTLB; an unknown configuration has it. With `verbose` swiotlb_print_info() says
+    where it lies, its end exclusive.
+    """
     mb, k = early.memblock, early.kernel
+    if not k.profile.config.get("SWIOTLB", True):
+        return
     page = mb.page_size
     slabs, areas = size >> IO_TLB_SHIFT, 0
     if k.release.swiotlb_has_areas:
         areas, slabs = _areas(early, slabs, cpus)
-    while mb.alloc_low(round_up(slabs << IO_TLB_SHIFT, page), page, owner="swiotlb") is None:
+    while (base := mb.alloc_low(round_up(slabs << IO_TLB_SHIFT, page), page, owner="swiotlb")) is None:
         if slabs << IO_TLB_SHIFT <= IO_TLB_MIN_SIZE or not k.release.swiotlb_retries_smaller:
             return
         slabs = round_up(slabs // 2, IO_TLB_SEGSIZE)
@@ -48,6 +53,10 @@ def swiotlb_init(early: Early, size: int, cpus: int) -> None:
     if areas:
         areas = min(areas, max(slabs // IO_TLB_SEGSIZE, 1))
         mb.alloc(areas * sizes["io_tlb_area"], mb.smp_cache_bytes, owner="swiotlb")
+    if verbose:
+        width = 18 if k.release.swiotlb_prints_all_digits else 10
+        end, mib = base + (slabs << IO_TLB_SHIFT), slabs << IO_TLB_SHIFT >> 20
+        early.log.info(f"software IO TLB: mapped [mem {base:#0{width}x}-{end:#0{width}x}] ({mib}MB)")
 
 
 def _areas(early: Early, slabs: int, cpus: int) -> tuple[int, int]:

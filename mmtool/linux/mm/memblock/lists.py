@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mmtool.build.release import Release
+from mmtool.linux.mm.memblock.cursor import FreeCursor
 from mmtool.linux.mm.memblock.ledger import Ledger
 from mmtool.linux.mm.memblock.ranges import FreeRange, free_ranges, free_ranges_reverse
 from mmtool.linux.mm.memblock.regions import (
@@ -101,8 +102,7 @@ class MemblockLists:
         self._can_resize = False
         self._warned_of_node: set[str] = set()
         self._grown: dict[str, tuple[int, int]] = {}
-        self._searched: dict[tuple[int, ...], int] = {}
-        self._searched_in = (0, 0, 0)
+        self._cursor = FreeCursor(self.memory, self.reserved)
 
     def _list(self, name: str, capacity: int) -> MemblockType:
         return MemblockType(
@@ -333,18 +333,13 @@ class MemblockLists:
         among: tuple[int, ...],
         skipped: Callable[[MemblockRegion], bool],
     ) -> int:
-        """_find_top_down(), going on where the last search for the same `among` the same regions ended.
-
-        Above that place nothing fits until memory changes or a reservation goes.
-        """
-        state = self.memory.changed, self.memory.removed, self.reserved.removed
-        if state != self._searched_in:
-            self._searched, self._searched_in = {}, state
+        """_find_top_down(), going on where the last search for the same `among` the same regions ended (FreeCursor)."""
         wish = (start, end, size, align, *among)
-        high = self._searched.get(wish, end)
+        high = self._cursor.high(wish, end)
         found = self._find_top_down(start, end, size, align, skipped, high) if high else 0
+        # At or above `end` a range of size 0 can be found again.
         if size:
-            self._searched[wish] = found and found + size
+            self._cursor.ended(wish, found, size)
         return found
 
     def _find_bottom_up(

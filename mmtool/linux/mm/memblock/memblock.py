@@ -92,9 +92,11 @@ class Memblock(MemblockAlloc):
     @classmethod
     def of(cls, kernel: Kernel) -> Self:
         """The empty memblock of a kernel that starts, with the sizes of its build."""
+        memory, reserved = kernel.init_memblock_regions
         return cls(
             kernel.release, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes,
             page_size=kernel.page_size, phys_addr_bits=kernel.phys_addr_bits,
+            init_memory_regions=memory, init_reserved_regions=reserved,
             region_size=kernel.profile.sizes.get("memblock_region", 24), smp_cache_bytes=kernel.smp_cache_bytes,
         )  # fmt: skip
 

@@ -75,8 +75,8 @@ def do_madvise(task: Task, start: int, length: int, advice: str) -> None:
         raise Refused("EINVAL", f"the release does not know MADV_{advice.upper()}")
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")
-    rounded = length + page - 1 & -page & task.word_mask
-    if (length and not rounded) or start + rounded > task.word_mask + 1:
+    rounded = length + page - 1 & -page & task.kernel_mask
+    if (length and not rounded) or start + rounded > task.kernel_mask + 1:
         raise Refused("EINVAL", "the end wraps")
     end = start + rounded
     if end == start:

@@ -67,7 +67,7 @@ def do_mlock(task: Task, start: int, length: int, flags: int) -> None:
     mm, page = task.mm, task.sys.page_size
     if not can_do_mlock(task):
         raise Refused("EPERM", "RLIMIT_MEMLOCK is 0")
-    length = length + (start & (page - 1)) + page - 1 & -page & task.word_mask
+    length = length + (start & (page - 1)) + page - 1 & -page & task.kernel_mask
     start &= -page
     limit = task.rlimit("MEMLOCK") // page
     locked = length // page + mm.locked_vm
@@ -90,7 +90,7 @@ def do_mlock(task: Task, start: int, length: int, flags: int) -> None:
 def munlock(task: Task, start: int, length: int) -> None:
     """munlock(2)."""
     page = task.sys.page_size
-    length = length + (start & (page - 1)) + page - 1 & -page & task.word_mask
+    length = length + (start & (page - 1)) + page - 1 & -page & task.kernel_mask
     apply_vma_lock_flags(task, start & -page, length, 0)
 
 

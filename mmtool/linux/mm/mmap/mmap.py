@@ -121,10 +121,10 @@ def do_mmap(task: Task, addr: int, length: int, prot: int, flags: int, file: Fil
         addr &= -page
         if addr and addr < system.mmap_min_addr:
             addr = system.mmap_min_addr + page - 1 & -page
-    length = length + page - 1 & -page & task.word_mask
+    length = length + page - 1 & -page & task.kernel_mask
     if not length:
         raise Refused("ENOMEM", "the length wraps")
-    if pgoff + (length // page) > task.word_mask:
+    if pgoff + (length // page) > task.kernel_mask:
         raise Refused("EOVERFLOW", "the end of the offset wraps")
     if mm.map_count > system.max_map_count:
         raise Refused("ENOMEM", f"more than vm.max_map_count ({system.max_map_count}) mappings")
@@ -202,6 +202,8 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
     found: int | None
     if anonymous and _aligns(task, addr, length):
         found = thp_get_unmapped_area(task, addr, length, 0, flags, None)
+    elif file is not None and file.inode.thp_aligned and system.has_thp and system.facts.aligns_files:
+        found = thp_get_unmapped_area(task, addr, length, pgoff, flags, file)
     else:
         found = get_unmapped_area(task, file, addr, length, pgoff, flags)
     if found is None:

@@ -43,8 +43,8 @@ def do_mprotect(task: Task, start: int, length: int, prot: int) -> None:
         raise Refused("EINVAL", "not a page's address, or both PROT_GROWS flags")
     if not length:
         return
-    length = length + page - 1 & -page & task.word_mask
-    end = start + length & task.word_mask
+    length = length + page - 1 & -page & task.kernel_mask
+    end = start + length & task.kernel_mask
     if end <= start:
         raise Refused("ENOMEM", "the end wraps")
     vma = mm.find_vma(start)

@@ -76,7 +76,7 @@ def _check_arguments(task: Task, addr: int, old_len: int, new_len: int, flags: i
 
 
 def _align(task: Task, length: int) -> int:
-    return length + task.sys.page_size - 1 & -task.sys.page_size & task.word_mask
+    return length + task.sys.page_size - 1 & -task.sys.page_size & task.kernel_mask
 
 
 def _hugetlb_lengths(task: Task, addr: int, old_len: int, new_len: int, new_addr: int) -> tuple[int, int]:
@@ -216,6 +216,10 @@ def move_vma(
         if task.sys.facts.dontunmap_counts_locked and vma.flags & VM_LOCKED:
             mm.locked_vm += new_len >> shift
         vma.flags &= ~VM_LOCKED_MASK
+        if task.sys.facts.dontunmap_marks_next and vm_flags & VM_ACCOUNT and vma.start < addr < vma.end - old_len:
+            after = mm.find_vma(vma.end)
+            if after is not None:
+                after.flags |= VM_ACCOUNT
         if new_vma is not vma and vma.start == addr and vma.end == addr + old_len:
             unlink_anon_vmas(vma)
             if task.sys.facts.mremap_keeps_source_apart:

@@ -16,8 +16,8 @@ def do_mseal(task: Task, start: int, length: int) -> None:
         raise Refused("ENOSYS", "sealing needs a 64-bit kernel")
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")
-    rounded = length + page - 1 & -page & task.word_mask
-    if (length and not rounded) or start + rounded > task.word_mask + 1:
+    rounded = length + page - 1 & -page & task.kernel_mask
+    if (length and not rounded) or start + rounded > task.kernel_mask + 1:
         raise Refused("EINVAL", "the end wraps")
     end = start + rounded
     at = start

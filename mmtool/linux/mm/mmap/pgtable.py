@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mmtool.linux.mm.mmap.mm_types import Folio
+from mmtool.linux.mm.mmap.folio import Folio
 
 PTE_WRITE, PTE_DIRTY, PTE_YOUNG = 1, 2, 4
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from mmtool.linux.mm.memblock import MEMBLOCK_MIRROR, MemblockRegion
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages, free_one_page
-from mmtool.linux.mm.page_alloc.memmap import PAGE_SHIFT, free_pfn_ranges, memmap_init_reserved_pages, node_of
+from mmtool.linux.mm.page_alloc.memmap import free_pfn_ranges, memmap_init_reserved_pages, node_of
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 
 
@@ -23,7 +23,7 @@ def memblock_free_all(
     max_low_pfn: int | None = None,
     highmem: bool = False,
     mirrored_kernelcore: bool = False,
-    page_shift: int = PAGE_SHIFT,
+    page_shift: int = 12,
 ) -> int:
     """Hand all memory that memblock does not hold reserved to the free lists; the pages that count as RAM.
 
@@ -59,7 +59,7 @@ def page_alloc_init_late(
     memory: Sequence[MemblockRegion],
     reserved: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
-    page_shift: int = PAGE_SHIFT,
+    page_shift: int = 12,
 ) -> int:
     """Free the deferred part of every node; the number of pages.
 
@@ -111,7 +111,7 @@ def deferred_grow_zone(
     order: int,
     *,
     pages_per_section: int,
-    page_shift: int = PAGE_SHIFT,
+    page_shift: int = 12,
 ) -> bool:
     """Free some of a zone's deferred pages early, because an allocation of 2**order pages found too few.
 

@@ -16,12 +16,9 @@ from mmtool.linux.mm.memblock import (
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
-PAGE_SHIFT = 12
-"""Of most kernels; functions take another."""
-
 
 def mem_pfn_ranges(
-    memory: Iterable[MemblockRegion], page_shift: int = PAGE_SHIFT
+    memory: Iterable[MemblockRegion], page_shift: int = 12
 ) -> Iterator[tuple[int, int, MemblockRegion]]:
     """The whole pages of each memory region as (start pfn, end pfn, region) (for_each_mem_pfn_range)."""
     for region in memory:
@@ -31,7 +28,7 @@ def mem_pfn_ranges(
 
 
 def free_pfn_ranges(
-    memory: Iterable[MemblockRegion], reserved: Iterable[MemblockRegion], page_shift: int = PAGE_SHIFT
+    memory: Iterable[MemblockRegion], reserved: Iterable[MemblockRegion], page_shift: int = 12
 ) -> Iterator[tuple[int, int, MemblockRegion]]:
     """Memory that is not reserved, upwards, as (start pfn, end pfn, memory region).
 
@@ -73,7 +70,7 @@ def memmap_init(
     deferred: bool,
     pages_per_section: int | None,
     mirrored_kernelcore: bool = False,
-    page_shift: int = PAGE_SHIFT,
+    page_shift: int = 12,
 ) -> None:
     """Set up the memory map: which pageblocks are Movable, and where each node's deferred part begins.
 
@@ -134,7 +131,7 @@ def memmap_init_reserved_pages(
     reserved: Sequence[MemblockRegion],
     pgdats: dict[int, Pgdat],
     pageblocks: PageblockTypes,
-    page_shift: int = PAGE_SHIFT,
+    page_shift: int = 12,
 ) -> None:
     """Make deferred pageblocks Movable whose first page is reserved, from 6.13 on.
 

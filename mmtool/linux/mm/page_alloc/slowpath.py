@@ -111,6 +111,12 @@ class _Request:
     def costly(self) -> bool:
         return self.ac.order > PAGE_ALLOC_COSTLY_ORDER
 
+    @property
+    def compacts_first(self) -> bool:
+        """Is there likely to be enough memory in small blocks, or would reclaim mix types for good?"""
+        ac = self.ac
+        return ac.can_compact and (self.costly or (ac.order > 0 and ac.migratetype != MigrateType.MOVABLE))
+
     def freelist(self, function: str, alloc_flags: int | None = None) -> Page | None:
         """get_page_from_freelist() with the request's rights, or others."""
         flags = self.alloc_flags if alloc_flags is None else alloc_flags
@@ -136,10 +142,12 @@ def alloc_pages_slowpath(ac: AllocContext, steps: list[Step] | None) -> Asking:
 
 
 def _slowpath(request: _Request) -> Generator[Ask, None, _Verdict]:
-    """Up to the label `retry`."""
+    """Up to the label `retry`, and from there on."""
     ac = request.ac
     if not request.zones:
         return None, Reason.NO_ZONE
+    if ac.facts.slowpath_tries_once_a_round:
+        return (yield from _rounds(request))
     if request.alloc_flags & ALLOC_KSWAPD:
         yield from _wake_all_kswapds(request)
     page = request.freelist("__alloc_pages_slowpath")
@@ -147,8 +155,7 @@ def _slowpath(request: _Request) -> Generator[Ask, None, _Verdict]:
         return page, None
     can_reclaim = ac.flags.can_direct_reclaim(ac.gfp)
     memalloc = request.has("__GFP_MEMALLOC") and not request.has("__GFP_NOMEMALLOC")
-    compacts_first = request.costly or (ac.order > 0 and ac.migratetype != MigrateType.MOVABLE)
-    if can_reclaim and ac.can_compact and compacts_first and not memalloc:
+    if can_reclaim and request.compacts_first and not memalloc:
         page = yield from _direct_compact(request)
         if page is not None:
             return page, None
@@ -156,12 +163,56 @@ def _slowpath(request: _Request) -> Generator[Ask, None, _Verdict]:
             if request.compact_result is CompactResult.SKIPPED or request.has("__GFP_THISNODE"):
                 return None, Reason.NORETRY_COMPACTION
             request.compact_priority = 0
+    _ignore_policies(request, memalloc)
+    return (yield from _retry(request, can_reclaim))
+
+
+def _ignore_policies(request: _Request, memalloc: bool) -> bool:
+    """More rights for who reclaims, and all nodes for who may ignore policies; whether the request is one of them."""
+    ac = request.ac
     if memalloc:
         cma = ALLOC_CMA if ac.migratetype == MigrateType.MOVABLE else 0
         request.alloc_flags = ALLOC_NO_WATERMARKS | cma | request.alloc_flags & ALLOC_KSWAPD
-    if memalloc or not request.alloc_flags & ALLOC_CPUSET:
-        request.zones = ac.every_zone
-    return (yield from _retry(request, can_reclaim))
+    if not memalloc and request.alloc_flags & ALLOC_CPUSET:
+        return False
+    request.zones = ac.every_zone
+    return True
+
+
+def _rounds(request: _Request) -> Generator[Ask, None, _Verdict]:
+    """From 7.0 on: rounds that are all alike, but that the first one compacts where a request does so first."""
+    ac = request.ac
+    can_reclaim = ac.flags.can_direct_reclaim(ac.gfp)
+    memalloc = request.has("__GFP_MEMALLOC") and not request.has("__GFP_NOMEMALLOC")
+    compact_first, again = can_reclaim and request.compacts_first, True
+    progress = 0
+    while True:
+        if request.alloc_flags & ALLOC_KSWAPD:
+            yield from _wake_all_kswapds(request)
+        page = request.freelist("__alloc_pages_slowpath")
+        if page is not None:
+            return page, None
+        if _ignore_policies(request, memalloc) and again:
+            again = False
+            continue
+        if not can_reclaim:
+            return None, Reason.NO_DIRECT_RECLAIM
+        if not compact_first:
+            page, progress = yield from _direct_reclaim(request)
+        if page is None:
+            page = yield from _direct_compact(request)
+        if page is not None:
+            return page, None
+        if compact_first:
+            if request.has("__GFP_NORETRY") and request.has("__GFP_THISNODE"):
+                return None, Reason.NORETRY_COMPACTION
+            compact_first = False
+            continue
+        final = _final_without_retry(request)
+        if final is not None:
+            return None, final
+        if not (yield from _should_retry(request, progress)):
+            return _may_oom(request)
 
 
 def _wake_all_kswapds(request: _Request) -> Generator[Ask, None, None]:

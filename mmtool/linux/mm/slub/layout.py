@@ -226,7 +226,7 @@ def ext_fits(cache: SlubCache, left: int, build: SlabBuild) -> bool:
     """Does what memcg keeps of an object fit behind it, into the `left` bytes that alignment leaves over?"""
     accounted = "MAY_ACCOUNT" in cache.flags and build.kernel.enabled("MEMCG")
     needs = build.word if accounted or not build.facts.may_account_flag else 0
-    return build.kernel.is_64bit and left >= needs
+    return build.kernel.bits_per_long == 64 and left >= needs
 
 
 def without_metadata(flags: Flags) -> Flags:

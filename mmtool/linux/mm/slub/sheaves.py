@@ -278,7 +278,10 @@ class Sheaves(Slabs):
         return places
 
     def flush_all(self) -> None:
-        """pcs_flush_all() on every CPU: first the spare sheaf, then the main one in batches from its end."""
+        """pcs_flush_all() on every CPU: first the spare sheaf, then the main one in batches from its end.
+
+        CPUs do it at the same time, so that their order is chance; here they come one after the other.
+        """
         for cpu, pcs in enumerate(self.cpus):
             if pcs.spare is not None:
                 self.below.free_bulk(pcs.spare, cpu)

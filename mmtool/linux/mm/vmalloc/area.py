@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VM_IOREMAP, VM_ALLOC, VM_MAP, VM_USERMAP, VM_DMA_COHERENT, VM_NO_GUARD = 0x1, 0x2, 0x4, 0x8, 0x10, 0x40
+VM_IOREMAP, VM_ALLOC, VM_MAP, VM_NO_GUARD = 0x1, 0x2, 0x4, 0x40
 VM_ALLOW_HUGE_VMAP = 0x400
 """VM_ flags (include/linux/vmalloc.h), those that say what an area is. Plain numbers: areas come by the thousand."""
+NO_NODE = -1
+"""The node of an area whose address decides which one it goes back to."""
 
 
 class VmStruct:

@@ -9,19 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from mmtool.build.release import Release
+from mmtool.linux.mm.vmalloc.area import NO_NODE, VmStruct
 from mmtool.linux.mm.vmalloc.free_tree import FreeTree
-
-if TYPE_CHECKING:
-    from mmtool.linux.mm.vmalloc.area import VmStruct
 
 MAX_VA_SIZE_PAGES = 256
 """Areas of up to so many pages are kept by a node for reuse."""
 MOST_NODES = 128
 LAZY_BYTES = 32 << 20
-NO_NODE = -1
 
 
 class VmapArea:
@@ -123,7 +119,8 @@ class VmapSpace:
                 self.busy[kept.start] = kept
                 return kept
         length = size
-        if self._counts_alignment or (align > self.page_size and vend - vstart != size):
+        is_large = align > self.page_size and vend - vstart != size
+        if self._counts_alignment or (is_large and self.facts.vmap_search_counts_large_alignment):
             length += align - 1
         purged = False
         while True:

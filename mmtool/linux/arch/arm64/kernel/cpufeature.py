@@ -26,11 +26,11 @@ def pa_bits(boot: Boot) -> int:
     return 48 if configured == 52 and boot.kernel.page_shift < 16 and not has_wide_addresses(boot) else configured
 
 
-def memstart(boot: Boot) -> int:
-    """memstart_addr where KASLR does not move it: the start of memory, rounded down so that large leaves fit.
+def memstart_align(boot: Boot) -> int:
+    """ARM64_MEMSTART_ALIGN of asm/kernel-pgtable.h: large leaves of the linear map fit, and whole sections."""
+    return 1 << max({12: 30, 14: 30, 16: 29}[boot.kernel.page_shift], boot.kernel.section_size_bits)
 
-    Models ARM64_MEMSTART_ALIGN of asm/kernel-pgtable.h.
-    """
-    page_shift = boot.kernel.page_shift
-    align = 1 << max({12: 30, 14: 30, 16: 29}[page_shift], boot.kernel.section_size_bits)
-    return round_down(boot.memblock.start_of_DRAM(), align)
+
+def memstart(boot: Boot) -> int:
+    """memstart_addr where KASLR does not move it: the start of memory, rounded down to ARM64_MEMSTART_ALIGN."""
+    return round_down(boot.memblock.start_of_DRAM(), memstart_align(boot))

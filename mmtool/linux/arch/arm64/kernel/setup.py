@@ -14,7 +14,7 @@ from mmtool.linux.arch.arm64.mm.crash_reserve import reserve_crashkernel
 from mmtool.linux.arch.arm64.mm.init import arm64_memblock_init, mem_init, swiotlb_init_arm64, zone_sizes_init
 from mmtool.linux.arch.arm64.mm.mmu import paging_init
 from mmtool.linux.drivers.base.arch_numa import arch_numa_init
-from mmtool.linux.drivers.firmware.efi.tables import efi_memattr_init, efi_memreserve
+from mmtool.linux.drivers.firmware.efi.tables import efi_find_mirror, efi_memattr_init, efi_memreserve
 from mmtool.linux.drivers.of.fdt import unflatten_device_tree
 from mmtool.linux.drivers.of.of_reserved_mem import early_init_fdt_scan_reserved_mem, fdt_scan_reserved_mem_reg_nodes
 from mmtool.linux.init import late
@@ -29,6 +29,7 @@ from mmtool.linux.init.early import (
 )
 from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve, dma_numa_cma_reserve
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
+from mmtool.linux.mm.mm_init import parse_movable
 from mmtool.linux.mm.percpu import FirstChunk, module_reserve, pcpu_embed_first_chunk
 from mmtool.units import round_down, round_up
 
@@ -53,18 +54,23 @@ def steps(kernel: Kernel) -> list[ArmStep]:
     if not facts.numa_cma_with_default:
         pernuma = [("dma_pernuma_cma_reserve", lambda boot: dma_numa_cma_reserve(boot, boot.cma, boot.numa))]
     late_zones = facts.zones_after_setup_arch
+    devices: list[ArmStep] = [
+        ("reserve_crashkernel", lambda boot: reserve_crashkernel(boot, boot.cma, boot.crash_window())),
+        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.cma, boot.numa, boot.dma_reach())),
+    ]
     return [
         ("kernel image", kernel_image),
         ("setup_machine_fdt", setup_machine_fdt),
+        ("parse_early_param", parse_early_param),
         ("efi_init", efi_init),
         ("arm64_memblock_init", arm64_memblock_init),
         ("early_init_fdt_scan_reserved_mem", scan_reserved_mem),
+        *(devices if facts.arm64_reserves_for_devices_early else []),
         ("paging_init", paging_init),
         ("unflatten_device_tree", unflatten),
         ("arch_numa_init", numa),
         *([] if late_zones else [HUGETLB_CMA_RESERVE, *pernuma, *sparse, *area]),
-        ("dma_contiguous_reserve", lambda boot: dma_contiguous_reserve(boot, boot.cma, boot.numa, boot.dma_reach())),
-        ("reserve_crashkernel", lambda boot: reserve_crashkernel(boot, boot.cma, boot.crash_window())),
+        *(devices[::-1] if not facts.arm64_reserves_for_devices_early else []),
         ("memblock_dump_all", lambda boot: memblock_dump_all(boot.memblock, boot.cmdline, boot.log)),
         ("request_standard_resources", request_standard_resources),
         *([*area, HUGETLB_CMA_RESERVE, HUGETLB_BOOTMEM_ALLOC, *sparse] if late_zones else []),
@@ -159,6 +165,11 @@ def _efi_stub_put(boot: Arm64Boot, size: int) -> None:
         boot.initrd = rest if rest[0] < rest[1] else None
 
 
+def parse_early_param(boot: Arm64Boot) -> None:
+    """parse_early_param(): movable_node and kernelcore=mirror; mem= takes effect in arm64_memblock_init()."""
+    parse_movable(boot)
+
+
 def efi_init(boot: Arm64Boot) -> None:
     """efi_init(), reserve_regions(): where EFI booted the kernel, memory is what EFI's map says and nothing else."""
     mb = boot.memblock
@@ -181,6 +192,8 @@ def efi_init(boot: Arm64Boot) -> None:
             mb.mark_nomap(start, end - start)
         if region.type == "ACPI Reclaim":
             mb.reserve(start, end - start, owner="ACPI tables")
+    if boot.kernel.release.arm64_finds_mirrored_memory:
+        efi_find_mirror(boot, boot.machine.efi)
     mmap = boot.tree.chosen.uefi_mmap
     if mmap is not None:
         start = round_down(mmap[0], page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mmtool.linux.kernel.crash_reserve import (
     HIGH,
     LOW,
@@ -15,8 +17,9 @@ from mmtool.linux.kernel.crash_reserve import (
 from mmtool.linux.kernel.dma.swiotlb import swiotlb_size_or_default
 from mmtool.linux.mm.cma import Cma
 from mmtool.linux.mm.early import Early
+from mmtool.units import round_up
 
-SZ_1M, SZ_8M, SZ_16M, SZ_256M, SZ_512M = (n << 20 for n in (1, 8, 16, 256, 512))
+SZ_1M, SZ_8M, SZ_16M, SZ_160M, SZ_256M, SZ_512M, SZ_896M = (n << 20 for n in (1, 8, 16, 160, 256, 512, 896))
 SZ_4G, SZ_64T = 4 << 30, 64 << 40
 
 
@@ -28,6 +31,8 @@ def crash_window(early: Early) -> CrashWindow:
     """
     if not early.kernel.is_64bit:
         return CrashWindow(SZ_16M, SZ_512M, SZ_512M, 0)
+    if not early.kernel.release.crashkernel_reaches_4g:
+        return CrashWindow(SZ_16M, SZ_896M, SZ_64T, max(swiotlb_size_or_default(early.cmdline) + SZ_8M, SZ_256M))
     return CrashWindow(SZ_16M, SZ_4G, SZ_64T, max(swiotlb_size_or_default(early.cmdline) + SZ_8M, SZ_256M))
 
 
@@ -59,11 +64,21 @@ def _first_request(early: Early, system_ram: int) -> tuple[int, int, bool] | Non
     return None
 
 
+_RHEL7 = re.compile(r"\.el7(?:\.|_|$)")
+
+
+def _auto(early: Early, total: int) -> int:
+    """crashkernel=auto as Red Hat's kernels of RHEL 7 know it: 160 MiB and two bits a page, from 2 GiB on; else 0."""
+    auto = early.cmdline.get("crashkernel") == "auto" and _RHEL7.search(early.kernel.name) is not None
+    return SZ_160M + round_up(total // 4096 * 2 // 8, SZ_1M) if auto and total >= 2 << 30 else 0
+
+
 def _reserve(early: Early, window: CrashWindow) -> None:
     """reserve_crashkernel() of arch/x86/kernel/setup.c, up to 6.6."""
-    mb, log = early.memblock, early.log
+    mb, log, facts = early.memblock, early.log, early.kernel.release
     total = mb.phys_mem_size()
-    request = _first_request(early, total)
+    automatic = _auto(early, total)
+    request = (automatic, 0, False) if automatic else _first_request(early, total)
     if request is None:
         return
     size, base, high = request
@@ -72,7 +87,8 @@ def _reserve(early: Early, window: CrashWindow) -> None:
             log.info("crashkernel reservation failed - memory is in use.")
             return
     else:
-        ends = (window.high_max,) if high else (window.low_max, window.high_max)
+        ends = (window.low_max, window.high_max) if facts.crashkernel_reaches_4g else (window.low_max,)
+        ends = (window.high_max,) if high else ends
         places = (mb.phys_alloc_range(size, window.align, window.align, end, owner="crashkernel") for end in ends)
         base = next((place for place in places if place), 0)
         if not base:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from mmtool.firmware.machine import E820Type, LogNote
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.page import PAGE_SHIFT
+from mmtool.units import div_round_up, round_up
 
 FOUR_GIB = 1 << 32
 UNCACHABLE, WRITE_PROTECT, WRITE_BACK = 0, 5, 6
@@ -53,11 +54,38 @@ def _without(r: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
     return [p for p in pieces if p[0] < p[1]]
 
 
+def hidden_ranges(boot: X86Boot) -> list[tuple[int, int]]:
+    """What registers that no line shows cover, by their sum ("total RAM covered", which is told in whole MiB).
+
+    A sum below 4 GiB is that of low memory: AMD's processors need no registers for what is above. Else that is covered
+    to a round end, the least round one with which low memory ends where the sum says and no lower than RAM does.
+    """
+    told = boot.notes("mtrr_covered")
+    total, top = told[-1].values[0] >> 20, div_round_up(boot.memblock.max_pfn << PAGE_SHIFT, 1 << 20)
+    low = max((e.end for e in boot.e820.snapshot() if e.type == E820Type.RAM and e.end <= FOUR_GIB), default=0)
+    least, four_gib = div_round_up(low, 1 << 20), FOUR_GIB >> 20
+    if total < four_gib:
+        return [(0, total << 20), (FOUR_GIB, top << 20)] if least <= total else []
+    for shift in range(_ROUNDEST):
+        end = round_up(max(top, four_gib), 1 << shift)
+        low_end = total - (end - four_gib)
+        if least <= low_end < four_gib:
+            return [(0, low_end << 20), (FOUR_GIB, end << 20)]
+    return []
+
+
+_ROUNDEST = 24
+"""log2 of the MiB of a register beyond which none is."""
+
+
 def mtrr_trim_uncached_memory(boot: X86Boot) -> bool:
     """mtrr_trim_uncached_memory(): RAM that no MTRR caches becomes reserved. True when the map changed.
 
-    Needs the registers in the log, an uncachable default type, and no type but write-back and uncachable.
+    Needs an uncachable default type, and the registers in the log, of no type but write-back and uncachable, or their
+    sum.
     """
+    if (hidden := _hidden(boot)) is not None:
+        return _trim(boot, hidden)
     default = boot.notes("mtrr_default")
     variable = variable_ranges(boot.machine.notes)
     if boot.cmdline.has("disable_mtrr_trim") or not default or default[-1].values[0] != UNCACHABLE or not variable:
@@ -66,7 +94,19 @@ def mtrr_trim_uncached_memory(boot: X86Boot) -> bool:
     if WRITE_BACK not in kinds or kinds - {WRITE_BACK, UNCACHABLE}:
         return False
     tom2 = boot.notes("mtrr_tom2")
-    cached = cached_ranges(variable, tom2[-1].values[0] if tom2 else 0)
+    return _trim(boot, cached_ranges(variable, tom2[-1].values[0] if tom2 else 0))
+
+
+def _hidden(boot: X86Boot) -> list[tuple[int, int]] | None:
+    """hidden_ranges(), where the log shows the registers' sum and not themselves; the sum is told of an uncachable
+    default alone."""
+    if boot.cmdline.has("disable_mtrr_trim") or boot.notes("mtrr_default") or variable_ranges(boot.machine.notes):
+        return None
+    return hidden_ranges(boot) if boot.notes("mtrr_covered") else None
+
+
+def _trim(boot: X86Boot, cached: list[tuple[int, int]]) -> bool:
+    """Reserve what RAM lies between the cached ranges; the kernel's lines where that is some."""
     if not cached:
         return False
     ends = [0, *(end for _, end in cached)]

@@ -26,7 +26,7 @@ from mmtool.linux.arch.x86.mm.zones import (
     zone_sizes_init,
 )
 from mmtool.linux.arch.x86.page import MAX_DMA_ADDRESS, PAGE_SHIFT, PAGE_SIZE
-from mmtool.linux.drivers.firmware.efi.tables import efi_memattr_init
+from mmtool.linux.drivers.firmware.efi.tables import efi_find_mirror, efi_memattr_init
 from mmtool.linux.init import late
 from mmtool.linux.init.boot import Step
 from mmtool.linux.init.early import (
@@ -41,10 +41,11 @@ from mmtool.linux.init.early import (
 from mmtool.linux.kernel.dma.contiguous import dma_contiguous_reserve
 from mmtool.linux.mm.memblock import MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
+from mmtool.linux.mm.mm_init import parse_movable
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.units import round_down, round_up
 
-SZ_64K, SZ_1M = 64 << 10, 1 << 20
+SZ_64K, SZ_1M, SZ_2M = 64 << 10, 1 << 20, 2 << 20
 BIOS_START_MIN, BIOS_START_MAX = 0x20000, 0x9F000
 LOW_RAM_END_PFN = 1 << (32 - PAGE_SHIFT)
 
@@ -83,6 +84,8 @@ def steps(kernel: Kernel) -> list[X86Step]:
         ("e820__reserve_setup_data", e820_reserve_setup_data),
         ("e820__finish_early_params", e820_finish_early_params),
         ("efi_init", efi_init),
+        ("kvm_init_platform", kvm_init_platform),
+        ("e820_add_kernel_range", e820_add_kernel_range),
         ("trim_bios_range", trim_bios_range),
         ("e820__end_of_ram_pfn", end_of_ram_pfn),
         ("mtrr_trim_uncached_memory", mtrr_trim),
@@ -90,7 +93,10 @@ def steps(kernel: Kernel) -> list[X86Step]:
         ("reserve_brk", reserve_brk),
         ("e820__memblock_setup", e820_memblock_setup),
         *(bios if not facts.reserves_early else []),
+        ("snp_fixup_e820_tables", snp_fixup_e820_tables),
+        ("efi_find_mirror", find_mirror),
         ("efi_esrt_init", efi_esrt_init),
+        ("efi_mokvar_table_init", efi_mokvar_table_init),
         ("efi_reserve_boot_services", efi_reserve_boot_services),
         ("reserve_real_mode", reserve_real_mode),
         ("init_mem_mapping", init_mem_mapping),
@@ -126,6 +132,7 @@ def steps(kernel: Kernel) -> list[X86Step]:
 def reserve_kernel_image(boot: X86Boot) -> None:
     """The first line of setup_arch(): _text to __end_of_kernel_reserve, where the image is known to lie."""
     size = boot.kernel.profile.image.get("end_of_kernel_reserve", 0)
+    boot.memblock.kernel_end = boot.kernel_end or 0
     if boot.kernel_base is not None and size:
         boot.memblock.reserve_kern(boot.kernel_base, size, owner="kernel image")
 
@@ -179,7 +186,12 @@ def e820_memory_setup(boot: X86Boot) -> None:
 
 
 def parse_early_param(boot: X86Boot) -> None:
-    """parse_early_param(): the options that change the map, in their order on the command line."""
+    """parse_early_param(): the options that change the map, in their order on the command line; movable_node.
+
+    Until the SRAT tells what is hot-pluggable, memory near the kernel image is the best guess at what is not.
+    """
+    if parse_movable(boot).movable_node:
+        boot.memblock.bottom_up = True
     for name, value in boot.cmdline.options:
         if value is None:
             continue
@@ -239,6 +251,25 @@ def efi_e820_type(region: EfiRegion) -> E820Type:
     }.get(region.type, E820Type.RESERVED)  # fmt: skip
 
 
+def kvm_init_platform(boot: X86Boot) -> None:
+    """kvm_init_platform(): in a guest of KVM, where low memory ends decides what its devices may cache."""
+    guest = any(note.text.endswith("KVM") for note in boot.notes("hypervisor"))
+    if guest and boot.kernel.is_64bit and boot.kernel.release.kvm_guest_asks_for_low_ram:
+        boot.e820.end_pfn(LOW_RAM_END_PFN, 1 << (max_arch_bits(boot) - PAGE_SHIFT))
+
+
+def e820_add_kernel_range(boot: X86Boot) -> None:
+    """e820_add_kernel_range(): the image is RAM, whatever the map or memmap= makes of its place."""
+    if boot.kernel_base is None or boot.kernel_end is None:
+        return
+    start, size = boot.kernel_base, boot.kernel_end - boot.kernel_base
+    if boot.e820.mapped_all(start, start + size, E820Type.RAM):
+        return
+    boot.log.warn(".text .data .bss are not marked as E820_TYPE_RAM!")
+    boot.e820.range_remove(start, size, E820Type.RAM)
+    boot.e820.range_add(start, size, E820Type.RAM)
+
+
 def trim_bios_range(boot: X86Boot) -> None:
     """trim_bios_range(): page 0 and the ISA hole belong to the BIOS, whatever its map says."""
     low = boot.kernel.number("X86_RESERVE_LOW", 64) << 10 if boot.kernel.release.trims_reserve_low else PAGE_SIZE
@@ -247,16 +278,23 @@ def trim_bios_range(boot: X86Boot) -> None:
     boot.e820.update_table()
 
 
+def max_arch_bits(boot: X86Boot) -> int:
+    """Bits of an address that the page tables can map: MAX_ARCH_PFN of arch/x86/kernel/e820.c."""
+    if boot.kernel.is_64bit:
+        return 52 if has_la57(boot) else 46
+    return 36 if boot.kernel.enabled("X86_PAE") else 32
+
+
 def end_of_ram_pfn(boot: X86Boot) -> None:
     """e820__end_of_ram_pfn(), bounded by what the page tables can map (MAX_ARCH_PFN)."""
+    bits = max_arch_bits(boot)
     if boot.kernel.is_64bit:
-        bits = 52 if has_la57(boot) else 46
         boot.levels = 5 if bits == 52 else 4
         boot.physmem_bits = bits
         tables = (48, 39, 30) if boot.levels == 5 else (39, 30)
         boot.vmemmap = VmemmapLayout(2 << 20, tables, max_dma_address=MAX_DMA_ADDRESS)
     else:
-        boot.physmem_bits = bits = 36 if boot.kernel.enabled("X86_PAE") else 32
+        boot.physmem_bits = bits
         boot.levels = 3 if boot.kernel.enabled("X86_PAE") else 2
     boot.max_arch_pfn = 1 << (bits - PAGE_SHIFT)
     boot.memblock.max_pfn = boot.e820.end_pfn(boot.max_arch_pfn, boot.max_arch_pfn)
@@ -278,6 +316,27 @@ def find_max_low_pfn(boot: X86Boot) -> None:
         boot.memblock.max_low_pfn = boot.memblock.max_pfn
 
 
+def before_pgt_buf(kernel: Kernel, end: int) -> tuple[int, int]:
+    """Pages of brk that go before the early page tables' buffer, and how far i386's boot page tables map.
+
+    `end` is the image's physical end.
+    """
+    if kernel.is_64bit:
+        return 1, 0
+    table = 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
+    mapped = round_up(end + SZ_1M, table)
+    return 1 + mapped // table, mapped
+
+
+def image_takes(kernel: Kernel) -> int:
+    """Bytes that the image and what it takes of brk keep until init runs, at its preferred address; 0 unknown."""
+    image = kernel.profile.image
+    if "end_of_kernel_reserve" not in image or "brk_base" not in image or "end" not in image:
+        return image.get("end_of_kernel_reserve", 0)
+    before, _ = before_pgt_buf(kernel, kernel.number("PHYSICAL_START", 16 << 20) + image["end"])
+    return round_up(image["end_of_kernel_reserve"], PAGE_SIZE) + (before + early_pgt_buf_pages(kernel)) * PAGE_SIZE
+
+
 def reserve_brk(boot: X86Boot) -> None:
     """reserve_brk(): what early code took of the brk area: a page for DMI's strings, the first page tables.
 
@@ -288,13 +347,9 @@ def reserve_brk(boot: X86Boot) -> None:
     start, end = boot.kernel.profile.image.get("brk_base"), boot.kernel_end
     if boot.kernel_base is None or end is None or not start:
         return
-    before = 1
-    if not boot.kernel.is_64bit:
-        table = 2 << 20 if boot.kernel.enabled("X86_PAE") else 4 << 20
-        boot.head_mapped = round_up(end + SZ_1M, table)
-        before += boot.head_mapped // table
+    before, boot.head_mapped = before_pgt_buf(boot.kernel, end)
     boot.pgt_buf_start = boot.kernel_base + start + before * PAGE_SIZE
-    pages = before + early_pgt_buf_pages(boot)
+    pages = before + early_pgt_buf_pages(boot.kernel)
     boot.memblock.reserve_kern(boot.kernel_base + start, pages * PAGE_SIZE, owner="kernel brk: early page tables")
 
 
@@ -313,13 +368,19 @@ def e820_memblock_setup(boot: X86Boot) -> None:
             mb.add(entry.start, entry.end - entry.start)
     mb.trim_memory(PAGE_SIZE)
     if not mb.memory.total_size:
-        raise MemblockPanic("no whole page of RAM is in the map, which is not the machine's whole map then")
+        raise MemblockPanic("no whole page of RAM is in the map; if the file is an excerpt, give the whole map")
     boot.memblock.max_possible_pfn = boot.memblock.max_pfn
     if boot.kernel.release.low_memory_is_scratch:
         mb.mark_kho_scratch(0, SZ_1M)
     if not boot.kernel.is_64bit and boot.kernel.release.i386_forgets_high_memory:
         mb.remove(boot.memblock.max_pfn << PAGE_SHIFT, 2**64 - 1)
     memblock_dump_all(boot.memblock, boot.cmdline, boot.log)
+
+
+def find_mirror(boot: X86Boot) -> None:
+    """efi_find_mirror(), where there is a map of EFI's."""
+    if not boot.cmdline.has("noefi"):
+        efi_find_mirror(boot, boot.machine.efi)
 
 
 def efi_esrt_init(boot: X86Boot) -> None:
@@ -329,9 +390,37 @@ def efi_esrt_init(boot: X86Boot) -> None:
         first, last = round_down(start, PAGE_SIZE), round_up(end, PAGE_SIZE)
         if not _in_boot_services_data(boot, start, end):
             continue
-        boot.e820.range_update(first, last - first, E820Type.RAM, E820Type.RESERVED)
-        boot.e820.update_table()
+        if boot.kernel.release.esrt_leaves_map:
+            boot.e820.range_update(first, last - first, E820Type.RAM, E820Type.RESERVED)
+            boot.e820.update_table()
         boot.memblock.reserve(start, end - start, owner="ESRT")
+
+
+def efi_mokvar_table_init(boot: X86Boot) -> None:
+    """efi_mokvar_table_init(): the table of machine owner keys is kept, if it lies in boot services data.
+
+    How long it is, no log says: mostly one page, which is taken here.
+    """
+    if not boot.kernel.release.has_mokvar_table:
+        return
+    for note in boot.notes("efi_table"):
+        start = note.values[0]
+        if note.text != "MOKvar" or not _in_boot_services_data(boot, start, start + PAGE_SIZE):
+            continue
+        first = round_down(start, PAGE_SIZE)
+        boot.e820.range_update(first, PAGE_SIZE, E820Type.RAM, E820Type.RESERVED)
+        boot.e820.update_table()
+        boot.memblock.reserve(start, PAGE_SIZE, owner="machine owner keys (MOKvar)")
+
+
+def snp_fixup_e820_tables(boot: X86Boot) -> None:
+    """snp_fixup_e820_tables(): an end of the RMP table within 2 MiB of RAM takes all of them, in each of three maps."""
+    for note in boot.notes("snp_rmp"):
+        start = note.values[0]
+        boot.log.info(note.text)
+        for _ in ("e820_table", "e820_table_kexec", "e820_table_firmware"):
+            boot.e820.range_update(start, SZ_2M, E820Type.RAM, E820Type.RESERVED)
+        boot.memblock.reserve(start, SZ_2M, owner="RMP table of SEV-SNP")
 
 
 def efi_reserve_boot_services(boot: X86Boot) -> None:

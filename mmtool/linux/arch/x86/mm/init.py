@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mmtool.build.kernel import Kernel
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.mm.pgtable import cpu_entry_area_tables, fixmap_tables
 from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
@@ -141,12 +142,12 @@ def _merge(ranges: list[MapRange]) -> list[MapRange]:
     return merged
 
 
-def early_pgt_buf_pages(boot: X86Boot) -> int:
+def early_pgt_buf_pages(kernel: Kernel) -> int:
     """INIT_PGD_PAGE_COUNT: pages of the brk area that the first page tables come from."""
-    if not boot.kernel.is_64bit:
+    if not kernel.is_64bit:
         return 6
-    tables = 4 if boot.kernel.release.early_page_tables_for_five_levels else 3
-    return (4 if boot.kernel.enabled("RANDOMIZE_MEMORY") else 2) * tables
+    tables = 4 if kernel.release.early_page_tables_for_five_levels else 3
+    return (4 if kernel.enabled("RANDOMIZE_MEMORY") else 2) * tables
 
 
 class DirectMapping:
@@ -164,7 +165,7 @@ class DirectMapping:
             # The boot page tables cover the start of the direct map as far as head_32.S went.
             self.tables.pte.add(0, boot.head_mapped >> self.tables.pmd_shift)
         self.pgt_buf_end = boot.pgt_buf_start
-        self.pgt_buf_top = boot.pgt_buf_start + early_pgt_buf_pages(boot) * PAGE_SIZE
+        self.pgt_buf_top = boot.pgt_buf_start + early_pgt_buf_pages(boot.kernel) * PAGE_SIZE
         self.can_use_brk = True
         self.min_mapped = self.max_mapped = 0
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from mmtool.firmware.machine import CpuAffinity
 from mmtool.linux.arch.x86.boot import X86Boot
@@ -12,7 +10,7 @@ from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.drivers.acpi.numa.srat import acpi_numa_init
 from mmtool.linux.mm.memblock import NUMA_NO_NODE, MemblockPanic
 from mmtool.linux.mm.memblock.dump import memblock_dump_all
-from mmtool.linux.mm.numa_emulation import Emulation, transform_distance
+from mmtool.linux.mm.numa_emulation import numa_emulation
 from mmtool.linux.mm.numa_memblks import (
     NumaError,
     NumaInfo,
@@ -20,11 +18,10 @@ from mmtool.linux.mm.numa_memblks import (
     covers_memory,
     register_meminfo,
 )
-from mmtool.units import memparse, round_up
+from mmtool.units import round_up
 
 DMA32_END = 1 << 32
 
-_MEMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")
 
 
 def initmem_init(boot: X86Boot) -> None:
@@ -60,7 +57,7 @@ def _numa_init(boot: X86Boot, find: Callable[[X86Boot], None]) -> bool:
         cleanup_meminfo(boot.numa.info.meminfo, mb, boot.kernel, boot.memblock.max_pfn, boot.log)
     except NumaError:
         return False
-    _numa_emulation(boot)
+    numa_emulation(boot, boot.numa.info, DMA32_END)
     register_meminfo(boot.numa.info, mb)
     if not covers_memory(mb, boot.log):
         return False
@@ -127,47 +124,3 @@ def _dummy_numa_init(boot: X86Boot, off: bool) -> None:
     boot.log.info(f"Faking a node at [mem {0:#018x}-{end - 1:#018x}]")
     boot.numa.info.nodes_parsed.add(0)
     boot.numa.info.add_memblk(0, 0, end, boot.log)
-
-
-def _numa_emulation(boot: X86Boot) -> None:
-    """numa_emulation(): replace the nodes by faked ones when numa=fake= asks for it and the build can."""
-    wishes = [v[5:] for v in boot.cmdline.all("numa") if v and v.startswith("fake=")]
-    if not wishes or not boot.kernel.enabled("NUMA_EMU"):
-        return
-    text, _, distances = wishes[-1].partition(":")
-    info = boot.numa.info
-    emulation = Emulation(
-        info, lambda a, b: _hole_bytes(boot, a, b), boot.memblock.max_pfn << PAGE_SHIFT, DMA32_END,
-        boot.kernel.max_numnodes, boot.log,
-    )  # fmt: skip
-    if not emulation.run(text):
-        return
-    fake = [replace(b) for b in emulation.fake]
-    try:
-        cleanup_meminfo(fake, boot.memblock, boot.kernel, boot.memblock.max_pfn, boot.log)
-    except NumaError:
-        boot.log.warn("NUMA: Warning: constructed meminfo invalid, disabling emulation")
-        return
-    info.meminfo = fake
-    info.nodes_parsed = {b.nid for b in fake}
-    info.emulated = emulation.to_physical
-    transform_distance(info, info.distance, _leading_numbers(distances), boot.log)
-
-
-def _leading_numbers(text: str) -> list[int]:
-    """What get_option() takes one after the other as members of a list: numbers that a comma follows."""
-    numbers = []
-    while m := _MEMBER.match(text):
-        numbers.append(memparse(m[2])[0] * (-1 if m[1] else 1))
-        text = text[m.end() :]
-    return numbers
-
-
-def _hole_bytes(boot: X86Boot, start: int, end: int) -> int:
-    """mem_hole_size(): bytes of whole pages in [start, end) that are no memory."""
-    first, last = -(-start >> PAGE_SHIFT), end >> PAGE_SHIFT
-    if first >= last:
-        return 0
-    mb = boot.memblock
-    pages = sum(max(0, min(e, last) - max(s, first)) for s, e, _ in mb.for_each_mem_pfn_range(mb.max_numnodes))
-    return (last - first - pages) << PAGE_SHIFT

@@ -1,10 +1,10 @@
-"""EFI tables that stay where the firmware put them: drivers/firmware/efi/memattr.c, efi.c. Bytes."""
+"""What EFI leaves to the kernel: drivers/firmware/efi/memattr.c, efi.c. Bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmtool.firmware.machine import LogNote
+from mmtool.firmware.machine import EfiRegion, LogNote
 from mmtool.linux.mm.early import Early
 
 MEMATTR_HEAD, MEMATTR_ENTRY = 16, 48
@@ -28,3 +28,13 @@ def efi_memreserve(early: Early, tables: Sequence[LogNote]) -> None:
     for note in tables:
         if note.text == "MEMRESERVE":
             early.memblock.reserve(note.values[0], MEMRESERVE_HEAD, owner="EFI's list of reservations")
+
+
+def efi_find_mirror(early: Early, memory_map: Sequence[EfiRegion]) -> None:
+    """efi_find_mirror(): memory that the firmware keeps twice is marked, and allocations look there first."""
+    mirrored = [region for region in memory_map if "MR" in region.attributes]
+    for region in mirrored:
+        early.memblock.mark_mirror(region.start, region.end - region.start)
+    if mirrored:
+        sizes = (sum(r.end - r.start for r in regions) >> 20 for regions in (mirrored, memory_map))
+        early.log.info("efi: Memory: {}M/{}M mirrored memory".format(*sizes))

@@ -1,26 +1,19 @@
-"""Reads a state of the page allocator back: what `report.state` writes, and recordings of real kernels."""
+"""A state out of whatever holds one: what mmtool prints, and recordings of real kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmtool.build.choose import kernel_for
 from mmtool.build.kernel import Kernel
-from mmtool.build.profile import GENERIC, available, load_profile
-from mmtool.build.release import release_facts
-from mmtool.errors import InputError, UsageError
+from mmtool.errors import InputError
 from mmtool.firmware.machine import Machine
-from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
-from mmtool.linux.mm.page_alloc.migratetype import MigrateType
-from mmtool.observed.freelists import is_stage, state_from_stage
+from mmtool.system.codec.recorded import is_stage, state_from_stage, vmalloc_from_recording
+from mmtool.system.codec.state import kernel_from_document, state_from_document
 from mmtool.system.shape import STAGE, STATE, check_consistent, check_document
-from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState
+from mmtool.system.state import SystemState
 from mmtool.system.system import pcp_layout
-
-if TYPE_CHECKING:
-    from mmtool.linux.mm.vmalloc.state import VmallocState
 
 RECORDED_END = "init"
 """Of a recorded boot's moments the one that is taken: the first system call of init."""
@@ -51,9 +44,9 @@ def state_from_json(document: object, source: str) -> tuple[SystemState, Kernel]
         raise InputError(source, None, f"this {document['schema']} document holds no state; print it without --only")
     body = document.get("state", document)
     check_document(body, STATE, source)
-    kernel = _kernel(body["kernel"], source)
+    kernel = kernel_from_document(body["kernel"], source)
     try:
-        state = _state(body)
+        state = state_from_document(body)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(source, "/vmalloc", f"not what mmtool prints of vmalloc: {type(e).__name__}: {e}") from None
     return _check(state, kernel, source), kernel
@@ -65,82 +58,13 @@ def kernel_named(release: str, version: str) -> Kernel:
     return kernel_for(Machine("none", (), release=release, version_line=line))
 
 
-def _kernel(found: Mapping[str, Any], source: str) -> Kernel:
-    arch, name = found["arch"], found["profile"]
-    if arch not in GENERIC:
-        raise InputError(source, None, f"the state is of a kernel for {arch!r}, which is not known here")
-    major, minor, patch = found["facts"]
-    try:
-        profile = load_profile(name if name in available() else GENERIC[arch])
-    except UsageError as e:
-        raise InputError(source, None, str(e)) from None
-    return Kernel(found["release"], release_facts((major, minor, patch)), profile.nearest(found["options"]))
-
-
-def _state(body: Mapping[str, Any]) -> SystemState:
-    nodes = tuple(
-        NodeState(
-            node["nid"], node["start_pfn"], node["spanned"],
-            tuple(_zone(zone, index) for index, zone in enumerate(node["zones"])),
-            tuple((nid, name) for nid, name in node["fallback"]), tuple((nid, name) for nid, name in node["thisnode"]),
-            node["kswapd_failures"],
-        )
-        for node in body["nodes"]
-    )  # fmt: skip
-    return SystemState(
-        body["kernel"]["release"], body["kernel"]["version"], nodes,
-        {int(cpu): nid for cpu, nid in body["cpus"].items()},
-        tuple((pfn, count, MigrateType.from_name(kind)) for pfn, count, kind in body["pageblocks"]),
-        body["mobility_grouping"], body["synthetic"], _vmalloc(body.get("vmalloc")),
-        body.get("watermark_boost_factor", WATERMARK_BOOST_FACTOR), body.get("movable_known", False),
-    )  # fmt: skip
-
-
-def _vmalloc(body: Any) -> VmallocState | None:
-    if body is None:
-        return None
-    from mmtool.system.read_vmalloc import vmalloc_from_json
-
-    return vmalloc_from_json(body)
-
-
 def _with_recorded_vmap(state: SystemState, vmap: Any, kernel: Kernel, source: str) -> SystemState:
     if vmap is None:
         return state
-    from mmtool.system.read_vmalloc import vmalloc_from_recording
-
     try:
         return replace(state, vmalloc=vmalloc_from_recording(vmap, kernel, len(state.cpu_nodes)))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(source, None, f"the recorded vmap areas are not as they should be: {e}") from None
-
-
-def _zone(zone: Mapping[str, Any], index: int) -> ZoneState:
-    reserve = tuple(zone["protection"])
-    if "present" not in zone:
-        return ZoneState(zone["name"], index, lowmem_reserve=reserve)
-    return ZoneState(
-        zone["name"], index, zone["start_pfn"], zone["spanned"], zone["present"], zone["managed"],
-        Watermarks(zone["min"], zone["low"], zone["high"], zone["promo"]), zone["boost"], reserve,
-        zone["reserved_highatomic"], zone["nr_free_pages"], zone["nr_free_cma"], zone.get("boosted", False),
-        zone.get("reclaim_active", False), zone["below_high"],
-        tuple((pfn, count) for pfn, count in zone["movable"]), zone["reclaimable"],
-        tuple(
-            (part["order"], MigrateType.from_name(part["type"]), tuple((pfn, count) for pfn, count in part["runs"]))
-            for part in zone["free"]
-        ),
-        {int(cpu): _cpu(kept) for cpu, kept in zone["cpus"].items()},
-    )  # fmt: skip
-
-
-def _cpu(kept: Mapping[str, Any]) -> CpuState:
-    return CpuState(
-        PagesetLimits(kept["batch"], kept["high_min"], kept["high_max"]), kept["high"],
-        {int(index): tuple(pages) for index, pages in kept["lists"].items()},
-        {int(pfn): MigrateType.from_name(kind) for pfn, kind in kept["types"].items()},
-        kept["free_factor"], kept["alloc_factor"], kept["free_count"], kept["prev_free_high_order"],
-        kept.get("free_high_batch", False), kept["expire"], kept["free_diff"], kept["cma_diff"], kept["stat_threshold"],
-    )  # fmt: skip
 
 
 def _check(state: SystemState, kernel: Kernel, source: str) -> SystemState:

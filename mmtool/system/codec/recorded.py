@@ -6,12 +6,18 @@ A recording holds several moments ("stages") of one boot, or the two ends of a t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 from typing import Any
 
+from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
+from mmtool.linux.init.architecture import architecture
+from mmtool.linux.mm.address_space import LayoutInputs
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
+from mmtool.linux.mm.vmalloc.area import VM_ALLOC
+from mmtool.linux.mm.vmalloc.state import AreaState, Place, VmallocState, state_of_layout
 from mmtool.system.state import CpuState, NodeState, Runs, SystemState, ZoneState
 
 ZONE_PREFIX = "ZONE_"
@@ -140,3 +146,37 @@ def _stage(document: object) -> Mapping[str, Any]:
     if isinstance(document, dict) and "S0" in document:
         document = document["S0"]
     return document if isinstance(document, dict) and is_stage(document) else {}
+
+
+def vmalloc_from_recording(vmap: Mapping[str, Any], kernel: Kernel, cpus: int) -> VmallocState | None:
+    """The areas of a recorded stage ("vmap"); None before vmalloc_init(). Free areas are told in ascending order only.
+
+    KeyError, TypeError or ValueError where it is none.
+    """
+    if not vmap["initialized"]:
+        return None
+    layout = state_of_layout(architecture(kernel).address_space(LayoutInputs(kernel, levels=vmap["levels"])), cpus=cpus)
+    areas = []
+    for found in vmap["busy"]:
+        vm = found["vm"] or {}
+        flags = vm.get("flags")
+        areas.append(AreaState(
+            found["va_start"], found["va_end"], flags=flags, caller=vm.get("caller") or "",
+            phys_addr=(vm.get("phys_addr") or None) if flags is not None and not flags & VM_ALLOC else None,
+            pages=tuple(found.get("pfns") or ()), page_order=vm.get("page_order") or 0,
+        ))  # fmt: skip
+    free = [(start, end) for start, end in vmap["free"]]
+    busy = [(area.start, area.end) for area in areas]
+    return replace(
+        layout, start=vmap["VMALLOC_START"], end=vmap["VMALLOC_END"], base_known=True, busy=tuple(areas),
+        lazy=_holes(sorted([*free, *busy])),
+    )  # fmt: skip
+
+
+def _holes(areas: list[tuple[int, int]]) -> tuple[Place, ...]:
+    """What is neither free nor busy: areas that were freed and not purged yet."""
+    holes: list[Place] = []
+    for (_, end), (start, _) in pairwise(areas):
+        if start > end:
+            holes.append((end, start, -1))
+    return tuple(holes)

@@ -1,0 +1,1 @@
+"""lib: what the kernel's code shares."""

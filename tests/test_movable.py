@@ -1,0 +1,97 @@
+"""movable_node and kernelcore=mirror: what keeps the kernel's own memory away from other memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mmtool.build.choose import kernel_for
+from mmtool.firmware.machine import CpuAffinity, E820Entry, EfiRegion, LogNote, Machine, MemoryAffinity, Srat
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.main import start_kernel
+from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG
+
+MIB, GIB = 1 << 20, 1 << 30
+MAP = (E820Entry(0, 0x9FC00, 1), E820Entry(MIB, 2 * GIB, 1), E820Entry(4 * GIB, 6 * GIB, 1))
+NODES = Srat((
+    CpuAffinity(0, 0), CpuAffinity(1, 1),
+    MemoryAffinity(0, 0, 2 * GIB), MemoryAffinity(1, 4 * GIB, 6 * GIB, hotplug=True),
+))  # fmt: skip
+BASE = Machine("table", MAP, srat=NODES, cpus=2, notes=(LogNote("efi_version", (), 1),), kernel_base=16 * MIB)
+RELEASES = ("debian-5.10-cloud-amd64", "debian-6.1-cloud-amd64", "debian-6.12-cloud-amd64", "debian-7.3-cloud-amd64")
+
+
+def booted(profile: str, cmdline: str, machine: Machine = BASE) -> Boot:
+    return start_kernel(machine, kernel_for(machine, profile), cmdline=cmdline)
+
+
+def zone_pages(boot: Boot, name: str) -> dict[int, int]:
+    return {nid: z.present_pages for nid, node in boot.nodes.items() for z in node.zones if z.name == name}
+
+
+@pytest.mark.parametrize("profile", RELEASES)
+def test_movable_node_keeps_what_the_kernel_takes_out_of_hot_pluggable_memory(profile: str) -> None:
+    boot = booted(profile, "movable_node")
+    assert zone_pages(boot, "Movable") == {0: 0, 1: 2 * GIB >> 12}
+    hot = [r for r in boot.memblock.memory.regions if r.flags & MEMBLOCK_HOTPLUG]
+    assert [(r.base, r.end) for r in hot] == [(4 * GIB, 6 * GIB)]
+    allocated = [r for r in boot.memblock.reserved.regions if r.end > 4 * GIB]
+    assert not allocated or boot.memblock.owners(4 * GIB, 2 * GIB) == []
+    assert not boot.memblock.bottom_up
+    usual = booted(profile, "")
+    assert zone_pages(usual, "Movable") == {0: 0, 1: 0}
+    assert usual.memblock.owners(4 * GIB, 2 * GIB)
+
+
+@pytest.mark.parametrize("profile", RELEASES)
+def test_movable_node_has_the_first_page_tables_near_the_kernel(profile: str) -> None:
+    """Until the SRAT is read memblock goes upwards from the image, and the direct map is made upwards too."""
+    def tables(cmdline: str) -> list[int]:
+        boot = booted(profile, cmdline)
+        made = next(record for record in boot.steps if record.name == "init_mem_mapping")
+        return [start for kind, change, start, _ in made.memblock if (kind, change) == ("reserved", "add")]
+
+    assert max(tables("movable_node"), default=0) < 1 * GIB
+    assert max(tables("")) > 4 * GIB
+
+
+def mirrored(*ranges: tuple[int, int]) -> Machine:
+    regions = [EfiRegion(n, "Conventional", ("MR", "WB"), *r) for n, r in enumerate(ranges)]
+    rest = EfiRegion(len(regions), "Conventional", ("WB",), 5 * GIB, 6 * GIB)
+    return replace(BASE, srat=None, efi=(*regions, rest))
+
+
+@pytest.mark.parametrize("profile", RELEASES)
+def test_what_is_not_mirrored_above_4_gib_is_movable(profile: str) -> None:
+    boot = booted(profile, "kernelcore=mirror", mirrored((MIB, 2 * GIB), (4 * GIB, 5 * GIB)))
+    said = [line.text for line in boot.log.lines]
+    assert "efi: Memory: 3071M/4095M mirrored memory" in said
+    assert zone_pages(boot, "Movable") == {0: GIB >> 12}
+    assert boot.memblock.owners(5 * GIB, GIB) == []
+
+
+@pytest.mark.parametrize("profile", RELEASES)
+def test_without_mirrored_memory(profile: str) -> None:
+    """From 6.12 (open since 6.1) the option is ignored; before, all memory above 4 GiB becomes movable."""
+    boot = booted(profile, "kernelcore=mirror", replace(BASE, srat=None))
+    ignored = boot.kernel.release.mirror_wants_mirrored_memory
+    warning = "The system has no mirror memory, ignore kernelcore=mirror."
+    assert (warning in [line.text for line in boot.log.lines]) is ignored
+    assert zone_pages(boot, "Movable") == {0: 0 if ignored else 2 * GIB >> 12}
+
+
+def test_a_crash_kernel_does_not_look_for_mirrored_memory() -> None:
+    machine = mirrored((MIB, 2 * GIB), (4 * GIB, 5 * GIB))
+    profile = "debian-7.3-cloud-amd64"
+    for cmdline, pages in (("kernelcore=mirror elfcorehdr=1G", 0), ("kernelcore=mirror", GIB >> 12)):
+        kernel = kernel_for(machine, profile)
+        kernel = replace(kernel, profile=kernel.profile.nearest({"CRASH_DUMP": True}))
+        assert zone_pages(start_kernel(machine, kernel, cmdline=cmdline), "Movable") == {0: pages}
+
+
+def test_a_build_without_bounce_buffers_reserves_none() -> None:
+    kernel = kernel_for(BASE, "debian-6.12-cloud-amd64")
+    without = replace(kernel, profile=kernel.profile.nearest({"SWIOTLB": False}))
+    has = ["swiotlb" in start_kernel(BASE, k, cmdline="").memblock.owners(0, 6 * GIB) for k in (kernel, without)]
+    assert has == [True, False]
