@@ -26,10 +26,6 @@ from mmtool.system.reclaim_script import parse_workload
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "reclaim" / "lru"
 with lzma.open(FIXTURES / "runs.jsonl.xz", "rt") as lines:
     RECORDS = [json.loads(line) for line in lines]
-TOLERATED = {
-    ("7.3", "twoswaps-2"): "lists",
-}
-"""What knowingly differs, by release and script."""
 MGLRU_WITH_SWAP = {
     (release, "mglru", script)
     for release in ("6.1", "6.12", "7.3")
@@ -60,14 +56,13 @@ def test_as_the_kernel_did(record: dict[str, Any]) -> None:
     script = (FIXTURES / "scripts" / f"{record['script']}.lru").read_text()
     run = run_workload(parse_workload(script.splitlines(), "-"), facts(record["release"]), record["lru"])
     unknown = set(record.get("unknown", ()))
-    tolerated = TOLERATED.get((record["release"], record["script"]))
     for want, got in zip(record["lines"], run.lines, strict=True):
         if str(want["line"]) in record.get("differ", {}):
             continue  # The kernel's own second run differs from its first.
         assert (got.line, got.rc) == (want["line"], want.get("rc", 0))
         assert got.pages == want["pages"]
         assert {k: list(map(list, v)) for k, v in got.swap.items()} == want.get("swap", {})
-        assert tolerated == "lists" or {k: v for k, v in got.lists.items() if v} == want["lists"]
+        assert {k: v for k, v in got.lists.items() if v} == want["lists"]
         wanted = {k: v for k, v in want["counters"].items() if k in COUNTERS}
         assert {k: v for k, v in got.counters.items() if k not in unknown} == wanted
         assert got.memory == want["memory"]

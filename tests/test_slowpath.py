@@ -174,3 +174,19 @@ def test_at_most_a_hundredth_is_kept() -> None:
     small = machine("6.12.117", blocks=6)
     reserve_highatomic_pageblock(small.zone(0, "Normal"), small.zone(0, "Normal").zone_start_pfn, 3)
     assert small.zone(0, "Normal").nr_reserved_highatomic == 0
+
+
+@each_release
+def test_a_node_whose_kswapd_is_at_work_comes_last(release: str) -> None:
+    system = machine(release, nodes=2)
+    mask = system.gfp.parse("GFP_KERNEL")
+    first = system.alloc_pfn(mask)
+    assert first is not None and system.zone_of(first).nid == 0
+    skips = system.facts.skips_nodes_with_kswapd
+    for awake, nid in (({0}, 1 if skips else 0), ({1}, 0), ({0, 1}, 0), (set(), 0)):
+        for node in system.nodes.values():
+            for zone in node.zones:
+                zone.kswapd_awake = node.nid in awake
+        outcome, pfn = system.alloc_pages(mask, 0), system.alloc_pfn(mask)
+        assert outcome.pfn is not None and pfn is not None
+        assert {system.zone_of(outcome.pfn).nid, system.zone_of(pfn).nid} == {nid}

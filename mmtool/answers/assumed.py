@@ -86,7 +86,8 @@ def _distances(boot: Boot) -> Iterator[Assumption]:
 
 def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
     kernel = boot.kernel
-    may = kernel.enabled("X86_5LEVEL") or (boot.edits_map and kernel.is_64bit and kernel.release.five_levels_always)
+    always = boot.edits_map and kernel.bits_per_long == 64 and kernel.release.five_levels_always
+    may = kernel.enabled("X86_5LEVEL") or always
     if may and not boot.cmdline.has("no5lvl") and not boot.notes("cpu"):
         yield Assumption(
             "page_table_levels", "four levels of page tables", "the log does not name the processor",
@@ -98,7 +99,7 @@ def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
 def _zone_device(boot: Boot) -> Iterator[Assumption]:
     kinds = {note.kind for note in boot.machine.notes}
     known = boot.kernel.profile.exact or not boot.edits_map or kinds & {"devtmpfs", "memory_block_size"}
-    if known or not boot.kernel.is_64bit or not boot.kernel.release.has_zone_device:
+    if known or boot.kernel.bits_per_long != 64 or not boot.kernel.release.has_zone_device:
         return
     yield Assumption(
         "zone_device", f"the build has {'a' if boot.kernel.enabled('ZONE_DEVICE') else 'no'} zone for device memory",

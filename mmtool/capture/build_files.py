@@ -27,7 +27,7 @@ def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile
     if "config" not in files:
         return None
     config = unpack(files["config"], f"{source}: config").decode("utf-8", "replace")
-    symbols = _symbols(root)
+    symbols = kernel_symbols(root)
     if not symbols and "System.map" in files:
         symbols = files["System.map"].decode("utf-8", "replace")
     types = _types(root)
@@ -69,7 +69,7 @@ def _resources(iomem: str) -> dict[str, int]:
 _PAGE = 4096
 
 
-def _symbols(root: Path) -> str:
+def kernel_symbols(root: Path) -> str:
     """The kernel's own symbols as a System.map has them, "" where their addresses are hidden."""
     try:
         text = (root / KALLSYMS).read_text(errors="replace")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmtool.linux.fs.proc.task_mmu import Smap
 from mmtool.report.table import Kind, Table, columns
+from mmtool.system.process_memory import Backing
 from mmtool.system.process_script import Step
-
-if TYPE_CHECKING:
-    from mmtool.system.process_memory import Backing
-    from mmtool.system.process_strace import Compared
+from mmtool.system.process_strace import Compared
 
 SIZES = ("rss", "anon", "anon_huge", "shmem_huge", "hugetlb", "lazyfree", "locked", "private", "thp_eligible")
 

@@ -63,7 +63,8 @@ class QuickPages(ABC):
             if quick is not None:
                 zone, pcp, pages, plenty = quick
                 # Nothing can happen but that the page at the head of the CPU's list is taken.
-                if pages and zone.nr_free_pages > plenty and not pcp.page_mt and not zone.boosted_watermark:
+                at_rest = not zone.boosted_watermark and not zone.kswapd_awake
+                if pages and zone.nr_free_pages > plenty and not pcp.page_mt and at_rest:
                     pcp.free_count >>= 1
                     pcp.free_factor >>= 1
                     pcp.count -= 1

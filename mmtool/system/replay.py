@@ -15,7 +15,7 @@ from itertools import islice
 from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
 from mmtool.linux.mm.compaction import CompactResult, compaction_suitable
-from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
@@ -32,6 +32,7 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     alloc_pages_slowpath,
 )
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_HIGHATOMIC, gfp_to_alloc_flags
+from mmtool.linux.mm.vmscan.node import pgdat_balanced
 from mmtool.observed.ftrace import TraceEvent
 from mmtool.system.replay_compaction import Addresses, Compactions
 from mmtool.system.replay_order import (
@@ -219,6 +220,10 @@ class _Run:
         self.kswapds = {nid: _Kswapd(len(node.zones)) for nid, node in system.nodes.items()}
         self.balances: dict[int, _Balance] = {}
         """The passes of kswapds, by their tasks' numbers."""
+        self.last_balance = {
+            system.cpu_nodes[event.cpu]: index for index, event in enumerate(events) if event.name == "balpg"
+        }
+        """Each node's last balance_pgdat(); a node whose kswapd never runs again was given up (kswapd_failures)."""
         self.just_worked_off: list[tuple[Zone, int]] = []
         """The boosts that were worked off by the last event."""
         self.compactions = Compactions(system, addresses, events)
@@ -304,7 +309,19 @@ class _Run:
         if request is None or zone is None:
             return
         by_slow_path = request.slow and not request.left_lists
-        self.kswapds[zone.nid].wake(request.ac.highest_zoneidx if by_slow_path else zone.zone_idx)
+        highest = request.ac.highest_zoneidx if by_slow_path else zone.zone_idx
+        self.kswapds[zone.nid].wake(highest)
+        if index > self.last_balance.get(zone.nid, -1):
+            return
+        node = self.system.nodes[zone.nid]
+        boosted = any(other.watermark_boost for other in node.populated_zones() if other.zone_idx <= highest)
+        if boosted or not pgdat_balanced(node, request.ac.order if by_slow_path else 0, highest):
+            self._kswapd_wakes(node, True)
+
+    @staticmethod
+    def _kswapd_wakes(node: Pgdat, awake: bool) -> None:
+        for zone in node.populated_zones():
+            zone.kswapd_awake = awake
 
     def alloc(self, index: int, event: TraceEvent) -> None:
         who, order, kernel = who_of(event), event.number("order"), page_of(event)
@@ -541,6 +558,7 @@ class _Run:
 
     def kswapd_ends(self, index: int, event: TraceEvent) -> None:
         self.just_worked_off = []
+        self._kswapd_wakes(self.system.nodes[self.system.cpu_nodes[event.cpu]], False)
         balance = self.balances.pop(event.pid, None)
         if balance is None:
             return

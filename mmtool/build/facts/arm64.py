@@ -14,7 +14,7 @@ class Arm64Facts(Facts):
     arm64_can_unplug: bool = since("5.7", "arm64/mm: Enable memory hot remove", not_in="5.6")
     """Memory can be taken out, without which there is no zone for device memory."""
     arm64_has_two_dma_zones: bool = since(
-        "5.5", "arm64: use both ZONE_DMA and ZONE_DMA32", marks=Mark("arch/arm64/Kconfig", "config ZONE_DMA")
+        "5.5", "arm64: use both ZONE_DMA and ZONE_DMA32", marks=Mark("arch/arm64/mm/init.c", "ZONE_DMA]", since="4.19")
     )
     """ZONE_DMA below ZONE_DMA32; before, one of them."""
     arm64_dma_zone_by_firmware: bool = since(
@@ -31,9 +31,7 @@ class Arm64Facts(Facts):
     )
     """The crash kernel and then CMA's default area are reserved in arm64_memblock_init(), below 4 GiB; later below the
     end of ZONE_DMA, in bootmem_init(), CMA first."""
-    arm64_says_va_bits_too_small: bool = since(
-        "5.11", not_in="5.10", seen_in="6.1", marks=Mark("arch/arm64/mm/init.c", "VA_BITS too small")
-    )
+    arm64_says_va_bits_too_small: bool = since("5.11", marks=Mark("arch/arm64/mm/init.c", "VA_BITS too small"))
     """Memory beyond the linear map is told of when it is removed."""
     arm64_dma_zone_by_limit: bool = since(
         "6.12",
@@ -78,9 +76,8 @@ class Arm64Facts(Facts):
     )
     """arm64 has bounce buffers even if devices reach all memory, for small kmalloc() blocks, then 1/1024 of memory."""
     arm64_efi_memory_has_many_regions: bool = since(
-        "6.1",
+        "6.0",
         "memblock,arm64: expand the static memblock memory table",
-        not_in="5.10",
         marks=Mark("arch/arm64/include/asm/memory.h", "INIT_MEMBLOCK_MEMORY_REGIONS"),
     )
     """With EFI, memblock's list of memory begins with room for eight times as many regions."""

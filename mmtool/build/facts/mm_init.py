@@ -14,11 +14,11 @@ class MmInitFacts(Facts):
     )
     """There is a zone type for device memory."""
     mirror_wants_mirrored_memory: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/mm_init.c", "no mirror memory, ignore kernelcore=mirror")
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/mm_init.c", "no mirror memory, ignore kernelcore=mirror")
     )
     """kernelcore=mirror does nothing on a machine that has no mirrored memory."""
     mirror_not_under_kdump: bool = since(
-        "6.12", not_in="6.1", marks=Mark("mm/mm_init.c", "under kdump, ignore kernelcore=mirror")
+        "6.6", not_in="6.4", seen_in="6.6.129", marks=Mark("mm/mm_init.c", "under kdump, ignore kernelcore=mirror")
     )
     """kernelcore=mirror does nothing in a kernel that another one's crash started."""
     says_initializing_memoryless: bool = between(

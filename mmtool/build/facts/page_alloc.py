@@ -202,6 +202,10 @@ class PageAllocFacts(Facts):
     """The slow path tries the free lists once before it reclaims; before, once with the rights of the slow path and
     once more where each round begins. A request that compacts first does so in the first round, in place of reclaim."""
 
+    skips_nodes_with_kswapd: bool = since("6.18", marks=Mark("mm/page_alloc.c", "skip_kswapd_nodes"))
+    """With several nodes a request passes over those whose kswapd is at work, and comes back to them only where no
+    other has a page."""
+
     # blocks kept for high-order atomic requests
     has_highatomic_reserve: bool = since(
         "4.4",

@@ -264,6 +264,8 @@ class ProcessFacts(Facts):
         "7.0", marks=Mark("mm/madvise.c", "case MADV_DOFORK: if (new_flags & VM_SPECIAL")
     )
     "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
+    lone_last_page_stays_out: bool = since("6.12", not_in="6.1")
+    "A fault behind a ramfs file's end does not map its last page where that is the window's only one (seen so)."
     fork_skips_shared_hugetlb: bool = since("5.19", not_in="5.17", marks=Mark("mm/memory.c", "vma_needs_copy"))
     "A fork leaves the entries of shared hugetlb mappings to faults."
 

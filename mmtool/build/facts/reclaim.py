@@ -145,6 +145,10 @@ class ReclaimFacts(Facts):
         "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "swap_is_last_map(", until="7.0")
     )
     """Neighbouring entries of a page table are freed together."""
+    zap_drains_lru: bool = until("7.2", not_in="6.12")
+    """Unmapping pages empties the CPU's batches first."""
+    swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
+    """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""
     swapin_through_cache: bool = since("7.2", marks=Mark("mm/swap_state.c", "swapin_sync("))
     """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
     swapin_maps_writable: bool = since("6.11", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))

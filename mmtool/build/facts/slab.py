@@ -186,7 +186,7 @@ class SlabFacts(Facts):
     cpu_partial_counts_slabs: bool = between(
         Change("5.16", "mm, slub: change percpu partial accounting from objects to pages"),
         _NO_CPU_SLABS,
-        marks=Mark("mm/slub.c", "cpu_partial_slabs"),
+        marks=Mark("mm/slub.c", "cpu_partial_slabs", since="5.17"),
     )
     """A CPU's list of partial slabs is limited by the number of slabs; before, by the free objects in them."""
     deactivate_splices: bool = since(
@@ -198,8 +198,7 @@ class SlabFacts(Facts):
     flushed_by_work: bool = since(
         "5.15",
         "mm: slub: Move flush_cpu_slab() invocations __free_slab() invocations out of IRQ context",
-        not_in="5.10",
-        marks=Mark("mm/slub.c", "flushwq"),
+        marks=Mark("mm/slub.c", "slub_flush_work"),
     )
     """CPUs give back what they keep in work of their own; before, by interrupts, and the asking CPU last."""
     debug_takes_single_objects: bool = since(

@@ -15,8 +15,11 @@ class VmallocFacts(Facts):
         "mm/vmalloc: do not adjust the search size for alignment overhead",
         marks=Mark("mm/vmalloc.c", "length = size + align - 1", inside="find_vmap_lowest_match", since="5.2"),
     )
-    """The search for a free area counts the alignment to the size whatever it is; later only above a page, and not
-    where the range is as long as the request."""
+    """The search for a free area counts the alignment to the size, whatever it is."""
+    vmap_search_counts_large_alignment: bool = since(
+        "5.18", not_in="5.17", seen_in="5.19", marks=Mark("mm/vmalloc.c", "adjust_search_size")
+    )
+    """... an alignment above a page, and not where the range is as long as the request; for two releases, none."""
     vmap_purge_merges: bool = since(
         "5.11",
         "mm/vmalloc: rework the drain logic",

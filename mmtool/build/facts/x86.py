@@ -31,7 +31,7 @@ class X86Facts(Facts):
     """"e820: " stands before the lines that announce a map, and before the last_pfn and PCI gap lines."""
 
     esrt_leaves_map: bool = since(
-        "5.5", "x86/efi: Update e820 with reserved EFI boot services data to fix kexec breakage", stable="5.4.12"
+        "5.5", "x86/efi: Update e820 with reserved EFI boot services data to fix kexec breakage", stable="5.4.11"
     )
     """What EFI's tables reserve in boot services data is reserved in the E820 map too."""
     has_mokvar_table: bool = since(
@@ -41,7 +41,10 @@ class X86Facts(Facts):
     )
     """The table of machine owner keys is kept where the firmware put it."""
     kvm_guest_asks_for_low_ram: bool = since(
-        "6.19", not_in="6.18", marks=Mark("arch/x86/kernel/kvm.c", "e820__end_of_low_ram_pfn")
+        "6.18",
+        "x86/kvm: Force legacy PCI hole to UC when overriding MTRRs for TDX/SNP",
+        stable="6.12.54",
+        marks=Mark("arch/x86/kernel/kvm.c", "e820__end_of_low_ram_pfn"),
     )
     """A guest of KVM looks for the end of low memory before the map is trimmed, with its line."""
 

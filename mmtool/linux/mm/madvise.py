@@ -106,7 +106,8 @@ def madvise_dontneed(m: Memory, obj: Mapped, slots: range) -> int:
     """MADV_DONTNEED (zap_page_range_single()): anonymous pages and swap are freed, a file's pages unmapped."""
     if any(m.flags[slot] & VM_LOCKED for slot in slots):
         return EINVAL
-    lru_add_drain(m)
+    if m.facts.zap_drains_lru or not slots_apart(m.lru_add, slots):
+        lru_add_drain(m)
     gone: list[int] = []
     swapped: list[int] = []
     for slot in slots:
@@ -138,6 +139,11 @@ def madvise_dontneed(m: Memory, obj: Mapped, slots: range) -> int:
         folio_free_swap(m, slot)
     release_folios(m, gone)
     return 0
+
+
+def slots_apart(batch: list[int], slots: range) -> bool:
+    """Does a batch hold none of these pages? One that it holds would only be freed when the batch is emptied."""
+    return not any(slot in slots for slot in batch)
 
 
 def _is_next_entry(m: Memory, slot: int, following: int) -> bool:

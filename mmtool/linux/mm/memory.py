@@ -146,7 +146,7 @@ def do_swap_page(m: Memory, obj: Mapped, page: int, *, write: bool) -> bool:
                 return False
             swap_cache_alloc(m, slot, entry)
         _count_major(m)
-    if write and not m.flags[slot] & PG_LRU and m.flags[slot] & PG_SWAPCACHE:
+    if write and m.flags[slot] & (PG_LRU | PG_SWAPCACHE) == PG_SWAPCACHE and m.facts.swapin_store_drains_lru:
         lru_add_drain(m)
     _map_swapped(m, slot, entry, write=write)
     return True

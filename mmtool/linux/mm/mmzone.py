@@ -164,6 +164,8 @@ class Zone:
     """Each CPU's lists; empty while the zone is only booted."""
     this_cpu: PerCpuPages | None = None
     """The lists of the CPU that acts (this_cpu_ptr()); None while there is only the boot CPU, which counts at once."""
+    kswapd_awake: bool = False
+    """Is the node's kswapd at work? Not where it does at once what it is woken for."""
 
     @cached_property
     def free_area(self) -> FreeArea:

@@ -96,6 +96,7 @@ def mem_cgroup_handle_over_high(m: Memory) -> None:
         if _high_delay(m, nr_pages) <= HZ // 100:
             return
         if not reclaimed:
+            wakeup_flusher_threads(m)
             if not left:
                 return
             left -= 1

@@ -168,6 +168,8 @@ def do_fault_around(task: Task, vma: Vma, addr: int, index: int) -> bool:
     first = max(first_of_table + ((page - first_of_table) & -around), vma.start >> g.page_shift)
     last = min(first + around, first_of_table + in_table, vma.end >> g.page_shift) - 1
     last = min(last, page - index + ((inode.size + g.page_size - 1) >> g.page_shift) - 1)
+    if first == last < page and inode.kind == "ramfs" and task.sys.facts.lone_last_page_stays_out:
+        return False
     found = [(p, f) for p in range(first, last + 1) if (f := inode.find(index + p - page)) is not None]
     if not found:
         return False

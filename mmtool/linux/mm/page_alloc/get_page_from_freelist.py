@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
@@ -93,31 +94,36 @@ def get_page_from_freelist(
 
     `function` is who asks, and `steps` gets a record of the attempt. `skip_pcp`: the CPU was interrupted while it was
     at its own lists. A request that keeps types apart tries once more without, and does not leave its node before: its
-    locality is more important.
+    locality is more important. From 6.18 on nodes whose kswapd is at work come last.
     """
+    skips = ac.nodes_online > 1 and ac.facts.skips_nodes_with_kswapd
     while True:
         record = None if steps is None else Record(ac, alloc_flags)
         local = zones[0].nid if alloc_flags & ALLOC_NOFRAGMENT and ac.nodes_online > 1 else None
-        taken = _first_that_has_one(ac, zones, alloc_flags, local, record, skip_pcp)
+        within = zones if local is None else _of_node(zones, local)
+        idle = tuple(zone for zone in within if not zone.kswapd_awake) if skips else within
+        taken = _first_that_has_one(ac, idle, alloc_flags, record, skip_pcp)
         if steps is not None and record is not None:
             steps.append(Step(function, alloc_flags, tuple(record.tries)))
-        if taken is not None or not alloc_flags & ALLOC_NOFRAGMENT:
+        if taken is not None:
             return taken
-        alloc_flags &= ~ALLOC_NOFRAGMENT
+        if len(within) == len(zones) and len(idle) < len(zones):
+            skips = False
+        elif alloc_flags & ALLOC_NOFRAGMENT:
+            alloc_flags &= ~ALLOC_NOFRAGMENT
+        else:
+            return None
+
+
+def _of_node(zones: tuple[Zone, ...], nid: int) -> tuple[Zone, ...]:
+    return tuple(takewhile(lambda zone: zone.nid == nid, zones))
 
 
 def _first_that_has_one(
-    ac: AllocContext,
-    zones: tuple[Zone, ...],
-    alloc_flags: int,
-    local: int | None,
-    record: Record | None,
-    skip_pcp: bool,
+    ac: AllocContext, zones: tuple[Zone, ...], alloc_flags: int, record: Record | None, skip_pcp: bool
 ) -> tuple[int, Zone] | None:
-    """One walk over the zones, up to the first one of another node than `local`."""
+    """One walk over the zones."""
     for zone in zones:
-        if local is not None and zone.nid != local:
-            return None
         if record is not None:
             record.looked(zone)
         if not may_try(zone, ac, alloc_flags):

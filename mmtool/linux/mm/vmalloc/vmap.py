@@ -119,7 +119,8 @@ class VmapSpace:
                 self.busy[kept.start] = kept
                 return kept
         length = size
-        if self._counts_alignment or (align > self.page_size and vend - vstart != size):
+        is_large = align > self.page_size and vend - vstart != size
+        if self._counts_alignment or (is_large and self.facts.vmap_search_counts_large_alignment):
             length += align - 1
         purged = False
         while True:

@@ -138,10 +138,14 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> 
         if not flags & PG_SWAPBACKED:
             m.flags[slot] |= PG_RECLAIM
             return True
-        if not _pageout(m, slot):
-            stat.nr_pageout += 1
+        if slot in m.lru_activate:
             return False
         stat.nr_pageout += 1
+        if not _pageout(m, slot):
+            return False
+    if slot in m.lru_activate:
+        # A look around queued it after it was isolated: the batch holds it, so it cannot be freed.
+        return False
     if flags & ANON and not flags & PG_SWAPBACKED:
         m.vmstat["pglazyfreed"] += 1
         m.stats.count(1)

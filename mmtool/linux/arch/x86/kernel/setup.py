@@ -368,7 +368,7 @@ def e820_memblock_setup(boot: X86Boot) -> None:
             mb.add(entry.start, entry.end - entry.start)
     mb.trim_memory(PAGE_SIZE)
     if not mb.memory.total_size:
-        raise MemblockPanic("no whole page of RAM is in the map, which is not the machine's whole map then")
+        raise MemblockPanic("no whole page of RAM is in the map; if the file is an excerpt, give the whole map")
     boot.memblock.max_possible_pfn = boot.memblock.max_pfn
     if boot.kernel.release.low_memory_is_scratch:
         mb.mark_kho_scratch(0, SZ_1M)
