@@ -1,4 +1,4 @@
-"""README and man pages say what the program does: every command, every option, every quoted output.
+"""README, tour and man pages say what the program does: every command, every option, every quoted output.
 
 `python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted.
 """
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from mmtool.cli import COMMANDS, cli
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "man").glob("*.[15]"))
-QUOTED = {README: ("```console\n", "```\n")} | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
+TOURS = [ROOT / "docs" / name for name in ("tour.md", "tour.zh.md")]
+QUOTED = dict.fromkeys([README, *TOURS], ("```console\n", "```\n")) | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
 """How a file begins and ends a block of commands ("$ ...") with what they print."""
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z0-9-]*\+?|-[a-zA-Z])(?![\w+-])")
 LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*\+?(?![\w+-])")
@@ -98,6 +100,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
 
 
+@cache
 def printed(command: str) -> str:
     """What a command line of the documentation prints when it is run in the repository."""
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment(), capture_output=True, text=True)
@@ -108,7 +111,7 @@ def examples(path: Path) -> Iterator[tuple[str, str]]:
     """Each quoted command of a file with the output that stands under it, as the reader sees them."""
     first, last = QUOTED[path]
     for block in re.findall(f"^{re.escape(first)}(.*?)^{re.escape(last)}", path.read_text(), flags=re.M | re.S):
-        text = block if path == README else unescaped(block)
+        text = block if path.suffix == ".md" else unescaped(block)
         yield from re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, flags=re.M)
 
 
@@ -118,6 +121,17 @@ EXAMPLES = [(path, *example) for path in QUOTED for example in examples(path)]
 @pytest.mark.parametrize(("path", "command", "output"), EXAMPLES, ids=lambda value: getattr(value, "name", None) or "")
 def test_a_quoted_output_is_what_the_command_prints(path: Path, command: str, output: str) -> None:
     assert printed(command) == output
+
+
+def test_the_tours_have_the_same_ten_stops() -> None:
+    english, chinese = ([command for command, _ in examples(path)] for path in TOURS)
+    assert english == chinese
+    for path in TOURS:
+        stops = re.split(r"^## \d+\. ", path.read_text(), flags=re.M)[1:]
+        assert len(stops) == 10
+        assert all("```console\n$ mmtool " in stop or "| mmtool " in stop for stop in stops)
+    functions = [re.findall(r"`\w+\(\)`", path.read_text()) for path in TOURS]
+    assert set(functions[0]) == set(functions[1])
 
 
 def shell_lines() -> list[str]:
@@ -154,13 +168,13 @@ def roff(text: str) -> str:
 def rewrite(path: Path) -> None:
     """Put what every quoted command prints now in place of its output."""
     first, last = QUOTED[path]
-    quote = roff if path != README else str
+    quote = str if path.suffix == ".md" else roff
 
     def block(match: re.Match[str]) -> str:
         calls = re.findall(r"^\$ .*\n", match[1], flags=re.M)
         if not calls:
             return match[0]
-        run = [(call, printed((call if path == README else unescaped(call))[2:].rstrip("\n"))) for call in calls]
+        run = [(call, printed((call if path.suffix == ".md" else unescaped(call))[2:].rstrip("\n"))) for call in calls]
         return first + "".join(call + quote(output) for call, output in run) + last
 
     text = re.sub(f"^{re.escape(first)}(.*?)^{re.escape(last)}", block, path.read_text(), flags=re.M | re.S)
