@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtool.build.fact import parse_version
+from mmtool.build.fact import parse_series
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
 from mmtool.linux.mm.folio import LRU_NAMES, PG_LRU, PG_PRESENT
@@ -38,7 +38,7 @@ RELEASES = ("5.10", "6.1", "6.12", "7.2", "7.3")
 
 
 def facts(release: str) -> ReclaimFacts:
-    version = parse_version(release)
+    version = parse_series(release)
     assert version is not None
     return ReclaimFacts(version)
 

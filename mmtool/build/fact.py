@@ -33,6 +33,13 @@ def parse_version(text: str) -> Version | None:
     return (int(m[1]), int(m[2]), int(m[3] or 0)) if m else None
 
 
+def parse_series(text: str) -> Version | None:
+    """Like parse_version(), but a release without a third number, "6.12", is the newest of its stable series."""
+    m = _VERSION.match(text)
+    version = parse_version(text)
+    return (*version[:2], _LAST_PATCH) if m and version and not m[3] and "-rc" not in text else version
+
+
 class Mark(NamedTuple):
     """What shows a fact in a source tree: `text` (spaces count alike) is in `file` where the fact holds.
 

@@ -25,7 +25,7 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
     SCRIPT describes a cgroup's limit, its swap devices, files and anonymous mappings, and what its only process does
     with them. One CPU, one node.
     """
-    from mmtool.build.fact import parse_version
+    from mmtool.build.fact import parse_series
     from mmtool.build.facts.reclaim import ReclaimFacts
     from mmtool.errors import UsageError
     from mmtool.firmware.packed import read_bytes
@@ -34,7 +34,7 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
     from mmtool.system.reclaim_run import run_workload
     from mmtool.system.reclaim_script import parse_workload
 
-    release = parse_version(kernel)
+    release = parse_series(kernel)
     if release is None:
         raise UsageError(f"{kernel!r} is not a kernel release (6.1, 6.12.3)")
     text = read_bytes(script).decode("utf-8", "replace")

@@ -20,8 +20,8 @@ class ProcessFacts(Facts):
     )
     "The heap grows only out of the mapping that ends at the break, never into the one above."
     unfaulted_takes_anon_vma: bool = since(
-        "6.19", "mm/vma: fix incorrectly disallowed anonymous VMA merges",
-        marks=Mark("mm/vma.c", "vma_is_fork_child"),
+        "6.16", "mm/vma: fix incorrectly disallowed anonymous VMA merges", not_in="6.14",
+        marks=Mark("mm/vma.c", "vma_is_fork_child", since="6.19"),
     )  # fmt: skip
     "A mapping without pages may be merged with the neighbour whose anon_vma the changed range has."
     has_sticky_flags: bool = since(
@@ -129,7 +129,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "A move that also shrinks charges what it gave up, and nobody gives that back."
     dontunmap_counts_locked: bool = between(
-        Change("6.17", "mm/mremap: refactor mremap() system call implementation"),
+        Change("6.16", "mm/mremap: refactor mremap() system call implementation"),
         Change("7.3", "mm/mremap: account mm->locked_vm correctly for MREMAP_DONTUNMAP", "7.2.8"),
         marks=Mark("mm/mremap.c", "vrm_stat_account", until="7.2"),
     )  # fmt: skip
@@ -202,7 +202,9 @@ class ProcessFacts(Facts):
     "The vdso's data lies in pages for time, time namespaces and random numbers; clocks of hypervisors apart."
     vvar_inserts_pages: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "get_page(page)"))
     "The vdso's data is pages that may be unmapped, not bare frames."
-    vvar_has_every_page: bool = since("7.1", marks=Mark("lib/vdso/datastore.c", "vdso_initdata"))
+    vvar_has_every_page: bool = since(
+        "7.2", not_in="7.1", marks=Mark("lib/vdso/datastore.c", "vdso_initdata", since="7.2")
+    )
     "All pages of the vdso's data are there, used or not."
     batches_of_31: bool = since(
         "6.9", "mm: increase folio batch size", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31", until="7.1")
@@ -256,8 +258,8 @@ class ProcessFacts(Facts):
     )
     "MADV_GUARD_INSTALL and _REMOVE are known."
     guards_in_files: bool = since(
-        "6.13", "mm: allow guard regions in file-backed and read-only mappings",
-        marks=Mark("mm/madvise.c", "guard_install"),
+        "6.15", "mm: allow guard regions in file-backed and read-only mappings", not_in="6.12",
+        marks=Mark("mm/madvise.c", "guard_install", since="6.15"),
     )  # fmt: skip
     "... also in mappings of files."
     dofork_refuses_special: bool = since(

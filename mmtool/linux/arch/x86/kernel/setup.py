@@ -316,6 +316,10 @@ def find_max_low_pfn(boot: X86Boot) -> None:
         boot.memblock.max_low_pfn = boot.memblock.max_pfn
 
 
+PREFERRED_ADDRESS = 16 << 20
+"""LOAD_PHYSICAL_ADDR: where the image is linked to lie, without KASLR (the default of CONFIG_PHYSICAL_START)."""
+
+
 def before_pgt_buf(kernel: Kernel, end: int) -> tuple[int, int]:
     """Pages of brk that go before the early page tables' buffer, and how far i386's boot page tables map.
 
@@ -333,7 +337,7 @@ def image_takes(kernel: Kernel) -> int:
     image = kernel.profile.image
     if "end_of_kernel_reserve" not in image or "brk_base" not in image or "end" not in image:
         return image.get("end_of_kernel_reserve", 0)
-    before, _ = before_pgt_buf(kernel, kernel.number("PHYSICAL_START", 16 << 20) + image["end"])
+    before, _ = before_pgt_buf(kernel, PREFERRED_ADDRESS + image["end"])
     return round_up(image["end_of_kernel_reserve"], PAGE_SIZE) + (before + early_pgt_buf_pages(kernel)) * PAGE_SIZE
 
 
