@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mmtool.build.image import compress
 from mmtool.errors import InputError
 from mmtool.firmware import packed
 from mmtool.firmware.fdt.container import tree_in
@@ -55,6 +56,19 @@ def test_what_unpacks_without_end_is_refused(how: str, monkeypatch: pytest.Monke
         else:
             with pytest.raises(InputError, match=r"^f: unpacks to more than"):
                 packed.unpack(data, "f")
+
+
+@pytest.mark.parametrize("how", ["gzip", "xz", "bzip2", "zstd"])
+def test_an_image_that_unpacks_without_end_is_refused(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compress, "LARGEST", 1 << 20)
+    pack = {"gzip": gzip.compress, "xz": lambda data: lzma.compress(data, preset=0), "bzip2": bz2.compress}
+    for size in ((1 << 20) - 1, (1 << 20) + 1, 1 << 24):
+        data = pack[how](bytes(size)) if how in pack else by_program(how, bytes(size))
+        if size < compress.LARGEST:
+            assert compress.decompress(data, "f") == bytes(size)
+        else:
+            with pytest.raises(InputError, match=r"^f: "):
+                compress.decompress(data, "f")
 
 
 @pytest.mark.parametrize("program", ["zstd", "lz4"])

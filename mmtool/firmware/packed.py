@@ -66,7 +66,23 @@ def unpack(data: bytes, source: str) -> bytes:
 
 
 def _by_program(name: str, data: bytes, source: str) -> bytes:
-    """No more than LARGEST is taken from the program, so that a small file of a stranger does not fill the memory."""
+    try:
+        unpacked, status = run_unpacker(name, data, LARGEST)
+    except FileNotFoundError:
+        hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
+        raise InputError(source, None, hint) from None
+    if len(unpacked) > LARGEST:
+        raise InputError(source, None, TOO_LARGE)
+    if status:
+        raise InputError(source, None, f"the compressed file is damaged, says {name}; copy it again")
+    return unpacked
+
+
+def run_unpacker(name: str, data: bytes, most: int) -> tuple[bytes, int]:
+    """What the program of that name unpacks, and its exit status. Raises FileNotFoundError if it is not there.
+
+    No more than `most` + 1 bytes are taken from it, so that a small file of a stranger does not fill the memory.
+    """
     import subprocess
     import tempfile
 
@@ -74,20 +90,12 @@ def _by_program(name: str, data: bytes, source: str) -> bytes:
         packed.write(data)
         packed.seek(0)
         command = [name, "-dc"]
-        try:
-            program = subprocess.Popen(command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        except FileNotFoundError:
-            hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
-            raise InputError(source, None, hint) from None
-        with program:
+        with subprocess.Popen(command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
             assert program.stdout is not None
-            unpacked = program.stdout.read(LARGEST + 1)
-            if len(unpacked) > LARGEST:
+            unpacked = program.stdout.read(most + 1)
+            if len(unpacked) > most:
                 program.kill()
-                raise InputError(source, None, TOO_LARGE)
-    if program.returncode:
-        raise InputError(source, None, f"the compressed file is damaged, says {name}; copy it again")
-    return unpacked
+        return unpacked, program.returncode
 
 
 def _unzip(data: bytes, source: str) -> bytes:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import subprocess
 import zlib
 from collections.abc import Callable
 
 from mmtool.build.image.lz4 import LZ4_LEGACY, decompress_lz4
 from mmtool.errors import InputError
+from mmtool.firmware.packed import run_unpacker
 
 LARGEST = 1 << 30
 """Bytes beyond which no kernel image is: more is a mistake or an attack."""
@@ -78,17 +78,16 @@ def _zstd(data: bytes) -> bytes:
 
 def _zstd_program(frame: bytes) -> bytes:
     try:
-        done = subprocess.run(["zstd", "-dc"], input=frame, capture_output=True, timeout=300, check=False)
+        unpacked, status = run_unpacker("zstd", frame, LARGEST)
     except FileNotFoundError:
         raise _NoProgramError(
             "compressed with zstd, which this Python cannot read: install the program zstd or decompress it first"
         ) from None
-    except subprocess.TimeoutExpired:
-        raise ValueError("zstd did not end") from None
-    if done.returncode or len(done.stdout) > LARGEST:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["more than 1 GiB"]
-        raise ValueError(reason[-1])
-    return done.stdout
+    if len(unpacked) > LARGEST:
+        raise ValueError("more than 1 GiB")
+    if status:
+        raise ValueError("zstd says that it is damaged")
+    return unpacked
 
 
 def _zstd_length(data: bytes) -> int:
