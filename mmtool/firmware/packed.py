@@ -66,20 +66,28 @@ def unpack(data: bytes, source: str) -> bytes:
 
 
 def _by_program(name: str, data: bytes, source: str) -> bytes:
+    """No more than LARGEST is taken from the program, so that a small file of a stranger does not fill the memory."""
     import subprocess
+    import tempfile
 
-    try:
-        done = subprocess.run([name, "-dc"], input=data, capture_output=True, timeout=300, check=False)
-    except FileNotFoundError:
-        hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
-        raise InputError(source, None, hint) from None
-    except subprocess.TimeoutExpired:
-        raise InputError(source, None, f"{name} does not end on it; give it unpacked") from None
-    if done.returncode:
+    with tempfile.TemporaryFile() as packed:
+        packed.write(data)
+        packed.seek(0)
+        command = [name, "-dc"]
+        try:
+            program = subprocess.Popen(command, stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except FileNotFoundError:
+            hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
+            raise InputError(source, None, hint) from None
+        with program:
+            assert program.stdout is not None
+            unpacked = program.stdout.read(LARGEST + 1)
+            if len(unpacked) > LARGEST:
+                program.kill()
+                raise InputError(source, None, TOO_LARGE)
+    if program.returncode:
         raise InputError(source, None, f"the compressed file is damaged, says {name}; copy it again")
-    if len(done.stdout) > LARGEST:
-        raise InputError(source, None, TOO_LARGE)
-    return done.stdout
+    return unpacked
 
 
 def _unzip(data: bytes, source: str) -> bytes:

@@ -131,7 +131,15 @@ def _of_android(data: bytes, source: str) -> tuple[bytes, Warnings]:
 
 
 def _compiled(data: bytes, source: str) -> bytes:
-    """What dtc makes of a source. Raises InputError, which says what dtc said."""
+    """What dtc makes of a source. Raises InputError, which says what dtc said.
+
+    A source that names another file is refused: it would put any file of this machine into its tree.
+    """
+    for word in (b"/include/", b"/incbin/"):
+        at = data.find(word)
+        if at >= 0:
+            advice = "compile it where that file is: dtc -O dtb -o machine.dtb FILE"
+            raise InputError(source, data.count(b"\n", 0, at) + 1, f"{word.decode()} asks for another file; {advice}")
     if shutil.which("dtc") is None:
         advice = "compile it first: dtc -O dtb -o machine.dtb FILE (the package device-tree-compiler)"
         raise InputError(source, None, f"is a device tree's source, and dtc is not installed here; {advice}")

@@ -1,0 +1,81 @@
+"""What SECURITY.md promises, as far as no other test shows it."""
+
+from __future__ import annotations
+
+import ast
+import bz2
+import gzip
+import io
+import lzma
+import re
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mmtool.errors import InputError
+from mmtool.firmware import packed
+from mmtool.firmware.fdt.container import tree_in
+
+ROOT = Path(__file__).parent.parent
+CONNECT = {"socket", "http", "urllib", "ssl", "ftplib", "smtplib", "asyncio", "xmlrpc", "webbrowser", "requests"}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    for file, test in named:
+        functions = ast.walk(ast.parse((ROOT / file).read_text()))
+        assert test in {f.name for f in functions if isinstance(f, ast.FunctionDef)}, (file, test)
+
+
+def zipped(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log", data)
+    return out.getvalue()
+
+
+def by_program(name: str, data: bytes) -> bytes:
+    if shutil.which(name) is None:
+        pytest.skip(f"no {name} here")
+    return subprocess.run([name, "-c"], input=data, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("how", ["gzip", "xz", "bzip2", "zip", "zstd", "lz4"])
+def test_what_unpacks_without_end_is_refused(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "LARGEST", 1 << 20)
+    pack = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zip": zipped}
+    for size in (1 << 20, (1 << 20) + 1, 1 << 24):
+        data = pack[how](bytes(size)) if how in pack else by_program(how, bytes(size))
+        if size <= packed.LARGEST:
+            assert packed.unpack(data, "f") == bytes(size)
+        else:
+            with pytest.raises(InputError, match=r"^f: unpacks to more than"):
+                packed.unpack(data, "f")
+
+
+@pytest.mark.parametrize("program", ["zstd", "lz4"])
+def test_what_a_program_cannot_unpack_is_one_line(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = by_program(program, bytes(range(256)) * 40)
+    with pytest.raises(InputError, match=rf"^f: the compressed file is damaged, says {program}; copy it again$"):
+        packed.unpack(data[:-9], "f")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(InputError, match=rf"^f: compressed with {program}, which is not installed here"):
+        packed.unpack(data, "f")
+
+
+@pytest.mark.parametrize("asks", ['chosen { x = /incbin/("/etc/passwd"); };', '/include/ "/etc/passwd"'])
+def test_a_source_that_asks_for_other_files_is_refused(asks: str) -> None:
+    with pytest.raises(InputError, match=r"^f:3: /\w+/ asks for another file; compile it where that file is: dtc "):
+        tree_in(f"/dts-v1/;\n/ {{\n{asks}\n}};\n".encode(), "f")
+
+
+def test_nothing_opens_a_connection() -> None:
+    for path in (ROOT / "mmtool").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & CONNECT, path
