@@ -15,6 +15,7 @@ from mmtool.firmware.machine import E820Type
 from mmtool.linux.init.architecture import architecture
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
+from mmtool.linux.mm.memblock.ledger import Ranges
 
 MEMORY_TYPES: dict[int, str] = {
     E820Type.RAM: "RAM", E820Type.RESERVED_KERN: "RAM", E820Type.ACPI: "ACPI tables", E820Type.NVS: "ACPI NVS",
@@ -140,17 +141,14 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
     mb = boot.memblock
     takes: dict[str, int] = defaultdict(int)
     memory = [(r.base, r.end) for r in mb.memory.regions]
-    left = [piece for r in mb.reserved.regions for piece in _overlap((r.base, r.end), memory)] + _no_map(boot)
-    whole = sum(end - start for start, end in left)
+    left = Ranges()
+    for piece in [*(p for r in mb.reserved.regions for p in _overlap((r.base, r.end), memory)), *_no_map(boot)]:
+        left.add(*piece)
     for start, end, owner in sorted(mb.ledger.entries, key=lambda t: t[1] - t[0]):
-        pieces = _overlap((start, end), left)
-        amount = sum(b - a for a, b in pieces)
-        if not amount:
-            continue
-        takes[owner] += amount
-        whole -= amount
-        for piece in pieces:
-            left = [p for r in left for p in _without(r, [piece])]
+        if amount := left.within(start, end):
+            takes[owner] += amount
+            left.cut(start, end)
+    whole = sum(left.ends) - sum(left.starts)
     largest_first = sorted(takes.items(), key=lambda taken: -taken[1])
     lines = [LedgerLine(owner, n, boot.owner_steps.get(owner, ""), _option(owner)) for owner, n in largest_first]
     if whole:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mmtool.system.system import System
 
 
+MOST = 100_000
+"""Areas that are made at most."""
+
+
 @click.command()
 @click.option("--size", type=SIZE, metavar="SIZE", help="Bytes to allocate, as 16K or 0x4000.")
 @click.option("--align", type=SIZE, default=1, metavar="SIZE", help="Align the area to a power of two.")
@@ -127,6 +131,8 @@ def _allocate(
         raise UsageError(str(e)) from None
     if count != "max" and not count.isdecimal():
         raise UsageError(f"--count: {count!r} is neither a number nor max")
+    if count != "max" and (len(count) > 9 or int(count) > MOST):
+        raise UsageError(f"--count: at most {MOST} areas")
     left = None if count == "max" else max(int(count), 1)
     attempts: list[Attempt] = []
     while left is None or len(attempts) < left:

@@ -19,6 +19,11 @@ EVENTS = frozenset(
 )  # fmt: skip
 """The events of kmem that are read, and the probes."""
 
+MOST = {"order": 21, "n": 1 << 20, "nid": 1024, "cpu": 1 << 16}
+"""What a field's value stays below."""
+LONGEST = 24
+"""Digits of a number, 0x included."""
+
 
 class TraceEvent(NamedTuple):
     """One line of a trace. `irq` is the letter for interrupt context ("s" soft, "h" hard), "" in a task."""
@@ -42,8 +47,12 @@ class TraceEvent(NamedTuple):
         return text
 
     def number(self, name: str) -> int:
-        """A numeric field; ValueError when the event has none of that name, or it is no number."""
-        return int(self.text(name), 0)
+        """A numeric field; ValueError when the event has none of that name, or no number that it could have."""
+        text = self.text(name)
+        most = MOST.get(name, 1 << 64)
+        if len(text) > LONGEST or not -most < (value := int(text, 0)) < most:
+            raise ValueError(f"{name}={text[:40]} is beyond what there can be")
+        return value
 
 
 def probes_of(definitions: str) -> frozenset[str]:
@@ -77,7 +86,7 @@ def _events(lines: Iterable[str]) -> Iterator[TraceEvent]:
         task, _, cpu = head.rpartition("[")
         words = task.split("(")[0].split()
         pid = words[-1].rpartition("-")[2] if words else ""
-        if not (cpu.isdigit() and pid.isdigit()):
+        if not (cpu.isdecimal() and pid.isdecimal() and len(cpu) + len(pid) < LONGEST):
             continue
         flags = when.split()[0] if " " in when.strip() else ""
         irq = flags[2] if len(flags) > 2 and flags[2] in "hHsZz" else ""

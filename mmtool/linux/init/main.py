@@ -14,7 +14,10 @@ from mmtool.linux.mm.memblock import Memblock, MemblockBug, MemblockPanic
 from mmtool.linux.mm.mm_init import free_area_init, movable_wish
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.page_alloc.handover import memblock_free_all, page_alloc_init_late
+from mmtool.units import human
 
+LARGEST_INITRD = 16 << 30
+"""Bytes beyond which an initial RAM disk is a mistake."""
 MOST_CPUS = 8192
 """The most that CONFIG_NR_CPUS may be."""
 
@@ -37,6 +40,9 @@ def start_kernel(
                   KernelLog())  # fmt: skip
     arch = architecture(kernel, machine.origin)
     base = kernel_base if kernel_base is not None else machine.kernel_base
+    if machine.initrd is not None and machine.initrd[1] - machine.initrd[0] > LARGEST_INITRD:
+        size = human(machine.initrd[1] - machine.initrd[0])
+        raise InputError(machine.origin, None, f"an initial RAM disk of {size} is none")
     boot: Boot = arch.boot(early, machine, min(cpus or machine.cpus or 1, kernel.number("NR_CPUS", MOST_CPUS)), base)
     before = boot.memblock.snapshot()
     for name, step in arch.steps(kernel):

@@ -11,7 +11,14 @@ from dataclasses import replace
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import Memblock
-from mmtool.linux.mm.numa_memblks import NumaError, NumaInfo, NumaMemblk, cleanup_meminfo
+from mmtool.linux.mm.numa_memblks import (
+    LOCAL_DISTANCE,
+    REMOTE_DISTANCE,
+    NumaError,
+    NumaInfo,
+    NumaMemblk,
+    cleanup_meminfo,
+)
 from mmtool.regex import regex
 from mmtool.units import div_round_up, memparse
 
@@ -157,16 +164,20 @@ def transform_distance(info: NumaInfo, physical: list[list[int]], explicit: list
     assert info.emulated is not None
     count = max(info.emulated, default=0) + 1
     default = next(iter(info.emulated.values()), 0)
-    given = iter(explicit)
-    info.distance = []
-    for i in range(count):
-        for j in range(count):
-            a, b = info.emulated.get(i, default), info.emulated.get(j, default)
-            value = next(given, None)
-            if value is None:
-                in_table = a < len(physical) and b < len(physical)
-                value = physical[a][b] if in_table else (10 if a == b else 20)
-            info.set_distance(i, j, value, log)
+    behind = [info.emulated.get(i, default) for i in range(count)]
+    known = len(physical)
+
+    def between(a: int, b: int) -> int:
+        if a < known and b < known:
+            return physical[a][b]
+        return LOCAL_DISTANCE if a == b else REMOTE_DISTANCE
+
+    # A row a physical node: with a thousand faked nodes there are a million pairs.
+    rows = {a: [between(a, b) for b in behind] for a in set(behind)}
+    info.distance = [list(rows[a]) for a in behind]
+    log.debug(f"NUMA: Initialized distance table, cnt={count}")
+    for place, value in enumerate(explicit[: count * count]):
+        info.set_distance(*divmod(place, count), value, log)
 
 
 _MEMBER = regex(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+),")

@@ -88,9 +88,19 @@ def _of_numa_init(early: Early, machine: Machine, info: NumaInfo) -> bool:
     tree, facts, log = machine.fdt, early.kernel.release, early.log
     if tree is None or tree.numa_error is not None or not tree.cpus:
         return False
+    most = early.memblock.max_numnodes
     cpus = [cpu.nid for cpu in tree.cpus if cpu.enabled]
-    info.nodes_parsed |= {nid for nid in cpus if nid is not None}
+    for nid in cpus:
+        if nid is not None and nid >= most:
+            log.warn(f"OF: NUMA: Node id {nid} exceeds maximum value")
+        elif nid is not None:
+            info.nodes_parsed.add(nid)
+    cpus = [nid if nid is not None and nid < most else None for nid in cpus]
     for block in tree.numa_memory:
+        if block.nid >= most:
+            log.warn(f"OF: NUMA: Node id {block.nid} exceeds maximum value")
+            log.warn("OF: NUMA: bad property in memory node")
+            return False
         info.add_memblk(block.nid, block.start, block.end, log)
         info.nodes_parsed.add(block.nid)
     if not info.nodes_parsed or (facts.arch_numa_has_memblks and not tree.numa_complete):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class _Ranges:
-    """The bytes of one owner, as ranges that share none: ascending starts, and the end of each."""
+class Ranges:
+    """Bytes as ranges that share none: ascending starts, and the end of each."""
 
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -30,6 +30,12 @@ class _Ranges:
         self.starts[found] = [a for a, _ in left]
         self.ends[found] = [b for _, b in left]
 
+    def within(self, start: int, end: int) -> int:
+        """How many bytes of [start, end) there are."""
+        found = self.overlapping(start, end)
+        pairs = zip(self.starts[found], self.ends[found], strict=True)
+        return sum(min(b, end) - max(a, start) for a, b in pairs)
+
     def add(self, start: int, end: int) -> None:
         """Put [start, end) in, in place of what there is of it."""
         self.cut(start, end)
@@ -42,7 +48,7 @@ class _Ranges:
 class Ledger:
     """The owners of reserved bytes, each with its ranges [start, end), in the order in which they first took some."""
 
-    _taken: dict[str, _Ranges] = field(default_factory=dict)
+    _taken: dict[str, Ranges] = field(default_factory=dict)
 
     @property
     def owners(self) -> list[str]:
@@ -61,7 +67,7 @@ class Ledger:
     def take(self, start: int, end: int, owner: str) -> None:
         """Note that bytes [start, end) belong to `owner`; they may belong to others too."""
         if start < end:
-            self._taken.setdefault(owner, _Ranges()).add(start, end)
+            self._taken.setdefault(owner, Ranges()).add(start, end)
 
     def give_back(self, start: int, end: int) -> None:
         """Cut bytes [start, end) out of every owner's."""
