@@ -23,6 +23,7 @@ from mmtool.assumption import Assumption
 from mmtool.build.choose import kernel_for
 from mmtool.build.profile import read_profile
 from mmtool.errors import UsageError
+from mmtool.examples import resolved
 from mmtool.firmware.read import read_input, read_machine
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
@@ -229,11 +230,11 @@ def boot(
 ) -> BootResult:
     """Boot the machine that the file or folder `source` describes; None is this machine.
 
-    What `source` is - a kernel log, a device tree, a capture, /sys/firmware/memmap, a table - is recognised. `kernel`
-    is a release or a profile's name, `profile` a YAML file; `dmesg` and `memory` (ranges [start, end)) go with a
-    device tree.
+    What `source` is - a kernel log, a device tree, a capture, /sys/firmware/memmap, a table - is recognised;
+    `example:NAME` is one of those that come with mmtool. `kernel` is a release or a profile's name, `profile` a YAML
+    file; `dmesg` and `memory` (ranges [start, end)) go with a device tree.
     """
-    machine = read_machine(None) if source is None else read_input(source, dmesg, memory)
+    machine = read_machine(None) if source is None else read_input(resolved(source), dmesg, memory)
     chosen = kernel_for(machine, kernel, read_profile(profile) if profile is not None else None)
     return BootResult(start_kernel(machine, chosen, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus))
 
@@ -241,13 +242,13 @@ def boot(
 def verify(source: str) -> Verification:
     """Compare what is predicted from a log or a capture with what the kernel reported in it."""
     booted = boot(source)._boot
-    return compare(booted, read_answers(source), debug=shows_debug(booted))
+    return compare(booted, read_answers(resolved(source)), debug=shows_debug(booted))
 
 
 def explain(log: str, *, kernel: str | None = None, sysctl: Mapping[str, str] | None = None) -> tuple[Report, ...]:
     """Why the allocations failed, and who was killed, that the log in the file `log` reports."""
     reports = []
-    for judged in judge_all(read_reports(log, kernel), dict(sysctl or {})):
+    for judged in judge_all(read_reports(resolved(log), kernel), dict(sysctl or {})):
         d = report_document(judged)
         reports.append(Report(d["line"], d["kind"], d["verdict"], d["reason"], d))
     return tuple(reports)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 MOST_LISTED = 30
 
 
 def among(typed: str, names: Iterable[str]) -> str:
     """The end of a message about a wrong name: the nearest of `names`, else all of them if they are few."""
+    from difflib import get_close_matches
+
     known = {name.lower(): name for name in names}
     near = get_close_matches(typed.lower(), known, n=3, cutoff=0.6)
     if near:

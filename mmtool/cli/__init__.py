@@ -153,7 +153,7 @@ def _arguments() -> list[str]:
     args = sys.argv[1:]
     if not any("example:" in arg for arg in args):
         return args
-    from mmtool.cli.example import with_files
+    from mmtool.examples import with_files
 
     return with_files(args)
 

@@ -230,7 +230,7 @@ def _machine(boot: _Boot) -> Machine:
         acpi=tuple(boot.tables.values()),
         srat=Srat(tuple(boot.affinities)) if boot.affinities else None,
         cpus=boot.cpus,
-        notes=tuple(boot.notes),
+        notes=tuple(sorted(boot.notes, key=lambda note: (note.kind in ("pae", "non_pae"), note.line))),
         kernel_base=boot.kernel_base,
         warnings=tuple(boot.warnings),
     )
