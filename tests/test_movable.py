@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from mmtool.build.choose import kernel_for
+from mmtool.build.release import release_facts
 from mmtool.firmware.machine import CpuAffinity, E820Entry, EfiRegion, LogNote, Machine, MemoryAffinity, Srat
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
-from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG
+from mmtool.linux.kernel.printk import KernelLog
+from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock
+from mmtool.linux.mm.mm_init import MovableWish, ZoneRange, find_zone_movable_pfns
 
 MIB, GIB = 1 << 20, 1 << 30
 MAP = (E820Entry(0, 0x9FC00, 1), E820Entry(MIB, 2 * GIB, 1), E820Entry(4 * GIB, 6 * GIB, 1))
@@ -95,3 +98,60 @@ def test_a_build_without_bounce_buffers_reserves_none() -> None:
     without = replace(kernel, profile=kernel.profile.nearest({"SWIOTLB": False}))
     has = ["swiotlb" in start_kernel(BASE, k, cmdline="").memblock.owners(0, 6 * GIB) for k in (kernel, without)]
     assert has == [True, False]
+
+
+def movable_pfns(memory, wish, normal_from=4 * GIB >> 12, flags=()):
+    """Where find_zone_movable_pfns() begins the Movable zones of (start, end, node) in GiB, and what it says."""
+    mb, log = Memblock(release_facts((6, 12, 0)), numa=True, max_numnodes=8), KernelLog()
+    for i, (start, end, nid) in enumerate(memory):
+        mb.add_node(int(start * GIB), int((end - start) * GIB), nid, flags[i] if flags else 0)
+    mb.has_mirror = True
+    ranges = [ZoneRange("DMA32", 0, normal_from), ZoneRange("Normal", normal_from, 1 << 30), ZoneRange("Movable", 0, 0)]
+    found = find_zone_movable_pfns(mb, ranges, wish, 1024, log)
+    return {nid: pfn * 4096 / GIB for nid, pfn in found.items()}, [line.text for line in log.lines]
+
+
+def pages(gib: float) -> int:
+    return int(gib * GIB) >> 12
+
+
+@pytest.mark.parametrize(
+    ("memory", "wish", "starts"),
+    [
+        ([(0, 8, 0)], MovableWish(), {}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(5)), {0: 5}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(2)), {0: 4}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(8)), {}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(8) - 1), {}),
+        ([(0, 8, 0)], MovableWish(kernelcore_percent=75), {0: 6}),
+        ([(0, 8, 0)], MovableWish(movablecore=pages(1)), {0: 7}),
+        ([(0, 8, 0)], MovableWish(movablecore=pages(1) - 1023), {0: 7}),
+        ([(0, 8, 0)], MovableWish(movablecore_percent=25), {0: 6}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(5), movablecore=pages(1)), {0: 7}),
+        ([(0, 8, 0)], MovableWish(kernelcore=pages(7.5), movablecore=pages(1)), {0: 7.5}),
+        # what lies below the zone is the kernel's as a whole, and counts for no more than is wanted
+        ([(0, 4, 0), (4, 6, 1)], MovableWish(kernelcore=pages(1)), {1: 4}),
+        ([(0, 4, 0), (4, 6, 1)], MovableWish(kernelcore=pages(5)), {1: 5}),
+        # a node that has too little passes the rest on: 2 GiB each, then 1 GiB of the first for two others
+        ([(4, 5, 0), (5, 9, 1), (9, 13, 2)], MovableWish(kernelcore=pages(6)), {1: 7.5, 2: 11.5}),
+        ([(4, 5, 0), (6, 7, 0), (8, 12, 1)], MovableWish(kernelcore=pages(3)), {0: 6.5, 1: 9.5}),
+    ],
+)
+def test_kernelcore_is_spread_over_the_nodes(memory, wish, starts):
+    assert movable_pfns(memory, wish) == (starts, [])
+
+
+def test_a_region_at_pfn_0_begins_no_movable_zone():
+    hot = MEMBLOCK_HOTPLUG
+    memory, wish = [(0, 1, 0), (2, 3, 0), (4, 5, 0), (5, 6, 1)], MovableWish(movable_node=True)
+    assert movable_pfns(memory, wish, flags=[hot, hot, hot, 0]) == ({0: 2}, [])
+    assert movable_pfns(memory, wish, flags=[hot, 0, hot, hot]) == ({0: 4, 1: 5}, [])
+
+
+def test_memory_below_4_gib_without_a_mirror_is_the_kernels_all_the_same():
+    mirror, wish = MEMBLOCK_MIRROR, MovableWish(mirror=True)
+    memory = [(0, 1, 0), (2, 3, 0), (4, 5, 0), (5, 6, 0)]
+    said = ["This configuration results in unmirrored kernel memory."]
+    assert movable_pfns(memory, wish, flags=[0, mirror, mirror, 0]) == ({0: 5}, said)
+    assert movable_pfns(memory, wish, flags=[mirror, 0, 0, mirror]) == ({0: 4}, said)
+    assert movable_pfns(memory, wish, flags=[mirror, mirror, 0, mirror]) == ({0: 4}, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtool.build.release import release_facts
@@ -66,6 +66,49 @@ def test_page_aligned_requests_get_the_lowest_place(steps: list[tuple[bool, int,
     places = [max(a.start, vstart) + 63 & -64 for a in tree if (max(a.start, vstart) + 63 & -64) + size <= a.end]
     found = tree.lowest_match(size, 64, vstart, size)
     assert (max(found.start, vstart) + 63 & -64 if found else None) == min(places, default=None)
+
+
+@settings(deadline=None)
+@given(STEPS, st.lists(st.tuples(st.integers(1, 300), st.integers(0, 9), st.sampled_from([0, 64, 640])), max_size=30))
+def test_an_answer_does_not_depend_on_earlier_questions(
+    steps: list[tuple[bool, int, int]], questions: list[tuple[int, int, int]]
+) -> None:
+    tree = FreeTree()
+    tree.add(1, TOP)
+    for take, length, order in steps:
+        start, end = length * 512 + order * 64, length * 512 + order * 64 + 32 + 16 * take
+        area = tree.enclosing(start)
+        if area is not None and area.start <= start and end <= area.end:
+            tree.clip(area, start, end - start)
+    for size, order, vstart in questions:
+        for align, length in ((1 << order, size), (1 << order, size + (1 << order) - 1)):
+            found = tree.lowest_match(size, align, vstart, length)
+            fresh = FreeTree.of_preorder(tree.preorder()).lowest_match(size, align, vstart, length)
+            assert (found and (found.start, found.end)) == (fresh and (fresh.start, fresh.end))
+            if found is not None:
+                assert (max(found.start, vstart) + align - 1 & -align) + size <= found.end
+
+
+def test_the_area_around_an_address() -> None:
+    tree = FreeTree()
+    for start in range(100, 1100, 100):
+        tree.add(start, start + 50)
+    for start in range(100, 1100, 100):
+        for address in (start, start + 1, start + 50, start + 99):
+            area = tree.enclosing(address)
+            assert area is not None and area.start == start
+    assert tree.enclosing(99) is None
+    assert FreeTree().enclosing(1) is None
+
+
+def test_a_request_without_alignment_wants_its_start_rounded_up() -> None:
+    tree = FreeTree()
+    tree.add(1, 128)
+    tree.add(200, 448)
+    for size, start in ((64, 1), (65, 200), (128, 200), (192, 200), (193, None)):
+        for _ in range(2):
+            area = tree.lowest_match(size, 64, 0, size)
+            assert (area and area.start) == start
 
 
 def test_what_is_free_cannot_be_freed() -> None:

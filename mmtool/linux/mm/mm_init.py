@@ -168,7 +168,7 @@ def find_zone_movable_pfns(
         if mb.release.mirror_not_under_kdump and wish.kdump:
             log.warn("The system is under kdump, ignore kernelcore=mirror.")
             return {}
-        starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False)
+        starts = _lowest_region_starts(mb, MEMBLOCK_MIRROR, False, 0)
         low = {nid for nid, pfn in starts.items() if pfn * mb.page_size < FOUR_GIB}
         if low:
             log.warn("This configuration results in unmirrored kernel memory.")
@@ -183,8 +183,11 @@ def find_zone_movable_pfns(
     return {nid: pfn for nid, pfn in rounded.items() if pfn and pfn < spans.get(nid, (0, 0))[1]}
 
 
-def _lowest_region_starts(mb: Memblock, flag: int, wanted: bool, at_least: int = 0) -> dict[int, int]:
-    """Per node, the first pfn of the lowest memory region with (or without) a flag."""
+def _lowest_region_starts(mb: Memblock, flag: int, wanted: bool, at_least: int = 1) -> dict[int, int]:
+    """Per node, the first pfn of the lowest memory region with (or without) a flag.
+
+    A region at pfn 0 decides nothing: zone_movable_pfn[] of 0 means that none was found yet.
+    """
     starts: dict[int, int] = {}
     for r in mb.memory.regions:
         pfn = -(-r.base // mb.page_size)
