@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.boots import boot_at, said
 
@@ -100,6 +100,38 @@ def test_the_configuration_may_ask_for_a_part_of_memory(selected, mib):
     assert boot.cma.areas[0].size == mib * M
 
 
+def test_a_part_of_memory_is_a_number_of_whole_pages():
+    # 10% of the pages is 128 MiB and half a page: rounded down to pages before it is rounded up to pageblocks
+    chosen = {"CMA_SIZE_SEL_MBYTES": False, "CMA_SIZE_SEL_PERCENTAGE": True, "CMA_SIZE_PERCENTAGE": 10}
+    boot = arm("6.12", "", [(0x40000000, 0x40000000 + 1280 * M + 5 * 4096, 0)], [], **chosen)
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0)
+    assert boot.cma.areas[0].size == 128 * M
+
+
+def test_an_area_ends_with_memory_whatever_the_limit():
+    for limit in (0, 8 * G):
+        boot = arm("6.12", "")
+        with pytest.raises(CmaError):
+            cma_declare_contiguous_nid(boot, boot.cma, CmaRequest("x", 2 * G, base=2 * G, limit=limit))
+        assert said(boot) == [
+            "cma: Size (0x0000000080000000) of region at 0x0000000080000000 exceeds limit (0x00000000c0000000)",
+            "cma: Failed to reserve 2048 MiB",
+        ]
+    exact = arm("6.12", "", ARM_2G, [])
+    area = cma_declare_contiguous_nid(exact, exact.cma, CmaRequest("x", 2 * G, base=G, limit=8 * G))
+    assert area.ranges == ((G, 2 * G),)
+
+
+def test_above_4_gib_comes_first_even_where_only_the_area_fits():
+    # of mirrored memory below and other memory above, the search above takes the latter: it stays with its range
+    for end, base in ((4 * G + 64 * M, 4 * G), (4 * G + 62 * M, G - 64 * M)):
+        boot = arm("6.12", "", [(0x10000000, G, 0), (2 * G, end, 0)], [])
+        boot.memblock.mirrored_kernelcore = True
+        boot.memblock.mark_mirror(0x10000000, G - 0x10000000)
+        area = cma_declare_contiguous_nid(boot, boot.cma, CmaRequest("x", 64 * M))
+        assert area.ranges == ((base, 64 * M),)
+
+
 TWO_NODES = [(0x40000000, 0xC0000000, 0), (0xC0000000, 0x140000000, 1)]
 
 
@@ -149,6 +181,89 @@ def test_several_ranges_make_one_area_where_none_is_large_enough():
     ]
 
 
+def _free(*ranges):
+    """4 GiB from 4 GiB on of which only these ranges are free, in MiB from there."""
+    edges = [0, *(edge for pair in ranges for edge in pair), 4096]
+    return [(4 * G + a * M, 4 * G + b * M) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "ranges"),
+    [
+        # list_insert_sorted() puts what is larger than none before the last, so a list is seldom quite in order
+        ([(0, 100), (200, 500), (600, 800)], 500, [(200, 300), (600, 200)]),
+        ([(0, 300), (400, 600), (700, 800)], 500, [(400, 200), (0, 300)]),
+        ([(0, 100), (200, 400), (500, 800), (900, 1000)], 600, [(500, 300), (200, 200), (900, 100)]),
+    ],
+)
+def test_the_order_of_ranges_is_the_kernels(free, size, ranges):
+    boot = arm("6.18", "", [(4 * G, 8 * G, 0)], _free(*free))
+    area = cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", size * M, alignment=2 * M, nid=0))
+    assert [((base - 4 * G) // M, got // M) for base, got in area.ranges] == ranges
+
+
+def test_ranges_lie_above_4_gib():
+    holes = [(G, 2 * G), (4 * G - M, 4 * G), (4 * G + 512 * M, 5 * G), (5 * G + 512 * M, 6 * G)]
+    boot = arm("6.18", "", [(0x10000000, 6 * G, 0)], holes)
+    with pytest.raises(CmaError):
+        cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", 3 * G, nid=0))
+    area = cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", 1024 * M, base=5 * G, nid=0))
+    assert all(base >= 2 * G for base, _ in area.ranges)
+
+
+@pytest.mark.parametrize(
+    ("reserved", "request_", "base"),
+    [
+        # 768 MiB are mapped: what may lie on both sides lies in high memory, and below only where that is full
+        ([], CmaRequest("x", 64 * M), G - 64 * M),
+        ([(768 * M, G)], CmaRequest("x", 64 * M), 704 * M),
+        ([(768 * M, G - 32 * M)], CmaRequest("x", 64 * M), 704 * M),
+        ([], CmaRequest("x", 64 * M, limit=768 * M), 704 * M),
+        ([], CmaRequest("x", 64 * M, base=768 * M), G - 64 * M),
+        ([], CmaRequest("x", 64 * M, base=768 * M, fixed=True), 768 * M),
+        ([], CmaRequest("x", 64 * M, base=704 * M, fixed=True), 704 * M),
+        ([], CmaRequest("x", 64 * M, base=736 * M, fixed=True), None),
+    ],
+)
+def test_an_area_lies_on_one_side_of_the_end_of_mapped_memory(reserved, request_, base):
+    config = {"CMA": True, "HIGHMEM": True, "NUMA": False, "X86_PAE": True}
+    boot = boot_at("6.1", "", [(M, G, 0)], reserved, arch="i386", config=config)
+    boot.memblock.max_low_pfn = 768 * M // 4096
+    if base is None:
+        with pytest.raises(CmaError):
+            cma_declare_contiguous_nid(boot, boot.cma, request_)
+        assert "defined on low/high memory boundary" in said(boot)[0]
+        return
+    assert cma_declare_contiguous_nid(boot, boot.cma, request_).ranges == ((base, 64 * M),)
+
+
+def test_what_a_node_cannot_have_is_said_with_the_kernels_error():
+    boot = arm("6.12", "numa_cma=0:8G,1:16M", TWO_NODES, [(0xC0000000, 0x140000000)], DMA_NUMA_CMA=True)
+    dma_contiguous_reserve(boot, boot.cma, boot.numa, 0x100000000)
+    assert [line for line in said(boot) if "dma_numa_cma_reserve" in line] == [
+        "cma: dma_numa_cma_reserve: reservation failed: err -22, node 0",
+        "cma: dma_numa_cma_reserve: reservation failed: err -12, node 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "got", "count"),
+    [
+        # of nine the ninth, not smaller than the last of the list, takes its place
+        ([100, 10, 20, 30, 40, 50, 60, 70, 100], 380, 380, 8),
+        # smaller ones are passed over, but the kernel counts them: it reserves 430 MiB and says that it has 450
+        ([100, 90, 80, 50, 40, 30, 20, 20, 18, 18], 450, 430, 8),
+    ],
+)
+def test_an_area_has_eight_ranges_at_most(sizes, size, got, count):
+    boot = arm("6.18", "", [(4 * G, 8 * G, 0)], _free(*((k * 200, k * 200 + one) for k, one in enumerate(sizes))))
+    area = cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", size * M, alignment=2 * M, nid=0))
+    assert (area.size // M, len(area.ranges)) == (got, count)
+    assert said(boot) == [f"cma: Reserved {size} MiB in {count} ranges"]
+    with pytest.raises(CmaError):
+        cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", 2 * G, alignment=2 * M, nid=0))
+
+
 def test_the_crash_kernel_takes_several_areas():
     boot = boot_at("6.18", "", [(M, 256 * M, 0)], [(100 * M, 101 * M)], config={"CMA": True})
     reserve_crashkernel_cma(boot, boot.cma, 192 * M)
@@ -158,6 +273,9 @@ def test_the_crash_kernel_takes_several_areas():
         "cma: Reserved 96 MiB at 0x0000000000400000",
         "crashkernel CMA reserved: 192 MB in 2 ranges",
     ]
+    little = boot_at("6.18", "", [(M, 64 * M, 0)], config={"CMA": True})
+    reserve_crashkernel_cma(little, little.cma, 96 * M)
+    assert said(little)[-1] == "crashkernel CMA reservation failed: 96 MB requested, 61 MB reserved in 3 ranges"
     without = boot_at("6.18", "", [(M, 256 * M, 0)])
     reserve_crashkernel_cma(without, without.cma, 64 * M)
     assert said(without) == ["crashkernel CMA reservation not supported"]
@@ -179,11 +297,16 @@ def test_the_option_is_read_as_the_kernel_reads_it(cmdline, read):
     assert parse_cma(parse_cmdline(cmdline)) == read
 
 
+@settings(deadline=None)
+@example("10M@2M", "6.1")
 @given(st.text(alphabet="0123456789KMGx@-", max_size=20), st.sampled_from(["5.10", "6.1", "6.12", "7.3"]))
 def test_any_value_leaves_memblock_whole(value, release):
     boot = arm(release, f"cma={value}")
     dma_contiguous_reserve(boot, boot.cma, boot.numa, 0xC0000000)
+    size, base, limit = parse_cma(boot.cmdline) or (0, 0, 0)
+    exactly_there = base != 0 and base + size == limit
     for area in boot.cma.areas:
         for base, size in area.ranges:
-            assert boot.memblock.is_region_memory(base, size)
+            # cma_fixed_reserve() does not look whether there is memory
+            assert exactly_there or boot.memblock.is_region_memory(base, size)
             assert all(base + size <= start or end <= base for start, end in TAKEN)

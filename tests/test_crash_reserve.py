@@ -118,6 +118,73 @@ def test_the_low_part_leaves_room_for_the_bounce_buffer():
     assert said(boot)[0] == "crashkernel low memory reserved: 0x9f000000 - 0xbf800000 (520 MB)"
 
 
+@pytest.mark.parametrize(
+    ("release", "lines"),
+    [
+        ("6.1.176", [
+            "Reserving 256MB of low memory at 2800MB for crashkernel (low RAM limit: 4096MB)",
+            "Reserving 256MB of memory at 4096MB for crashkernel (System RAM: 8191MB)",
+        ]),
+        ("6.12.117", ["crashkernel low memory reserved: 0xaf000000 - 0xbf000000 (256 MB)",
+                      "crashkernel reserved: 0x0000000100000000 - 0x0000000110000000 (256 MB)"]),
+    ],
+)  # fmt: skip
+def test_a_place_that_begins_at_4_gib_is_high(release, lines):
+    # all but 256 MiB above 4 GiB is taken: reserve_crashkernel_low() is called from 1 << 32 on, that included
+    boot = boot_at(release, "crashkernel=256M,high", GIB8, [*TAKEN_61[:2], (0x110000000, 0x240000000)])
+    x86.reserve_crashkernel(boot, boot.cma)
+    assert said(boot) == lines
+    below = boot_at(release, "crashkernel=256M@3G", [(0, 5 * G, 0)])
+    x86.reserve_crashkernel(below, below.cma)
+    assert len(said(below)) == 1
+    if release == "6.12.117":
+        given = boot_at(release, "crashkernel=256M@4G", GIB8, TAKEN_61[:2])
+        x86.reserve_crashkernel(given, given.cma)
+        assert said(given) == lines[1:]
+
+
+@pytest.mark.parametrize("release", ["5.10.223", "6.1.176", "6.12.117", "7.3"])
+def test_x86_looks_below_64_tib_only(release):
+    tib64 = 64 << 40
+    memory = [*LOW, (4 * G, tib64 + 4 * G, 0)]
+    boot = boot_at(release, "crashkernel=512M,high", memory)
+    x86.reserve_crashkernel(boot, boot.cma)
+    (place,) = [
+        (base, end) for base, end, owner in boot.memblock.ledger.entries if owner == "crashkernel"
+    ]
+    assert place == (tib64 - 512 * M, tib64)
+    nowhere = boot_at(release, "crashkernel=512M,high", [(tib64, tib64 + 4 * G, 0)])
+    x86.reserve_crashkernel(nowhere, nowhere.cma)
+    assert nowhere.memblock.reserved_size() == 0
+
+
+def test_the_limit_of_the_low_part_is_memory_where_that_is_less_than_4_gib():
+    memory = [(0x1000, 0x9F000, 0), (M, 0x3FFE0000, 0), (4 * G, 6 * G, 0)]
+    boot = boot_at("6.1.176", "crashkernel=512M,high", memory, [(0, M)])
+    x86.reserve_crashkernel(boot, boot.cma)
+    assert said(boot) == [
+        "Reserving 256MB of low memory at 752MB for crashkernel (low RAM limit: 3071MB)",
+        "Reserving 512MB of memory at 5632MB for crashkernel (System RAM: 3071MB)",
+    ]
+
+
+@pytest.mark.parametrize(("memory_gib", "mib"), [(2, 161), (8, 161), (64, 164), (1, None)])
+def test_red_hats_auto_takes_two_bits_a_page(memory_gib, mib):
+    boot = boot_at("3.10.0-1160.el7.x86_64", "crashkernel=auto", [(0, memory_gib * G, 0)])
+    x86.reserve_crashkernel(boot, boot.cma)
+    sizes = [end - base for base, end, owner in boot.memblock.ledger.entries if owner == "crashkernel"]
+    assert sizes == ([mib * M] if mib else [])
+
+
+def test_arm64_looks_below_what_it_can_address():
+    bits = 36
+    memory = [(1 << 30, (1 << bits) + 4 * G, 0)]
+    boot = boot_at("6.12.117", "crashkernel=512M,high", memory, arch="arm64")
+    arm64.reserve_crashkernel(boot, boot.cma, arm64.crash_window(4 * G, bits))
+    (place,) = [(base, end) for base, end, owner in boot.memblock.ledger.entries if owner == "crashkernel"]
+    assert place == ((1 << bits) - 512 * M, 1 << bits)
+
+
 def test_i386_looks_below_512_mib_only():
     boot = boot_at("6.1", "crashkernel=64M", [(M, 0x36BFE000, 0)], arch="i386", config={"NUMA": False})
     x86.reserve_crashkernel(boot, boot.cma)
@@ -145,6 +212,9 @@ SYNTAX = [
     ("6.12", "crashkernel=8G-:128M", None),
     ("6.12", "crashkernel=4G", None),
     ("6.1", "crashkernel=4G", CrashRequest(4 * G)),
+    ("6.12", "crashkernel=4095M", None),
+    ("6.12", "crashkernel=4094M", CrashRequest(4094 * M)),
+    ("6.11", "crashkernel=4095M", CrashRequest(4095 * M)),
     ("6.18", "crashkernel=64M crashkernel=1G,cma", CrashRequest(64 * M, cma_size=G)),
     ("6.18", "crashkernel=1G,cma", None),
     ("6.18", "initcall=x crashkernel=64M@x", CrashRequest(64 * M)),
@@ -172,6 +242,10 @@ def test_every_form_of_the_option_is_read(release, cmdline, request_):
         ("6.12", "1G-:x", "crashkernel: Memory value expected"),
         ("6.1", "1G-:x", "Memory value expected"),
         ("6.12", "1G-:8G", "crashkernel: invalid size"),
+        ("6.12", "1G-:4G", "crashkernel: invalid size"),
+        ("5.10", "1G-:4095M", "crashkernel: invalid size"),
+        ("5.10", "1G-:4094M", None),
+        ("6.12", "1G-1G:64M", "crashkernel: end <= start"),
         ("6.12", "8G-:64M", "crashkernel size resulted in zero bytes"),
         ("6.1", "1G-:64M@x", "Memory value expected after '@'"),
         ("6.12", "1G-:64M@x", "crahskernel: Memory value expected after '@'"),

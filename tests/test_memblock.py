@@ -85,6 +85,47 @@ def test_growing_reserves_the_new_array_and_frees_the_old_one():
     assert mb.reserved_size() == 300 * 4096 + 512 * 24
 
 
+@pytest.mark.parametrize("version", [(5, 10), (6, 1), (6, 12), (7, 3)])
+@pytest.mark.parametrize(("regions_", "grown"), [(63, 128), (64, 256), (65, 256)])
+def test_a_list_grows_when_all_gaps_might_not_fit(version, regions_, grown):
+    # n regions have n + 1 gaps around them; from 6.1 on they are counted only where 2 * n + 1 might not fit
+    mb = memblock(*version)
+    mb.add_node(0, GiB, 0)
+    mb.allow_resize()
+    for i in range(regions_):
+        mb.reserve(2 * i * MiB + MiB, MiB)
+    assert mb.reserve(0, 512 * MiB) == 0
+    assert mb.reserved.max == grown
+    array = [(GiB - 8192, GiB - 8192 + 256 * 24)] if grown > 128 else []
+    assert list(mb.grown_arrays) == [(base, base + 8192) for base, _ in array]
+    assert mb.reserved_size() == 512 * MiB + len(array) * 8192
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+@pytest.mark.parametrize(
+    ("added", "array"),
+    [
+        # above what is being added while there is room there, from either side
+        ((600 * MiB, 100 * MiB), {False: GiB - 8192, True: 700 * MiB}),
+        # else below it, never in it
+        ((600 * MiB, 424 * MiB), {False: 600 * MiB - 8192, True: 256 * MiB - 4096}),
+        ((600 * MiB, 424 * MiB - 4096), {False: 600 * MiB - 8192, True: 256 * MiB - 4096}),
+        ((600 * MiB, 424 * MiB - 8192), {False: GiB - 8192, True: GiB - 8192}),
+    ],
+)
+def test_the_array_of_reservations_keeps_clear_of_what_is_being_added(bottom_up, added, array):
+    mb = memblock(6, 12)
+    mb.add_node(0, GiB, 0)
+    mb.allow_resize()
+    # 128 regions with holes of a page between them, too small for the array
+    for i in range(128):
+        mb.reserve(2 * i * MiB, 2 * MiB - 4096)
+    assert (mb.reserved.cnt, mb.reserved.max) == (128, 128)
+    mb.bottom_up = bottom_up
+    assert mb.reserve(*added) == 0
+    assert mb.grown_arrays == ((array[bottom_up], array[bottom_up] + 8192),)
+
+
 @pytest.mark.parametrize(("version", "marked"), [((5, 19), True), ((6, 0), False)])
 def test_mirrored_memory_wants_kernelcore_mirror_from_6_0_on(version, marked):
     mb = memblock(*version)

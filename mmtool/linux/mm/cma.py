@@ -188,9 +188,13 @@ def _insert_sorted(
     ranges.insert(at, new)
 
 
-def _ranges_above_4g(early: Early, align: int, step: int, nid: int) -> list[tuple[int, int]]:
-    """Up to CMA_MAX_RANGES free (base, size) above 4 GiB on node `nid`, whole multiples of `align` and `step`."""
+def _ranges_above_4g(early: Early, align: int, step: int, nid: int) -> tuple[list[tuple[int, int]], int]:
+    """Up to CMA_MAX_RANGES free (base, size) above 4 GiB on node `nid`, whole multiples of `align` and `step`.
+
+    And their size as the kernel counts it: with what was passed over because it is smaller than the last of eight.
+    """
     ranges: list[tuple[int, int]] = []
+    total = 0
     for start, end, _ in list(early.memblock.for_each_free_mem_range(nid)):
         if start < SZ_4G:
             continue
@@ -198,20 +202,24 @@ def _ranges_above_4g(early: Early, align: int, step: int, nid: int) -> list[tupl
         size = round_down(end - start, step)
         if end <= start or not size:
             continue
+        total += size
         if len(ranges) == CMA_MAX_RANGES:
             if size < ranges[-1][1]:
                 continue
-            ranges.pop()
+            total -= ranges.pop()[1]
         _insert_sorted(ranges, (start, size), gt, 1)
-    return ranges
+    return ranges, total
 
 
 def _declare_in_ranges(early: Early, asked: CmaRequest) -> CmaArea:
-    """An area made of several ranges, the last of which may be used in part; raises CmaError."""
+    """An area made of several ranges, the last of which may be used in part; raises CmaError.
+
+    It is smaller than what was asked for, and nothing says so, where only ranges that were passed over make up for it.
+    """
     mb, owner = early.memblock, f"CMA {asked.name}"
     align = max(asked.alignment, min_alignment(early.kernel, mb.page_size))
-    found = _ranges_above_4g(early, align, mb.page_size << asked.order_per_bit, asked.nid)
-    if sum(size for _, size in found) < asked.size:
+    found, total = _ranges_above_4g(early, align, mb.page_size << asked.order_per_bit, asked.nid)
+    if total < asked.size:
         raise CmaError(ENOMEM, asked.size)
     chosen: list[tuple[int, int]] = []
     for new in found:

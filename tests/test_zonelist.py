@@ -1,0 +1,80 @@
+"""Zonelists: the order of nodes and zones, and what is said of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmtool.build.kernel import Kernel
+from mmtool.build.profile import Profile
+from mmtool.build.release import release_facts
+from mmtool.linux.kernel.printk import KernelLog
+from mmtool.linux.mm.mmzone import PageblockTypes, Pgdat, Zone
+from mmtool.linux.mm.zonelist import build_all_zonelists
+
+NAMES = ["DMA", "DMA32", "Normal", "Movable"]
+RING = [[10, 20, 30, 20], [20, 10, 20, 30], [30, 20, 10, 20], [20, 30, 20, 10]]
+FLAT = [[10 if a == b else 20 for b in range(4)] for a in range(4)]
+
+
+def kernel_of(version, **options):
+    config = {"NUMA": True, "NODES_SHIFT": 6, "HUGETLB_PAGE": True} | options
+    release = ".".join(map(str, version))
+    profile = Profile("test", "x86_64", release, config, {"struct_page": 64})
+    return Kernel(release, release_facts((*version, 0)), profile)
+
+
+def node(kernel, nid, **managed):
+    """A node with these zones, lowest first; managed pages, also the present ones."""
+    made = Pgdat(nid, nid << 20, 1 << 20)
+    for name, pages in managed.items():
+        zone = Zone(
+            name, nid, nid << 20, pages, pages, kernel.release, PageblockTypes(9), zone_idx=NAMES.index(name)
+        )
+        zone.managed_pages = pages
+        made.zones.append(zone)
+    return made
+
+
+def build(version, nodes, table=FLAT, **options):
+    kernel, log = kernel_of(version, **options), KernelLog()
+    made = {nid: node(kernel, nid, **zones) for nid, zones in nodes.items()}
+    lists = build_all_zonelists(made, lambda a, b: table[a][b], set(made), kernel, log)
+    return lists, [line.text for line in log.lines]
+
+
+FOUR = {n: {"Normal": 1 << 18} for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("version", "table", "orders"),
+    [
+        ((6, 12), RING, [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]]),
+        ((6, 12), FLAT, [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]]),
+    ],
+)
+def test_each_node_turns_to_the_nearest_and_then_the_least_loaded(version, table, orders):
+    lists, said = build(version, FOUR, table)
+    assert list(lists.node_order.values()) == orders
+    assert said[:4] == [f"Fallback order for Node {n}: " + "".join(f"{m} " for m in o) for n, o in enumerate(orders)]
+
+
+def test_zones_go_from_high_to_low_and_without_empty_ones():
+    nodes = {0: {"DMA": 4000, "DMA32": 1 << 18, "Normal": 0}, 1: {"Normal": 1 << 18, "Movable": 512}}
+    lists, said = build((6, 12), nodes)
+    near = [(0, "DMA32"), (0, "DMA")], [(1, "Movable"), (1, "Normal")]
+    assert lists.fallback == {0: near[0] + near[1], 1: near[1] + near[0]}
+    assert lists.thisnode == {0: near[0], 1: near[1]}
+    assert lists.total_pages == 4000 + 2 * (1 << 18) + 512
+    assert said[-2:] == ["Built 2 zonelists, mobility grouping on.  Total pages: 528800", "Policy zone: Normal"]
+    low, said = build((6, 12), {0: {"DMA": 4000, "DMA32": 1 << 18, "Movable": 4000}})
+    assert (low.policy_zone, said[-1]) == ("DMA32", "Policy zone: DMA32")
+    assert build((6, 12), {0: {"Movable": 4000}})[0].policy_zone == ""
+
+
+@pytest.mark.parametrize(("cma", "least"), [(True, 6 * 512), (False, 5 * 512)])
+def test_a_small_machine_is_not_grouped_by_mobility(cma, least):
+    # fewer pages than pageblock_nr_pages * MIGRATE_TYPES, which CMA adds one to
+    for pages, word in ((least - 1, "off"), (least, "on")):
+        lists, said = build((6, 12), {0: {"Normal": pages}}, CMA=cma)
+        assert lists.mobility_grouping is (word == "on")
+        assert said[1] == f"Built 1 zonelists, mobility grouping {word}.  Total pages: {pages}"
