@@ -393,6 +393,13 @@ def test_tables_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) 
     assert ("left out for width: " in narrow) == (columns < 120)
 
 
+@pytest.mark.parametrize("command", [(), ("slab",)])
+def test_a_group_alone_tells_its_commands(command: tuple[str, ...]) -> None:
+    done = mmtool(*command)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == mmtool(*command, "-h").stdout
+
+
 def test_sections_add_up_in_any_case() -> None:
     assert answer("--only", "Zones", "--only", "nodes") == answer("--only", "zones,nodes")
     assert answer("--all").count("\n\n") == 10
