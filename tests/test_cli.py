@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -378,6 +379,25 @@ def test_a_table_in_place_of_a_document_is_told() -> None:
     table = mmtool("boot", LOG).stdout
     done = mmtool("alloc", "--order", "0", "--state", "-", stdin=table)
     assert done.returncode == 3 and done.stderr.endswith(b"add -o json to mmtool boot\n")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_tables_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = mmtool("boot", LOG, "--all").stdout.decode()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = mmtool("boot", LOG, "--all").stdout.decode()
+    rules = [line for line in narrow.splitlines() if set(line) == {"-", " "}]
+    assert rules
+    assert columns == 40 or max(map(len, rules)) <= columns
+    assert set(re.findall(r"0x[0-9a-f]+", wide)) == set(re.findall(r"0x[0-9a-f]+", narrow))
+    assert ("left out for width: " in narrow) == (columns < 120)
+
+
+@pytest.mark.parametrize("command", [(), ("slab",)])
+def test_a_group_alone_tells_its_commands(command: tuple[str, ...]) -> None:
+    done = mmtool(*command)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == mmtool(*command, "-h").stdout
 
 
 def test_sections_add_up_in_any_case() -> None:

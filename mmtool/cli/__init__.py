@@ -133,6 +133,9 @@ def main() -> None:
         _fail(str(e), 2)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
+    except click.exceptions.NoArgsIsHelpError as e:
+        print(e.format_message(), file=sys.stderr)
+        sys.exit(e.exit_code)
     except click.UsageError as e:
         _fail(_usage(e), e.exit_code)
     except click.ClickException as e:

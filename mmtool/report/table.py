@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
 from mmtool.report.untrusted import csv_text, printable
@@ -64,19 +67,82 @@ def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
 
 
 def text_tables(tables: Iterable[Table]) -> str:
-    """Tables for people, one below the other, each under its title."""
+    """Tables for people, one below the other, each under its title.
+
+    On a terminal, or where COLUMNS says so, they fit its width: numbers keep only what people say of them, text folds
+    within its column, then columns are left out from the right, which a line below says. Addresses and the first
+    column always stay.
+    """
     from tabulate import tabulate
 
+    width = _width()
     parts = []
     for t in tables:
         rows = [
-            [cell(v, c.kind, exact=False, page_shift=t.page_shift) for v, c in zip(row, t.columns, strict=True)]
+            [str(cell(v, c.kind, exact=False, page_shift=t.page_shift)) for v, c in zip(row, t.columns, strict=True)]
             for row in t.rows
         ]
-        align = ["left" if c.kind is Kind.TEXT else "right" for c in t.columns]
-        body = tabulate(rows, [c.title for c in t.columns], colalign=align, disable_numparse=True) if rows else "(none)"
-        parts.append(f"{t.title}\n{body}")
+        columns, rows, left_out = _fitting(list(t.columns), rows, width) if width else (list(t.columns), rows, [])
+        align = ["left" if c.kind is Kind.TEXT else "right" for c in columns]
+        body = tabulate(rows, [c.title for c in columns], colalign=align, disable_numparse=True) if rows else "(none)"
+        parts.append(f"{t.title}\n{body}" + (f"\nleft out for width: {', '.join(left_out)}" if left_out else ""))
     return "\n\n".join(parts) + "\n"
+
+
+def _width() -> int | None:
+    """How many columns there are; None for a pipe or a file that nobody gave a width."""
+    if "COLUMNS" in os.environ or sys.stdout.isatty():
+        return get_terminal_size().columns
+    return None
+
+
+GAP = 2
+"""Blanks between two columns, and what tabulate adds to a title's own width."""
+NARROWEST_TEXT = 12
+"""Letters to which text may be folded."""
+
+Rows = list[list[str]]
+
+
+def _as_said(number: str) -> str:
+    """Of "1048576 (1 MiB)" what people say."""
+    return number.partition(" (")[2].rstrip(")") or number
+
+
+def _least(column: Column) -> int:
+    """The letters that a column of text needs."""
+    return max(NARROWEST_TEXT, len(column.title) + GAP)
+
+
+def _fitting(columns: list[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
+    """Columns and rows that fit `width`, and the titles of the columns that did not."""
+    def widths() -> list[int]:
+        return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+
+    left_out: list[str] = []
+    kept = list(range(len(columns)))
+    sizes = widths()
+    if sum(sizes) + GAP * (len(kept) - 1) > width:
+        numbers = [c.kind in (Kind.SIZE, Kind.PAGES) for c in columns]
+        rows = [[_as_said(v) if number else v for v, number in zip(row, numbers, strict=True)] for row in rows]
+        sizes = widths()
+
+    def excess() -> int:
+        return sum(sizes[i] for i in kept) + GAP * (len(kept) - 1) - width
+
+    while excess() > 0:
+        texts = [i for i in kept if columns[i].kind is Kind.TEXT and sizes[i] > _least(columns[i])]
+        spare = [i for i in kept[1:] if columns[i].kind is not Kind.ADDRESS]
+        if texts:
+            widest = max(texts, key=lambda i: sizes[i])
+            sizes[widest] = max(sizes[widest] - excess(), _least(columns[widest]))
+        elif spare:
+            kept.remove(spare[-1])
+            left_out.insert(0, columns[spare[-1]].title)
+        else:
+            break
+    folded = [["\n".join(wrap(row[i], sizes[i])) if len(row[i]) > sizes[i] else row[i] for i in kept] for row in rows]
+    return [columns[i] for i in kept], folded, left_out
 
 
 def csv_table(table: Table) -> str:
