@@ -74,17 +74,21 @@ TARGETS = {
 
 _TREE, _ZONELIST, _E820 = "mm/vmalloc/free_tree.py", "mm/zonelist.py", "arch/x86/kernel/e820.py"
 EQUAL: dict[tuple[str, str], str] = {
-    (_E820, "E820Table.update_table: 1 -> 2"): "the end of a range need only sort behind the start, which is 0",
-    (_ZONELIST, "Zonelists: 0 -> 1"): "_count() sets it",
-    (_ZONELIST, "Zonelists: True -> False"): "_count() sets it",
-    (_ZONELIST, "_NodeLoad.order: 1 -> 2"): "loads are compared only: all twice as large",
+    (_E820, "E820Table.update_table: (e.end, 1, index) -> (e.end, 2, index)"): "an end need only sort behind starts",
+    ("mm/cma.py", "CmaRequest: alignment: int = 0 -> alignment: int = 1"): "less than the least alignment either way",
+    (_ZONELIST, "Zonelists: total_pages: int = 0 -> total_pages: int = 1"): "_count() sets it",
+    (_ZONELIST, "Zonelists: mobility_grouping: bool = True -> mobility_grouping: bool = False"): "_count() sets it",
+    (_ZONELIST, "_NodeLoad.order: self.load.get(best, 0) + 1 -> self.load.get(best, 0) + 2"): "loads are only compared",
     (_ZONELIST, "_NodeLoad._value: n < local -> n <= local"): "local is not among those that are compared",
-    (_TREE, ": 1 -> 2"): "LARGE only spares counting",
-    (_TREE, ": 44 -> 45"): "LARGE only spares counting",
-    (_TREE, ": 44 -> 43"): "LARGE only spares counting",
-    (_TREE, "FreeTree.__init__: 0 -> 1"): "without a hint its size does not matter",
+    (_TREE, ": 1 << 44 -> 2 << 44"): "LARGE only spares counting",
+    (_TREE, ": 1 << 44 -> 1 << 45"): "LARGE only spares counting",
+    (_TREE, ": 1 << 44 -> 1 << 43"): "LARGE only spares counting",
+    (
+        _TREE,
+        "FreeTree.__init__: self._hint_size = self._hint_vstart = 0 -> self._hint_size = self._hint_vstart = 1",
+    ): "without a hint its size does not matter",
     (_TREE, "FreeTree._search: vstart < node.start -> vstart <= node.start"): "what is left of it ends below vstart",
-    (_TREE, "FreeTree._search: 1 -> 2"): "areas never touch: all on the right begin higher",
+    (_TREE, "FreeTree._search: node.start + 1 -> node.start + 2"): "areas never touch: all on the right begin higher",
     (
         "mm/memblock/regions.py",
         "MemblockType._surely_has_room: needed < self.max -> needed <= self.max",
@@ -167,10 +171,13 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         for new in changed(node):
             held: Any = parent if index is None else getattr(parent, name)
             slot: Any = name if index is None else index
+            # A number says little alone: what it is in is shown with it.
+            shown = isinstance(node, ast.Constant) and not hasattr(parent, "body")
+            before = ast.unparse(parent if shown else node)
             (setattr if index is None else list.__setitem__)(held, slot, new)
+            after = ast.unparse(parent if shown else new)
             source = ast.unparse(ast.fix_missing_locations(tree))
             (setattr if index is None else list.__setitem__)(held, slot, node)
-            before, after = ast.unparse(node), ast.unparse(new)
             yield Mutant(path, node.lineno, f"{within}: {before} -> {after}", source)  # type: ignore[attr-defined]
 
 

@@ -117,6 +117,10 @@ def test_an_area_ends_with_memory_whatever_the_limit():
             "cma: Size (0x0000000080000000) of region at 0x0000000080000000 exceeds limit (0x00000000c0000000)",
             "cma: Failed to reserve 2048 MiB",
         ]
+    whole = arm("6.12", "", [(0x1000, G, 0)], [])
+    with pytest.raises(CmaError):
+        cma_declare_contiguous_nid(whole, whole.cma, CmaRequest("x", G))
+    assert said(whole) == ["cma: Failed to reserve 1024 MiB"]
     exact = arm("6.12", "", ARM_2G, [])
     area = cma_declare_contiguous_nid(exact, exact.cma, CmaRequest("x", 2 * G, base=G, limit=8 * G))
     assert area.ranges == ((G, 2 * G),)
@@ -218,6 +222,7 @@ def test_ranges_lie_above_4_gib():
         ([], CmaRequest("x", 64 * M), G - 64 * M),
         ([(768 * M, G)], CmaRequest("x", 64 * M), 704 * M),
         ([(768 * M, G - 32 * M)], CmaRequest("x", 64 * M), 704 * M),
+        ([(800 * M, G)], CmaRequest("x", 64 * M), 704 * M),
         ([], CmaRequest("x", 64 * M, limit=768 * M), 704 * M),
         ([], CmaRequest("x", 64 * M, base=768 * M), G - 64 * M),
         ([], CmaRequest("x", 64 * M, base=768 * M, fixed=True), 768 * M),

@@ -21,7 +21,10 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_NO_WATERMARKS,
     ALLOC_NON_BLOCK,
     ALLOC_OOM,
+    ALLOC_WMARK_HIGH,
     ALLOC_WMARK_LOW,
+    ALLOC_WMARK_MASK,
+    ALLOC_WMARK_MIN,
     Refusal,
     gfp_to_alloc_flags,
     zone_watermark_fast,
@@ -103,6 +106,25 @@ def test_a_block_must_be_of_a_type_that_may_be_taken(
     zone = ZoneLike(5000, blocks={(0, U): 4000, (3, U): 20, (5, migratetype): 1})
     check = zone_watermark_ok(zone, 4, 100, 3, rights, facts_of(*version))
     assert (check.block_order, check.refusal) == (found, None if found else Refusal.NO_BLOCK)
+
+
+def test_the_marks_are_told_apart_by_the_numbers_of_mm_internal_h() -> None:
+    assert (ALLOC_WMARK_MIN, ALLOC_WMARK_LOW, ALLOC_WMARK_HIGH, ALLOC_WMARK_MASK) == (0, 1, 2, 3)
+
+
+def test_a_zone_keeps_nothing_from_requests_for_zones_that_it_does_not_know() -> None:
+    zone = ZoneLike(101, lowmem_reserve=[0, 0, 40])
+    assert [zone_watermark_ok(zone, 0, 100, i, 0, facts_of(6, 12)).lowmem_reserve for i in (2, 3, 4)] == [40, 0, 0]
+    refused = zone_watermark_ok(zone, 0, 101, 3, 0, facts_of(6, 12))
+    assert (refused.refusal, refused.free_above, refused.min_above) == (Refusal.BELOW_MARK, 0, 0)
+
+
+def test_without_a_boost_nothing_is_tried_again() -> None:
+    # half of 101 leaves 51, half of 100 leaves 50
+    zone, facts = ZoneLike(51), facts_of(6, 12)
+    assert not zone_watermark_fast(zone, 0, 101, 0, ALLOC_MIN_RESERVE, facts).ok
+    assert zone_watermark_fast(zone, 0, 101, 0, ALLOC_MIN_RESERVE, facts, boost=1).ok
+    assert not zone_watermark_fast(zone, 0, 101, 0, ALLOC_MIN_RESERVE | ALLOC_WMARK_LOW, facts, boost=1).ok
 
 
 def test_before_4_4_every_order_takes_its_blocks_and_half_the_mark_away() -> None:
