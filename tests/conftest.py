@@ -16,3 +16,6 @@ if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
 
 # A boot keeps its state for the commands that go on from it; here it is not the user's.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mmtool-state-")
+
+# Python's readline, which pytest loads, sets the terminal's width for all that it starts.
+os.environ.pop("COLUMNS", None)
