@@ -49,6 +49,19 @@ def test_tolerances_name_facts() -> None:
     assert all(t.fact in FACTS and t.reason for t in TOLERANCES)
 
 
+@pytest.mark.parametrize("tolerance", TOLERANCES, ids=lambda t: f"{t.capture} {t.fact}")
+def test_no_tolerance_lets_everything_pass(tolerance: Tolerance) -> None:
+    """An answer of a fixture passes; none at all does not, nor one with numbers far from it or with too many lines."""
+    answer = next(value for c in CAPTURES if (value := c.observed(tolerance.fact)))
+    assert tolerance.allows(answer, answer)
+    assert not tolerance.allows(answer, type(answer)())
+    if isinstance(answer, dict):
+        zone, fields = max(answer.items(), key=lambda item: max(item[1].values()))
+        assert not tolerance.allows({**answer, zone: {f: 100 * n + 100 for f, n in fields.items()}}, answer)
+    else:
+        assert not tolerance.allows(answer * 2, answer)
+
+
 @pytest.mark.skipif(len(CAPTURES) < 100, reason="needs more captures than fixtures/ has; MMTOOL_CAPTURES names them")
 @pytest.mark.parametrize("tolerance", TOLERANCES, ids=lambda t: f"{t.capture} {t.fact}")
 def test_every_tolerance_is_needed(tolerance: Tolerance) -> None:

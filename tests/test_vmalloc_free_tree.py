@@ -73,15 +73,17 @@ def test_page_aligned_requests_get_the_lowest_place(steps: list[tuple[bool, int,
 def test_an_answer_does_not_depend_on_earlier_questions(
     steps: list[tuple[bool, int, int]], questions: list[tuple[int, int, int]]
 ) -> None:
+    """With pages of 64 bytes: only what is aligned to more than a page is searched as something longer."""
     tree = FreeTree()
     tree.add(1, TOP)
     for take, length, order in steps:
-        start, end = length * 512 + order * 64, length * 512 + order * 64 + 32 + 16 * take
+        start, end = length * 512 + order * 64, length * 512 + (order + 1 + take) * 64
         area = tree.enclosing(start)
         if area is not None and area.start <= start and end <= area.end:
             tree.clip(area, start, end - start)
     for size, order, vstart in questions:
-        for align, length in ((1 << order, size), (1 << order, size + (1 << order) - 1)):
+        size *= 64
+        for align, length in ((64, size), (64 << order, size + (64 << order) - 1)):
             found = tree.lowest_match(size, align, vstart, length)
             fresh = FreeTree.of_preorder(tree.preorder()).lowest_match(size, align, vstart, length)
             assert (found and (found.start, found.end)) == (fresh and (fresh.start, fresh.end))
