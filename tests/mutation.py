@@ -80,6 +80,8 @@ EQUAL: dict[tuple[str, str], str] = {
     (_ZONELIST, "Zonelists: mobility_grouping: bool = True -> mobility_grouping: bool = False"): "_count() sets it",
     (_ZONELIST, "_NodeLoad.order: self.load.get(best, 0) + 1 -> self.load.get(best, 0) + 2"): "loads are only compared",
     (_ZONELIST, "_NodeLoad._value: n < local -> n <= local"): "local is not among those that are compared",
+    (_ZONELIST, "_NodeLoad.order: self.load.get(best, 0) -> self.load.get(best, 1)"): "loads are only compared",
+    ("mm/cma.py", "_ranges_above_4g: end <= start -> end < start"): "a range without a size is passed over too",
     (_TREE, ": 1 << 44 -> 2 << 44"): "LARGE only spares counting",
     (_TREE, ": 1 << 44 -> 1 << 45"): "LARGE only spares counting",
     (_TREE, ": 1 << 44 -> 1 << 43"): "LARGE only spares counting",

@@ -339,3 +339,26 @@ def test_only_pageblocks_that_merge_with_others_are_kept(release: str) -> None:
         reserve_highatomic_pageblock(zone, at(zone, number), 2)
     assert types(zone)[:3] == [MigrateType.CMA, MigrateType.ISOLATE, HIGHATOMIC]
     assert zone.nr_reserved_highatomic == PAGEBLOCK
+
+
+@pytest.mark.parametrize("release", ("6.12.117", NEW))
+def test_a_block_of_several_pageblocks_is_kept_and_given_back_as_a_whole(release: str) -> None:
+    zone = empty_zone(release, {}, blocks=600)
+    for number in (0, 2):
+        reserve_highatomic_pageblock(zone, at(zone, number), 10)
+    assert types(zone)[:5] == [HIGHATOMIC] * 4 + [MOVABLE]
+    assert zone.nr_reserved_highatomic == 4 * PAGEBLOCK
+    put(zone, 2, 0, 10)
+    assert unreserve_highatomic_pageblock([zone], UNMOVABLE, False)
+    assert zone.nr_reserved_highatomic == 2 * PAGEBLOCK
+    assert types(zone)[:5] == [HIGHATOMIC] * 2 + [UNMOVABLE] * 2 + [MOVABLE]
+
+
+@each_release
+@pytest.mark.parametrize("order", (9, 10))
+def test_a_pageblock_that_is_free_as_a_whole_is_taken_without_a_boost(release: str, order: int) -> None:
+    zone = empty_zone(release, {0: MOVABLE, 1: MOVABLE}, blocks=120)
+    put(zone, 0, 0, order)
+    assert rmqueue_buddy(zone, 0, ALLOC_KSWAPD, UNMOVABLE) is not None
+    assert types(zone)[0] == UNMOVABLE
+    assert zone.watermark_boost == 0

@@ -43,6 +43,7 @@ def build(version, nodes, table=FLAT, **options):
 
 
 UNEVEN = [[10, 30, 20, 30], [30, 10, 20, 20], [20, 20, 10, 30], [30, 20, 30, 10]]
+STAR = [[10, 20, 20, 20], [20, 10, 30, 30], [20, 30, 10, 30], [20, 30, 30, 10]]
 FOUR = {n: {"Normal": 1 << 18} for n in range(4)}
 
 
@@ -55,6 +56,9 @@ FOUR = {n: {"Normal": 1 << 18} for n in range(4)}
         ((6, 12), UNEVEN, [[0, 2, 1, 3], [1, 3, 2, 0], [2, 0, 1, 3], [3, 1, 2, 0]]),
         # it is set to what counts down: both have 3, since both came next to the node itself
         ((5, 10), UNEVEN, [[0, 2, 1, 3], [1, 3, 2, 0], [2, 0, 1, 3], [3, 1, 0, 2]]),
+        # node 3: 1 was first next to node 0, 2 second next to node 1, for which the load had gone down from 3 to 2
+        ((5, 10), STAR, [[0, 1, 2, 3], [1, 0, 2, 3], [2, 0, 3, 1], [3, 0, 2, 1]]),
+        ((6, 12), STAR, [[0, 1, 2, 3], [1, 0, 2, 3], [2, 0, 3, 1], [3, 0, 1, 2]]),
     ],
 )
 def test_each_node_turns_to_the_nearest_and_then_the_least_loaded(version, table, orders):
