@@ -89,6 +89,11 @@ EQUAL: dict[tuple[str, str], str] = {
         _TREE,
         "FreeTree.__init__: self._hint_size = self._hint_vstart = 0 -> self._hint_size = self._hint_vstart = 1",
     ): "without a hint its size does not matter",
+    (
+        _TREE,
+        "FreeTree.lowest_match: (start + align - 1 & -align) + size <= node.end"
+        " -> (start + align - 1 & -align) + size < node.end",
+    ): "the search finds the same area anew",
     (_TREE, "FreeTree._search: vstart < node.start -> vstart <= node.start"): "what is left of it ends below vstart",
     (_TREE, "FreeTree._search: node.start + 1 -> node.start + 2"): "areas never touch: all on the right begin higher",
     (

@@ -91,6 +91,15 @@ def test_an_answer_does_not_depend_on_earlier_questions(
                 assert (max(found.start, vstart) + align - 1 & -align) + size <= found.end
 
 
+def test_where_an_aligned_search_ended_says_nothing_of_the_next() -> None:
+    tree = FreeTree()
+    tree.add(64, 576)
+    tree.add(1024, TOP)
+    for align, start in ((512, 1024), (128, 64), (512, 1024)):
+        area = tree.lowest_match(256, align, 0, 256 + align - 1)
+        assert area is not None and area.start == start
+
+
 def test_the_area_around_an_address() -> None:
     tree = FreeTree()
     for start in range(100, 1100, 100):
