@@ -6,6 +6,8 @@ import os
 import resource
 import tempfile
 
+import pytest
+
 MOST_MEMORY = 8 << 30
 """Bytes: an example for which the model's memory grows without end shall fail and be printed, not end the machine."""
 
@@ -17,5 +19,9 @@ if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
 # A boot keeps its state for the commands that go on from it; here it is not the user's.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mmtool-state-")
 
-# Python's readline, which pytest loads, sets the terminal's width for all that it starts.
-os.environ.pop("COLUMNS", None)
+
+@pytest.fixture(autouse=True)
+def _no_terminal() -> None:
+    """Python's readline, which some library loads, sets a width for all that is started, past os.environ."""
+    os.environ.pop("COLUMNS", None)
+    os.unsetenv("COLUMNS")

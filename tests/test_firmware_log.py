@@ -381,3 +381,13 @@ def test_a_command_line_that_both_lines_have_is_whole() -> None:
     line = "a" * 940
     assert not read(f"Command line: {line}\n{MAP}Kernel command line: {line}\n").warnings
     assert read(f"Command line: {line}\n{MAP}Kernel command line: {line[:933]}\n").warnings
+
+
+def test_an_efi_map_without_its_head_has_lost_its_beginning() -> None:
+    entry = "efi:   0x0000bf805000-0x0000bfbfffff [Boot Code   |   |  |  |  |  |  |  |  |  |   |WB|  |  |  ]\n"
+    head = "efi: Processing EFI memory map:\n"
+    whole, cut = read_log(head + entry, "log"), read_log(entry, "log")
+    assert whole.efi == cut.efi and len(whole.efi) == 1
+    assert [note.values for note in whole.notes if note.kind == "map_cut"] == []
+    assert [note.values for note in cut.notes if note.kind == "map_cut"] == [(0xBF805000,)]
+    assert any("descriptors before are lost" in text for _, text in cut.warnings)

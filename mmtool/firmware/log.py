@@ -69,6 +69,8 @@ class _Boot:
     initrd: tuple[int, int] | None = None
     kernel_base: int | None = None
     efi: list[EfiRegion] = field(default_factory=list)
+    efi_head: bool = False
+    efi_cut: int | None = None
     efi_done: bool = False
     tables: dict[tuple[str, int], AcpiTable] = field(default_factory=dict)
     dynamic_table: bool = False
@@ -117,6 +119,11 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
 
 def _complete(boot: _Boot) -> None:
     """Say what of the map is missing. Where that is no more than the lowest 640 KiB, it was RAM: every PC's is."""
+    if boot.efi_cut is not None and not boot.maps:
+        start = boot.efi[0].start
+        lost = f"EFI's map begins here, at {start:#x}: the descriptors before are lost"
+        boot.note("map_cut", (start,), boot.efi_cut, lost)
+        boot.warnings.append((boot.efi_cut, f"{lost}; give a log from the start of a boot"))
     kind = next((who for who in MAPS if who in boot.maps), None)
     entries = boot.maps.get(kind or "", [])
     if not any(entry.type == E820Type.RAM for _, entry in entries):
@@ -135,6 +142,7 @@ def _complete(boot: _Boot) -> None:
 
 
 _LOW_RAM, _LATE = 0xA0000, 0x10000
+EFI_MAP_BEGINS = "efi: Processing EFI memory map"
 
 
 def boots_of(text: str) -> list[list[Line]]:
@@ -378,7 +386,12 @@ _SRAT_CPU = regex(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) 
 
 
 def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
+    if words.startswith(EFI_MAP_BEGINS):
+        boot.efi_head = True
+        return
     if region := parse_region(words[len(head) :].lstrip(), len(boot.efi)):
+        if not boot.efi and not boot.efi_head:
+            boot.efi_cut = number
         # some releases print the map once more after they changed it
         boot.efi_done = boot.efi_done or (bool(boot.efi) and region.number <= boot.efi[-1].number)
         if not boot.efi_done and region.end > region.start:

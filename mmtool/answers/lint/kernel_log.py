@@ -49,8 +49,11 @@ WARNINGS: tuple[tuple[str, str, str, str], ...] = (
 def kernel_warning(case: Case) -> Iterator[Words]:
     """Every line of WARNINGS that the kernel would print.
 
-    crashkernel=auto is no mistake where a distribution's kernel knows it, which its name does not tell.
+    crashkernel=auto is no mistake where a distribution's kernel knows it, which its name does not tell. Of a map that
+    the log has cut nobody can say what does not fit.
     """
+    if case.boot and any(case.boot.notes("map_cut")):
+        return
     auto = "auto" in case.cmdline.all("crashkernel")
     for line in case.boot.log.lines if case.boot else ():
         if auto and line.text.startswith("crashkernel: "):
