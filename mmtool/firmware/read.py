@@ -259,6 +259,8 @@ def _board(
     data, warnings = blob
     tree = parse_fdt(data, dtb)
     machine = log or Machine("none", ())
+    # what is said of the log names it, as the machine's origin is the tree from here on
+    of_log = tuple((0, f"line {line} of {machine.origin}: {said}") for line, said in machine.warnings)
     arch, shown_by = tree.architecture or ("arm64", "/")
     if machine.arch not in (None, arch, "x86_64", "i386"):
         # a kernel of 32 bits may run on processors of 64
@@ -281,7 +283,7 @@ def _board(
         cmdline=tree.chosen.bootargs if tree.chosen.bootargs is not None else machine.cmdline,
         initrd=tree.chosen.initrd or machine.initrd,
         cpus=sum(cpu.enabled for cpu in tree.cpus) or machine.cpus,
-        warnings=(*machine.warnings, *warnings),
+        warnings=(*of_log, *warnings),
     )
 
 

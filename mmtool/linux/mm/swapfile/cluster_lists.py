@@ -86,12 +86,7 @@ class ClusterLists(SwapInfo):
 
     def _from_nonfull(self) -> int:
         while self.lists[NONFULL]:
-            index = next(iter(self.lists[NONFULL]))
-            if self.nonfull_first:
-                self._remove(index)
-            else:
-                self._move(index, FRAG)
-            if found := self._scan_cluster(index * SWAPFILE_CLUSTER):
+            if found := self._scan_first(NONFULL):
                 return found
         return 0
 
@@ -99,14 +94,18 @@ class ClusterLists(SwapInfo):
         for _ in range(tries):
             if not self.lists[FRAG]:
                 break
-            index = next(iter(self.lists[FRAG]))
-            if self.nonfull_first:
-                self._remove(index)
-            else:
-                self._move(index, FRAG)
-            if found := self._scan_cluster(index * SWAPFILE_CLUSTER):
+            if found := self._scan_first(FRAG):
                 return found
         return 0
+
+    def _scan_first(self, which: int) -> int:
+        """Isolate the first cluster of a list and scan it: a slot, 0 for none."""
+        index = next(iter(self.lists[which]))
+        if self.nonfull_first:
+            self._remove(index)
+        else:
+            self._move(index, FRAG)
+        return self._scan_cluster(index * SWAPFILE_CLUSTER)
 
     def _scan_cluster(self, offset: int) -> int:
         """alloc_swap_scan_cluster(): the first slot from `offset` on that is free; 0 for none."""
