@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mmtool.errors import UsageError
 from mmtool.examples import EXAMPLES, PREFIX, example_path
+from mmtool.written import write_whole
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -52,6 +52,6 @@ def example(name: str | None, output: str | None) -> None:
         sys.stdout.buffer.write(data)
         return
     try:
-        Path(output).write_bytes(data)
+        write_whole(output, data)
     except OSError as e:
         raise UsageError(f"--output {output}: {os.strerror(e.errno) if e.errno else e}") from None

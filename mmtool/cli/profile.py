@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
 from mmtool.errors import UsageError
+from mmtool.written import write_whole
 
 
 @click.group()
@@ -61,7 +60,7 @@ def make(
         click.echo(text, nl=False)
         return
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        write_whole(output, text.encode())
     except OSError as e:
         raise UsageError(f"--output {output}: {e.strerror}") from None
 
