@@ -25,7 +25,7 @@ NAME, FRESH, LOCK = "boot.json", "boot.json.new", "lock"
 
 
 def last_state_file() -> Path:
-    """Where the state of the last boot is kept: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state). Raises OSError."""
+    """Where the state of the last boot lies: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state). Raises OSError."""
     home = os.environ.get("XDG_STATE_HOME")
     try:
         base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
@@ -63,7 +63,7 @@ def _write(data: bytes) -> None:
                 with suppress(FileNotFoundError):  # of one that was killed while it held the lock
                     os.unlink(FRESH, dir_fd=folder)
                 fresh = os.open(FRESH, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-                with open(fresh, "wb") as file:
+                with os.fdopen(fresh, "wb") as file:
                     file.write(data)
                 os.replace(FRESH, NAME, src_dir_fd=folder, dst_dir_fd=folder)
         finally:
@@ -93,7 +93,7 @@ def _folder(path: Path, *, create: bool) -> Iterator[int]:
 
 
 def _left() -> str:
-    """What commands go on from when a boot could not be kept: nothing, so that no old state is taken for the new one."""
+    """What commands go on from when a boot could not be kept: nothing, lest an old state be taken for the new one."""
     try:
         path = last_state_file()
         with _folder(path.parent, create=False) as folder:
@@ -120,7 +120,7 @@ def read_last_state() -> tuple[dict[str, Any], str]:
             raise
         except OSError:
             raise InputError(name, None, "is no file that mmtool boot kept; remove it") from None
-    with open(kept, "rb") as file:
+    with os.fdopen(kept, "rb") as file:
         found = os.fstat(file.fileno())
         if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
             raise InputError(name, None, "is no file that mmtool boot kept for you; remove it")
@@ -129,6 +129,7 @@ def read_last_state() -> tuple[dict[str, Any], str]:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or not isinstance(document.get("source"), str):
+    sound = isinstance(document, dict) and document.get("schema") == SCHEMA and isinstance(document.get("source"), str)
+    if not sound:
         raise InputError(name, None, "was kept by another version of mmtool; run mmtool boot again")
     return document, name

@@ -15,26 +15,29 @@ from typing import Any
 LARGEST = 1_000_000
 """Bytes of an input."""
 NUMBERS = (
-    "0", "1", "-1", "2", "3", "7", "8", "10", "11", "12", "63", "64", "65", "127", "128", "255", "256", "4095", "4096",
-    "65535", "65536", "1048576", "2147483647", "2147483648", "4294967295", "4294967296", "1099511627776",
+    "0", "1", "-1", "2", "3", "7", "8", "10", "11", "12", "63", "64", "65", "127", "128", "255", "256", "4095",
+    "4096", "65535", "65536", "1048576", "2147483647", "2147483648", "4294967295", "4294967296", "1099511627776",
     "4503599627370496", "9007199254740993", "9223372036854775807", "9223372036854775808", "18446744073709551615",
     "18446744073709551616", "-9223372036854775809", "1" + "0" * 40, "9" * 400, "9" * 5000, "0x", "0x0", "0xfff",
     "0xffffffff", "0x100000000", "0x7fffffffffffffff", "0xffffffffffffffff", "0x10000000000000000", "0x" + "f" * 300,
-    "00", "08", "1.5", "1e9", "1e999", "NaN", "Infinity", "-Infinity", "\u0663", "\u00b2", "1_000", "+5", "1K", "4G", "16E",
-    "1-0", "0-4294967295", "1,2", "0x1-", "",
+    "00", "08", "1.5", "1e9", "1e999", "NaN", "Infinity", "-Infinity", "\u0663", "\u00b2", "1_000", "+5", "1K", "4G",
+    "16E", "1-0", "0-4294967295", "1,2", "0x1-", "",
 )  # fmt: skip
 """What a number is replaced by: ends of types, too many digits, digits that are none to int()."""
 WORDS = (
-    "", " ", "\t", "\n", "\0", "\x1b[31m", "\x1b]0;title\x07", "\x7f", "\x9b31m", "\u202e", "\ud7ff", "\u00e9", "=cmd|' /C calc'!A0",
-    "@SUM(1)", "%s", "../../etc/passwd", "/dev/zero", "x" * 300, "x" * 5000, ":", "=", ",", "-", "--", "[", "]", "{", "}", "(", ")",
-    '"', "'", "\\", "#", "*", "max", "none", "null", "true", "nan", "<a>&amp;", "]]>", "\r", "\r\n", "\x85", "\u2028", "__class__",
+    "", " ", "\t", "\n", "\0", "\x1b[31m", "\x1b]0;title\x07", "\x7f", "\x9b31m", "\u202e", "\ud7ff", "\u00e9",
+    "=cmd|' /C calc'!A0", "@SUM(1)", "%s", "../../etc/passwd", "/dev/zero", "x" * 300, "x" * 5000, ":", "=", ",", "-",
+    "--", "[", "]", "{", "}", "(", ")", '"', "'", "\\", "#", "*", "max", "none", "null", "true", "nan", "<a>&amp;",
+    "]]>", "\r", "\r\n", "\x85", "\u2028", "__class__",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**52, 2**52 + 1, 2**63, 2**64 - 1, 2**64, 10**40, -(10**18), 1.5, 1e308,
-    float("inf"), float("nan"), "", "0", "-1", "0x10", "x\x1b[0m", "a" * 5000, [], {}, [[]], [0], [0, 1], [1, 0], {"": {}}, "DMA",
-    "Normal", "Movable", [None], [{}], "\ud7ff",
+    float("inf"), float("nan"), "", "0", "-1", "0x10", "x\x1b[0m", "a" * 5000, [], {}, [[]], [0], [0, 1], [1, 0],
+    {"": {}}, "DMA", "Normal", "Movable", [None], [{}], "\ud7ff",
 )  # fmt: skip
 """What a value of a document is replaced by."""
+_ENDS = (0, 1, 2, 4, 0x7F, 0xFF, 0xFFFF, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1)
+"""What a word of a binary file is replaced by."""
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,16}\b|\d+")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
@@ -49,10 +52,13 @@ class Mutator:
         plain = [text for text, is_text in zip(texts, self.is_text, strict=True) if is_text]
         self.words = sorted({word for text in plain for word in _WORD.findall(text)} | set(words)) or list(WORDS)
         self.lines = sorted({line for text in plain for line in text.split("\n")}) or [""]
-        self.documents = [_documents(text) if is_text else None for text, is_text in zip(texts, self.is_text, strict=True)]
+        self.documents = [
+            _documents(text) if is_text else None for text, is_text in zip(texts, self.is_text, strict=True)
+        ]
         self.on_text: tuple[Callable[[str], str], ...] = (
-            self._number, self._number, self._word, self._word, self._splice_word, self._insert, self._repeat_line, self._drop_line,
-            self._swap_lines, self._splice_line, self._cut, self._drop_word, self._repeat_word, self._character,
+            self._number, self._number, self._word, self._word, self._splice_word, self._insert, self._repeat_line,
+            self._drop_line, self._swap_lines, self._splice_line, self._cut, self._drop_word, self._repeat_word,
+            self._character,
         )  # fmt: skip
 
     def next(self) -> bytes:
@@ -124,7 +130,11 @@ class Mutator:
 
     def _character(self, text: str) -> str:
         at = self.random.randrange(len(text) + 1)
-        return text[:at] + chr(self.random.choice((self.random.randrange(128), self.random.randrange(0xD800)))) + text[at + 1 :]
+        return (
+            text[:at]
+            + chr(self.random.choice((self.random.randrange(128), self.random.randrange(0xD800))))
+            + text[at + 1 :]
+        )
 
     def _cut(self, text: str) -> str:
         at = self.random.randrange(len(text) + 1)
@@ -165,9 +175,11 @@ class Mutator:
                 changed[at] = self.random.choice((0, 1, 0x7F, 0x80, 0xFF, self.random.randrange(256)))
             elif kind < 5:
                 width = self.random.choice((2, 4, 8))
-                value = self.random.choice((0, 1, 2, 4, 0x7F, 0xFF, 0xFFFF, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1))
+                value = self.random.choice(_ENDS)
                 at -= at % self.random.choice((1, width))
-                changed[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, self.random.choice(("big", "little")))
+                changed[at : at + width] = (value % (1 << 8 * width)).to_bytes(
+                    width, self.random.choice(("big", "little"))
+                )
             elif kind == 5:
                 length = self.random.choice((1, 4, 16, 64))
                 changed[at:at] = changed[at : at + length] * self.random.choice((1, 1, 50))

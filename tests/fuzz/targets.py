@@ -7,11 +7,10 @@ else that is raised is a finding, and so is output that holds a raw control char
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -165,10 +164,8 @@ def _images(data: bytes, random: Random) -> None:
     read_kallsyms(data, 0xFFFFFFFF81000000, 64)
     at = data.find(b"\x9f\xeb")
     if at >= 0:
-        try:
+        with suppress(InputError):
             read_btf(data[at:], "F", ("page",))
-        except InputError:
-            pass
     read_image(data, "F", ("page",))
 
 
@@ -245,7 +242,7 @@ def run_command(arguments: list[str]) -> None:
     """A command in this process, its output looked through for control characters."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape"), io.StringIO()
     stdin = sys.stdin
-    sys.stdin = open(os.devnull)
+    sys.stdin = io.TextIOWrapper(io.BytesIO())
     try:
         with redirect_stdout(out), redirect_stderr(err):
             try:
@@ -253,7 +250,6 @@ def run_command(arguments: list[str]) -> None:
             except REFUSALS as e:
                 click.echo(str(e)[:0])
     finally:
-        sys.stdin.close()
         sys.stdin = stdin
     out.flush()
     for text in (out.buffer.getvalue().decode("utf-8", "replace"), err.getvalue()):  # type: ignore[attr-defined]
@@ -309,8 +305,14 @@ def _proc(line: str) -> Callable[[bytes, Random], None]:
 
 _MACHINE = ("--cmdline numa=fake=3", "--cpus 4096", "--kernel 7.3", "--kernel 5.10", "--initrd 0x100000-0x1fffff")
 COMMANDS: Mapping[str, Target] = {
-    "boot": Target(("log", "map", "tree", "capture"), _command("boot INPUT", ("table", "json", "yaml", "dmesg", "svg"), (*_MACHINE, "--all")), 1),
-    "boot --cmdline": Target(("cmdline",), _of_text(f"boot {LOG} --cmdline TEXT", ("table", "json", "dmesg", "svg")), 2),
+    "boot": Target(
+        ("log", "map", "tree", "capture"),
+        _command("boot INPUT", ("table", "json", "yaml", "dmesg", "svg"), (*_MACHINE, "--all")),
+        1,
+    ),
+    "boot --cmdline": Target(
+        ("cmdline",), _of_text(f"boot {LOG} --cmdline TEXT", ("table", "json", "dmesg", "svg")), 2
+    ),
     "boot --profile": Target(("profile",), _command(f"boot {LOG} --profile INPUT", ("table", "json", "dmesg")), 3),
     "ledger": Target(("log", "tree"), _command("ledger INPUT", ALL, _MACHINE), 1),
     "lint": Target(("log", "map", "tree"), _command("lint INPUT", ALL, _MACHINE), 1),
@@ -319,10 +321,16 @@ COMMANDS: Mapping[str, Target] = {
     "whatif": Target(("cmdline",), _of_text(f"whatif {LOG} --cmdline+ TEXT"), 1),
     "diff": Target(("log", "tree"), _command(f"diff INPUT {LOG}"), 1),
     "verify": Target(("log", "capture"), _command("verify INPUT", ALL, _MACHINE), 1),
-    "reserve": Target(("log", "tree"), _command("reserve INPUT", ALL, ("--cma 16M", "--crashkernel 16M,high", "--hugepages 2M:3")), 4),
+    "reserve": Target(
+        ("log", "tree"), _command("reserve INPUT", ALL, ("--cma 16M", "--crashkernel 16M,high", "--hugepages 2M:3")), 4
+    ),
     "batch": Target(("log", "map", "tree"), _command("batch --jobs 1 " + str(FOLDER / "one"), ("ndjson", "csv")), 2),
     "explain": Target(("report", "wrapped"), _command("explain INPUT", ALL, ("--kernel 6.1", "--top 100")), 6),
-    "alloc": Target(("state", "stage"), _command("alloc --order 1 --explain --state INPUT", ALL, ("--count max", "--gfp GFP_ATOMIC", "--order 9")), 3),
+    "alloc": Target(
+        ("state", "stage"),
+        _command("alloc --order 1 --explain --state INPUT", ALL, ("--count max", "--gfp GFP_ATOMIC", "--order 9")),
+        3,
+    ),
     "alloc --script": Target(("alloc-script",), _command(f"alloc --state {STATE} --script INPUT"), 20),
     "alloc --proc": Target(("proc",), _proc("alloc --order 1 --count max"), 1),
     "buddyinfo --state": Target(("state", "stage"), _command("buddyinfo --state INPUT", (*ALL, "proc")), 5),
@@ -334,15 +342,25 @@ COMMANDS: Mapping[str, Target] = {
     "replay --state": Target(("trace",), _command(f"replay --state {STATE} INPUT", ("table", "json")), 10),
     "buddy": Target(("lists",), _command("buddy --memblock INPUT", ALL, ("--late", "--no-deferred")), 20),
     "memblock run": Target(("vectors",), _command("memblock run INPUT", ("table", "json")), 20),
-    "memblock replay": Target(("memblock-log",), _command("memblock replay INPUT", ("table", "json"), ("--kernel 6.1",)), 10),
-    "process run": Target(("process-script", "process-records", "strace"), _command("process run INPUT", ("table", "json")), 5),
+    "memblock replay": Target(
+        ("memblock-log",), _command("memblock replay INPUT", ("table", "json"), ("--kernel 6.1",)), 10
+    ),
+    "process run": Target(
+        ("process-script", "process-records", "strace"), _command("process run INPUT", ("table", "json")), 5
+    ),
     "process layout": Target(("layout",), _command("process layout INPUT", ("table", "json")), 20),
     "process maps": Target(("maps",), _command("process maps INPUT", ("table", "json")), 20),
     "walk": Target(("process-script",), _command("walk 0x400000 --script INPUT", ("table", "json")), 5),
-    "slab run": Target(("slab-script",), _command("slab run INPUT", ALL, ("--kernel 5.10", "--kernel 7.3", "--allocator slab")), 5),
-    "slab caches": Target(("slab-caches",), _command("slab caches --caches INPUT", ALL, ("--kernel 5.10", "--kernel 7.3")), 5),
+    "slab run": Target(
+        ("slab-script",), _command("slab run INPUT", ALL, ("--kernel 5.10", "--kernel 7.3", "--allocator slab")), 5
+    ),
+    "slab caches": Target(
+        ("slab-caches",), _command("slab caches --caches INPUT", ALL, ("--kernel 5.10", "--kernel 7.3")), 5
+    ),
     "slab info": Target(("slabinfo",), _command("slab info INPUT"), 10),
-    "reclaim run": Target(("reclaim-script",), _command("reclaim run INPUT", ("table", "json"), ("--lru mglru", "--kernel 7.3")), 5),
+    "reclaim run": Target(
+        ("reclaim-script",), _command("reclaim run INPUT", ("table", "json"), ("--lru mglru", "--kernel 7.3")), 5
+    ),
     "reclaim rmap": Target(("rmap-script",), _command("reclaim rmap INPUT", ("table", "json"), ("--kernel 7.3",)), 10),
     "zram run": Target(("zram-script",), _command("zram run INPUT"), 15),
     "profile make": Target(("config",), _command("profile make --config INPUT", ()), 20),
