@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
+from mmtool.late import dataclass
 
 LOG, MEMMAP = "dmesg.txt", "memmap.txt"
 TREES = ("machine.dtb.gz", "machine.dtb")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.report.untrusted import csv_text, printable
 from mmtool.units import human
 
