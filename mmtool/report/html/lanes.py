@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from mmtool.answers.ledger import MEMORY_TYPES, MemoryLedger
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.report.picture.axis import Range
