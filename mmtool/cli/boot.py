@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import SIZE, boot_machine, examples, machine_options, output_option, stdout_in_colour
+from mmtool.cli.options import SIZE, boot_machine, examples, machine_options
+from mmtool.cli.output import output_option, shape_asked, stdout_in_colour
 from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
         from mmtool.cli.states import keep_last_state
 
         sections = _sections(only, everything, output)
+        if not sections and (option := shape_asked()):
+            raise UsageError(f"{option} goes with a table; say which, as --only zones")
         booted = boot_machine(**machine)
         _render(booted, output, sections)
         keep_last_state(booted)
