@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from mmtool.firmware.machine import E820Entry, LogNote, Machine
+from mmtool.late import dataclass
 from mmtool.linux.kernel.crash_reserve import CrashWindow
 from mmtool.linux.mm.address_space import AddressSpace
 from mmtool.linux.mm.cma import Cma

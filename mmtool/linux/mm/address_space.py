@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 
 VMALLOC = "vmalloc"
 

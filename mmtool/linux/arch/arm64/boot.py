@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.devicetree import DeviceTree
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, pa_bits
 from mmtool.linux.arch.arm64.mm.crash_reserve import crash_window
 from mmtool.linux.arch.arm64.mm.dma import arm64_dma32_phys_limit, arm64_dma_phys_limit

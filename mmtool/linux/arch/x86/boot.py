@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.crash_reserve import crash_window
 from mmtool.linux.arch.x86.kernel.e820 import E820Table
 from mmtool.linux.arch.x86.mm.free_image import free_image

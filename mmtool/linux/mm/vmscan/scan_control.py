@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mmtool.late import dataclass
 
 DEF_PRIORITY = 12
 """Reclaim starts with a 4096th of each list and doubles its share from round to round."""
