@@ -31,6 +31,9 @@ class ScanControl:
     skipped_deactivate: bool = False
     cache_trim_mode: bool = False
     memcg_full_walk: bool = False
+    nr_unqueued_dirty: int = 0
+    nr_file_taken: int = 0
+    """Pages of files that were taken, and those of them that were dirty and not being written."""
 
 
 @dataclass(slots=True)
