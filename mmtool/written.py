@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ _PARTS: set[Path] = set()
 def part_beside(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`, to be written and then renamed; what is left there in the end is removed."""
     part = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    _remove(part)  # of one that was killed, under the same number
     with registered(part):
         yield part
 
@@ -44,21 +44,3 @@ def _remove(part: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
-
-
-def write_whole(target: str, data: bytes) -> None:
-    """Write a file of the user's: beside it and renamed. A device or a pipe is written to as it is. Raises OSError."""
-    path = Path(os.path.realpath(target))
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        mode = None
-    if mode is not None and not stat.S_ISREG(mode):
-        path.write_bytes(data)
-        return
-    with part_beside(path) as part:
-        with part.open("xb") as file:
-            file.write(data)
-            if mode is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode))
-        part.replace(path)

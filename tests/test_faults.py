@@ -20,7 +20,8 @@ import pytest
 from support.commands import COMMANDS, CORPUS, LOG, STATE, STRANGER, TREE, Done, Started, run
 
 from mmtool import cli
-from mmtool.written import part_beside, write_whole
+from mmtool.cli.output import written
+from mmtool.errors import UsageError
 
 FULL = Path("/dev/full")
 SIGNALS = (2, 15)
@@ -138,7 +139,8 @@ def test_a_signal_while_a_file_is_written(name: str, number: int, tmp_path: Path
     """The file is there whole or not at all, and nothing beside it."""
     target = tmp_path / "target"
     target.mkdir()
-    file = target / ("made.tar.gz" if name == "capture" else "made")
+    ending = {"capture": ".tar.gz", "example": ".tar.xz", "profile make": ".yaml", "capture folder": ""}
+    file = target / f"made{ending[name]}"
     arguments: dict[str, tuple[str | Path, ...]] = {
         "profile make": (*COMMANDS["profile make"], "-o", file),
         "example": ("example", "numa4", "-o", file),
@@ -168,24 +170,29 @@ def test_a_signal_while_a_file_is_written(name: str, number: int, tmp_path: Path
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    target, link = tmp_path / "file", tmp_path / "link"
+    """Through one's own link, and to a pipe or a device as it is."""
+    target, link, pipe = tmp_path / "file.csv", tmp_path / "link.csv", tmp_path / "pipe.csv"
     target.write_text("old")
-    target.chmod(0o640)
     link.symlink_to(target)
-    write_whole(str(link), b"new")
-    assert (target.read_text(), link.is_symlink(), stat.S_IMODE(target.stat().st_mode)) == ("new", True, 0o640)
-    with pytest.raises(KeyboardInterrupt), part_beside(target) as part:
-        part.write_text("half")
+    with pytest.raises(KeyboardInterrupt), written(str(link)):
+        print("half")
         raise KeyboardInterrupt
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
-    pipe = tmp_path / "pipe"
+    assert target.read_text() == "old"
+    planted = tmp_path / f".file.csv.{os.getpid()}"
+    planted.symlink_to(STATE)
+    before = STATE.read_bytes()
+    with written(str(link)):
+        print("new")
+    assert (target.read_text(), link.is_symlink(), STATE.read_bytes()) == ("new\n", True, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.csv", "link.csv"]
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(str(pipe), b"through")
-    assert os.read(reader, 100) == b"through"
+    with written(str(pipe)):
+        print("through")
+    assert os.read(reader, 100) == b"through\n"
     os.close(reader)
-    with pytest.raises(OSError):
-        write_whole(str(FULL), b"no")
+    with pytest.raises(UsageError, match=r"^-o /dev/full: No space left on device$"), written(str(FULL)):
+        print("no")
 
 
 def test_a_boot_is_kept_for_its_user_alone_and_by_the_name_it_came_from(home: Path) -> None:
