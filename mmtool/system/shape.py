@@ -70,7 +70,7 @@ STATE: Shape = record(
         "kernel": record(
             {
                 "release": text(256), "version": text(), "profile": text(256), "arch": text(32),
-                "facts": row(*[integer(0, 1 << 20)] * 3), "options": options_shape,
+                "facts": row(*[integer(0, 1 << 20)] * 2, integer(-100, 1 << 20)), "options": options_shape,
             }
         ),
         "synthetic": boolean, "mobility_grouping": boolean, "cpus": mapping(number_name(0, MOST_CPUS - 1), NID),
