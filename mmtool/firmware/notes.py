@@ -4,9 +4,9 @@ A row of NOTES is (kind, how the line begins, the pattern behind that, what turn
 of the LogNote). Addresses and sizes are bytes, ranges half-open. Lines with what a kernel worked out from
 these are no notes.
 
-Beside the table, `log` notes "efi_table" (address; the text is the table's name), "srat_node" (node, domain) of
-every SRAT line, because the order of processors that gave the numbers out may be missing from the log, and of
-32-bit kernels "pae" or "non_pae" ().
+Beside the table, `log` notes "efi_table" (address; the text is the table's name), "la57" (an address of the kernel's
+own that takes 57 bits), "srat_node" (node, domain) of every SRAT line, because the order of processors that gave the
+numbers out may be missing from the log, and of 32-bit kernels "pae" or "non_pae" ().
 """
 
 from __future__ import annotations

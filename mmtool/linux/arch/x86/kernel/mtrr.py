@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from mmtool.firmware.machine import E820Type, LogNote
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.page import PAGE_SHIFT
+from mmtool.linux.init.boot import Boot
 from mmtool.units import round_up
 
 FOUR_GIB = 1 << 32
@@ -98,8 +99,7 @@ def mapped_ranges(boot: X86Boot) -> list[tuple[int, int]]:
     4 GiB; the other is low memory. It goes as far as memory does, which AMD's firmware ends at a multiple of 256 MiB;
     where the map lists nothing behind RAM, up to that, the rest belongs to the graphics and is not covered.
     """
-    _, _, variable, *registers = boot.notes("mtrr_map")[-1].values
-    if variable != 2 or not registers or registers[0] % 2 == 0:
+    if not told_by_number(boot):
         return []
     low, top = low_ram_end(boot), boot.memblock.max_pfn << PAGE_SHIFT
     end = round_up(low, LOW_UNIT)
@@ -107,7 +107,13 @@ def mapped_ranges(boot: X86Boot) -> list[tuple[int, int]]:
     return [(0, end if listed else low), (FOUR_GIB, max(top, FOUR_GIB))]
 
 
-MIB, KIB = 1 << 20, 1 << 10
+def told_by_number(boot: Boot) -> bool:
+    """Does the number of ranges tell what the MTRRs cover (`mapped_ranges`)?"""
+    counts = [note.values for note in boot.notes("mtrr_map")]
+    return bool(counts) and len(counts[-1]) > 3 and counts[-1][2] == 2 and counts[-1][3] % 2 == 1
+
+
+MIB = 1 << 20
 LOW_UNIT = 256 << 20
 _ROUNDEST = 24
 """log2 of the MiB of a register beyond which none is."""
