@@ -14,10 +14,10 @@ never compares versions:
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Version = tuple[int, int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 
 
 @click.group()

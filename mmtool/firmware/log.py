@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.e820 import Located, is_bare_line, parse_entry
@@ -27,6 +27,7 @@ from mmtool.firmware.machine import (
 )
 from mmtool.firmware.notes import BARE, NOTE_PREFIXES, find_note
 from mmtool.firmware.signs import SIGN_PREFIXES, architecture, find_signs, page_tables
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Line = tuple[int, str]

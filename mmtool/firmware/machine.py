@@ -5,11 +5,11 @@ Addresses and sizes are ints in bytes, ranges are half-open. Nothing in here was
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from mmtool.firmware.devicetree import DeviceTree
+from mmtool.late import dataclass
 
 
 class E820Type(IntEnum):

@@ -7,11 +7,11 @@ a list of ranges, or None. This module knows names, arguments and results; readi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mmtool.build.fact import dotted
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.memblock.memblock import Memblock
 from mmtool.linux.mm.memblock.regions import MemblockBug, MemblockPanic, MemblockType
 from mmtool.units import U64_MAX
