@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str | Path, ...]] = {
     "reclaim run": ("reclaim", "run", CORPUS / "reclaim-script" / "file.lru"),
     "replay": ("replay", CORPUS / "recorded-trace" / "small.json"),
     "reserve": ("reserve", LOG, "--cma", "4M"),
+    "schema": ("schema", "boot"),
     "slab caches": ("slab", "caches"),
     "slab info": ("slab", "info", CORPUS / "slabinfo" / "s.txt"),
     "slab kmalloc": ("slab", "kmalloc", "--size", "1-8192"),
