@@ -203,9 +203,9 @@ LONGEST = 300
 
 
 def _fail(message: str, status: int) -> None:
-    from mmtool.report.untrusted import printable
+    from mmtool.report.untrusted import one_line
 
-    text = printable(message).replace("\n", "\\x0a")
+    text = one_line(message)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 100]} ... {text[-90:]}"
     print(f"mmtool: {text}", file=sys.stderr)
