@@ -13,7 +13,6 @@ import click
 
 from mmtool import __version__
 from mmtool.errors import InputError, UsageError
-from mmtool.written import remove_parts
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -163,7 +162,8 @@ def end_when_told() -> None:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == started:  # no worker of a batch
-            remove_parts()
+            if written := sys.modules.get("mmtool.written"):  # else nobody has begun to write
+                written.remove_parts()
             os.write(2, b"mmtool: stopped\n")
         signal(number, SIG_DFL)
         os.kill(os.getpid(), number)
