@@ -61,12 +61,18 @@ def unknown(boot: Boot) -> Markup:
         return Markup("")
     rows = [
         tag(
-            "li", tag("b", f"{a.what[:1].upper()}{a.what[1:]}"), f": {a.why}. {a.effect[:1].upper()}{a.effect[1:]}. ",
+            "li", tag("b", _sentence(a.what)), f": {a.why}. {_sentence(a.effect)}. ",
             tag("span", "Give ", tag("code", a.give), class_="give"),
         )
         for a in assumed
     ]  # fmt: skip
     return section("unknown", "Not known", tag("ul", *rows, class_="unknown"))
+
+
+def _sentence(words: str) -> str:
+    """Words as a sentence begins; a name stays as it is."""
+    first = words.split(" ", 1)[0]
+    return words[:1].upper() + words[1:] if first.isalpha() else words
 
 
 def ledger(boot: Boot, sums: MemoryLedger, takers: Sequence[str]) -> Markup:
@@ -135,8 +141,7 @@ def chart(boot: Boot, shown: Sequence[Lane]) -> Markup:
     window = extent(boot)
     rows = []
     for lane in shown:
-        label = f"{lane.name}: {lane.about}"
-        bar = lane_bar(lane.pieces, window, label)
+        bar = lane_bar(lane, window)
         rows.append(tag("div", tag("span", lane.name, class_="name"), bar, class_="lane"))
     rows.append(tag("div", tag("span", class_="name"), ruler(*window), class_="lane axis"))
     owners = sorted({p.says for lane in shown if lane.name == "reserved" for p in lane.pieces})
@@ -175,7 +180,7 @@ def chart(boot: Boot, shown: Sequence[Lane]) -> Markup:
     return section(
         "map", join(["Physical memory, to scale ", tag("span", id="window", class_="mut")]), tools, hints, overview,
         tag(
-            "div", join(rows), id="map", class_="map", role="group", aria_describedby="keys",
+            "div", join(rows), class_="map", data_side=0, role="group", aria_describedby="keys",
             aria_label="map of physical memory",
         ),
         tag("p", id="tip", class_="tip js"), tag("div", id="answer", class_="answer js", aria_live="polite"),
