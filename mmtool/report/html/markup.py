@@ -26,6 +26,12 @@ def text(value: object) -> Markup:
     return value if isinstance(value, Markup) else Markup(escape(printable(str(value))))
 
 
+def fragment(name: str) -> str:
+    """A link within the page that asks for a name, as encodeURIComponent() writes it."""
+    encoded = printable(name).encode()
+    return "#" + "".join(chr(b) if chr(b).isascii() and (chr(b).isalnum() or b in b"-_.~") else f"%{b:02X}" for b in encoded)
+
+
 def join(parts: Iterable[object], between: str = "") -> Markup:
     """Elements and texts, one after the other."""
     return Markup(text(between).join(text(part) for part in parts))

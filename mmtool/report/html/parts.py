@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import LedgerLine, MemoryLedger
@@ -12,7 +11,7 @@ from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.boot import TABLES
 from mmtool.report.html.drawing import gauge, lane_bar, ruler, stack
 from mmtool.report.html.lanes import Lane, extent, taker_look
-from mmtool.report.html.markup import Markup, join, tag, text
+from mmtool.report.html.markup import Markup, fragment, join, tag, text
 from mmtool.report.html.steps import PURPOSE
 from mmtool.report.html.tables import fold, grid, of_table
 from mmtool.units import human
@@ -129,7 +128,7 @@ def swatch(look: str) -> Markup:
 
 def _asks(name: str) -> Markup:
     """A name as a link that the map answers."""
-    return tag("a", name, href=f"#{quote(name)}")
+    return tag("a", name, href=fragment(name))
 
 
 def _signed(size: int) -> str:
@@ -303,7 +302,7 @@ def nodes(boot: Boot) -> Markup:
     if len(ids) == 1:
         return section("nodes", "Where an allocation looks", lists)
     rows = [
-        [tag("a", f"node {nid}", href=f"#node%20{nid}", data_node=nid),
+        [tag("a", f"node {nid}", href=fragment(f"node {nid}"), data_node=nid),
          *(tag("td", d, class_=f"r d{_nearness(d)}") for d in (boot.numa.node_distance(nid, other) for other in ids))]
         for nid in ids
     ]  # fmt: skip
