@@ -18,6 +18,8 @@ VOID = frozenset({"meta", "input", "col", "br", "rect", "path", "line", "option"
 """Elements of this report without content; those of SVG among them are written as closed."""
 IN_SVG = frozenset({"rect", "path", "line"})
 
+PLAIN = frozenset(b"-_.~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
 Attribute = str | int | float | bool | None
 
 
@@ -29,7 +31,7 @@ def text(value: object) -> Markup:
 def fragment(name: str) -> str:
     """A link within the page that asks for a name, as encodeURIComponent() writes it."""
     encoded = printable(name).encode()
-    return "#" + "".join(chr(b) if chr(b).isascii() and (chr(b).isalnum() or b in b"-_.~") else f"%{b:02X}" for b in encoded)
+    return "#" + "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in encoded)
 
 
 def join(parts: Iterable[object], between: str = "") -> Markup:
