@@ -379,6 +379,37 @@ def test_a_capture_is_written_over_only_by_force(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["c"]
 
 
+@pytest.mark.parametrize("name", ["c", "c.tar.gz"])
+def test_a_capture_is_for_its_owner_alone(name: str, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            write_capture(ONE, str(tmp_path / name), force=True)
+            for path in tmp_path.rglob("*"):
+                assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+    finally:
+        os.umask(before)
+    if name != "c":
+        with tarfile.open(tmp_path / name) as tar:
+            assert {member.mode for member in tar} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["c", "c.tar.gz"])
+def test_a_link_that_somebody_planted_is_not_written_through(name: str, tmp_path: Path) -> None:
+    """Beside the capture, where it is written before it is renamed, and in its place."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".{name}.{os.getpid()}").symlink_to("mine")
+    with pytest.raises(UsageError, match="File exists"):
+        write_capture(ONE, str(tmp_path / name), force=False)
+    (tmp_path / name).symlink_to("mine")
+    with pytest.raises(UsageError, match="is there already"):
+        write_capture(ONE, str(tmp_path / name), force=False)
+    if name != "c":
+        write_capture(ONE, str(tmp_path / name), force=True)
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_capture_goes_into_an_empty_folder_where_it_is(tmp_path: Path) -> None:
     before = tmp_path.stat().st_ino
     write_capture(ONE, str(tmp_path), force=False)

@@ -48,7 +48,8 @@ def check_target(target: str, *, force: bool) -> None:
 def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> bytes | None:
     """Write the files, INDEX among them, to a folder or to a tar file; for "-" the tar file's bytes come back.
 
-    Of a capture that is written over, every file goes that its INDEX names. Raises UsageError.
+    They are for their owner alone (0600, folders 0700). Of a capture that is written over, every file goes that its
+    INDEX names. Raises UsageError.
     """
     check_target(target, force=force)
     if target == "-":
@@ -57,13 +58,13 @@ def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> by
     part = path / f".{os.getpid()}" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if is_tar_name(target):
-            part.write_bytes(_tar(files, path.name.removesuffix(".tgz").removesuffix(".tar.gz")))
+            _write(part, _tar(files, path.name.removesuffix(".tgz").removesuffix(".tar.gz")))
             part.replace(path)
         else:
+            part.mkdir(mode=0o700)
             for name, data in files.items():
-                file = part / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(data)
+                _make_parents(part, name)
+                _write(part / name, data)
             if path.is_dir():
                 _move_into(part, path, files)
             else:
@@ -71,11 +72,23 @@ def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> by
     except OSError as e:
         raise UsageError(f"{target}: {e.strerror or e}") from None
     finally:
-        if part.is_dir():
+        if part.is_dir() and not part.is_symlink():
             shutil.rmtree(part)
         else:
             part.unlink(missing_ok=True)
     return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A new file for its owner alone, which nobody put there before. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(data)
+
+
+def _make_parents(top: Path, name: str) -> None:
+    """The folders between `top` and the file `name` below it, for their owner alone."""
+    for folder in reversed(list(PurePosixPath(name).parents)[:-1]):
+        (top / folder).mkdir(mode=0o700, exist_ok=True)
 
 
 def _tar(files: Mapping[str, bytes], top: str) -> bytes:
@@ -85,7 +98,7 @@ def _tar(files: Mapping[str, bytes], top: str) -> bytes:
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(f"{top}/{name}")
-            member.size, member.mtime = len(data), now
+            member.size, member.mtime, member.mode = len(data), now, 0o600
             tar.addfile(member, io.BytesIO(data))
     return out.getvalue()
 
@@ -98,11 +111,11 @@ def _move_into(part: Path, path: Path, names: Iterable[str]) -> None:
     """
     stale = _listed(path) - set(names)
     both = {"files": [{"name": name} for name in sorted({*names, *stale})]}
-    (part / "both").write_text(json.dumps(both))
+    _write(part / "both", json.dumps(both).encode())
     (part / "both").replace(path / INDEX)
     for name in names:
         if name != INDEX:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            _make_parents(path, name)
             (part / name).replace(path / name)
     for name in stale:
         (path / name).unlink(missing_ok=True)
@@ -118,6 +131,6 @@ def _listed(path: Path) -> set[str]:
         return set()
     try:
         names = [PurePosixPath(entry["name"]) for entry in json.loads((path / INDEX).read_bytes())["files"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{path}: its {INDEX} is damaged; remove the folder or choose another name") from None
     return {str(name) for name in names if not name.is_absolute() and ".." not in name.parts}

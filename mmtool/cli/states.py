@@ -66,10 +66,12 @@ def _is_pipe() -> bool:
 
 
 def read_json(source: str) -> Any:
-    """A JSON document, plain or compressed; InputError with the line when it is none."""
+    """A JSON document, plain, compressed or in a page that mmtool made; InputError with the line when it is none."""
     from mmtool.firmware.packed import read_bytes
+    from mmtool.system.codec.page import document_bytes, is_page
 
-    return parse_json(read_bytes(source), source)
+    data = read_bytes(source)
+    return parse_json(document_bytes(data, source) if is_page(data) else data, source)
 
 
 def parse_json(data: bytes, source: str) -> Any:
@@ -110,32 +112,37 @@ def _system_of_proc(folder: Path) -> System:
     from mmtool.system.restore import system_of
     from mmtool.system.synthetic import ProcTexts, state_from_proc
 
-    version = _text(folder / "version").strip()
+    version = _text(folder, "version").strip()
     words = version.split()
     if words[:2] != ["Linux", "version"] or len(words) < 3:
         raise InputError(str(folder / "version"), 1, "does not begin with 'Linux version', as /proc/version does")
     types = folder / "pagetypeinfo"
     try:
-        types_text = _text(types) if types.exists() else None
+        types_text = _text(folder, types.name)
     except InputError:
         types_text = None
     if types_text is None:
         click.echo(f"mmtool: {types} cannot be read (it is for root alone): all free blocks count as Movable", err=True)
     texts = ProcTexts(
         version,
-        parse_zoneinfo(_text(folder / "zoneinfo"), str(folder / "zoneinfo")),
-        parse_buddyinfo(_text(folder / "buddyinfo"), str(folder / "buddyinfo")),
+        parse_zoneinfo(_text(folder, "zoneinfo"), str(folder / "zoneinfo")),
+        parse_buddyinfo(_text(folder, "buddyinfo"), str(folder / "buddyinfo")),
         parse_pagetypeinfo(types_text, str(types)) if types_text is not None else None,
     )
     kernel = kernel_named(words[2], version)
     return system_of(state_from_proc(texts, kernel, str(folder)), kernel)
 
 
-def _text(path: Path) -> str:
+def _text(folder: Path, name: str) -> str:
+    from mmtool.firmware.below import read_below
+
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        data = read_below(folder, name)
     except OSError as e:
-        raise InputError(str(path), None, e.strerror or "cannot be read") from None
+        raise InputError(str(folder / name), None, e.strerror or "cannot be read") from None
+    if data is None:
+        raise InputError(str(folder / name), None, "is not there")
+    return data.decode("utf-8", "replace")
 
 
 def last_state_file() -> Path:

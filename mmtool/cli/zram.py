@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import InputError
-from mmtool.firmware.packed import unpack
+from mmtool.firmware.below import read_below
+from mmtool.firmware.packed import LARGEST, unpack
+from mmtool.late import dataclass
 
 LOG, MEMMAP = "dmesg.txt", "memmap.txt"
 TREES = ("machine.dtb.gz", "machine.dtb")
 _BEGINNINGS = (LOG, MEMMAP, *TREES)
 """Files without one of which nothing says where memory is."""
+
+MOST_MEMBERS = 10_000
+"""Of a tar file; a capture has some hundred."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,7 @@ def open_folder(path: str) -> CaptureFiles:
 
     def get(name: str) -> bytes | None:
         try:
-            return (Path(path) / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
+            return read_below(path, name)
         except (OSError, ValueError) as e:
             raise InputError(f"{path}/{name}", None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
@@ -58,15 +60,26 @@ def is_tar(data: bytes) -> bool:
 
 
 def open_tar(data: bytes, path: str) -> CaptureFiles:
-    """The files of a tar file, whose capture may lie in a folder of its own. Raises InputError."""
+    """The files of a tar file, whose capture may lie in a folder of its own.
+
+    It is read in memory and nothing is written. Links, devices and what else is no plain file are passed over, so that
+    a name such as "../x" is a name and no place. InputError for a damaged one, and for one that holds too much.
+    """
     import tarfile
 
     if not is_tar(data):
         raise InputError(path, None, "is not a capture: neither a folder nor a tar file; give a log with --e820")
     held: dict[str, bytes] = {}
+    size = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for member in tar:
+            for number, member in enumerate(tar):
+                if number == MOST_MEMBERS:
+                    raise InputError(path, None, f"holds more than {MOST_MEMBERS} files, which no capture does")
+                # of a sparse member the size is what it would be unpacked, whatever the tar file's own is
+                size += member.size if member.isreg() else 0
+                if size > LARGEST:
+                    raise InputError(path, None, f"holds more than {LARGEST >> 20} MiB, which no capture does")
                 file = tar.extractfile(member) if member.isreg() else None
                 if file is not None:
                     held[member.name.removeprefix("./")] = file.read()

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmtool.errors import InputError
+from mmtool.firmware.below import read_below
 from mmtool.firmware.e820 import Located, check_range, make_entry
 from mmtool.regex import regex
 
@@ -49,11 +50,11 @@ def read_memmap_tree(path: Path, source: str) -> tuple[Located, ...]:
     values: list[Value] = []
     try:
         for entry in sorted(path.iterdir()):
-            if re.fullmatch(r"\d{1,9}", entry.name) and entry.is_dir():
+            if re.fullmatch(r"\d{1,9}", entry.name):
                 for name in FIELDS:
-                    file = entry / name
-                    if file.is_file():
-                        text = file.read_bytes()[:_SMALL].decode("utf-8", "replace")
+                    data = read_below(path, f"{entry.name}/{name}", _SMALL)
+                    if data is not None:
+                        text = data.decode("utf-8", "replace")
                         values.append((int(entry.name), name, text.strip(), f"{entry.name}/{name}"))
     except OSError as e:
         raise InputError(source, None, f"cannot be read: {e.strerror}") from e

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import InputError
+from mmtool.firmware.below import read_below
+from mmtool.late import dataclass
 
 _VERSION = re.compile(r"slabinfo - version: (\S+)(?:\s.*)?")
 _NUMBERS = r"\s+".join([r"(\d{1,18})"] * 5)
@@ -50,8 +51,8 @@ def read_slabinfo(source: str, text: str | None = None) -> SlabInfo:
         return parse_slabinfo(text.splitlines(), source)
     folder = Path(source)
     for name in _NAMES:
-        if (folder / name).is_file():
-            return parse_slabinfo((folder / name).read_text(errors="replace").splitlines(), str(folder / name))
+        if (data := _read(folder, name)) is not None:
+            return parse_slabinfo(data.decode("utf-8", "replace").splitlines(), str(folder / name))
     rows = [row for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()
             if (row := _of_folder(path)) is not None]  # fmt: skip
     if not rows:
@@ -88,10 +89,10 @@ def _of_folder(folder: Path) -> CacheUse | None:
     """A folder of /sys/kernel/slab; None where the files are not there."""
     values = {}
     for name in _FILES:
-        try:
-            word = (folder / name).read_text(errors="replace").split()
-        except OSError:
+        data = _read(folder, name)
+        if data is None:
             return None
+        word = data.decode("utf-8", "replace").split()
         if not word or not word[0].isdecimal():
             raise InputError(str(folder / name), 1, "does not begin with a number")
         values[name] = int(word[0])
@@ -99,3 +100,13 @@ def _of_folder(folder: Path) -> CacheUse | None:
         folder.name, values["objects"], values["total_objects"], values["slab_size"], values["objs_per_slab"],
         1 << min(values["order"], 20), values["slabs"],
     )  # fmt: skip
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    """A file below a folder, None where there is none; a link is none of it. InputError."""
+    try:
+        return read_below(folder, name)
+    except PermissionError:
+        return None
+    except (OSError, ValueError) as e:
+        raise InputError(str(folder / name), None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from None

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from mmtool.errors import InputError
+from mmtool.firmware.below import read_plain
 
 _MAGIC, _VERSION, _COMPATIBLE = 0xD00DFEED, 17, 16
 _BEGIN_NODE, _END_NODE, _PROP, _END = 1, 2, 3, 9
@@ -33,8 +34,8 @@ def flatten(path: Path, source: str) -> bytes:
         body.extend(name.encode("latin-1", "replace") + b"\0")
         pad()
         entries = sorted(folder.iterdir(), key=_by_address)
-        for file in (entry for entry in entries if entry.is_file() and entry.name != "name"):
-            value = file.read_bytes()
+        for file in (entry for entry in entries if entry.name != "name" and entry.is_file() and not entry.is_symlink()):
+            value = read_plain(file, _LARGEST)
             if file.name not in offsets:
                 offsets[file.name] = len(strings)
                 strings.extend(file.name.encode("latin-1", "replace") + b"\0")
