@@ -327,7 +327,7 @@ def test_the_curve_in_every_form() -> None:
     twice = "\n".join(map(str, [*range(150)] * 2))
     code, out = run("-", "--at", "100,200", "--kernel", "6.12", "-o", "csv", stdin=twice)
     rows = [line.split(",") for line in out.splitlines()]
-    assert code == 0 and rows[0][:4] == ["memory.max", "LRU", "misses", "miss ratio"]
+    assert code == 0 and rows[0][:4] == ["memory.max", "lru", "misses", "miss_ratio"]
     assert [row[:4] for row in rows[1:]] == [
         ["100", "strict LRU", "300", "1.0"], ["100", "classic", "300", "1.0"], ["100", "mglru", "300", "1.0"],
         ["200", "strict LRU", "150", "0.5"], ["200", "classic", "150", "0.5"], ["200", "mglru", "150", "0.5"],

@@ -7,11 +7,12 @@ from the kernel's model, run at chosen sizes: it is no stack algorithm, so more 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from mmtool.answers.stack_distance import StackDistances
 from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.memory_state import Mapped, Memory
 from mmtool.observed.accesses import AccessTrace
 from mmtool.system.reclaim_run import FAULTS_BETWEEN_LINES, OTHER, accesses_of, do_accesses, perform, workload_memory

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass
 
 from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
 from mmtool.linux.mm.folio import PG_ACTIVE, PG_DIRTY, PG_PRESENT, PG_REFERENCED, PTE_PRESENT, PTE_WRITE, PTE_ZERO
 from mmtool.linux.mm.memory import load, store
