@@ -350,6 +350,8 @@ def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
 def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
     if m := _TABLE.match(words):
         start, size = int(m[2], 16), int(m[3], 16)
+        if boot.dynamic_table and start >> 57 == 0x7F and start >> 47 != 0x1FFFF:
+            boot.note("la57", (start,), number, words)
         if not boot.dynamic_table and start < 1 << 52:
             boot.tables.setdefault((m[1], start), AcpiTable(m[1], start, start + size, False))
         boot.dynamic_table = False

@@ -27,6 +27,19 @@ class KernelArea:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectMap:
+    """Where the kernel sees physical memory: the byte at `phys` at virtual address `start`, the next beside it.
+
+    `base_known` is false where KASLR moves it: `start` is where it would lie without.
+    """
+
+    start: int
+    end: int
+    phys: int
+    base_known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LayoutInputs:
     """What the layout follows from, beside the build: what the machine has and can."""
 

@@ -166,7 +166,8 @@ class Memory:
         """Pages whose writing has been submitted and has not ended."""
         self.plugged = False
         """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
-        self.nr_file_dirty = 0
+        self.file_dirty: set[int] = set()
+        """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
         """Pages around a fault that are mapped with it, if they are in the page cache."""
         self.page_cluster = 0
