@@ -20,6 +20,8 @@ PROC = CORPUS / "proc"
 STRANGER = 65534
 """nobody: the user that owns nothing."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 COMMANDS: Mapping[str, tuple[str | Path, ...]] = {
     "alloc": ("alloc", "--order", "1", "--count", "3", "--explain", "--state", STATE),
     "alloc --proc": ("alloc", "--order", "1", "--proc", PROC),
@@ -105,10 +107,17 @@ class Started:
         encoding: str = "utf-8",
     ) -> None:
         self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        # No signal before the child has put aside what pytest does with it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         self.pid = os.fork()
-        if self.pid == 0:
+        if self.pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        else:
             status = 70
             try:
+                for number in STOPPING:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 os.setpgid(0, 0)
                 self._become(out or self.out, environment or {}, encoding)
                 prepare()
@@ -130,8 +139,6 @@ class Started:
                 os._exit(status)
 
     def _become(self, out: IO[bytes], environment: Mapping[str, str | None], encoding: str) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(out.fileno(), 1)
