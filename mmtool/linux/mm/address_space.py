@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mmtool.build.kernel import Kernel
 
-VMALLOC = "vmalloc"
+VMALLOC, DIRECT_MAPS, VMEMMAP = "vmalloc", ("direct map", "linear map"), "vmemmap"
+"""Names of areas; what x86 calls the direct map is arm64's linear map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ class AddressSpace:
     """VMALLOC_END as searches use it: on x86-64 the area's last byte, elsewhere one past it."""
     ioremap_max_order: int
     """IOREMAP_MAX_ORDER: log2 of the largest alignment of a mapping of device memory."""
+    phys_offset: int = 0
+    """PHYS_OFFSET: the physical address that the direct map begins with."""
+    phys_known: bool = True
+    """False where KASLR moved the direct map, or memory within it."""
+    other_direct_map: int | None = None
+    """Where the direct map would begin with the other number of levels of page tables that the build knows."""
+
+    def area_at(self, address: int) -> KernelArea | None:
+        """The area that holds an address."""
+        return next((area for area in self.areas if area.start <= address < area.end), None)
 
     def area(self, name: str) -> KernelArea:
         """The area of a name; KeyError when the architecture has none such."""

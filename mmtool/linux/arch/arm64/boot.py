@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmtool.firmware.devicetree import DeviceTree
 from mmtool.firmware.machine import E820Entry
-from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, pa_bits
+from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, memstart, pa_bits
 from mmtool.linux.arch.arm64.mm.crash_reserve import crash_window
 from mmtool.linux.arch.arm64.mm.dma import arm64_dma32_phys_limit, arm64_dma_phys_limit
 from mmtool.linux.arch.arm64.mm.free_image import free_image
@@ -69,7 +69,8 @@ class Arm64Boot(Boot):
 
     @property
     def address_space(self) -> AddressSpace:
-        return address_space(LayoutInputs(self.kernel, kaslr=self.kaslr, long_addresses=has_wide_addresses(self)))
+        space = address_space(LayoutInputs(self.kernel, kaslr=self.kaslr, long_addresses=has_wide_addresses(self)))
+        return replace(space, phys_offset=memstart(self), phys_known=not self.kaslr)
 
     def freed_memory(self) -> list[Freed]:
         return free_image(self.kernel, self.cmdline, self.kernel_base, self.initrd)
