@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
-from mmtool.linux.mm.address_space import DIRECT_MAPS, VMEMMAP
+from mmtool.linux.mm.address_space import VMEMMAP
 from mmtool.linux.mm.mmzone import Zone
 
 
@@ -50,25 +50,25 @@ def _is_memory(boot: Boot, address: int) -> bool:
 
 def _in_address_space(boot: Boot, address: int) -> tuple[Finding, int | None]:
     """Which area a virtual address is in, and the physical address behind it where one follows (__virt_to_phys())."""
-    stage, space = "address space", boot.address_space
+    stage, space, direct = "address space", boot.address_space, boot.direct_map
     area = space.area_at(address)
     if area is None:
         other = address - space.other_direct_map if space.other_direct_map is not None else -1
         if _is_memory(boot, other):
             return Finding(stage, f"physical {other:#x} with another number of levels of page tables"), other
         return Finding(stage, "in no area of this kernel's"), None
-    if area.name in DIRECT_MAPS:
-        physical, what = address - area.start + space.phys_offset, "physical"
+    if area.start == direct.start:
+        physical, what = address - direct.start + direct.phys, "physical"
     elif area.name == VMEMMAP:
-        first = space.phys_offset >> boot.kernel.page_shift
+        first = direct.phys >> boot.kernel.page_shift
         pfn = first + (address - area.start) // boot.kernel.profile.sizes["struct_page"]
         physical, what = pfn << boot.kernel.page_shift, f"struct page of page {pfn:#x}, physical"
     else:
         return Finding(stage, f"{area.name}: no physical address follows from it", area.start, area.end), None
-    if not space.phys_known and not _is_memory(boot, physical):
+    if not direct.base_known and not _is_memory(boot, physical):
         says = f"{area.name}, moved by KASLR: what is behind it cannot be told"
         return Finding(stage, says, area.start, area.end), None
-    unless = "" if space.phys_known else ", unless KASLR moved it"
+    unless = "" if direct.base_known else ", unless KASLR moved it"
     return Finding(stage, f"{area.name}: {what} {physical:#x}{unless}", area.start, area.end), physical
 
 

@@ -54,6 +54,7 @@ GROUPS = {
         "example": "List machines that come with mmtool, to try it on: `mmtool boot example:numa4`.",
         "map": "Show the firmware's map of memory, or convert it for others.",
         "profile": "Show what is known of kernels' builds; make a profile of your own kernel.",
+        "schema": "List the documents that mmtool prints and reads; show the JSON Schema of one.",
         "help": "Show the help of a command.",
     },
 }

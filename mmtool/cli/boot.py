@@ -34,7 +34,7 @@ def _section_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
 )
 @click.option("--all", "everything", is_flag=True, help="Every section, in place of the summary.")
 @click.option("--explain", type=ADDRESS, metavar="ADDR", help="Say who owns an address, and why it lies there.")
-@output_option("table", "json", "yaml", "csv", "dmesg", "svg")
+@output_option("table", "json", "yaml", "csv", "dmesg", "svg", "html")
 @machine_options
 def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: str, **machine: Any) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
@@ -55,7 +55,7 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
 
     from mmtool.report.explain import render_address
 
-    if only or everything or output in ("dmesg", "svg"):
+    if only or everything or output in ("dmesg", "svg", "html"):
         raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
     render_address(boot_machine(**machine), explain, output)
 
@@ -72,6 +72,10 @@ def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
 
         sys.stdout.write(svg(booted, sections))
         say(booted)
+    elif output == "html":
+        from mmtool.report.html.boot import html
+
+        sys.stdout.write(html(booted))
     elif sections:
         from mmtool.report.boot import render
 
@@ -86,6 +90,8 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
     """The sections that are shown; none is the summary."""
     if everything and only:
         raise UsageError("--all has every section; give it or --only")
+    if output == "html" and only:
+        raise UsageError("a page has every section; give --only with another -o")
     wanted = tuple(dict.fromkeys(s.strip().lower() for text in only for s in text.split(",")))
     for name in wanted:
         if name not in SECTIONS:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.report.untrusted import csv_text, printable
 from mmtool.suggest import among
 from mmtool.units import human

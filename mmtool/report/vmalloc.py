@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.vmalloc.area import VmStruct
 from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables

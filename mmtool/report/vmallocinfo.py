@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.observed.vmallocinfo import Holes, InfoArea, VmallocInfo, holes_of
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.units import human

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
 from mmtool.linux.mm.folio import (
     LRU_NAMES,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 
 ACCESSES = ("read", "write", "load", "store")
 MADVICE = ("cold", "pageout", "free", "dontneed", "willneed")

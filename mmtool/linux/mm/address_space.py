@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 
-VMALLOC, DIRECT_MAPS, VMEMMAP = "vmalloc", ("direct map", "linear map"), "vmemmap"
-"""Names of areas; what x86 calls the direct map is arm64's linear map."""
+VMALLOC, VMEMMAP = "vmalloc", "vmemmap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,19 @@ class KernelArea:
     @property
     def size(self) -> int:
         return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class DirectMap:
+    """Where the kernel sees physical memory: the byte at `phys` at virtual address `start`, the next beside it.
+
+    `base_known` is false where KASLR moves it: `start` is where it would lie without.
+    """
+
+    start: int
+    end: int
+    phys: int
+    base_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +63,6 @@ class AddressSpace:
     """VMALLOC_END as searches use it: on x86-64 the area's last byte, elsewhere one past it."""
     ioremap_max_order: int
     """IOREMAP_MAX_ORDER: log2 of the largest alignment of a mapping of device memory."""
-    phys_offset: int = 0
-    """PHYS_OFFSET: the physical address that the direct map begins with."""
-    phys_known: bool = True
-    """False where KASLR moved the direct map, or memory within it."""
     other_direct_map: int | None = None
     """Where the direct map would begin with the other number of levels of page tables that the build knows."""
 

@@ -9,9 +9,10 @@ A page's links are kept in two lists of slots; beyond the slots lie the heads of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.folio import ANON, NR_LRU_LISTS, VM_RAND_READ
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold, LruvecStats, PercpuBatches
 from mmtool.linux.mm.swapfile.swapfile import SwapAreas

@@ -39,7 +39,7 @@ def folio_add_lru(m: Memory, slot: int) -> None:
     """folio_add_lru(): queue a page for its list; a full batch goes there."""
     flags = m.flags[slot]
     if m.in_lru_fault and m.lru_gen is not None and not m.memalloc and not flags & PG_UNEVICTABLE:
-        if not m.facts.lru_gen_refs_start_with_referenced or flags & PG_WORKINGSET:
+        if m.facts.lru_gen_faults_are_active or flags & PG_WORKINGSET:
             m.flags[slot] = flags | PG_ACTIVE
         elif not flags & PG_REFERENCED:
             lru_gen_inc_refs(m, slot)

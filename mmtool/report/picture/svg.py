@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.regex import regex
 from mmtool.report.picture.axis import Axis, Scale
