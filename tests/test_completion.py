@@ -53,7 +53,6 @@ def test_options_of_every_command_are_completed(name: str) -> None:
         ("mmtool vmalloc --gfp GFP_KERNEL,__gfp_nor", ["GFP_KERNEL,__GFP_NORETRY"]),
         ("mmtool boot --kernel debian-7.3-cloud-am", ["debian-7.3-cloud-amd64"]),
         ("mmtool profile show generic-i", ["generic-i386"]),
-        ("mmtool plot x -o ", ["svg", "bar"]),
     ],
 )
 def test_choices_are_completed(line: str, words: list[str]) -> None:
