@@ -74,7 +74,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("verify fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify fixtures/captures/x86-6.12-efi-8g-debug -o json", None),
     (f"diff {X86} fixtures/captures/x86-7.3-numa3-asym -o json", None),
-    (f"whatif {X86} --cmdline+ crashkernel=128M -o json", None),
+    (f"whatif {X86} --cmdline+ 'crashkernel=128M hugepages=some' -o json", None),
     ("batch fixtures/logs", None),
     ("batch fixtures/fdt", None),
     ("lint fixtures/fdt/faults.dtb.gz -o json", None),
