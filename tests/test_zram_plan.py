@@ -31,7 +31,8 @@ def pool(kernel: str, page_size: int = 4096, word: int = 64) -> ZsPool:
     version = parse_series(kernel)
     assert version is not None
     facts = ZramFacts(version)
-    return ZsPool(facts, Layout(page_size.bit_length() - 1, word, 52 if word == 64 else 32, 8 if facts.chain_size_is_an_option else 4))
+    longest = 8 if facts.chain_size_is_an_option else 4
+    return ZsPool(facts, Layout(page_size.bit_length() - 1, word, 52 if word == 64 else 32, longest))
 
 
 def written_once(known: dict[str, Any]) -> tuple[str, int, dict[str, int]] | None:
