@@ -31,7 +31,7 @@ def html(boot: Boot) -> str:
         parts.appendix(boot),
         footer(),
     )
-    return page(parts.title(boot), body, view(boot, shown), Markup(element(document(boot, tuple(TABLES)))))
+    return page(parts.title(boot), body, [view(boot, shown)], Markup(element(document(boot, tuple(TABLES)))))
 
 
 def footer() -> Markup:

@@ -155,8 +155,8 @@ def free_runs(boot: Boot) -> Iterator[tuple[int, int, int, str]]:
                 yield from ((start, end, order, kind.label) for start, end in joined)
 
 
-def view(boot: Boot, shown: Sequence[Lane]) -> dict[str, Any]:
-    """What the script reads: the lanes, and what every stage of the boot says of addresses.
+def view(boot: Boot, shown: Sequence[Lane], title: str = "") -> dict[str, Any]:
+    """What the script reads of a boot: the lanes, and what every stage of it says of addresses; `title` names it.
 
     Addresses are hexadecimal text, for JavaScript's numbers end at 2**53; ranges are half-open.
     """
@@ -181,6 +181,7 @@ def view(boot: Boot, shown: Sequence[Lane]) -> dict[str, Any]:
         for start, end, owner in mb.ledger.entries
     ]
     return {
+        "title": title,
         "shift": shift,
         "first": f"{first:x}",
         "last": f"{last:x}",
