@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from mmtool.report.html.lanes import Lane
 from mmtool.report.html.markup import Markup, join, tag
 from mmtool.report.picture.axis import Range
+from mmtool.report.picture.lanes import Lane
 from mmtool.report.picture.rows import Piece
 from mmtool.units import human
 

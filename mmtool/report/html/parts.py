@@ -10,10 +10,10 @@ from mmtool.linux.init.boot import Boot, StepRecord
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.boot import TABLES
 from mmtool.report.html.drawing import gauge, lane_bar, ruler, stack
-from mmtool.report.html.lanes import Lane, extent, taker_look
 from mmtool.report.html.markup import Markup, fragment, join, tag, text
 from mmtool.report.html.steps import PURPOSE
 from mmtool.report.html.tables import fold, grid, of_table
+from mmtool.report.picture.lanes import Lane, extent, taker_look
 from mmtool.units import human
 
 MOST_DOES = 12
