@@ -217,7 +217,7 @@ def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[
     with Page(chromium, pages["laptop"][1], fragment="#struct%20pages") as again:
         assert chain(again) == said and window(again) == shown
         assert again.page.input_value("#q") == "struct pages" and again.errors == []
-        again.page.click("a:text-is(\"swiotlb\")")
+        again.page.click("a:text-is('swiotlb')")
         again.settle()
         assert "swiotlb" in again.page.inner_text("#answer")
         again.page.go_back()
