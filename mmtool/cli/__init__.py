@@ -63,7 +63,18 @@ name."""
 COMMANDS = {name: text for group in GROUPS.values() for name, text in sorted(group.items())}
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that shows its help on standard error, as wrong usage, when it is called alone: click before 8.2 shows
+    it as an answer."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help(), file=sys.stderr)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
+class LazyGroup(Group):
     """A group whose commands are imported only when they run or show their own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -97,7 +108,7 @@ class LazyGroup(click.Group):
             elif not args[0].startswith("-"):
                 from mmtool.suggest import among
 
-                ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
+                ctx.fail(f"there is no command {args[0]!r}{among(args[0], (*COMMANDS, '--version'))}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -122,6 +133,8 @@ def main() -> None:
     signal(SIGPIPE, SIG_DFL)
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
+    if "_MMTOOL_COMPLETE" in os.environ:
+        import_module("mmtool.cli.completion")
     try:
         # Without click's own error handling, the status of a command that exits early is what the call returns.
         status = cli(_arguments(), prog_name="mmtool", standalone_mode=False)
@@ -133,9 +146,6 @@ def main() -> None:
     except UsageError as e:
         _fail(str(e), 2)
     except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
-    except click.exceptions.NoArgsIsHelpError as e:
-        print(e.format_message(), file=sys.stderr)
         sys.exit(e.exit_code)
     except click.UsageError as e:
         _fail(_usage(e), e.exit_code)
@@ -166,7 +176,10 @@ def _usage(error: click.UsageError) -> str:
     """What is wrong with the command line, and where its help is."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    return f"{message}; see {error.ctx.command_path} -h" if error.ctx is not None else message
+    if error.ctx is None:
+        return message
+    see = f"see {error.ctx.command_path} -h"
+    return f"{message} ({see})" if message.endswith("?") else f"{message}; {see}"
 
 
 def _defect(error: Exception) -> str:

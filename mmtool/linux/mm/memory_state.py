@@ -164,6 +164,8 @@ class Memory:
         self.mlock_batch: list[tuple[int, int]] = []
         self.writeback: list[int] = []
         """Pages whose writing has been submitted and has not ended."""
+        self.plugged = False
+        """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
         self.file_dirty: set[int] = set()
         """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
