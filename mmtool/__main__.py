@@ -1,5 +1,6 @@
 """`mmtool`, and `python -m mmtool`."""
 
+import gc
 from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 
 
@@ -9,6 +10,8 @@ def main() -> None:
     stoppable = getsignal(SIGINT) is default_int_handler
     if stoppable:
         signal(SIGINT, SIG_DFL)
+    # Hardly any garbage is in circles here, and each search for some goes through all that the modules have defined.
+    gc.set_threshold(100_000, 20, 20)
     from mmtool.cli import main
 
     if stoppable:

@@ -1,13 +1,17 @@
 """What a document that is read back must look like, said once and checked at the border.
 
 A shape is a function (value, path) that raises `ShapeError` for a value that is not of it. After the check whoever
-reads the document may take types and ranges for granted.
+reads the document may take types and ranges for granted. `shape_of` makes shapes of the JSON Schemas in mmtool/schema.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
+
+from mmtool.schema import load
 
 Shape = Callable[[Any, str], None]
 DEEPEST = 60
@@ -18,7 +22,7 @@ class ShapeError(ValueError):
     """`path` of the value, as /nodes/0/zones, and what is wrong with it."""
 
     def __init__(self, path: str, message: str) -> None:
-        self.path = path
+        self.path, self.message = path, message
         super().__init__(f"{path or '/'}: {message}")
 
 
@@ -55,6 +59,16 @@ def one_of(names: Iterable[str]) -> Shape:
     def check(value: Any, path: str) -> None:
         if value not in known:
             raise ShapeError(path, f"is none of {', '.join(known)}: {shown(value)}")
+
+    return check
+
+
+def constant(expected: Any) -> Shape:
+    """One value, true or false or a word."""
+
+    def check(value: Any, path: str) -> None:
+        if type(value) is not type(expected) or value != expected:
+            raise ShapeError(path, f"is not {expected}: {shown(value)}")
 
     return check
 
@@ -123,14 +137,35 @@ def mapping(key: Shape, value: Shape) -> Shape:
     return check
 
 
-def number_name(low: int, high: int) -> Shape:
-    """The name of an object's member that is a number, as JSON has them: "12"."""
+def matching(pattern: str, what: str) -> Shape:
+    """Text that a regular expression finds; `what` says what it is in the message."""
+    compiled = re.compile(pattern, re.ASCII)
 
     def check(value: Any, path: str) -> None:
-        if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 19:
-            raise ShapeError(path, f"has a member whose name is no number: {shown(value)}")
-        if not low <= int(value) <= high:
-            raise ShapeError(path, f"has a member {value}, which is not from {low} to {high}")
+        if not isinstance(value, str) or compiled.search(value) is None:
+            raise ShapeError(path, f"is not {what}: {shown(value)}")
+
+    return check
+
+
+def member_name(name: Shape) -> Shape:
+    """The names of an object's members; the message says that it is about a name."""
+
+    def check(value: Any, path: str) -> None:
+        try:
+            name(value, path)
+        except ShapeError as e:
+            raise ShapeError(path, f"has a member whose name {e.message}") from None
+
+    return check
+
+
+def or_null(shape: Shape) -> Shape:
+    """A value of a shape, or null."""
+
+    def check(value: Any, path: str) -> None:
+        if value is not None:
+            shape(value, path)
 
     return check
 
@@ -151,6 +186,128 @@ def record(required: Mapping[str, Shape], optional: Mapping[str, Shape] | None =
                 shape(value[name], f"{path}/{name}")
 
     return check
+
+
+def having(names: Iterable[str]) -> Shape:
+    """An object that has certain members, whatever they are."""
+    return record(dict.fromkeys(names, lambda value, path: None))
+
+
+def dependent(name: str, shape: Shape) -> Shape:
+    """An object that is of a shape if it has a certain member."""
+
+    def check(value: Any, path: str) -> None:
+        if name in value:
+            shape(value, path)
+
+    return check
+
+
+def either(condition: Shape, otherwise: Shape) -> Shape:
+    """A value that meets a condition, or else one of another shape."""
+
+    def check(value: Any, path: str) -> None:
+        try:
+            condition(value, path)
+        except ShapeError:
+            otherwise(value, path)
+
+    return check
+
+
+def all_of(*shapes: Shape) -> Shape:
+    """A value of several shapes at once."""
+
+    def check(value: Any, path: str) -> None:
+        for shape in shapes:
+            shape(value, path)
+
+    return check
+
+
+@cache
+def shape_of(name: str, fragment: str = "") -> Shape:
+    """The shape of the schema NAME.json, or of the part of it that a fragment such as /$defs/zone names.
+
+    Of JSON Schema it knows what the schemas of documents that are read have; ValueError for anything else, so that no
+    rule is passed over and every number has its bounds. Members that a schema does not name may be there.
+    """
+    part: Any = load(name)
+    for word in filter(None, fragment.split("/")):
+        part = part[word]
+    return _compiled(part, name)
+
+
+_SAYS_NOTHING = {"$schema", "$id", "$defs", "title", "description"}
+
+
+def _compiled(schema: Mapping[str, Any], home: str) -> Shape:
+    """The shape of a schema out of the file `home`."""
+    said = {word: value for word, value in schema.items() if word not in _SAYS_NOTHING}
+    match said:
+        case {"$ref": str(target), **rest} if not rest:
+            urn, _, fragment = target.partition("#")
+            return shape_of(urn.split(":")[2] if urn else home, fragment)
+        case {"anyOf": [one, {"type": "null"}], **rest} if not rest:
+            return or_null(_compiled(one, home))
+        case {"anyOf": list(choices), **rest} if not rest:
+            return any_of(*(_compiled(choice, home) for choice in choices))
+        case {"const": value, **rest} if not rest:
+            return constant(value)
+        case {"enum": list(names), **rest} if not rest.keys() - {"type"}:
+            return one_of(names)
+        case {"type": [str(kind), "null"], **rest}:
+            return or_null(_compiled({"type": kind, **rest}, home))
+        case {"type": "boolean", **rest} if not rest:
+            return boolean
+        case {"type": "integer", "minimum": int(low), "maximum": int(high), **rest} if not rest:
+            return integer(low, high)
+        case {"type": "string", "pattern": str(pattern), **rest} if not rest:
+            return matching(pattern, _what(schema, pattern))
+        case {"type": "string", "maxLength": int(longest), **rest} if not rest:
+            return text(longest)
+        case {"type": "array", **rest}:
+            return _compiled_array(rest, home)
+        case {"type": "object", **rest}:
+            return _compiled_object(rest, home)
+        case {"pattern": str(pattern), **rest} if not rest:
+            return matching(pattern, _what(schema, pattern))
+        case {"maxLength": int(longest), **rest} if not rest:
+            return text(longest)
+    raise ValueError(f"{home}: there is no shape for {said}")
+
+
+def _what(schema: Mapping[str, Any], pattern: str) -> str:
+    """What text of a pattern is, for a message."""
+    said: str = schema.get("description", f"of the form {pattern}")
+    return said[:1].lower() + said[1:].rstrip(".")
+
+
+def _compiled_array(said: Mapping[str, Any], home: str) -> Shape:
+    match said:
+        case {"prefixItems": list(places), "items": False, "minItems": int(), **rest} if not rest:
+            return row(*(_compiled(place, home) for place in places))
+        case {"items": {"type": "integer", "minimum": int(low), "maximum": int(high)}, **rest} if not rest:
+            return integers(low, high)
+        case {"items": dict(item), **rest} if not rest.keys() - {"maxItems"}:
+            return array(_compiled(item, home), rest.get("maxItems", 1 << 24))
+    raise ValueError(f"{home}: there is no shape for the array {said}")
+
+
+def _compiled_object(said: Mapping[str, Any], home: str) -> Shape:
+    if said.keys() == {"additionalProperties", "propertyNames"}:
+        name, value = _compiled(said["propertyNames"], home), _compiled(said["additionalProperties"], home)
+        return mapping(member_name(name), value)
+    rest = dict(said)
+    members = {name: _compiled(member, home) for name, member in rest.pop("properties", {}).items()}
+    required = rest.pop("required", [])
+    shapes = [record({n: members[n] for n in required}, {n: m for n, m in members.items() if n not in required})]
+    shapes += [dependent(name, having(others)) for name, others in rest.pop("dependentRequired", {}).items()]
+    if "if" in rest:
+        shapes.append(either(_compiled_object(rest.pop("if"), home), having(rest.pop("else")["required"])))
+    if rest:
+        raise ValueError(f"{home}: there is no shape for the object {rest}")
+    return all_of(*shapes) if len(shapes) > 1 else shapes[0]
 
 
 def shown(value: Any) -> str:

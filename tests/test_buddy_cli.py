@@ -117,7 +117,7 @@ def test_other_outputs_show_the_same_lists(output: str) -> None:
     assert result.exception is None
     if output == "csv":
         lines = result.stdout.splitlines()
-        assert lines[0] == "node,zone,order,type,blocks,pages,first pfn,last pfn"
+        assert lines[0] == "node,zone,order,type,blocks,pages,first_pfn,last_pfn"
         assert lines[-1] == "0,DMA32,10,Movable,11,11264,4096,15360"
     elif output == "yaml":
         import yaml

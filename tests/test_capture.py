@@ -435,6 +435,6 @@ def test_names_are_kept_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.
         assert (target / "dmesg.txt").read_bytes() == want
         doc = json.loads((target / INDEX).read_bytes())
         assert (doc["whole"], doc["names_kept"]) == ("--whole" in options, "--keep-names" in options)
-        lost = [{"name": "dmesg.txt", "lines": 2, "left_out": int(not doc["whole"]), "replaced": int(options == ("--whole",))}]
-        assert doc["changed"] == ([] if options == ("--whole", "--keep-names") else lost)
+        lost = {"name": "dmesg.txt", "lines": 2, "left_out": int(not doc["whole"]), "replaced": int(doc["whole"])}
+        assert doc["changed"] == ([] if options == ("--whole", "--keep-names") else [lost])
         assert ("left out, as mmtool does not read them: 1 of 2 lines of dmesg.txt" in done.stderr) is not doc["whole"]

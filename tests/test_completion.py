@@ -44,7 +44,7 @@ def test_options_of_every_command_are_completed(name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mmtool boot -o ", ["table", "json", "yaml", "csv", "dmesg", "svg"]),
+        ("mmtool boot -o ", ["table", "json", "yaml", "csv", "dmesg", "svg", "html"]),
         ("mmtool map x --to d", ["dts"]),
     ],
 )

@@ -60,8 +60,8 @@ def test_it_is_listed_told_and_copied(tmp_path: Path) -> None:
     told = mmtool("example", "numa4").stdout.decode()
     assert "mmtool boot example:numa4\n" in told
     for name in ("numa4", "example:numa4"):
-        assert mmtool("example", name, "-o", "copy", cwd=tmp_path).returncode == 0
-        assert (tmp_path / "copy").read_bytes() == example_path("numa4").read_bytes()
+        assert mmtool("example", name, "-o", "copy.tar.xz", cwd=tmp_path).returncode == 0
+        assert (tmp_path / "copy.tar.xz").read_bytes() == example_path("numa4").read_bytes()
     assert mmtool("example", "numa4", "-o", "-").stdout == example_path("numa4").read_bytes()
 
 
@@ -83,7 +83,8 @@ def test_files_stand_in_place_of_names() -> None:
         (("boot", "--srat=example:",), "there is no example ''; there are arm64, failure, laptop, numa4, oom"),
         (("example", "num4"), "there is no example 'num4'; did you mean numa4?"),
         (("example", "-o", "x"), "-o copies an example: which of arm64, failure, laptop, numa4, oom?"),
-        (("example", "oom", "-o", "/no/such/folder"), "--output /no/such/folder: No such file or directory"),
+        (("example", "oom", "-o", "/no/such/x.txt.xz"), "-o /no/such/x.txt.xz: No such file or directory"),
+        (("example", "oom", "-o", "json"), "-o json: the example is a txt.xz: name a file oom.txt.xz or the like"),
     ],
 )
 def test_a_wrong_name_is_said_in_one_line(args: tuple[str, ...], said: str) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mmtool.errors import InputError
 from mmtool.linux.mm.memblock.ledger import Ledger
-from mmtool.shape import ShapeError, array, integer, mapping, number_name, one_of, record, row, text
+from mmtool.shape import ShapeError, array, integer, mapping, matching, member_name, one_of, record, row, text
 from mmtool.system.codec.source import state_from_json
 from mmtool.units import human, memparse
 
@@ -62,7 +62,7 @@ BAD_VALUES = [
     ("nodes/0/nid", 5, "there is no node 0"),
     ("pageblocks", [], "no pageblocks"),
     ("pageblocks/0/2", "Immovable", "/pageblocks/0/2"),
-    ("cpus", {"zero": 0}, "whose name is no number"),
+    ("cpus", {"zero": 0}, "whose name is not a CPU's number, below 8192"),
     ("cpus", {"0": 7}, "there is no node 7"),
     ("kernel/facts", [6, 1], "/kernel/facts"),
     ("kernel/options", {"NODES_SHIFT": 64}, "/kernel/options/NODES_SHIFT"),
@@ -199,7 +199,7 @@ def test_the_ledger_is_what_bytes_say(operations: list[tuple[bool, int, int, str
 
 SHAPE = record(
     {"name": text(5), "kind": one_of(["a", "b"]), "pair": row(integer(0, 9), integer(0, 9))},
-    {"list": array(integer(0, 3), 2), "map": mapping(number_name(0, 9), text())},
+    {"list": array(integer(0, 3), 2), "map": mapping(member_name(matching("^[0-9]$", "a digit")), text())},
 )
 
 
@@ -217,7 +217,7 @@ SOUND = {"name": "n", "kind": "a", "pair": [1, 2]}
         ({"name": "n", "kind": "a", "pair": [1]}, "/pair: is not a list of 2 entries: a list"),
         ({"name": "n", "kind": "a", "pair": [1, 10]}, "/pair/1: is not a whole number from 0 to 9: 10"),
         (SOUND | {"list": [0] * 3}, "/list: is not a list of up to 2 entries: a list"),
-        (SOUND | {"map": {"x": ""}}, "/map: has a member whose name is no number: 'x'"),
+        (SOUND | {"map": {"x": ""}}, "/map: has a member whose name is not a digit: 'x'"),
     ],
 )
 def test_what_a_shape_says(value: Any, said: str) -> None:

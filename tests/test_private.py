@@ -57,7 +57,7 @@ def beside(variable: str, *patterns: str) -> list[Path]:
 
 LOGS = [
     *(capture / "dmesg.txt" for capture in CAPTURES),
-    *sorted(FIXTURES.glob("logs/*.txt")), *sorted(FIXTURES.glob("kinds/*.txt")), *sorted(FIXTURES.glob("reports/*.txt")),
+    *(path for kind in ("logs", "kinds", "reports") for path in sorted((FIXTURES / kind).glob("*.txt"))),
     *beside("MMTOOL_CAPTURES", "*/dmesg.txt"), *beside("MMTOOL_LOGS", "*.txt"),
     *beside("MMTOOL_REPORTS", "*/*.txt", "*/*.log"),
 ]  # fmt: skip
@@ -333,9 +333,8 @@ def same_but_for_names(log: str, redacted: str) -> None:
 def anonymous(machine: Any) -> Any:
     if not isinstance(machine, Machine):
         return machine
-    silent = tuple(
-        note._replace(text="") if note.kind in ("dmi", "smbios", "efi_version", "pae") else note for note in machine.notes
-    )
+    makers = ("dmi", "smbios", "efi_version", "pae")
+    silent = tuple(note._replace(text="") if note.kind in makers else note for note in machine.notes)
     return replace(machine, cmdline=None, version_line=None, notes=silent)
 
 

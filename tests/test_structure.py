@@ -10,8 +10,8 @@ from pathlib import Path
 
 TOP = Path(__file__).parent.parent
 FLOORS = {
-    "errors": 0, "units": 0, "assumption": 0, "regex": 0, "suggest": 0, "examples": 1, "shape": 1,
-    "firmware": 2, "build": 3, "linux": 4,
+    "errors": 0, "units": 0, "late": 0, "assumption": 0, "regex": 0, "suggest": 0, "examples": 1,
+    "schema": 1, "shape": 1, "firmware": 2, "build": 3, "linux": 4,
     "observed": 5, "system": 6, "answers": 7, "report": 8, "capture": 8, "cli": 9, "api": 9, "__main__": 10,
 }  # fmt: skip
 """Who stands on whom: a module imports of its own floor and of lower ones."""
@@ -132,7 +132,8 @@ def test_within_linux_steps_stand_above_stages() -> None:
 
 
 def test_early_lies_below_the_stages() -> None:
-    allowed = ("mmtool.linux.mm.memblock", "mmtool.linux.kernel.printk", "mmtool.build", "mmtool.firmware")
+    below = ("late", "linux.mm.memblock", "linux.kernel.printk", "build", "firmware")
+    allowed = tuple(f"mmtool.{name}" for name in below)
     assert [other for other in graph()["mmtool.linux.mm.early"] if not other.startswith(allowed)] == []
 
 
@@ -192,3 +193,15 @@ def test_the_checks_see_what_they_look_for() -> None:
     assert dict(imports(tree)) == {"mmtool.units": "TYPE_CHECKING", "mmtool.errors": "function"}
     assert sum(asks_for_architecture(node) for node in ast.walk(tree)) == 2
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_dataclasses_are_those_that_start_quickly() -> None:
+    """But for the library's own results, which stay frozen for programs that no type checker reads."""
+    using = {
+        name
+        for name, (_, tree) in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
+        if any(alias.name == "dataclass" for alias in node.names)
+    }
+    assert using == {"mmtool.late", "mmtool.api"}, "import dataclass from mmtool.late"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mmtool.answers.assumed import assumptions
 from mmtool.build.choose import kernel_for
 from mmtool.firmware.log import read_log
 from mmtool.linux.init.boot import Boot
@@ -99,3 +100,156 @@ def test_the_kernels_place_is_ram_whatever_memmap_says() -> None:
     assert lines[at + 1] == f"e820: remove [mem 0x10000000-{end - 1:#010x}] usable"
     assert booted.memblock.is_region_memory(0x10000000, (end - 0x10000000) // 4096 * 4096)
     assert not said(boot("6.1.0", cmdline=cmdline, base=0x48000000), ".text")
+
+
+MTRR_MAP = "MTRR map: {} entries (3 fixed + {} variable; max 20), built from {} variable MTRRs"
+AMD = MAP.replace("6fffffff", "6a2fffff").replace("0000000070000000-0x000000008f", "{:016x}-0x00000000c5")
+
+
+@pytest.mark.parametrize(
+    ("variable", "registers", "follows", "start"),
+    [
+        (2, 9, 0x6D000000, 0x70000000),  # reserved memory follows RAM, so that memory ends at a multiple of 256 MiB
+        (2, 9, 0xC0000000, 0x6A300000),  # none follows: what is left is the graphics'
+        (3, 9, 0x6D000000, None),
+        (2, 10, 0x6D000000, None),  # Intel's: nothing above 4 GiB is covered by itself
+    ],
+)
+def test_two_ranges_of_a_type_on_amd(variable: int, registers: int, follows: int, start: int | None) -> None:
+    booted = boot("6.12.0", MTRR_MAP.format(3 + variable, variable, registers), text=AMD.format(follows))
+    assert updates(booted) == [f"e820: update [mem {at:#010x}-0xffffffff] usable ==> reserved" for at in (start,) if at]
+    what = "their number tells where the MTRRs end" if start else "the MTRRs cover all RAM"
+    assert [a.what for a in assumptions(booted) if a.kind == "mtrr"] == [what]
+
+
+BAY_TRAIL = """\
+BIOS-provided physical RAM map:
+BIOS-e820: [mem 0x0000000000000000-0x000000000008efff] usable
+BIOS-e820: [mem 0x0000000000100000-0x0000000099ffffff] usable
+BIOS-e820: [mem 0x00000000e0000000-0x00000000efffffff] reserved
+BIOS-e820: [mem 0x0000000100000000-0x000000015fffffff] usable
+"""
+
+
+def test_the_number_of_registers_tells_sums_apart() -> None:
+    """4512 MiB: 2464 and up to 6 GiB takes five registers; 2976 and up to 5.5 GiB, which is rounder, seven."""
+    covered = "total RAM covered: 4512M"
+    setting = " gran_size: 64K \tchunk_size: 64K \tnum_reg: {}  \tlose cover RAM: 0G"
+    for registers, end in ((5, 0x9A000000), (7, 0xBA000000)):
+        lines = updates(boot("6.13.0", covered, setting.format(registers), text=BAY_TRAIL))
+        assert lines == [f"e820: update [mem {end:#010x}-0xffffffff] usable ==> reserved"]
+
+
+@pytest.mark.parametrize(
+    ("covered", "last", "start"),
+    [
+        (3327, "cffff", 0xD0000000),  # a hole of less than 1 MiB is not in the sum
+        (2175, "87ffefff", 0x87FFF000),  # nor what low memory has of a last MiB
+    ],
+)
+def test_sums_are_told_in_whole_mib(covered: int, last: str, start: int) -> None:
+    text = MAP.replace("6fffffff", last.rjust(8, "0") if len(last) == 8 else "cdffffff").replace(
+        "0000000070000000-0x000000008fffffff", "00000000e0000000-0x00000000efffffff"
+    )
+    total = covered if covered > 3000 else covered + (18 << 10) - 4096
+    lines = updates(boot("6.12.0", f"total RAM covered: {total}M", text=text))
+    assert lines == [f"e820: update [mem {start:#010x}-0xffffffff] usable ==> reserved"]
+
+
+SRAT = "SRAT: PXM 0 -> APIC 0x00 -> Node 0\nACPI: SRAT: Node 0 PXM 0 [mem 0x00000000-0x47fffffff]"
+EXCEPTION = "x86/split lock detection: #AC: warning about user-space split_locks"
+DYNAMIC = "ACPI: Dynamic OEM Table Load:\nACPI: SSDT 0x{} 00037A (v01 PmRef  Cpu0Ist  00003000 INTL 20061109)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "five"),
+    [
+        ((EXCEPTION, SRAT), True),
+        ((EXCEPTION,), False),  # a client's processor reports them too
+        ((EXCEPTION.replace("#AC", "#DB"), SRAT), False),
+        ((EXCEPTION, SRAT, "Hypervisor detected: KVM"), False),
+        ((DYNAMIC.format("FF11000180D8FC00"),), True),
+        ((DYNAMIC.format("FFFF972B80D8FC00"),), False),
+    ],
+)
+def test_five_levels_that_no_processor_is_named_for(lines: tuple[str, ...], five: bool) -> None:
+    booted = boot("6.8.0", *lines)
+    assert said(booted, "last_pfn")[0].endswith(f"max_arch_pfn = {'0x10000000000' if five else '0x400000000'}")
+    told = [a.what for a in assumptions(booted) if a.kind == "page_table_levels"]
+    known = any("Dynamic" in line for line in lines) and five
+    assert told == ([] if known else [f"{'five' if five else 'four'} levels of page tables"])
+
+
+@pytest.mark.parametrize(
+    ("release", "ram"), [("5.10.10", 0), ("5.10.11", 1), ("5.10.13", 1), ("5.10.14", 0), ("5.11.0", 0)]
+)
+def test_page_0_was_ram_for_a_while(release: str, ram: int) -> None:
+    booted = boot(release)
+    assert said(booted, "e820: update") == ["e820: update [mem 0x00000000-0x00000fff] usable ==> reserved"] * (1 - ram)
+    assert said(booted, "  DMA ")[0] == f"  DMA      [mem 0x{0 if ram else 0x1000:016x}-0x0000000000ffffff]"
+
+
+@pytest.mark.parametrize(
+    ("release", "line"),
+    [
+        ("5.12.0-rc2-00796-g5478", None),
+        ("5.12.0-rc3", "  DMA zone: 28769 pages in unavailable ranges"),
+        ("5.13.5", "On node 0, zone DMA: 96 pages in unavailable ranges"),
+        ("5.14.0-0.rc1.fc35", "  DMA zone: 28769 pages in unavailable ranges"),
+        ("5.14.0-rc2", "On node 0, zone DMA: 96 pages in unavailable ranges"),
+    ],
+)
+def test_release_candidates_come_before_their_release(release: str, line: str | None) -> None:
+    words = [text for text in said(boot(release), "  DMA zone", "On node 0, zone DMA:") if "unavailable" in text]
+    assert words[-1:] == [text for text in (line,) if text]
+
+
+def test_the_real_mode_code_is_as_large_as_the_log_says() -> None:
+    def reserved(size: int) -> str:
+        return said(boot("4.4.0", f"Base memory trampoline at [ffff880000096000] 96000 size {size}"), "  DMA zone: ")[1]
+
+    assert reserved(24576) == "  DMA zone: 22 pages reserved"
+    assert reserved(28672) == "  DMA zone: 23 pages reserved"
+
+
+def test_initmem_of_rhel_7() -> None:
+    for release, start in (("3.10.0-957.el7.x86_64", 0x1000), ("3.10.0", 0)):
+        assert said(boot(release), "Initmem")[0] == f"Initmem setup node 0 [mem {start:#010x}-0x47fffffff]"
+
+
+def test_zones_before_3_8_count_without_their_struct_pages() -> None:
+    lines = said(boot("3.6.11"), "  DMA32 zone", "  Normal zone")
+    assert lines == [
+        "  DMA32 zone: 16320 pages used for memmap", f"  DMA32 zone: {0x70000 - 4096 - 16320} pages, LIFO batch:31",
+        "  Normal zone: 57344 pages used for memmap", f"  Normal zone: {0x380000 - 57344} pages, LIFO batch:31",
+    ]  # fmt: skip
+
+
+I386 = MAP.replace("0000000100000000-0x000000047fffffff", "0000000080000000-0x000000008fffffff")
+
+
+def boot32(release: str, *lines: str) -> Boot:
+    log = f"Linux version {release} (a@b) (gcc) #1 SMP\n{I386}Kernel command line: ro\n"
+    tail = "\n".join((*lines, "Checking if this processor honours the WP bit even in supervisor mode...Ok.")) + "\n"
+    machine = read_log(log + tail, "log")
+    return start_kernel(machine, kernel_for(machine))
+
+
+NON_PAE = "Notice: NX (Execute Disable) protection cannot be enabled: non-PAE kernel!"
+
+
+@pytest.mark.parametrize(
+    ("lines", "low"),
+    [
+        (("    vmalloc : 0xf75fe000 - 0xfedfe000   ( 120 MB)",), 0x36DFE000),
+        (("Base memory trampoline at [8009b000] 9b000 size 16384",), 0x70000000),
+        (("Warning only 883MB will be used.", NON_PAE), 0x373FE000),
+    ],
+)
+def test_where_low_memory_of_i386_ends(lines: tuple[str, ...], low: int) -> None:
+    assert said(boot32("5.1.0", *lines), "  low ram")[0] == f"  low ram: 0 - {low:08x}"
+
+
+@pytest.mark.parametrize(("release", "pages"), [("5.13.0", 32), ("5.13.0-generic", 40), ("5.13.4-200.fc34.i686", 40)])
+def test_a_struct_page_of_i386_knows_its_cgroup_in_a_distribution(release: str, pages: int) -> None:
+    assert said(boot32(release), "  DMA zone")[0] == f"  DMA zone: {pages} pages used for memmap"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmtool.assumption import Assumption
+from mmtool.linux.arch.x86.kernel.mtrr import told_by_number
+from mmtool.linux.arch.x86.kernel.processor import is_server_with_split_locks
 from mmtool.linux.init.boot import Boot
 from mmtool.units import human
 
@@ -60,9 +62,9 @@ def _of_the_map(boot: Boot) -> Iterator[Assumption]:
     # one range beside the default is an uncached hole in cached memory, which takes no RAM away
     several = any(note.values[2] > 1 for note in boot.notes("mtrr_map"))
     if not shown and (boot.notes("mtrr_covered") or several):
-        by_sum = bool(boot.notes("mtrr_covered"))
+        told = "their sum" if boot.notes("mtrr_covered") else "their number" if told_by_number(boot) else None
         yield Assumption(
-            "mtrr", "their sum tells where the MTRRs end" if by_sum else "the MTRRs cover all RAM",
+            "mtrr", f"{told} tells where the MTRRs end" if told else "the MTRRs cover all RAM",
             "the log does not show the registers", "a line of e820 updates up to 4 GiB, and RAM that they leave out",
             "the log of a boot with mtrr=debug (6.5 on)",
         )  # fmt: skip
@@ -88,10 +90,13 @@ def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
     kernel = boot.kernel
     always = boot.edits_map and kernel.bits_per_long == 64 and kernel.release.five_levels_always
     may = kernel.enabled("X86_5LEVEL") or always
-    if may and not boot.cmdline.has("no5lvl") and not boot.notes("cpu"):
+    if may and not boot.cmdline.has("no5lvl") and not boot.notes("cpu") and not boot.notes("la57"):
+        five = is_server_with_split_locks(boot)
         yield Assumption(
-            "page_table_levels", "four levels of page tables", "the log does not name the processor",
-            "with five, vmalloc's 32 TiB are 12800 TiB, and addresses begin elsewhere",
+            "page_table_levels", f"{'five' if five else 'four'} levels of page tables",
+            "the log does not name the processor" + ", but shows one of a server that reports split locks" * five,
+            f"with {'four, vmalloc has 32 TiB' if five else 'five, vmalloc has 12800 TiB'}, and addresses begin "
+            "elsewhere",
             "a log with the processor's line",
         )  # fmt: skip
 

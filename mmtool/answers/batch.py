@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from ctypes import CDLL
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, SIGKILL, signal
@@ -22,6 +22,7 @@ from mmtool.answers.ledger import memory_ledger
 from mmtool.build.choose import kernel_for
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.read import read_input
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 

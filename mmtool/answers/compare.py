@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 

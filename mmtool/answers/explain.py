@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone

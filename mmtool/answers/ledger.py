@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass
 
 from mmtool.firmware.machine import E820Type
+from mmtool.late import dataclass
 from mmtool.linux.init.architecture import architecture
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP

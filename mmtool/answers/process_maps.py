@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mmtool.late import dataclass
 from mmtool.observed.process_maps import MapsRow
 
 HUGE = 2 << 20

@@ -6,12 +6,12 @@ The answer is the boot's; the holes are what was free when the kernel came to lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from mmtool.build.kernel import Kernel
 from mmtool.errors import UsageError
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import E820Type, Machine
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.kernel.dma.contiguous import parse_cma

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import CacheArgs, CacheError, KmemCache, SlabAllocator
 from mmtool.observed.slabinfo import CacheUse, SlabInfo
 

@@ -6,10 +6,10 @@ A line counts as exact when it is predicted in its place; one too many counts ag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.mmzone import Zone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mmtool.build.fact import Version, parse_version
+from mmtool.build.fact import Version, parse_candidate, parse_version
 from mmtool.build.profile import Option
 from mmtool.firmware.machine import Machine
 from mmtool.regex import regex
@@ -24,16 +24,22 @@ are without that zone."""
 FOR_ALL_ARM64 = 4096
 """CPUs from which on an arm64 build is a distribution's, with the zone for device memory; of 70 logs 8 of 10 are, and
 5 of 60 others, which a distribution's name tells from the rest."""
-_DISTRIBUTION = re.compile(r"\.(?:fc|el)\d+|\+bpo-arm64$|-generic$|-default$|^\d+\.\d+\.\d+-\d+-arm64$")
+_DISTRIBUTION = re.compile(
+    r"\.(?:fc|el)\d+|\+bpo-arm64$|-(?:generic|lowlatency|default|pae)$|^\d+\.\d+\.\d+-\d+-(?:arm64|686)(?:-pae)?$"
+)
+
+
+_VMSPLITS = {0xB0000000: "VMSPLIT_3G_OPT", 0x80000000: "VMSPLIT_2G", 0x40000000: "VMSPLIT_1G"}
+"""How a 32-bit kernel splits its 4 GiB by where its direct map begins; at 0xc0000000 without one of these."""
 
 
 def stable_version(release: str, version_line: str) -> Version | None:
     """The mainline or stable release that a kernel was made from, for its facts: what its maker says, else its name.
 
     `release` is as uname -r has it ("5.10.0-32-cloud-amd64"), `version_line` the "Linux version" line or "".
-    None when the name does not begin with a version.
+    A release candidate comes before its release. None when the name does not begin with a version.
     """
-    named = parse_version(release)
+    named = parse_candidate(release)
     said = (parse_version(m[1] or m[2]) for m in _STABLE.finditer(version_line))
     return next((v for v in said if v and named and v[:2] == named[:2]), named)
 
@@ -78,6 +84,9 @@ def build_options(machine: Machine, release: str | None = None) -> dict[str, Opt
             options["X86_PAE"] = "pae" in kinds
         if "no_highmem" in kinds:
             options["HIGHMEM"] = False
+        options["MEMCG"] = _DISTRIBUTION.search(release or machine.release or "") is not None
+        offsets = {note.values[0] for note in machine.notes if note.kind in ("trampoline", "lowmem_area")}
+        options |= {_VMSPLITS[offset]: True for offset in offsets & _VMSPLITS.keys()}
     elif machine.arch == "arm64" or "memory_block_size" in kinds:
         pass
     elif "devtmpfs" in kinds:

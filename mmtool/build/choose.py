@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mmtool.assumption import Assumption
 from mmtool.build.build import build_options, stable_version
-from mmtool.build.fact import Fact, parse_version
+from mmtool.build.fact import Fact, dotted, parse_version
 from mmtool.build.facts.arm64 import Arm64Facts
 from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
@@ -47,7 +47,8 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     version = stable_version(profile.release if of_this_build else kernel_name, says)
     if version is None:
         raise UsageError(f"{kernel_name!r} is neither a kernel release (6.1, 6.12.3) nor a profile")
-    facts = Release(version, profile.shown) if profile.shown else release_facts(version)
+    shown = profile.shown or _backports(kernel_name)
+    facts = Release(version, shown) if shown else release_facts(version)
     assumed = [] if release is not None else [_no_release(kernel_name)]
     if machine.arch is None and name is None:
         assumed.append(_no_arch(profile))
@@ -59,6 +60,14 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     return Kernel(kernel_name, facts, profile, tuple(assumed))
 
 
+_RHEL7 = regex(r"\.el7(?:[._]|$)")
+
+
+def _backports(name: str) -> dict[str, bool]:
+    """Facts of a distribution's kernel that its mainline release does not have, as its logs show them, by its name."""
+    return {"numa_prints_initmem": False} if _RHEL7.search(name) else {}
+
+
 def _profile(release: str | None, machine: Machine) -> Profile:
     near = profile_name(release) if release is not None else None
     if near is not None:
@@ -67,7 +76,11 @@ def _profile(release: str | None, machine: Machine) -> Profile:
     if release is None and machine.arch in (None, "x86_64"):
         return replace(load_profile(DEFAULT_PROFILE), exact=False)
     generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
-    return load_profile(generic).nearest(build_options(machine, release))
+    profile = load_profile(generic).nearest(build_options(machine, release))
+    if profile.arch == "i386" and profile.enabled("MEMCG"):
+        # a page knows its memory cgroup, in a word more, and begins at a multiple of two
+        return replace(profile, sizes={**profile.sizes, "struct_page": profile.sizes["struct_page"] + 8})
+    return profile
 
 
 def _no_release(name: str) -> Assumption:
@@ -124,7 +137,7 @@ def _open_facts(facts: Release, arch: str) -> list[Assumption]:
     unknown = [name for name in facts.open_facts() if name in mine]
     if not unknown:
         return []
-    release = ".".join(map(str, facts.version))
+    release = dotted(facts.version)
     return [
         Assumption(
             "facts", ", ".join(f"{name}: {'yes' if getattr(facts, name) else 'no'}" for name in unknown),

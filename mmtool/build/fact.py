@@ -14,16 +14,20 @@ never compares versions:
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Version = tuple[int, int, int]
 
-_LAST_PATCH = 9999
+"""Major, minor, patch level. Of a release candidate, which comes before its release, that is its number less 100."""
 
+_LAST_PATCH = 9999
+_BEFORE_CANDIDATES = -100
+
+_CANDIDATE = regex(r"-(?:0\.)?rc(\d{1,2})\b")
 _VERSION = regex(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -38,6 +42,18 @@ def parse_series(text: str) -> Version | None:
     m = _VERSION.match(text)
     version = parse_version(text)
     return (*version[:2], _LAST_PATCH) if m and version and not m[3] and "-rc" not in text else version
+
+
+def parse_candidate(text: str) -> Version | None:
+    """Like parse_version(), but a release candidate, "6.12.0-rc3" or Fedora's "6.12.0-0.rc3", comes before 6.12.0."""
+    version, m = parse_version(text), _CANDIDATE.search(text)
+    return (*version[:2], _BEFORE_CANDIDATES + int(m[1])) if version and m and not version[2] else version
+
+
+def dotted(version: Version) -> str:
+    """A release as people write it: "6.12.3", "6.12-rc3"."""
+    major, minor, patch = version
+    return f"{major}.{minor}.{patch}" if patch >= 0 else f"{major}.{minor}-rc{patch - _BEFORE_CANDIDATES}"
 
 
 class Mark(NamedTuple):
@@ -94,7 +110,7 @@ class Change:
     """One change of the kernel: the mainline release and the stable releases that brought it, and how that is known."""
 
     first: str
-    """The mainline release that has it first, "6.13"."""
+    """The mainline release that has it first, "6.13", all its candidates too; or a candidate, "6.13-rc3"."""
     title: str = ""
     """The title of the commit, as the stable changelogs list it."""
     stable: str = ""
@@ -108,7 +124,7 @@ class Change:
 
     @cached_property
     def _first(self) -> Version:
-        return _known(self.first)
+        return _begin_of_series(self.first)
 
     @cached_property
     def backports(self) -> tuple[tuple[Version, Version, Version], ...]:
@@ -118,12 +134,14 @@ class Change:
     @cached_property
     def _open(self) -> tuple[Version, Version]:
         """The releases between which it came, both outside: nothing lies between them where that is known."""
-        last = max(self._first, _known(self.seen_in)) if self.seen_in else self._first
+        last = max(self._first, _begin_of_series(self.seen_in)) if self.seen_in else self._first
         return (_end_of_series(self.not_in), last) if self.not_in else (last, last)
 
     def reached(self, version: Version) -> bool:
         """Does a release have the change?"""
-        return version >= self._first or any(likely <= version < _next(likely) for _, likely, _ in self.backports)
+        return version >= self._first or any(
+            likely <= version and likely[:2] == version[:2] for _, likely, _ in self.backports
+        )
 
     def open_at(self, version: Version) -> bool:
         """Is it unknown whether a release has the change, since nothing at hand shows it?"""
@@ -217,12 +235,16 @@ def _backport(text: str) -> tuple[Version, Version, Version]:
     return begin, later[0] if len(later) == 2 else known, known
 
 
-def _next(version: Version) -> Version:
-    return (version[0], version[1] + 1, 0)
+def _begin_of_series(text: str) -> Version:
+    """A release with three numbers or a candidate as it is; "6.13" is all of the series, before its first candidate."""
+    version = parse_candidate(text) or _known(text)
+    return (*version[:2], _BEFORE_CANDIDATES) if text.count(".") == 1 and version[2] == 0 else version
 
 
 def _end_of_series(text: str) -> Version:
-    major, minor, patch = _known(text)
+    major, minor, patch = parse_candidate(text) or _known(text)
+    if patch < 0:
+        return (major, minor, patch)
     return (major, minor, patch if text.count(".") == 2 else _LAST_PATCH)
 
 

@@ -8,12 +8,12 @@ something only together with a release: 0x800 is GFP_NOWAIT on 6.1, __GFP_KSWAPD
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
 from operator import or_
 from typing import TypeVar
 
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.suggest import among
 
 _Since = tuple[int, ...]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mmtool.build.profile import Option
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _TITLE = regex(r"# Linux/(\S+) (\S+) Kernel Configuration")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 from mmtool.assumption import Assumption
 from mmtool.build.fact import Facts
 from mmtool.build.profile import Profile
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 
 WORD_BITS = {"x86_64": 64, "i386": 32, "arm64": 64}
 """Bits of a word by architecture: of those alone that are modelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mmtool.build.build import stable_version
 from mmtool.build.image import segments
@@ -14,6 +14,7 @@ from mmtool.build.profile import Option, Profile, debian_name
 from mmtool.build.shown import shown_facts, structures_asked_for
 from mmtool.build.system_map import read_system_map
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 
 # What an image must tell for the model to place it: the rest follows from its neighbours or is printed only.
 _NEEDED_PLACES = {

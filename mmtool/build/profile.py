@@ -8,12 +8,13 @@ releases that the image proves or disproves). Those of this package lie in profi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from mmtool.build.shape import IMAGE_SHAPE, SHOWN_SHAPE, SIZES_SHAPE, options_shape
 from mmtool.errors import InputError, UsageError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 from mmtool.shape import ShapeError
 

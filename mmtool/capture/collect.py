@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from mmtool.capture.sources import (
@@ -25,6 +25,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG, MEMMAP
 from mmtool.firmware.iomem import parse_iomem
 from mmtool.firmware.packed import unpack
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Run = Callable[[tuple[str, ...]], bytes | None]

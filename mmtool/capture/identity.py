@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from mmtool.late import dataclass
 
 _HOST_FILES = ("proc/sys/kernel/hostname", "proc/sys/kernel/domainname", "etc/hostname")
 _MAC_FILES = ("sys/class/net/*/address",)

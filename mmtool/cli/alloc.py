@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
 

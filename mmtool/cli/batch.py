@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 
@@ -16,7 +16,7 @@ from mmtool.errors import UsageError
 @click.argument("source", metavar="DIR|-")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes to use; by default one a processor.")
 @click.option("--dask", metavar="ADDRESS", help="Hand the work to the Dask cluster whose scheduler is there.")
-@output_option("ndjson", "csv")
+@output_option("ndjson", "csv", shaped=())
 def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
     """Boot every dump in a folder, or each of a list of files on standard input, and print a row for each.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import SIZE, boot_machine, examples, machine_options, output_option, stdout_in_colour
+from mmtool.cli.options import SIZE, boot_machine, examples, machine_options
+from mmtool.cli.output import output_option, shape_asked, stdout_in_colour
 from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones
 @click.option("--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.")
 @click.option("--all", "everything", is_flag=True, help="Every section, in place of the summary.")
 @click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
-@output_option("table", "json", "yaml", "csv", "dmesg", "svg")
+@output_option("table", "json", "yaml", "csv", "dmesg", "svg", "html")
 @machine_options
 def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: str, **machine: Any) -> None:
     """Boot a machine's memory map in the model and show what Linux makes of it.
@@ -34,6 +35,8 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
         from mmtool.cli.states import keep_last_state
 
         sections = _sections(only, everything, output)
+        if not sections and (option := shape_asked()):
+            raise UsageError(f"{option} goes with a table; say which, as --only zones")
         booted = boot_machine(**machine)
         _render(booted, output, sections)
         keep_last_state(booted)
@@ -41,7 +44,7 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
 
     from mmtool.report.explain import render_address
 
-    if only or everything or output in ("dmesg", "svg"):
+    if only or everything or output in ("dmesg", "svg", "html"):
         raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
     render_address(boot_machine(**machine), explain, output)
 
@@ -54,10 +57,20 @@ def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
         render_dmesg(booted)
     elif output == "svg":
         from mmtool.report.assumed import say
-        from mmtool.report.picture.svg import svg
 
-        sys.stdout.write(svg(booted, sections))
+        if sections:
+            from mmtool.report.picture.svg import svg
+
+            sys.stdout.write(svg(booted, sections))
+        else:
+            from mmtool.report.picture.poster import poster
+
+            sys.stdout.write(poster(booted))
         say(booted)
+    elif output == "html":
+        from mmtool.report.html.boot import html
+
+        sys.stdout.write(html(booted))
     elif sections:
         from mmtool.report.boot import render
 
@@ -72,6 +85,8 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
     """The sections that are shown; none is the summary."""
     if everything and only:
         raise UsageError("--all has every section; give it or --only")
+    if output == "html" and only:
+        raise UsageError("a page has every section; give --only with another -o")
     wanted = tuple(dict.fromkeys(s.strip().lower() for text in only for s in text.split(",")))
     for name in wanted:
         if name not in SECTIONS:
@@ -80,6 +95,6 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
             raise UsageError(f"--only: no section {name!r}{among(name, SECTIONS)}")
     if output == "csv" and len(wanted) != 1:
         raise UsageError(f"CSV is one table: say which, as --only zones; there are {', '.join(SECTIONS)}")
-    if wanted or (output == "table" and not everything):
+    if wanted or (output in ("table", "svg") and not everything):
         return wanted
     return SECTIONS if output in ("json", "yaml") or everything else tuple(s for s in SECTIONS if s != "steps")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DEFAULT_RELEASE = "6.1"
 @click.option("--cmdline", metavar="TEXT", help="Command line in place of the file's (kernelcore=, movablecore=).")
 @click.option("--no-deferred", is_flag=True, help="A kernel without CONFIG_DEFERRED_STRUCT_PAGE_INIT.")
 @click.option("--late", is_flag=True, help="The lists after page_alloc_init_late, nothing allocated in between.")
-@output_option("table", "json", "yaml", "csv")
+@output_option("table", "json", "yaml", "csv", shaped=("csv",))
 def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool, late: bool, output: str) -> None:
     """Hand memblock's free memory to the buddy allocator and print the free lists.
 
@@ -78,14 +78,7 @@ def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
         import yaml
 
         return str(yaml.safe_dump(report.document(pgdats), sort_keys=False, default_flow_style=None)).rstrip("\n")
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(report.COLUMNS)
-    writer.writerows(report.rows(pgdats))
-    return text.getvalue().rstrip("\n")
+    return report.csv(pgdats).rstrip("\n")
 
 
 def _load_json(source: str) -> Any:

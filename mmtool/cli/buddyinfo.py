@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, boot_options, output_option
+from mmtool.cli.options import boot_machine, boot_options
+from mmtool.cli.output import output_option
 
 
 @click.command()

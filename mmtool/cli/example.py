@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from mmtool.cli.output import written
 from mmtool.errors import UsageError
 from mmtool.examples import EXAMPLES, PREFIX, example_path
 
@@ -23,7 +22,7 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 @click.command()
 @click.argument("name", required=False, shell_complete=_names)
-@click.option("-o", "--output", metavar="FILE|-", help="Copy the example to that file; - is standard output.")
+@click.option("-o", "--output", metavar="FILE|-", help="Copy it to that file, named as it is; - is standard output.")
 def example(name: str | None, output: str | None) -> None:
     """List the examples that come with mmtool, or say what the example NAME is.
 
@@ -45,13 +44,10 @@ def example(name: str | None, output: str | None) -> None:
             print(f"  mmtool {command} {PREFIX}{name}")
         print(f"  mmtool example {name} -o {known.file}")
         return
-    data = path.read_bytes()
-    if output == "-":
-        if sys.stdout.isatty():
-            raise UsageError("a compressed file does not go to a terminal; give -o FILE")
-        sys.stdout.buffer.write(data)
-        return
-    try:
-        Path(output).write_bytes(data)
-    except OSError as e:
-        raise UsageError(f"--output {output}: {os.strerror(e.errno) if e.errno else e}") from None
+    suffixes = "".join(path.suffixes)
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("a compressed file does not go to a terminal; give -o FILE")
+    if output != "-" and not output.lower().endswith(suffixes):
+        raise UsageError(f"-o {output}: the example is a {suffixes[1:]}: name a file {name}{suffixes} or the like")
+    with written(None if output == "-" else output):
+        sys.stdout.buffer.write(path.read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 
 
 @click.command()
@@ -24,7 +24,7 @@ from mmtool.cli.options import output_option
     metavar="N",
     help="So many processes are listed.",
 )
-@output_option("table", "json", "yaml", "csv")
+@output_option("table", "json", "yaml", "csv", shaped=("csv",))
 @click.pass_context
 def explain(
     context: click.Context, log: str, kernel: str | None, sysctl: tuple[str, ...], top: int, output: str

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from mmtool.cli.alloc import use_cpu
-from mmtool.cli.options import SIZE, output_option
+from mmtool.cli.options import SIZE
+from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import UsageError
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option, rests_on, say_warnings
+from mmtool.cli.options import input_options, machine_and_kernel, rests_on, say_warnings
+from mmtool.cli.output import output_option
 
 
 @click.command()
 @input_options
-@output_option("table", "json", "yaml", "csv")
+@output_option("table", "json", "yaml", "csv", shaped=("csv",))
 @click.pass_context
 def lint(
     context: click.Context,

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, input_options, output_option
+from mmtool.cli.options import boot_machine, input_options
+from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import click
 
+from mmtool.cli import Group
+from mmtool.cli.output import output_option
 
-@click.group()
+
+@click.group(cls=Group)
 def memblock() -> None:
     """The boot-time allocator (memblock) by itself."""
 
 
 @memblock.command("run", short_help="Run scripts of operations and compare with recorded results.")
 @click.argument("file", metavar="FILE|-")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json", shaped=())
 @click.pass_context
 def run(context: click.Context, file: str, output: str) -> None:
     """Run scripts of memblock operations, one JSON object a line (plain or gzip).
@@ -48,7 +51,7 @@ def run(context: click.Context, file: str, output: str) -> None:
 
 @memblock.command("replay")
 @click.argument("file", metavar="LOG|-")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json", shaped=())
 @click.option("--kernel", metavar="RELEASE", help="The kernel's release (6.1), for a log that lost its first lines.")
 @click.pass_context
 def replay(context: click.Context, file: str, output: str, kernel: str | None) -> None:

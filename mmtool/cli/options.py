@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -88,18 +87,6 @@ SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
 def examples(*lines: str) -> str:
     """The foot of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def output_option(*formats: str) -> Callable[[F], F]:
-    """-o/--output with the formats that a command has; the first is the default."""
-    return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
-    )
-
-
-def stdout_in_colour() -> bool:
-    """Is standard output a terminal whose user has not asked for NO_COLOR?"""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 SOURCE_OPTIONS = (

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.options import Size
+from mmtool.cli.output import output_option
 
 if TYPE_CHECKING:
     from mmtool.linux.fs.proc.task_mmu import Smap
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from mmtool.system.process_memory import Backing
 
 
-@click.group()
+@click.group(cls=Group)
 def process() -> None:
     """A process's address space: mappings, faults, page tables, huge pages."""
 
@@ -70,7 +72,7 @@ def machine_of(options: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--exe", metavar="PROGRAM", help="The program of a trace that does not begin with its execve.")
 @click.option("--state", metavar="FILE|-", help="The machine that a script's process gets its pages from.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 def run(
     file: str,
     start: str | None,
@@ -219,7 +221,7 @@ def snapshot_rows(made: Process) -> list[Smap]:
     help="The kind of program.",
 )
 @click.option("--randomize", is_flag=True, help="The ranges with randomisation on, in place of one layout.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 def layout(
     file: str | None, rlimit: tuple[str, ...], personality: str, kind: str, randomize: bool, output: str, **options: Any
 ) -> None:
@@ -266,7 +268,7 @@ def layout(
 @process.command("maps", short_help="Say what a process's map of mappings tells.")
 @click.argument("source", metavar="FILE|PID|-")
 @click.option("--max-map-count", type=int, metavar="N", help="vm.max_map_count, if it is not the default.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 def maps(source: str, max_map_count: int | None, output: str) -> None:
     """Read /proc/PID/maps or smaps (a file, a process's number, standard input) and say what they tell.
 

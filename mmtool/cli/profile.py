@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
+from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 
-@click.group()
+@click.group(cls=Group)
 def profile() -> None:
     """Profiles: what only a kernel's build knows - options, sizes of structures, places in the image."""
 
@@ -39,14 +39,14 @@ def show(name: str) -> None:
 @click.option(
     "--size", "given", metavar="NAME=BYTES[ REMARK]", multiple=True, help="A size that the image cannot tell."
 )
-@click.option("-o", "--output", metavar="FILE", help="Where to write the profile; otherwise standard output.")
+@output_option("yaml")
 def make(
     config: str | None,
     system_map: str | None,
     vmlinuz: str | None,
     name: str | None,
     given: tuple[str, ...],
-    output: str | None,
+    output: str,
 ) -> None:
     """Make a profile from a kernel's own files, for `mmtool boot --profile`.
 
@@ -56,14 +56,7 @@ def make(
 
     sizes, remarks = _sizes(given)
     made = profile_from_files(config, system_map, vmlinuz, name=name, sizes=sizes)
-    text = to_yaml(made, remarks) + "\n"
-    if output is None or output == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"--output {output}: {e.strerror}") from None
+    click.echo(to_yaml(made, remarks))
 
 
 def _sizes(given: tuple[str, ...]) -> tuple[dict[str, int], dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import output_option
+from mmtool.cli.output import output_option
 from mmtool.cli.states import parse_json, read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("trace", metavar="TRACE")
 @click.option("--state", metavar="FILE|-", help="The state before the trace; a recorded trace brings its own.")
-@output_option("table", "json")
+@output_option("table", "json", shaped=())
 def replay(trace: str, state: str | None, output: str) -> None:
     """Do the allocations and frees of TRACE again and compare the page frame numbers.
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import input_options, machine_and_kernel, output_option, rests_on, say_warnings
+from mmtool.cli.options import input_options, machine_and_kernel, rests_on, say_warnings
+from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 KINDS = ("crashkernel", "cma", "hugepages", "memmap")

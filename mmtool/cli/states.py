@@ -66,10 +66,12 @@ def _is_pipe() -> bool:
 
 
 def read_json(source: str) -> Any:
-    """A JSON document, plain or compressed; InputError with the line when it is none."""
+    """A JSON document, plain, compressed or in a page that mmtool made; InputError with the line when it is none."""
     from mmtool.firmware.packed import read_bytes
+    from mmtool.system.codec.page import document_bytes, is_page
 
-    return parse_json(read_bytes(source), source)
+    data = read_bytes(source)
+    return parse_json(document_bytes(data, source) if is_page(data) else data, source)
 
 
 def parse_json(data: bytes, source: str) -> Any:

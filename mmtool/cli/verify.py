@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import boot_machine, input_or_here_options, output_option, stdout_in_colour
+from mmtool.cli.options import boot_machine, input_or_here_options
+from mmtool.cli.output import output_option, stdout_in_colour
 from mmtool.errors import UsageError
 
 

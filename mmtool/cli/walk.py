@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mmtool.cli.options import Size
+from mmtool.cli.output import output_option
 from mmtool.cli.process import machine_of, machine_options
 
 
@@ -15,7 +16,7 @@ from mmtool.cli.process import machine_of, machine_options
 @click.option("--script", metavar="SCRIPT|-", help="Memory operations to do first, as mmtool process run takes them.")
 @click.option("--name", metavar="NAME", help="Count ADDR from what the script calls so.")
 @machine_options
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output_option("table", "json")
 def walk(address: int, script: str | None, name: str | None, output: str, **options: Any) -> None:
     """Follow an address of a process through its page tables: index and entry at each level, and what is mapped.
 

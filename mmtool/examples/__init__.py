@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.suggest import among
 
 PREFIX = "example:"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.below import read_below
 from mmtool.firmware.packed import LARGEST, unpack
+from mmtool.late import dataclass
 
 LOG, MEMMAP = "dmesg.txt", "memmap.txt"
 TREES = ("machine.dtb.gz", "machine.dtb")

@@ -6,7 +6,7 @@ double quotes, which cannot be escaped; a word's first "=" parts name and value;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mmtool.late import dataclass
 
 _SPACE = " \t\n\v\f\r"
 

@@ -5,8 +5,10 @@ An end may lie beyond 2**64 where the tree's numbers do; the kernel cuts or wrap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from mmtool.late import dataclass
 
 Range = tuple[int, int]
 

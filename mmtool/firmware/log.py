@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.e820 import Located, is_bare_line, parse_entry
@@ -27,6 +27,7 @@ from mmtool.firmware.machine import (
 )
 from mmtool.firmware.notes import BARE, NOTE_PREFIXES, find_note
 from mmtool.firmware.signs import SIGN_PREFIXES, architecture, find_signs, page_tables
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Line = tuple[int, str]
@@ -378,6 +379,8 @@ def _decompressed(boot: _Boot, number: int, words: str, head: str) -> bool:
 def _acpi(boot: _Boot, number: int, words: str, head: str) -> bool:
     if m := _TABLE.match(words):
         start, size = int(m[2], 16), int(m[3], 16)
+        if boot.dynamic_table and start >> 57 == 0x7F and start >> 47 != 0x1FFFF:
+            boot.note("la57", (start,), number, words)
         if not boot.dynamic_table and start < 1 << 52:
             boot.tables.setdefault((m[1], start), AcpiTable(m[1], start, start + size, False))
         boot.dynamic_table = False

@@ -5,11 +5,11 @@ Addresses and sizes are ints in bytes, ranges are half-open. Nothing in here was
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from mmtool.firmware.devicetree import DeviceTree
+from mmtool.late import dataclass
 
 
 class E820Type(IntEnum):
@@ -99,8 +99,9 @@ class Slit(NamedTuple):
 class LogNote(NamedTuple):
     """A line of the log in which firmware, hardware or boot loader shows through.
 
-    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "srat_node", "pae", "map_cut"), `values` its numbers in
-    order, `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's name).
+    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "la57", "srat_node", "pae", "map_cut"), `values` its
+    numbers in order, `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's
+    name).
     """
 
     kind: str

@@ -4,9 +4,9 @@ A row of NOTES is (kind, how the line begins, the pattern behind that, what turn
 of the LogNote). Addresses and sizes are bytes, ranges half-open. Lines with what a kernel worked out from
 these are no notes.
 
-Beside the table, `log` notes "efi_table" (address; the text is the table's name), "srat_node" (node, domain) of
-every SRAT line, because the order of processors that gave the numbers out may be missing from the log, and of
-32-bit kernels "pae" or "non_pae" ().
+Beside the table, `log` notes "efi_table" (address; the text is the table's name), "la57" (an address of the kernel's
+own that takes 57 bits), "srat_node" (node, domain) of every SRAT line, because the order of processors that gave the
+numbers out may be missing from the log, and of 32-bit kernels "pae" or "non_pae" ().
 """
 
 from __future__ import annotations
@@ -93,6 +93,17 @@ def register(groups: Groups) -> Values:
     return *decimal(groups[:1]), *sized(groups[1:5]), mtrr_type(groups[5])
 
 
+def placed(groups: Groups) -> Values:
+    """A virtual and a physical address in hex, a size: (by how much the direct map moves addresses, size)."""
+    virtual, physical = half_open(groups[:2])
+    return virtual - physical, *decimal(groups[2:])
+
+
+def setting(groups: Groups) -> Values:
+    """Granularity and chunk with their units, a number of registers: (granularity, chunk, registers)."""
+    return *sized(groups[:4]), *decimal(groups[4:])
+
+
 _R = r"0x([0-9a-f]+)-0x([0-9a-f]+)"
 _MEM = rf"\[mem {_R}\b[^\]]*\]"
 
@@ -113,6 +124,7 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("va52", "CPU features: detected: ", r"52-bit Virtual Addressing(?: \((?:LPA2|LVA)\))?$", nothing),
     ("cpu", "smpboot: CPU0: ",
      r".*\(family: 0x([0-9a-f]+), model: 0x([0-9a-f]+), stepping: 0x([0-9a-f]+)\)", half_open),
+    ("split_lock", "x86/split lock detection: ", r"#AC", nothing),
     ("ioapic", "IOAPIC[", r"(\d+)\]: apic_id", decimal),
     ("mtrr_default", "MTRR default type: ", r"(\S+)", default_type),
     ("mtrr_var", "", r"(\d+) base ([0-9A-F]+) mask ([0-9A-F]+) ([a-z-]+)", variable_range),
@@ -121,7 +133,9 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("mtrr_new", "New variable MTRRs", r"$", nothing),
     ("mtrr_reg", "reg ", r"(\d+), base: (\d+)([KMGT]?)B, range: (\d+)([KMGT]?)B, type (\S+)", register),
     ("mtrr_covered", "total RAM covered: ", r"(\d+)(M)", sized),
-    ("mtrr_map", "MTRR map: ", r"(\d+) entries \((\d+) fixed \+ (\d+) variable", decimal),
+    ("mtrr_setting", "gran_size: ", r"(\d+)([KMG])\s+chunk_size: (\d+)([KMG])\s+num_reg: (\d+)", setting),
+    ("mtrr_map", "MTRR map: ",
+     r"(\d+) entries \((\d+) fixed \+ (\d+) variable(?:; max \d+\), built from (\d+) variable)?", decimal),
     ("mtrr_trim", "WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing ", r"(\d+)(M)B of RAM", sized),
     ("igfx_stolen", "Reserving Intel graphics ", rf"(?:stolen )?memory at (?:{_MEM}|{_R})", inclusive),
     ("snb_gfx", "reserving inaccessible SNB gfx pages", r"", nothing),
@@ -137,7 +151,11 @@ NOTES: tuple[tuple[str, str, str, Convert], ...] = (
     ("rcu_nr_cpus", "rcu: ", r"\s*RCU restricting CPUs from NR_CPUS=(\d+)", decimal),
     ("deferred_pages", "node ", r"(\d+) deferred pages initialised in ", decimal),
     ("nr_cpus", "setup_percpu: NR_CPUS:", r"(\d+)", decimal),
-    ("no_highmem", "Warning only ", r"\d+MB will be used", nothing),
+    ("no_highmem", "Warning only ", r"(\d+)(M)B will be used", sized),
+    # how large the real-mode code is that it was built with, and where a 32-bit one was built to have its areas
+    ("trampoline", "Base memory trampoline at ", r"\[([0-9a-f]+)\] ([0-9a-f]+) size (\d+)", placed),
+    ("lowmem_area", "lowmem  : ", r"0x([0-9a-f]{8}) - 0x([0-9a-f]{8}) ", half_open),
+    ("vmalloc_area", "vmalloc : ", r"0x([0-9a-f]{8}) - 0x([0-9a-f]{8}) ", half_open),
 )  # fmt: skip
 
 _ROWS: dict[str, list[tuple[str, str, Convert]]] = {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _ANCHOR = regex(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from mmtool.errors import InputError
@@ -15,6 +15,7 @@ from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import boots_of, chosen_boot
 from mmtool.firmware.packed import read_bytes
+from mmtool.late import dataclass
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 from mmtool.regex import regex
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _LINE = regex(r"Node (\d{1,19}), zone +(\S+)((?: +\d{1,19})+) *")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.mm.memblock import NUMA_NO_NODE, MemblockRegion
 from mmtool.units import parse_size
 

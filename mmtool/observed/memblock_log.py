@@ -6,7 +6,6 @@ Addresses and sizes in bytes; ranges are half-open here and inclusive in the log
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 
 from mmtool.build.build import stable_version
@@ -18,6 +17,7 @@ from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.log import read_log
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.packed import read_bytes
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 OLDEST: Version = (4, 20, 0)

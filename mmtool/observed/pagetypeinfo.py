@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _FREE = regex(r"Node +(\d{1,19}), zone +(\S+), type +(\S+)((?: +>?\d{1,19})+) *")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 
 _ROW = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][sp]) ([0-9a-f]+) (\S+) (\d+)(?: +(.*))?$")
 _FIELD = re.compile(r"(\w+):\s+(\d+)(?: kB)?$")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.below import read_below
+from mmtool.late import dataclass
 
 _VERSION = re.compile(r"slabinfo - version: (\S+)(?:\s.*)?")
 _NUMBERS = r"\s+".join([r"(\d{1,18})"] * 5)

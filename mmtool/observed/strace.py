@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 
 FORKS = ("clone", "clone3", "fork", "vfork")
 _PREFIX = re.compile(r"(?:\[pid\s+(\d+)\] |(\d+)\s+)?(?:(?:\d\d:\d\d:\d\d|\d+)(?:\.\d+)?\s+)?(.*)")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 KINDS = ("ioremap", "sparse", "vmalloc", "vmap", "user", "dma-coherent", "vpages", "vm_map_ram", "unpurged")

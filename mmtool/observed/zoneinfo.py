@@ -7,9 +7,10 @@ that a text that breaks off is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _ZONE = regex(r"Node (\d{1,19}), zone +(\S+)")

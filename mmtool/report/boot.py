@@ -15,7 +15,7 @@ from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.report.assumed import entries, say, section
 from mmtool.report.buddy import free_lists
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.report.words import flag_names, heading
 from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
@@ -29,8 +29,8 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
         tables = text_tables(TABLES[s](boot) for s in sections if s in TABLES)
-        sys.stdout.write(heading(boot) + "\n\n" + tables + section(assumptions(boot)))
-    if output == "csv":
+        sys.stdout.write(prose(heading(boot) + "\n\n") + tables + prose(section(assumptions(boot))))
+    if output == "csv" or not prose("shown"):
         say(boot)
 
 

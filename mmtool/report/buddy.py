@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmtool.linux.mm.mmzone import Pgdat, Zone
+from mmtool.report.table import Kind, Table, columns, csv_table
 
 COLUMNS = ("node", "zone", "order", "type", "blocks", "pages", "first pfn", "last pfn")
 
@@ -46,6 +47,12 @@ def document(pgdats: Mapping[int, Pgdat]) -> dict[str, Any]:
             for pgdat in pgdats.values()
         ],
     }
+
+
+def csv(pgdats: Mapping[int, Pgdat]) -> str:
+    """The free lists as CSV."""
+    titles = columns(*((title, Kind.TEXT if title in ("zone", "type") else Kind.COUNT) for title in COLUMNS))
+    return csv_table(Table("lists", "Free lists", titles, list(rows(pgdats))))
 
 
 def rows(pgdats: Mapping[int, Pgdat]) -> Iterator[tuple[int, str, int, str, int, int, int, int]]:

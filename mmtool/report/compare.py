@@ -7,7 +7,7 @@ from typing import Any
 
 from mmtool.answers.compare import Comparison, Move, compare
 from mmtool.linux.init.boot import Boot
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.report.words import heading
 from mmtool.units import human
 
@@ -32,8 +32,9 @@ def render(before: Boot, after: Boot, output: str) -> None:
         sys.stdout.write(csv_table(rows(comparison)))
     else:
         shown = tables(comparison)
-        body = text_tables(shown) if shown else "nothing differs\n"
-        sys.stdout.write(f"{side('before', before)}{side('after', after)}\n{body}\n{total(comparison)}\n")
+        body = text_tables(shown) if shown else prose("nothing differs\n")
+        head, foot = f"{side('before', before)}{side('after', after)}\n", f"\n{total(comparison)}\n"
+        sys.stdout.write(prose(head) + body + prose(foot))
 
 
 def side(name: str, boot: Boot) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmtool.answers.explain import Finding, explain_address
 from mmtool.linux.init.boot import Boot
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.report.words import heading
 
 
@@ -19,7 +19,7 @@ def render_address(boot: Boot, address: int, output: str) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(table(address, findings)))
     else:
-        sys.stdout.write(heading(boot) + "\n\n" + text_tables([table(address, findings)]))
+        sys.stdout.write(prose(heading(boot) + "\n\n") + text_tables([table(address, findings)]))
 
 
 def document(boot: Boot, address: int, findings: list[Finding]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.linux.init.boot import Boot
 from mmtool.report.assumed import entries, say, section
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.report.words import heading
 
 
@@ -22,7 +22,10 @@ def render(boot: Boot, output: str) -> None:
         sys.stdout.write(csv_table(table(sums)))
         say(boot)
     else:
-        sys.stdout.write(heading(boot) + "\n\n" + text_tables([table(sums)]) + section(assumptions(boot)))
+        text = text_tables([table(sums)])
+        sys.stdout.write(prose(heading(boot) + "\n\n") + text + prose(section(assumptions(boot))))
+        if not prose("shown"):
+            say(boot)
 
 
 def document(boot: Boot, sums: MemoryLedger) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from mmtool.answers.reserve import Reservation
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.units import human
 
 MOST_PIECES = 4
@@ -19,7 +19,7 @@ def render(answer: Reservation, output: str) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(table(answer)))
     else:
-        sys.stdout.write("\n".join(sentences(answer)) + "\n\n" + text_tables([table(answer)]))
+        sys.stdout.write(prose("\n".join(sentences(answer)) + "\n\n") + text_tables([table(answer)]))
 
 
 def sentences(answer: Reservation) -> list[str]:

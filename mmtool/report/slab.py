@@ -8,7 +8,7 @@ from typing import Any
 
 from mmtool.linux.mm.slab_common import KmemCache, SlabBuild
 from mmtool.linux.mm.slab_flags import flag_order
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 
 
 def cache_document(cache: KmemCache, fields: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +68,7 @@ def render_caches(
     table.rows = [_cache_row(cache, build) for cache in caches]
     sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
     if output == "table":
-        for name, why in refused:
-            sys.stdout.write(f"{name} cannot be created: {why}\n")
+        sys.stdout.write(prose("".join(f"{name} cannot be created: {why}\n" for name, why in refused)))
 
 
 def _cache_row(cache: KmemCache, build: SlabBuild) -> tuple[Any, ...]:

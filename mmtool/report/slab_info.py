@@ -8,7 +8,7 @@ from typing import Any
 
 from mmtool.answers.slab_use import Price, Use, total
 from mmtool.observed.slabinfo import SlabInfo
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.units import human
 
 
@@ -62,11 +62,11 @@ def render_uses(info: SlabInfo, uses: Sequence[Use], page_size: int, output: str
         sys.stdout.write(csv_table(table))
         return
     held = pages * page_size
-    sys.stdout.write(
+    said = (
         f"{human(held)} in {pages} pages: {human(in_use)} in objects in use, {human(empty)} in empty places, "
         f"{human(left)} left over in slabs.\n\n"
     )
-    sys.stdout.write(text_tables([table]))
+    sys.stdout.write(prose(said) + text_tables([table]))
 
 
 def render_prices(info: SlabInfo, prices: Sequence[Price], options: str, page_size: int, output: str) -> None:
@@ -110,10 +110,10 @@ def render_prices(info: SlabInfo, prices: Sequence[Price], options: str, page_si
         sys.stdout.write(csv_table(table))
         return
     size = ("-" if more < 0 else "") + human(abs(more) * page_size)
-    sys.stdout.write(f"With {options} the same objects take {more:+} pages ({size}).\n")
+    said = f"With {options} the same objects take {more:+} pages ({size}).\n"
     if apart:
-        sys.stdout.write(
+        said += (
             f"{apart} names get a cache of their own: how the objects divide is not known, and each cache keeps slabs "
             "that are not full.\n"
         )
-    sys.stdout.write("\n" + text_tables([table]))
+    sys.stdout.write(prose(said + "\n") + text_tables([table]))

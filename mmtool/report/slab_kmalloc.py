@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmtool.linux.mm.slab_common import SlabBuild
 from mmtool.report.slab import kernel_document
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.system.slab.kmalloc import FAILS, PAGES, KmallocRun
 from mmtool.units import human
 
@@ -42,7 +42,7 @@ def render_kmalloc(
         return
     sys.stdout.write(text_tables([table]))
     if len(runs) == 1:
-        sys.stdout.write("".join(f"{line}\n" for line in explain_kmalloc(runs[0], build)))
+        sys.stdout.write(prose("".join(f"{line}\n" for line in explain_kmalloc(runs[0], build))))
 
 
 def _slab_columns(run: KmallocRun, build: SlabBuild) -> tuple[int | None, int | None, int | None]:

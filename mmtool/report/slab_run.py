@@ -8,7 +8,7 @@ from typing import Any
 
 from mmtool.linux.mm.slab_common import SlabBuild
 from mmtool.report.slab import kernel_document
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.system.codec.state import state_document
 from mmtool.system.restore import state_of
 from mmtool.system.slab.run import LineResult, Pages
@@ -56,13 +56,13 @@ def render_run(
     sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
     if output == "csv":
         return
-    for answer in answers:
-        sys.stdout.write("".join(f"line {answer['line']}: {line}\n" for line in answer.get("log", ())))
+    said = "".join(f"line {answer['line']}: {line}\n" for answer in answers for line in answer.get("log", ()))
     if isinstance(pages, SystemPages):
-        sys.stdout.write(
+        said += (
             f"The script's slabs have {pages.reclaimable + pages.unreclaimable} pages of the state "
             f"(SReclaimable {pages.reclaimable}, SUnreclaim {pages.unreclaimable}).\n"
         )
+    sys.stdout.write(prose(said))
 
 
 def _line_document(result: LineResult, build: SlabBuild) -> dict[str, Any]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import field, replace
 from enum import Enum
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
+from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.report.untrusted import csv_text, printable
+from mmtool.suggest import among
 from mmtool.units import human
 
 
@@ -28,6 +33,10 @@ class Kind(Enum):
     """Bytes, which may be negative; a table shows them as people say them, CSV as the number."""
     PAGES = "pages"
     """Pages; a table adds what that is in bytes."""
+
+
+UNITS = {Kind.SIZE: "(bytes)", Kind.PAGES: "(pages)"}
+"""What the number of such a column counts, as a table's head says."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,57 @@ class Table:
     """log2 of a page's bytes."""
 
 
+@dataclass(frozen=True)
+class Style:
+    """What the reader wants of a table: some columns only, one number in bytes, no titles and heads."""
+
+    columns: tuple[str, ...] = ()
+    in_bytes: bool = False
+    headings: bool = True
+
+
+_STYLE: ContextVar[Style] = ContextVar("style", default=Style())  # noqa: B039 (frozen)
+
+
+@contextmanager
+def styled(style: Style) -> Iterator[None]:
+    """Let tables be printed in that style."""
+    token = _STYLE.set(style)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+def prose(text: str) -> str:
+    """What stands around tables: nothing for a reader who wants no headings."""
+    return text if _STYLE.get().headings else ""
+
+
+def _word(title: str) -> str:
+    """A column's title as one word, as CSV and --columns have it."""
+    return title.lower().replace(" ", "_")
+
+
+def _chosen(tables: Sequence[Table]) -> list[Table]:
+    """The tables with the columns that the style asks for, those without any of them left out."""
+    wanted = [_word(name) for name in _STYLE.get().columns]
+    if not wanted:
+        return list(tables)
+    there = dict.fromkeys(_word(c.title) for t in tables for c in t.columns)
+    for name in wanted:
+        if name not in there:
+            raise UsageError(f"--columns: no column {name!r}{among(name, there)}")
+    chosen = []
+    for t in tables:
+        place = {_word(c.title): i for i, c in enumerate(t.columns)}
+        at = [place[name] for name in wanted if name in place]
+        if at:
+            rows = [tuple(row[i] for i in at) for row in t.rows]
+            chosen.append(replace(t, columns=tuple(t.columns[i] for i in at), rows=rows))
+    return chosen
+
+
 def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
     """One value for a reader: `exact` gives what a script wants, otherwise what a person does."""
     if value is None:
@@ -58,11 +118,14 @@ def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
         return csv_text(value) if exact else printable(value)
     if kind is Kind.ADDRESS:
         return f"{value:#x}"
-    if exact or kind in (Kind.TEXT, Kind.COUNT):
+    in_bytes = _STYLE.get().in_bytes
+    size = value << page_shift if kind is Kind.PAGES else value
+    if in_bytes and kind is Kind.PAGES:
+        return size
+    if exact or in_bytes or kind in (Kind.TEXT, Kind.COUNT):
         return value
     if kind is Kind.SIZE_ONLY:
         return ("-" if value < 0 else "") + human(abs(value))
-    size = value << page_shift if kind is Kind.PAGES else value
     return f"{value} ({human(size)})" if size >= 1024 else f"{value}"
 
 
@@ -75,18 +138,31 @@ def text_tables(tables: Iterable[Table]) -> str:
     """
     from tabulate import tabulate
 
-    width = _width()
+    style = _STYLE.get()
+    width = _width() if style.headings else None
     parts = []
-    for t in tables:
+    for t in _chosen(list(tables)):
         rows = [
             [str(cell(v, c.kind, exact=False, page_shift=t.page_shift)) for v, c in zip(row, t.columns, strict=True)]
             for row in t.rows
         ]
-        columns, rows, left_out = _fitting(list(t.columns), rows, width) if width else (list(t.columns), rows, [])
+        columns, rows, left_out = _fitting(t.columns, rows, width) if width else (list(t.columns), rows, [])
         align = ["left" if c.kind is Kind.TEXT else "right" for c in columns]
-        body = tabulate(rows, [c.title for c in columns], colalign=align, disable_numparse=True) if rows else "(none)"
+        heads = [_head(c, style) for c in columns]
+        if not style.headings:
+            parts.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True) if rows else "")
+            continue
+        body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
         parts.append(f"{t.title}\n{body}" + (f"\nleft out for width: {', '.join(left_out)}" if left_out else ""))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _head(column: Column, style: Style) -> str:
+    """A column's head, with the unit of its numbers below."""
+    unit = UNITS.get(column.kind)
+    if style.in_bytes and column.kind in (*UNITS, Kind.SIZE_ONLY):
+        unit = UNITS[Kind.SIZE]
+    return f"{column.title}\n{unit}" if unit and unit.strip("()") not in column.title else column.title
 
 
 def _width() -> int | None:
@@ -114,8 +190,8 @@ def _least(column: Column) -> int:
     return max(NARROWEST_TEXT, len(column.title) + GAP)
 
 
-def _fitting(columns: list[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
-    """Columns and rows that fit `width`, and the titles of the columns that did not."""
+def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
+    """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
     def widths() -> list[int]:
         return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
 
@@ -125,6 +201,7 @@ def _fitting(columns: list[Column], rows: Rows, width: int) -> tuple[list[Column
     if sum(sizes) + GAP * (len(kept) - 1) > width:
         numbers = [c.kind in (Kind.SIZE, Kind.PAGES) for c in columns]
         rows = [[_as_said(v) if number else v for v, number in zip(row, numbers, strict=True)] for row in rows]
+        columns = [replace(c, kind=Kind.SIZE_ONLY) if n else c for c, n in zip(columns, numbers, strict=True)]
         sizes = widths()
 
     def excess() -> int:
@@ -132,7 +209,7 @@ def _fitting(columns: list[Column], rows: Rows, width: int) -> tuple[list[Column
 
     while excess() > 0:
         texts = [i for i in kept if columns[i].kind is Kind.TEXT and sizes[i] > _least(columns[i])]
-        spare = [i for i in kept[1:] if columns[i].kind is not Kind.ADDRESS]
+        spare = [i for i in kept[1:] if columns[i].kind is not Kind.ADDRESS and not _STYLE.get().columns]
         if texts:
             widest = max(texts, key=lambda i: sizes[i])
             sizes[widest] = max(sizes[widest] - excess(), _least(columns[widest]))
@@ -146,13 +223,15 @@ def _fitting(columns: list[Column], rows: Rows, width: int) -> tuple[list[Column
 
 
 def csv_table(table: Table) -> str:
-    """One table as CSV with a header line."""
+    """One table as CSV, with a header line of single words."""
     import csv
     import io
 
+    [table] = _chosen([table])
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([c.title for c in table.columns])
+    if _STYLE.get().headings:
+        writer.writerow([_word(c.title) for c in table.columns])
     for row in table.rows:
         writer.writerow([cell(v, c.kind, exact=True) for v, c in zip(row, table.columns, strict=True)])
     return out.getvalue()
@@ -175,4 +254,7 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
     return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
 
 
-__all__: Sequence[str] = ["Column", "Kind", "Table", "cell", "columns", "csv_table", "print_document", "text_tables"]
+__all__: Sequence[str] = [
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
+    "text_tables",
+]  # fmt: skip

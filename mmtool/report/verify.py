@@ -9,7 +9,7 @@ from typing import Any
 from mmtool.answers.verify import Verification
 from mmtool.assumption import Assumption
 from mmtool.report.assumed import entries, remarks, section
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 
 SIGNS = {"kernel": "-", "mmtool": "+"}
 COLOURS = {"kernel": "31", "mmtool": "32"}
@@ -27,8 +27,8 @@ def render(
         sys.stderr.write("".join(line + "\n" for line in remarks(assumed)))
     else:
         left = f"\nnot compared: {', '.join(result.not_compared)}\n" if result.not_compared else ""
-        tables = text_tables([table(result)]) + "".join(differences(result, coloured))
-        sys.stdout.write(tables + left + section(assumed))
+        tables = text_tables([table(result)]) + prose("".join(differences(result, coloured)))
+        sys.stdout.write(tables + prose(left + section(assumed)))
 
 
 def document(source: str, result: Verification, assumed: Sequence[Assumption] = ()) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.vmalloc.area import VmStruct
 from mmtool.linux.mm.vmalloc.vmalloc import Vmalloc
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.system.codec.state import state_document
 from mmtool.system.codec.vmalloc import runs_of_pages
 from mmtool.system.restore import state_of
@@ -65,13 +65,13 @@ def render_attempts(attempts: Sequence[Attempt], freed: Sequence[int], v: Vmallo
     parts = []
     if freed:
         waiting = f"{v.space.lazy_pages} of {v.space.lazy_max_pages} pages wait to be purged"
-        parts.append(f"Freed: {', '.join(f'{address:#x}' for address in freed)} ({waiting})\n")
+        parts.append(prose(f"Freed: {', '.join(f'{address:#x}' for address in freed)} ({waiting})\n"))
     if attempts:
         parts.append(text_tables([table]))
     said = [line for attempt in attempts for line in attempt.said]
     if said:
-        parts.append("What the kernel says\n" + "".join(f"{line}\n" for line in said))
-    sys.stdout.write("\n".join(parts))
+        parts.append(prose("What the kernel says\n" + "".join(f"{line}\n" for line in said)))
+    sys.stdout.write("\n".join(filter(None, parts)))
 
 
 def _table(attempts: Sequence[Attempt], system: System) -> Table:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.observed.vmallocinfo import Holes, InfoArea, VmallocInfo, holes_of
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.units import human
 
 HASHED = (
@@ -57,10 +57,8 @@ def render(
     if output == "csv":
         sys.stdout.write(csv_table(table))
         return
-    parts = [_summary(info, holes, page_size, start is not None) + "\n", text_tables([table])]
-    if holes is not None:
-        parts.append(text_tables([_hole_table(holes)]))
-    sys.stdout.write("\n".join(parts))
+    tables = [table] if holes is None else [table, _hole_table(holes)]
+    sys.stdout.write(prose(_summary(info, holes, page_size, start is not None) + "\n\n") + text_tables(tables))
 
 
 def _document(info: VmallocInfo, holes: Holes | None, page_size: int, bounded: bool) -> dict[str, Any]:

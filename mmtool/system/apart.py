@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.system.state import SystemState, ZoneState
 

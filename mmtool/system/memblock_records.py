@@ -8,13 +8,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from mmtool.build.fact import Version, parse_version
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.system.memblock_script import Outcome
 
 OLDEST: Version = (4, 20, 0)

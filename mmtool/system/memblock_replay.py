@@ -8,9 +8,9 @@ from the kernel's address, and without an answer from the model's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.mm.memblock import (
     MEMBLOCK_MIRROR,
     MEMBLOCK_NOMAP,

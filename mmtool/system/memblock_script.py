@@ -7,10 +7,11 @@ a list of ranges, or None. This module knows names, arguments and results; readi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.build.fact import dotted
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.memblock.memblock import Memblock
 from mmtool.linux.mm.memblock.regions import MemblockBug, MemblockPanic, MemblockType
 from mmtool.units import U64_MAX
@@ -194,8 +195,7 @@ def prepare(operation: object, machine: Machine) -> Callable[[], Any]:
         raise ScriptError(f"unknown operation {name!r}")
     memblock = machine.memblock
     if known.fact is not None and not getattr(memblock.release, known.fact):
-        version = ".".join(str(n) for n in memblock.release.version)
-        raise ScriptError(f"{name} does not exist in Linux {version}")
+        raise ScriptError(f"{name} does not exist in Linux {dotted(memblock.release.version)}")
     if len(values) != len(known.arguments):
         wanted = " ".join(known.arguments) or "none"
         raise ScriptError(f"{name} takes {len(known.arguments)} arguments ({wanted}), not {len(values)}")

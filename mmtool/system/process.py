@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 from mmtool.build.fact import Version, parse_version
 from mmtool.build.facts.process import ProcessFacts
 from mmtool.build.profile import load_profile, profile_name
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
 from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.linux.fs.binfmt_elf import (
     LARGEST_STACK_SHIFT,
     Loaded,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.kernel.fork import exit_mmap
 from mmtool.linux.mm.mmap.mm_types import Folio, Inode
 from mmtool.linux.mm.vmstat import zone_page_state_snapshot

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.fs.proc.task_mmu import Smap, smap, status
 from mmtool.linux.kernel.fork import exit_mmap, fork
 from mmtool.linux.mm.mmap import mm_types as mmt

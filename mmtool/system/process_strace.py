@@ -7,9 +7,10 @@ lies in a mapping stands for the same place in the model's one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from mmtool.late import dataclass
 from mmtool.linux.fs.binfmt_elf import Offsets, Program
 from mmtool.linux.kernel.fork import exit_mmap, fork
 from mmtool.linux.kernel.task import Task

@@ -9,11 +9,12 @@ after a miss.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
 from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.mm.compaction import CompactResult, compaction_suitable
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext

@@ -8,9 +8,9 @@ proactive compaction, which no order asks for, does not look, and begins with th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.compaction_search import (
     Block,
     CompactControl,

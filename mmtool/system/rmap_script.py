@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.fs.proc.task_mmu import smap
 from mmtool.linux.kernel.fork import exit_mmap, fork
 from mmtool.linux.kernel.task import Task

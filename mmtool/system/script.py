@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.system.system import System
 
 USAGE = "alloc ORDER GFP [node=N] [count=N|max] [keep], free all or free step=S"

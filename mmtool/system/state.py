@@ -6,8 +6,9 @@ Whoever reads a state (a recording, a kept document, /proc) gives one of these; 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, PerCpuPages, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.vmalloc.state import VmallocState

@@ -8,10 +8,11 @@ made up (`SystemState.synthetic`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes

@@ -7,10 +7,11 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.gfp import GfpFlags, gfp_flags
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.mm.compaction import try_to_compact_pages
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.linux.mm.mmzone import PcpLayout, Pgdat, Zone

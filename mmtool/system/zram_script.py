@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.drivers.block.zram.zram_drv import MmStat, Zram
 from mmtool.linux.mm.zsmalloc import ZsPool
 from mmtool.regex import regex

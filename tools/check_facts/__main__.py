@@ -15,7 +15,7 @@ from pathlib import Path
 from changelog import Stable, plain
 from source import Source
 
-from mmtool.build.fact import Change, Fact, Version
+from mmtool.build.fact import Change, Fact, dotted
 from mmtool.build.shown import groups
 
 
@@ -27,10 +27,6 @@ def facts() -> list[tuple[str, Fact]]:
         for fact in vars(group).values()
         if isinstance(fact, Fact)
     ]
-
-
-def dotted(version: Version) -> str:
-    return ".".join(map(str, version))
 
 
 def against_source(fact: Fact, source: Source) -> str | None:

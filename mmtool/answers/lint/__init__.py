@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.answers.lint import firmware_map, kernel_log, reserved_memory, tree
 from mmtool.answers.lint.finding import Case, Finding, Rule
 from mmtool.build.kernel import Kernel
@@ -15,6 +13,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import NO_MEMORY, foreign
+from mmtool.late import dataclass
 from mmtool.linux.init.architecture import BOOTED_BY_TREE
 from mmtool.linux.init.main import start_kernel
 

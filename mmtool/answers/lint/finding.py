@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.firmware.machine import Machine
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 
 Place = int | str

@@ -7,9 +7,9 @@ page is counted once here, and what no counter has is its own line: memory that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from mmtool.answers.postmortem.sums import FREE_DRIFT, FREE_DRIFT_PAGES
+from mmtool.late import dataclass
 from mmtool.observed.reports import MemInfo
 from mmtool.observed.reports.cgroup import CgroupDump
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import groupby
 
 from mmtool.answers.postmortem.verdict import Judgement
+from mmtool.late import dataclass
 from mmtool.observed.reports import ReportKind
 
 LEAST = 3

@@ -6,9 +6,8 @@ request's own), or because the text lost them; only then a verdict would rest on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.answers.postmortem.zones import node_list, zone_types
+from mmtool.late import dataclass
 from mmtool.observed.reports import MemInfo, Report
 
 PRESENT_DRIFT = 33

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from mmtool.answers.postmortem.account import Account
@@ -11,6 +10,7 @@ from mmtool.answers.postmortem.victim import OomAnswer
 from mmtool.answers.postmortem.zones import Exclusion
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 from mmtool.observed.reports import Report, ReportKind, ZoneDump
 

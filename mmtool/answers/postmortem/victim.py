@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from math import gcd
 
 from mmtool.answers.postmortem.zones import node_list
 from mmtool.build.fact import Version, parse_version
 from mmtool.build.facts.oom import OomFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.oom_kill import (
     OOM_SCORE_ADJ_MIN,
     OomConstraint,

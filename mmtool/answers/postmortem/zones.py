@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.observed.reports import MemInfo, ZoneDump
 from mmtool.observed.reports.mem_info import ZONES

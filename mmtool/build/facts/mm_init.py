@@ -34,6 +34,10 @@ class MmInitFacts(Facts):
         "6.10", marks=(Mark("mm/page_alloc.c", "calc_memmap_size"), Mark("mm/mm_init.c", "calc_memmap_size"))
     )
     """Until memblock hands over, a zone counts its pages without memmap and DMA reserve; later, all present ones."""
+    zone_counts_without_memmap: bool = until(
+        "3.8", 'mm: introduce new field "managed_pages" to struct zone', not_in="3.7", seen_in="3.10"
+    )
+    """A zone's present pages are those without its struct pages, of which it has one for each page of its span."""
     prints_zone_sizes: bool = until(
         "5.14", marks=Mark("mm/page_alloc.c", "printk(KERN_DEBUG", inside="free_area_init_core")
     )
@@ -41,9 +45,9 @@ class MmInitFacts(Facts):
     prints_wide_ranges: bool = since("4.0", "mm: extend printed address width", not_in="3.19")
     """Zone and node ranges are printed with 16 digits; before, with 8."""
     counts_unavailable: bool = since(
-        "5.14",
+        "5.14-rc2",
         "mm/page_alloc: fix memory map initialization for descending nodes",
-        stable="5.10.53",
+        stable="5.10.53 5.13.1-5-19",
         marks=(
             Mark("mm/page_alloc.c", "On node %d, zone %s: %lld pages in unavailable"),
             Mark("mm/mm_init.c", "On node %d, zone %s: %lld pages in unavailable"),
@@ -51,7 +55,7 @@ class MmInitFacts(Facts):
     )
     """Holes get struct pages of the zone above: "On node N, zone Z: P pages in unavailable ranges"."""
     counts_unavailable_by_zone: bool = since(
-        "5.12",
+        "5.12-rc3",
         "mm/page_alloc.c: refactor initialization of struct page for holes in memory layout",
         stable="5.10.24 5.11.7",
         marks=(

@@ -65,6 +65,10 @@ class ReclaimFacts(Facts):
         marks=Mark("mm/vmscan.c", "nr_scanned - nr_reclaimed"),
     )  # fmt: skip
     """What reclaim looked at and kept is a cost, a page's writing 32 times as much; before, writing alone."""
+    nothing_spent_decays_no_cost: bool = since(
+        "6.17", not_in="6.14", marks=Mark("mm/swap.c", "if (!cost)", inside="lru_note_cost_unlock_irq", until="7.3")
+    )
+    """Reclaim that cost nothing leaves the older costs as they are; before, it may halve them."""
     costs_are_counters: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "PGROTATE_ANON + f"))
     """Costs are worked out from the cgroup's statistics when reclaim starts; before, added up as they arise."""
     eviction_counts_itself: bool = until("6.1", not_in="5.10")
@@ -115,9 +119,14 @@ class ReclaimFacts(Facts):
     )
     """Refaults of pages evicted long ago are counted too, recent ones also as activations."""
     lru_gen_sorts_dirty: bool = until(
-        "7.2", stable="6.12.1-117", marks=Mark("mm/vmscan.c", "/* waiting for writeback */", since="6.1")
+        "7.2", "mm/mglru: use the common routine for dirty/writeback reactivation", stable="6.12.114",
+        marks=Mark("mm/vmscan.c", "/* waiting for writeback */", since="6.1"),
+    )  # fmt: skip
+    """Dirty pages of files are set aside before they are isolated."""
+    lru_gen_sorts_dirty_lazyfree: bool = until(
+        "6.11", not_in="6.10", seen_in="6.11.11", marks=Mark("mm/vmscan.c", "/* dirty lazyfree */", since="6.1")
     )
-    """Dirty pages of files, and lazily freed ones that were written to, are set aside before they are isolated."""
+    """... and lazily freed ones that were written to are anonymous again."""
     lru_gen_looks_around_itself: bool = until(
         "6.3", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)", since="6.1")
     )
@@ -127,6 +136,36 @@ class ReclaimFacts(Facts):
         marks=Mark("mm/vmscan.c", "lru_gen_set_refs("),
     )  # fmt: skip
     """PG_referenced is the first use that is counted, and new pages go to the oldest generations by their flags."""
+
+    lru_gen_wakes_flusher: bool = since(
+        "6.13", "mm/vmscan: wake up flushers conditionally to avoid cgroup OOM", stable="6.12.104",
+        marks=Mark(
+            "mm/vmscan.c", "sc->nr.unqueued_dirty == sc->nr.file_taken", inside="try_to_shrink_lruvec", until="7.2",
+        ),
+    )  # fmt: skip
+    """Reclaim that finds nothing but dirty pages of files wakes the flusher."""
+    lru_gen_reclaims_in_batches: bool = since(
+        "7.2", not_in="7.1", marks=Mark("mm/vmscan.c", "nr_batch = min(nr_to_scan, MIN_LRU_BATCH)")
+    )
+    """Reclaim goes 64 pages at a time, ages between and stops when it has enough; before, all of a priority's pages."""
+    lru_gen_referenced_is_younger: bool = since(
+        "7.2", not_in="7.1",
+        marks=Mark("include/linux/mm_inline.h", "folio_test_workingset(folio) || folio_test_referenced(folio)"),
+    )  # fmt: skip
+    """A page that was used once before it went to a generation does not go to the oldest."""
+    lru_gen_faults_are_active: bool = until(
+        "7.2", not_in="7.1",
+        marks=Mark("mm/swap.c", "lru_gen_in_fault() && !(current->flags & PF_MEMALLOC)) folio_set_active", until="7.3"),
+    )  # fmt: skip
+    """Pages that a fault brings in go to the youngest generations; later only those of the working set do."""
+    lru_gen_promotes_second_use: bool = since(
+        "7.2", not_in="7.1", marks=Mark("mm/vmscan.c", "folio_lru_refs(folio) > 1", inside="lru_gen_set_refs")
+    )
+    """A page that is found used through a page table is promoted by the second such use after PG_referenced."""
+    lru_gen_scans_no_more: bool = since(
+        "6.17", not_in="6.14", marks=Mark("mm/vmscan.c", "min(nr_to_scan, MAX_LRU_BATCH)", until="7.2")
+    )
+    """A scan looks at no more pages than the priority asks for; before, at up to 4096."""
 
     # swap
     swap_slots_cache: bool = until(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmtool.build.fact import Facts, Mark, Symbol, since, until
+from mmtool.build.fact import Change, Facts, Mark, Symbol, between, since, until
 
 
 class X86Facts(Facts):
@@ -50,11 +50,18 @@ class X86Facts(Facts):
 
     # kernel/setup.c, realmode/init.c
     reserves_first_mib: bool = since(
-        "5.13",
+        "5.13-rc5",
         "x86/setup: Always reserve the first 1M of RAM",
+        not_in="5.13-rc1",
+        seen_in="5.13-rc6",
         marks=Mark("arch/x86/realmode/init.c", "memblock_reserve(0, SZ_1M)"),
     )
     """All of the first MiB is reserved once the real-mode trampoline has its place; before, the first 64 KiB only."""
+    page_0_is_ram: bool = between(
+        Change("5.11", "x86/setup: don't remove E820_TYPE_RAM for pfn 0", stable="5.10.11"),
+        Change("5.11", 'Revert "x86/setup: don\'t remove E820_TYPE_RAM for pfn 0"', stable="5.10.14"),
+    )
+    """The first page stays RAM in the map, and memory in memblock."""
     trims_reserve_low: bool = until("3.10", not_in="3.9")
     """X86_RESERVE_LOW leaves the E820 map, not just page 0."""
     low_memory_is_scratch: bool = since(
@@ -106,8 +113,10 @@ class X86Facts(Facts):
     )
     """setup_data is reserved in memblock alone; the E820 map is left as it is."""
     i386_forgets_high_memory: bool = since(
-        "6.15",
-        "arch, mm: streamline HIGHMEM freeing",
+        "6.15-rc3",
+        "x86/e820: Discard high memory that can't be addressed by 32-bit systems",
+        not_in="6.15-rc2",
+        seen_in="6.15",
         marks=(
             Mark("arch/x86/mm/init_32.c", "memblock_remove"),
             Mark("arch/x86/kernel/e820.c", "memblock_remove(PFN_PHYS(max_pfn)"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 
 _MAGIC_AT, _MAGIC = 56, b"ARM\x64"
 _PAGE_SIZES = {1: 4096, 2: 16384, 3: 65536}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 
 ELF_MAGIC = b"\x7fELF"
 _NOBITS, _SYMTAB = 8, 2

@@ -11,8 +11,9 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from mmtool.late import dataclass
 
 _TOKENS = 256
 # Every digit occurs in names, so each is a token of its own; in the table they follow each other.

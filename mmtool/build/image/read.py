@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.image import btf, segments
 from mmtool.build.image.arm64 import Arm64Image
@@ -11,6 +11,7 @@ from mmtool.build.image.elf import Elf
 from mmtool.build.image.kallsyms import read_kallsyms
 from mmtool.build.image.realmode import blob_size
 from mmtool.build.image.unpack import unpack
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _BANNER = regex(rb"Linux version (\d[^\s\0]*) \([^\0\n]*")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from mmtool.errors import InputError
 from mmtool.firmware.devicetree import DmaBus, Problem, Range
 from mmtool.firmware.fdt.blob import MAX_DEPTH, Node
 from mmtool.firmware.fdt.memory import number, walk
+from mmtool.late import dataclass
 from mmtool.units import U64_MAX
 
 _BAD_ADDR = U64_MAX

@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pyfdt.pyfdt import FdtBlobParse
 
 from mmtool.errors import InputError
 from mmtool.firmware.devicetree import Problem
+from mmtool.late import dataclass
 
 MAX_DEPTH = 64
 """FDT_MAX_DEPTH of drivers/of/fdt.c: nodes from depth 63 on (the root has 0) never reach the kernel's tree."""

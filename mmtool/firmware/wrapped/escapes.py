@@ -14,7 +14,7 @@ _KERNEL = regex(r"(?:\\r\\n|\\n|#012|\\x0a|\\012)(?:<\d+>|\[ *\d+\.\d{6}\]|BIOS-
 
 def undo(text: str) -> str | None:
     """A log in one line, or in few, with its line ends written as a program's source has them."""
-    if len(_KERNEL.findall(text)) < 3:
+    if ("\\" not in text and "#012" not in text) or len(_KERNEL.findall(text)) < 3:
         return None
     text = _WRITTEN.sub("\n", text)
     return _OTHER.sub(lambda m: _CHARACTERS.get(m[1], m[1] if len(m[1]) == 1 else ""), text)

@@ -24,8 +24,8 @@ _ENTITY = regex(r"&(?:gt|lt|amp|nbsp|quot|apos|#\d{1,5}|#x[0-9a-f]{1,4});", re.I
 
 def undo(text: str) -> str | None:
     """The text of a page, or of a log whose angles and spaces are written as in one."""
-    page = _IS_PAGE.search(text) is not None
-    if not page and not _ENTITY.search(text):
+    page = "<" in text and _IS_PAGE.search(text) is not None
+    if not page and ("&" not in text or not _ENTITY.search(text)):
         return None
     if page:
         text = _UNSEEN.sub("", text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _FIELD = regex(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
@@ -40,7 +41,7 @@ class _Part:
 
 def undo(text: str) -> str | None:
     """Of a mail, or of several in one file, the parts that were encoded; of their alternatives the one with most."""
-    if _ENCODING.search(text):
+    if "-encoding:" in text.lower() and _ENCODING.search(text):
         parts = _parts(text)
         texts = [part.text() for part in parts]
         counts = [kernel_words(t) for t in texts]
@@ -50,10 +51,10 @@ def undo(text: str) -> str | None:
             kept = [t for t, count in zip(texts, counts, strict=True) if count * 2 > most]
             return kept[0] if len({count for count in counts if count * 2 > most}) == 1 else max(kept, key=kernel_words)
         return None
-    if len(_SOFT.findall(text)) >= 3 and "=3D" in text:
+    if "=3D" in text and len(_SOFT.findall(text)) >= 3:
         return _of_bytes(binascii.a2b_qp(text.encode("utf-8", "replace")), "utf-8")
-    lines = [line for line in text.split("\n") if line.strip()]
-    if len(lines) >= 2 and all(_BASE64.fullmatch(line.strip()) for line in lines):
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) >= 2 and all(" " not in line and _BASE64.fullmatch(line) for line in lines):
         found = _of_base64(text, "utf-8")
         return found if found is not None and kernel_words(found) else None
     return None

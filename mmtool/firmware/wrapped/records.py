@@ -34,7 +34,7 @@ def undo_json(text: str) -> str | None:
     head = _head(lines)
     if sum(_object(line) is not None for line in head) * 2 > len(head):
         return _log_of([value for line in lines if (value := _object(line)) is not None])
-    if sum(_FIELD.match(line) is not None for line in head) * 8 >= len(head) > 0:
+    if sum('"' in line and _FIELD.match(line) is not None for line in head) * 8 >= len(head) > 0:
         # cut out of a document that stands over many lines
         strings = (json.loads(m[1]) for line in lines if (m := _FIELD.match(line)))
         found = _joined(list(strings))
@@ -69,9 +69,8 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def _object(line: str) -> Any:
-    m = _IN_FRONT.match(line)
     end = line.rfind("}")
-    if m is None or end < 0:
+    if end < 0 or (m := _IN_FRONT.match(line)) is None:
         return None
     try:
         return json.loads(line[m.end() : end + 1], strict=False)
@@ -175,7 +174,7 @@ _PAIR = regex(r'(?:^|[\s,{])(?:msg|message|line|log|MESSAGE|text)="((?:[^"\\]|\\
 def undo_logfmt(text: str) -> str | None:
     """Lines of key=value, of which one is the message in quotes."""
     head = _head(text.split("\n"))
-    if sum(_PAIR.search(line) is not None for line in head) * 2 <= len(head):
+    if sum('="' in line and _PAIR.search(line) is not None for line in head) * 2 <= len(head):
         return None
     found = "\n".join(_unescaped(m[1]) if (m := _PAIR.search(line)) else line for line in text.split("\n"))
     return found if kernel_words(found) else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from mmtool.firmware.machine import E820Entry, LogNote, Machine
+from mmtool.late import dataclass
 from mmtool.linux.kernel.crash_reserve import CrashWindow
-from mmtool.linux.mm.address_space import AddressSpace
+from mmtool.linux.mm.address_space import AddressSpace, DirectMap
 from mmtool.linux.mm.cma import Cma
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.free_reserved import Freed
@@ -171,6 +172,11 @@ class Boot(Early, ABC):
     @abstractmethod
     def address_space(self) -> AddressSpace:
         """Where the kernel puts what in virtual memory."""
+
+    @property
+    @abstractmethod
+    def direct_map(self) -> DirectMap:
+        """Where __va() finds physical memory."""
 
     @abstractmethod
     def freed_memory(self) -> list[Freed]:

@@ -6,9 +6,8 @@ where an architecture puts a crash kernel, are in arch/. All sizes and addresses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.cma import Cma, CmaError, CmaRequest, cma_declare_contiguous_nid
 from mmtool.linux.mm.early import Early

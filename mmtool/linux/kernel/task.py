@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.facts.process import ProcessFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmap.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
 
 

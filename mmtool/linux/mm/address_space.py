@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 
 VMALLOC = "vmalloc"
 
@@ -25,6 +24,19 @@ class KernelArea:
     @property
     def size(self) -> int:
         return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class DirectMap:
+    """Where the kernel sees physical memory: the byte at `phys` at virtual address `start`, the next beside it.
+
+    `base_known` is false where KASLR moves it: `start` is where it would lie without.
+    """
+
+    start: int
+    end: int
+    phys: int
+    base_known: bool
 
 
 @dataclass(frozen=True, slots=True)

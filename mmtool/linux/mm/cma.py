@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import gt, lt
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import NUMA_NO_NODE, Memblock
 from mmtool.units import round_down, round_up

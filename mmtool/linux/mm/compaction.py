@@ -7,9 +7,9 @@ The scanners are not walked. A block comes about where all pages in use of an al
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.context import AllocContext

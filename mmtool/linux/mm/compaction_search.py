@@ -7,8 +7,7 @@ elsewhere: whoever allocates then finds another block at its head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 

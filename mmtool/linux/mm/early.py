@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 

@@ -5,11 +5,12 @@ Each piece joins its zone's managed pages at its moment, so that what is worked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.units import round_down, round_up
 
 Range = tuple[int, int]

@@ -6,8 +6,9 @@ counted here and allocated once the buddy allocator runs. Sizes and addresses in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE
 from mmtool.linux.mm.numa import Nodes

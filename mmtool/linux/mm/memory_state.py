@@ -9,9 +9,10 @@ A page's links are kept in two lists of slots; beyond the slots lie the heads of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.facts.reclaim import ReclaimFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.folio import ANON, NR_LRU_LISTS, VM_RAND_READ
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold, LruvecStats, PercpuBatches
 from mmtool.linux.mm.swapfile.swapfile import SwapAreas
@@ -163,7 +164,10 @@ class Memory:
         self.mlock_batch: list[tuple[int, int]] = []
         self.writeback: list[int] = []
         """Pages whose writing has been submitted and has not ended."""
-        self.nr_file_dirty = 0
+        self.plugged = False
+        """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
+        self.file_dirty: set[int] = set()
+        """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
         """Pages around a fault that are mapped with it, if they are in the page cache."""
         self.page_cluster = 0

@@ -6,11 +6,11 @@ Everything is in page frame numbers and counts of pages; ranges are half-open.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 from mmtool.build.kernel import Kernel
 from mmtool.build.release import Release
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock, MemblockPanic
@@ -343,7 +343,8 @@ class NodeZones:
 def calc_memmap_pages(spanned: int, present: int, kernel: Kernel) -> int:
     """calc_memmap_size(): pages that a zone's struct pages take, by a rule of thumb."""
     pages = spanned
-    if spanned > present + (present >> 4) and kernel.enabled("SPARSEMEM"):
+    by_span = kernel.release.zone_counts_without_memmap
+    if spanned > present + (present >> 4) and kernel.enabled("SPARSEMEM") and not by_span:
         pages = present
     return -(-pages * kernel.profile.sizes["struct_page"] >> kernel.page_shift)
 
@@ -378,7 +379,8 @@ def free_area_init_core(
             continue
         if facts.prints_zone_sizes:
             batch = zone_batchsize(freesize, kernel.page_shift, facts)
-            log.debug(f"  {zone.name} zone: {zone.present_pages} pages, LIFO batch:{batch}")
+            counted = freesize if facts.zone_counts_without_memmap else zone.present_pages
+            log.debug(f"  {zone.name} zone: {counted} pages, LIFO batch:{batch}")
         if facts.counts_unavailable_by_zone and not facts.counts_unavailable:
             memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
 

@@ -141,7 +141,8 @@ def lru_gen_folio_seq(m: Memory, g: LruGen, flags: int, *, reclaiming: bool) -> 
         elif (not file and not swapped_in) or to_write:
             gen = MIN_NR_GENS
         else:
-            gen = MAX_NR_GENS - bool(flags & (PG_WORKINGSET | PG_REFERENCED))
+            used = PG_WORKINGSET | PG_REFERENCED if m.facts.lru_gen_referenced_is_younger else PG_WORKINGSET
+            gen = MAX_NR_GENS - bool(flags & used)
         return max(g.max_seq - gen + 1, g.min_seq[file])
     if flags & PG_ACTIVE:
         return g.max_seq

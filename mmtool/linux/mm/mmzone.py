@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.page_alloc.free_area import FreeArea
 from mmtool.linux.mm.page_alloc.lru import LruPages
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType, PageblockTypes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.numa_memblks import NumaInfo
 

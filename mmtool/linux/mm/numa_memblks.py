@@ -5,9 +5,10 @@ Addresses are bytes, ranges half-open. A distance is an ACPI one: 10 is local, 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import Memblock
 

@@ -8,10 +8,10 @@ goes first whatever its points (oom_task_origin()), which nothing outside the ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from mmtool.build.facts.oom import OomFacts
+from mmtool.late import dataclass
 
 OOM_SCORE_ADJ_MIN = -1000
 """Of a process that is never chosen."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.mm.early import Early
 from mmtool.units import div_round_up, round_up
 

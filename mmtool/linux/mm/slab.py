@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from mmtool.build.facts.slab import SlabFacts
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import (
     CACHE_LINE,
     CacheArgs,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_flags import DEBUG_FLAGS, MERGE_SAME, NEVER_MERGE, PERMITTED, Flags
 
 CACHE_LINE = 64

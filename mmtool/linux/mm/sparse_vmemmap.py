@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, MEMBLOCK_ALLOC_NOLEAKTRACE
 from mmtool.units import round_down, round_up

@@ -39,7 +39,7 @@ def folio_add_lru(m: Memory, slot: int) -> None:
     """folio_add_lru(): queue a page for its list; a full batch goes there."""
     flags = m.flags[slot]
     if m.in_lru_fault and m.lru_gen is not None and not m.memalloc and not flags & PG_UNEVICTABLE:
-        if not m.facts.lru_gen_refs_start_with_referenced or flags & PG_WORKINGSET:
+        if m.facts.lru_gen_faults_are_active or flags & PG_WORKINGSET:
             m.flags[slot] = flags | PG_ACTIVE
         elif not flags & PG_REFERENCED:
             lru_gen_inc_refs(m, slot)
@@ -238,6 +238,8 @@ def lru_add_drain(m: Memory) -> None:
 def lru_note_cost(m: Memory, file: int, nr_io: int, nr_rotated: int) -> None:
     """lru_note_cost(): remember what reclaim of a kind of pages cost, older costs ever less (5.8 to before 7.3)."""
     cost = nr_io * SWAP_CLUSTER_MAX + nr_rotated if m.facts.cost_of_rotations else nr_io
+    if not cost and m.facts.nothing_spent_decays_no_cost:
+        return
     v, stats = m.lruvec, m.stats
     if file:
         v.file_cost += cost

@@ -5,9 +5,8 @@ Tables that are asked for before the page allocator starts come from memblock an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_NONE, NUMA_NO_NODE, Memblock, MemblockPanic
 from mmtool.linux.mm.mm_init import calc_memmap_pages

@@ -116,10 +116,12 @@ def lru_gen_refault(m: Memory, g: LruGen, slot: int, shadow: int, file: int) -> 
     if rework:
         refs += 1
         g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
+        if m.in_lru_fault and facts.lru_gen_faults_are_active:
+            m.vmstat[f"workingset_activate_{kind}"] += 1
         if not workingset:
             m.flags[slot] = m.flags[slot] & ~LRU_REFS_MASK | (refs - 1) << LRU_REFS_SHIFT
             return
-        if m.in_lru_fault:
+        if m.in_lru_fault and not facts.lru_gen_faults_are_active:
             m.vmstat[f"workingset_activate_{kind}"] += 1
         m.flags[slot] |= PG_WORKINGSET
         m.vmstat[f"workingset_restore_{kind}"] += 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import Pgdat
 

@@ -6,9 +6,10 @@ what a pool takes are pages. Pages are taken to be there: nothing here asks the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.facts.zram import ZramFacts
+from mmtool.late import dataclass
 
 CLASS_BITS = 8
 OBJ_TAG_BITS = 1

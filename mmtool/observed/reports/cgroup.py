@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 LIMIT = regex(r"(?<![\w+])memory: usage (\d{1,20})kB, limit (\d{1,20})kB")

@@ -7,9 +7,10 @@ between any two words.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
+from mmtool.late import dataclass
 from mmtool.observed.reports.kills import KillLine
 from mmtool.observed.reports.notices import Notice, find_notices
 from mmtool.regex import regex

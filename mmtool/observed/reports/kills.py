@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")

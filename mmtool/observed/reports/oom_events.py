@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
+from mmtool.late import dataclass
 from mmtool.observed.reports.cgroup import LIMIT
 from mmtool.observed.reports.events import Event, ReportKind
 from mmtool.observed.reports.kills import KillLine, Said

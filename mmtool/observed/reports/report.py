@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.packed import read_bytes
+from mmtool.late import dataclass
 from mmtool.observed.reports.cgroup import CgroupDump, parse_cgroup
 from mmtool.observed.reports.events import CmaFailure, Event, ReportKind, VmallocFailure, find_events
 from mmtool.observed.reports.kills import KillLine, Said, find_kills

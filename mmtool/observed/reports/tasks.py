@@ -6,8 +6,7 @@ number of its columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _HEAD = regex(r"\[\s*pid\s*\]\s+uid\s+tgid\s+total_vm\s+rss((?:\s+[a-z_]+){2,8}?)\s+name\b")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _FRAME = regex(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from itertools import pairwise
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.range_set import RangeSet
 
 Range = tuple[int, int]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 
+from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.range_set import RangeSet

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import chain
 
 from mmtool.answers.ledger import MEMORY_TYPES
 from mmtool.firmware.machine import E820Type
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MemblockRegion

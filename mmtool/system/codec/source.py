@@ -11,7 +11,7 @@ from mmtool.errors import InputError
 from mmtool.firmware.machine import Machine
 from mmtool.system.codec.recorded import is_stage, state_from_stage, vmalloc_from_recording
 from mmtool.system.codec.state import kernel_from_document, state_from_document
-from mmtool.system.shape import STAGE, STATE, check_consistent, check_document
+from mmtool.system.shape import check_consistent, check_document, moment_shape, state_shape
 from mmtool.system.state import SystemState
 from mmtool.system.system import pcp_layout
 
@@ -33,7 +33,7 @@ def state_from_json(document: object, source: str) -> tuple[SystemState, Kernel]
         document = document["stages"].get(RECORDED_END)
     if is_stage(document):
         assert isinstance(document, dict)
-        check_document(document, STAGE, source)
+        check_document(document, moment_shape, source)
         state = state_from_stage(document, source)
         kernel = kernel_named(state.release, state.version)
         _check(state, kernel, source)
@@ -43,7 +43,7 @@ def state_from_json(document: object, source: str) -> tuple[SystemState, Kernel]
     if "schema" in document and "state" not in document:
         raise InputError(source, None, f"this {document['schema']} document holds no state; print it without --only")
     body = document.get("state", document)
-    check_document(body, STATE, source)
+    check_document(body, state_shape, source)
     kernel = kernel_from_document(body["kernel"], source)
     try:
         state = state_from_document(body)

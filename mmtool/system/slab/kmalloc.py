@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from mmtool.build.gfp import GfpFlags, gfp_flags
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import KmemCache, SlabBuild
 
 PAGES, FAILS = "pages", "fails"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import CacheArgs, CacheError, KmemCache, SlabBuild
 from mmtool.system.slab.kmalloc import FAILS, PAGES, KmallocOf, kinds, slab_gfp
 from mmtool.system.slab.pages import PlainPages

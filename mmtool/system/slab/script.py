@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mmtool.build.gfp import GfpError, GfpFlags
 from mmtool.errors import InputError
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import CacheArgs
 from mmtool.linux.mm.slab_flags import KNOWN, Flags
 

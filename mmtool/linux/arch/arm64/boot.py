@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.devicetree import DeviceTree
 from mmtool.firmware.machine import E820Entry
-from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, pa_bits
+from mmtool.late import dataclass
+from mmtool.linux.arch.arm64.kernel.cpufeature import has_wide_addresses, memstart, pa_bits
 from mmtool.linux.arch.arm64.mm.crash_reserve import crash_window
 from mmtool.linux.arch.arm64.mm.dma import arm64_dma32_phys_limit, arm64_dma_phys_limit
 from mmtool.linux.arch.arm64.mm.free_image import free_image
@@ -16,7 +17,7 @@ from mmtool.linux.arch.arm64.mm.pgtable import address_space
 from mmtool.linux.drivers.of.of_reserved_mem import ReservedMem
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.crash_reserve import CrashWindow
-from mmtool.linux.mm.address_space import AddressSpace, LayoutInputs
+from mmtool.linux.mm.address_space import AddressSpace, DirectMap, LayoutInputs
 from mmtool.linux.mm.free_reserved import Freed
 from mmtool.linux.mm.hugetlb import SupportedSizes
 from mmtool.linux.mm.vmalloc.area import VmStruct
@@ -70,6 +71,11 @@ class Arm64Boot(Boot):
     @property
     def address_space(self) -> AddressSpace:
         return address_space(LayoutInputs(self.kernel, kaslr=self.kaslr, long_addresses=has_wide_addresses(self)))
+
+    @property
+    def direct_map(self) -> DirectMap:
+        area = self.address_space.area("linear map")
+        return DirectMap(area.start, area.end, memstart(self), not self.kaslr)
 
     def freed_memory(self) -> list[Freed]:
         return free_image(self.kernel, self.cmdline, self.kernel_base, self.initrd)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.machine import E820Entry
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.crash_reserve import crash_window
 from mmtool.linux.arch.x86.kernel.e820 import E820Table
 from mmtool.linux.arch.x86.mm.free_image import free_image
@@ -12,7 +13,7 @@ from mmtool.linux.arch.x86.mm.hugetlbpage import supported_huge_pages
 from mmtool.linux.arch.x86.mm.pgtable import address_space
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.crash_reserve import CrashWindow
-from mmtool.linux.mm.address_space import AddressSpace, LayoutInputs
+from mmtool.linux.mm.address_space import AddressSpace, DirectMap, LayoutInputs
 from mmtool.linux.mm.free_reserved import Freed
 from mmtool.linux.mm.hugetlb import SupportedSizes
 from mmtool.linux.mm.vmalloc.area import VmStruct
@@ -79,6 +80,11 @@ class X86Boot(Boot):
     def address_space(self) -> AddressSpace:
         mb = self.memblock
         return address_space(LayoutInputs(self.kernel, mb.max_pfn, mb.max_low_pfn, self.levels, self.kaslr))
+
+    @property
+    def direct_map(self) -> DirectMap:
+        area = self.address_space.area("direct map")
+        return DirectMap(area.start, area.end, 0, area.base_known)
 
     def freed_memory(self) -> list[Freed]:
         return free_image(

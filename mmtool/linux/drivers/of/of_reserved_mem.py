@@ -6,9 +6,10 @@ Nodes with an address come first; then the others are placed, in the tree's orde
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.firmware.devicetree import DeviceTree, ReservedNode
+from mmtool.late import dataclass
 from mmtool.linux.lib.sort import sort
 from mmtool.linux.mm.cma import Cma, CmaArea, min_alignment
 from mmtool.linux.mm.early import Early

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.huge_memory import thp_eligible
 from mmtool.linux.mm.mmap.mm_types import (

@@ -6,7 +6,9 @@ The kernel keeps no such record; it stands beside the region lists, whose mergin
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mmtool.late import dataclass
 
 
 @dataclass(slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.mm.memblock.alloc import MemblockAlloc
 from mmtool.linux.mm.memblock.handover import FreedMemory
 from mmtool.linux.mm.memblock.lists import (

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 
 # enum memblock_flags of include/linux/memblock.h
 MEMBLOCK_NONE = 0x0

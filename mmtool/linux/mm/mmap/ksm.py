@@ -7,8 +7,9 @@ that the stable tree needs chains; pages are not skipped for having failed befor
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.memory import do_wp_page
 from mmtool.linux.mm.mmap.mm_types import VM_MERGEABLE, VM_WRITE, Folio, Vma

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmap.folio import HUGE_ZERO as HUGE_ZERO
 from mmtool.linux.mm.mmap.folio import VVAR_PAGE as VVAR_PAGE
 from mmtool.linux.mm.mmap.folio import ZERO_PAGE as ZERO_PAGE

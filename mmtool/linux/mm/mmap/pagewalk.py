@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import HUGE_ZERO, VVAR_PAGE, ZERO_PAGE, Folio
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG

@@ -7,8 +7,8 @@ mm_struct counts is VmPTE. Addresses and sizes in bytes; 5.10 to 7.3.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmap.folio import Folio
 
 PTE_WRITE, PTE_DIRTY, PTE_YOUNG = 1, 2, 4

@@ -5,8 +5,7 @@ Addresses in bytes; a result of None is -ENOMEM. 5.10 to 7.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import (
     MAP_32BIT,

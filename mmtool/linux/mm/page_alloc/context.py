@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import takewhile
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import reserve_highatomic_pageblock

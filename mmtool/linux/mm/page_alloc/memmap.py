@@ -17,9 +17,7 @@ from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 
 
-def mem_pfn_ranges(
-    memory: Iterable[MemblockRegion], page_shift: int = 12
-) -> Iterator[tuple[int, int, MemblockRegion]]:
+def mem_pfn_ranges(memory: Iterable[MemblockRegion], page_shift: int = 12) -> Iterator[tuple[int, int, MemblockRegion]]:
     """The whole pages of each memory region as (start pfn, end pfn, region) (for_each_mem_pfn_range)."""
     for region in memory:
         start, end = _pfn_up(region.base, page_shift), (region.base + region.size) >> page_shift

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 

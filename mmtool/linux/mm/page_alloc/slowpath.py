@@ -8,9 +8,9 @@ real machine did meanwhile. The OOM killer ends the request instead of a task.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import Enum
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.compaction import CompactResult, ZoneCompaction, compaction_zonelist_suitable
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext

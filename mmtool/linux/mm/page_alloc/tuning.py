@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mmtool.late import dataclass
 
 LOWMEM_RESERVE_RATIO = {"DMA": 256, "DMA32": 256, "Normal": 32, "HighMem": 0, "Movable": 0}
 """sysctl_lowmem_reserve_ratio: a zone keeps one page for so many pages of the zones above it; 0 for none."""

@@ -7,12 +7,13 @@ after this file's words in `mmtool.build.release`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
 from mmtool.build.gfp import GfpFlags
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.gfp import gfp_migratetype
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
 

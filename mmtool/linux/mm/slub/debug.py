@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_flags import DEBUG_DEFAULT_FLAGS, Flags
 
 _LETTERS = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import CacheArgs, CacheError, KmemCache, Shape, SlabBuild, align_up
 from mmtool.linux.mm.slab_flags import DEBUG_FLAGS, DEBUG_METADATA_FLAGS, Flags
 from mmtool.units import memparse

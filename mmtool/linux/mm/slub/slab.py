@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.slab_common import SlabBuild
 from mmtool.linux.mm.slub.layout import SlubCache
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.address_space import AddressSpace
 from mmtool.linux.mm.vmalloc.area import NO_NODE, VM_MAP, VmStruct
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 
 from mmtool.build.release import Release
+from mmtool.late import dataclass
 from mmtool.linux.mm.vmalloc.area import NO_NODE, VmStruct
 from mmtool.linux.mm.vmalloc.free_tree import FreeTree
 

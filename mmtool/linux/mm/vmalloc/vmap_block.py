@@ -5,8 +5,9 @@ Part of mm/vmalloc.c. Counts are pages; addresses bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.vmalloc.vmap import VmapArea, VmapSpace
 
 BBMAP_BITS_MAX = 1024

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.mm.folio import (
     ANON,
     LRU_GEN_MASK,
@@ -169,7 +168,7 @@ def _move_to(m: Memory, slot: int, gen: int, *, tail: bool) -> None:
     add(m, slot, gen_head(m, gen, folio_is_file_lru(m.flags[slot])))
 
 
-def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int) -> bool:
+def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) -> bool:
     """sort_folio(): is a page of the oldest generation put elsewhere instead of being isolated?
 
     Promoted ones go where they belong, those of tiers above `tier_idx` to the next generation.
@@ -183,7 +182,7 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int) -> bool:
         m.flags[slot] |= PG_UNEVICTABLE
         lruvec_add_folio(m, slot)
         return True
-    if m.facts.lru_gen_sorts_dirty and file and flags & ANON and flags & PG_DIRTY:
+    if m.facts.lru_gen_sorts_dirty_lazyfree and file and flags & ANON and flags & PG_DIRTY:
         lru_gen_del_folio(m, g, slot, reclaiming=True)
         m.flags[slot] |= PG_SWAPBACKED
         lruvec_add_folio_tail(m, slot)
@@ -195,6 +194,9 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int) -> bool:
     if _protect(m, g, slot, tier_idx):
         return True
     if m.facts.lru_gen_sorts_dirty and (flags & PG_WRITEBACK or (file and flags & PG_DIRTY)):
+        if file and flags & PG_DIRTY:
+            sc.nr_file_taken += 1
+            sc.nr_unqueued_dirty += not flags & PG_WRITEBACK
         _move_to(m, slot, folio_inc_gen(m, g, slot, reclaiming=True), tail=False)
         return True
     return False
@@ -237,7 +239,9 @@ def isolate_folio(m: Memory, g: LruGen, slot: int) -> None:
     lru_gen_del_folio(m, g, slot, reclaiming=True)
 
 
-def scan_folios(m: Memory, g: LruGen, file: int, tier: int, remaining: int) -> tuple[int, list[int]]:
+def scan_folios(
+    m: Memory, g: LruGen, file: int, tier: int, remaining: int, sc: ScanControl
+) -> tuple[int, list[int]]:  # fmt: skip
     """scan_folios(): go through the oldest generation of a type from its end; pages scanned, and those isolated."""
     isolated: list[int] = []
     if nr_gens(g, file) == MIN_NR_GENS:
@@ -247,7 +251,7 @@ def scan_folios(m: Memory, g: LruGen, file: int, tier: int, remaining: int) -> t
     while m.prev[head] != head:
         slot = m.prev[head]
         scanned += 1
-        if sort_folio(m, g, slot, tier):
+        if sort_folio(m, g, slot, tier, sc):
             sorted_out += 1
         else:
             isolate_folio(m, g, slot)
@@ -258,12 +262,16 @@ def scan_folios(m: Memory, g: LruGen, file: int, tier: int, remaining: int) -> t
     m.vmstat[f"pgscan_{KINDS[file]}"] += len(isolated)
     if m.facts.memcg_counts_scan_by_kind:
         m.vmstat["pgrefill"] += sorted_out
-    if m.facts.lru_gen_refs_start_with_referenced or isolated or not remaining:
+    if file:
+        sc.nr_file_taken += len(isolated)
+    if m.facts.lru_gen_reclaims_in_batches or isolated or not remaining:
         return scanned, isolated
     return 0, isolated
 
 
-def isolate_folios(m: Memory, g: LruGen, swappiness: int, nr_to_scan: int) -> tuple[int, int, list[int]]:
+def isolate_folios(
+    m: Memory, g: LruGen, swappiness: int, nr_to_scan: int, sc: ScanControl
+) -> tuple[int, int, list[int]]:  # fmt: skip
     """isolate_folios(): pages of one type, else of the other; what was scanned, the type, and the pages."""
     file, tier = get_type_to_scan(m, g, swappiness)
     total = 0
@@ -271,9 +279,9 @@ def isolate_folios(m: Memory, g: LruGen, swappiness: int, nr_to_scan: int) -> tu
     taken_from = file
     for _ in evictable_types(swappiness):
         taken_from = file
-        scanned, isolated = scan_folios(m, g, file, get_tier_idx(m, g, file) if tier is None else tier, nr_to_scan)
+        scanned, isolated = scan_folios(m, g, file, get_tier_idx(m, g, file) if tier is None else tier, nr_to_scan, sc)
         total += scanned
-        if isolated or (scanned and not m.facts.lru_gen_refs_start_with_referenced):
+        if isolated or (scanned and not m.facts.lru_gen_reclaims_in_batches):
             break
         if not scanned:
             file = 1 - file
@@ -369,15 +377,15 @@ def get_swappiness(m: Memory, sc: ScanControl) -> int:
 
 def evict_folios(m: Memory, g: LruGen, sc: ScanControl, swappiness: int, nr_to_scan: int) -> int:
     """evict_folios(): isolate up to 64 of the oldest pages and shrink them; what was scanned."""
-    newer = m.facts.lru_gen_refs_start_with_referenced
-    if newer:
+    in_batches = m.facts.lru_gen_reclaims_in_batches
+    if in_batches:
         try_to_inc_min_seq(m, g, swappiness)
-    scanned, file, isolated = isolate_folios(m, g, swappiness, nr_to_scan)
-    if not newer or scanned:
+    scanned, file, isolated = isolate_folios(m, g, swappiness, nr_to_scan, sc)
+    if not in_batches or scanned:
         moved = try_to_inc_min_seq(m, g, swappiness)
-        if not newer:
+        if not in_batches:
             scanned += moved
-            if nr_gens(g, 0 if swappiness else 1) == MIN_NR_GENS:
+            if oldest_seq(m, g, swappiness) + MIN_NR_GENS > g.max_seq:
                 scanned = 0
     retried = False
     while isolated:
@@ -390,7 +398,8 @@ def evict_folios(m: Memory, g: LruGen, sc: ScanControl, swappiness: int, nr_to_s
         if g.walk is not None and g.walk.batched:
             reset_batch_size(m, g, g.walk)
         m.vmstat[f"pgsteal_{KINDS[file]}"] += reclaimed
-        if stat.nr_unqueued_dirty == len(kept) + reclaimed:
+        sc.nr_unqueued_dirty += stat.nr_unqueued_dirty
+        if in_batches and not retried and stat.nr_unqueued_dirty == len(kept) + reclaimed:
             wakeup_flusher_threads(m)
         retried = True
     return scanned
@@ -427,12 +436,21 @@ def evictable_size(g: LruGen, swappiness: int) -> int:
     )
 
 
-def should_run_aging(g: LruGen, swappiness: int) -> bool:
-    """should_run_aging() until 6.13: are there too few old pages, or too many young ones?"""
-    file = 0 if swappiness else 1
-    if g.min_seq[file] + MIN_NR_GENS > g.max_seq:
+def oldest_seq(m: Memory, g: LruGen, swappiness: int) -> int:
+    """evictable_min_seq(): the oldest generation that may be evicted; until 6.13 of one type."""
+    if m.facts.lru_gen_refs_start_with_referenced:
+        return min(g.min_seq[file] for file in evictable_types(swappiness))
+    return g.min_seq[0 if swappiness else 1]
+
+
+def should_run_aging(m: Memory, g: LruGen, swappiness: int) -> bool:
+    """should_run_aging(): are there too few generations; until 6.13 also: too few old pages, or too many young ones?"""
+    oldest = oldest_seq(m, g, swappiness)
+    if m.facts.lru_gen_refs_start_with_referenced:
+        return oldest + MIN_NR_GENS >= g.max_seq
+    if oldest + MIN_NR_GENS > g.max_seq:
         return True
-    if g.min_seq[file] + MIN_NR_GENS < g.max_seq:
+    if oldest + MIN_NR_GENS < g.max_seq:
         return False
     young = old = total = 0
     for kind in evictable_types(swappiness):
@@ -450,29 +468,34 @@ def lru_gen_shrink_lruvec(m: Memory, g: LruGen, sc: ScanControl) -> None:
     """lru_gen_shrink_lruvec(): evict as much as the priority asks for, aging where there is too little to evict."""
     lru_add_drain(m)
     g.walk = MmWalk(0) if sc.proactive and not m.facts.lru_gen_ages_before_evicting else None
-    if m.facts.lru_gen_refs_start_with_referenced:
+    if m.facts.lru_gen_reclaims_in_batches:
         _shrink_by_batches(m, g, sc)
     elif m.facts.lru_gen_ages_before_evicting:
         _shrink_after_aging(m, g, sc)
     else:
         _shrink_or_age(m, g, sc)
+        if m.facts.lru_gen_wakes_flusher and sc.nr_unqueued_dirty and sc.nr_unqueued_dirty == sc.nr_file_taken:
+            wakeup_flusher_threads(m)
     g.walk = None
     complete_writeback(m)
 
 
 def _shrink_or_age(m: Memory, g: LruGen, sc: ScanControl) -> None:
-    """try_to_shrink_lruvec() of 6.12: where it ages, it evicts nothing more at this priority."""
+    """try_to_shrink_lruvec() of 6.3 to 7.1: where it ages, it evicts nothing more at this priority."""
     swappiness = get_swappiness(m, sc)
     scanned = 0
     while True:
-        aging = should_run_aging(g, swappiness)
-        if aging and sc.priority != DEF_PRIORITY:
-            try_to_inc_max_seq(m, g, swappiness)
-            return
+        if should_run_aging(m, g, swappiness):
+            if sc.priority != DEF_PRIORITY:
+                try_to_inc_max_seq(m, g, swappiness)
+                return
+            if m.facts.lru_gen_refs_start_with_referenced and oldest_seq(m, g, swappiness) + MIN_NR_GENS > g.max_seq:
+                return
         want = evictable_size(g, swappiness) >> sc.priority
         if want <= 0:
             return
-        delta = evict_folios(m, g, sc, swappiness, MAX_LRU_BATCH)
+        scan = min(want, MAX_LRU_BATCH) if m.facts.lru_gen_scans_no_more else MAX_LRU_BATCH
+        delta = evict_folios(m, g, sc, swappiness, scan)
         scanned += delta
         if not delta or scanned >= want:
             return
@@ -485,12 +508,12 @@ def _shrink_after_aging(m: Memory, g: LruGen, sc: ScanControl) -> None:
     while True:
         swappiness = get_swappiness(m, sc)
         want = evictable_size(g, swappiness) >> sc.priority
-        aging = should_run_aging(g, swappiness)
+        aging = should_run_aging(m, g, swappiness)
         if not want:
             return
         if aging:
             aged = sc.priority != DEF_PRIORITY and try_to_inc_max_seq(m, g, swappiness)
-            if not aged and g.min_seq[0 if swappiness else 1] + MIN_NR_GENS > g.max_seq:
+            if not aged and oldest_seq(m, g, swappiness) + MIN_NR_GENS > g.max_seq:
                 return
         anon_before = m.vmstat["pgscan_anon"]
         delta = evict_folios(m, g, sc, swappiness, MAX_LRU_BATCH)
@@ -503,13 +526,13 @@ def _shrink_after_aging(m: Memory, g: LruGen, sc: ScanControl) -> None:
 
 
 def _shrink_by_batches(m: Memory, g: LruGen, sc: ScanControl) -> None:
-    """try_to_shrink_lruvec() of 7.x: at most 64 pages at a time, until there is enough."""
+    """try_to_shrink_lruvec() of 7.2: at most 64 pages at a time, until there is enough."""
     swappiness = get_swappiness(m, sc)
     if swappiness == SWAPPINESS_ANON_ONLY and m.facts.anon_only_bails_out and m.swap_left() <= 0:
         return
     want = evictable_size(g, swappiness) >> sc.priority
     while want > 0:
-        oldest = min(g.min_seq[file] for file in evictable_types(swappiness)) + MIN_NR_GENS
+        oldest = oldest_seq(m, g, swappiness) + MIN_NR_GENS
         if oldest > g.max_seq or (sc.priority != DEF_PRIORITY and oldest == g.max_seq):
             try_to_inc_max_seq(m, g, swappiness)
         delta = evict_folios(m, g, sc, swappiness, min(want, MIN_LRU_BATCH))

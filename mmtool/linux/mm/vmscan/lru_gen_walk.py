@@ -65,12 +65,12 @@ def folio_update_gen(m: Memory, slot: int, gen: int) -> int:
 
 
 def lru_gen_set_refs(m: Memory, slot: int) -> bool:
-    """lru_gen_set_refs(): note a use through a page table; is it the second, which promotes the page? (6.14 on)"""
+    """lru_gen_set_refs(): note a use through a page table; is it one that promotes the page? (6.14 on)"""
     flags = m.flags[slot]
     if not flags & (PG_REFERENCED | PG_WORKINGSET):
         m.flags[slot] = flags & ~LRU_REFS_MASK | PG_REFERENCED
         return False
-    if folio_lru_refs(m, flags) > 1:
+    if not m.facts.lru_gen_promotes_second_use or folio_lru_refs(m, flags) > 1:
         m.flags[slot] = flags & ~(LRU_REFS_MASK | PG_REFERENCED) | PG_WORKINGSET
     else:
         folio_mark_accessed(m, slot)
@@ -100,7 +100,7 @@ def _note_dirty(m: Memory, slot: int) -> None:
     if flags & PTE_DIRTY and not flags & PG_DIRTY and not plain:
         m.flags[slot] |= PG_DIRTY
         if not flags & ANON:
-            m.nr_file_dirty += 1
+            m.file_dirty.add(slot)
 
 
 def walk_mm(m: Memory, g: LruGen, walk: MmWalk) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from mmtool.late import dataclass
 
 DEF_PRIORITY = 12
 """Reclaim starts with a 4096th of each list and doubles its share from round to round."""
@@ -29,6 +31,9 @@ class ScanControl:
     skipped_deactivate: bool = False
     cache_trim_mode: bool = False
     memcg_full_walk: bool = False
+    nr_unqueued_dirty: int = 0
+    nr_file_taken: int = 0
+    """Pages of files that were taken, and those of them that were dirty and not being written."""
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@ Every table is a page, so that it is enough to know how many are needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.arch.arm64.kernel.cpufeature import memstart, va_bits
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_NOLEAKTRACE

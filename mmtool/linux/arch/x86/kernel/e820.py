@@ -6,10 +6,10 @@ Ranges are half-open [start, end) in bytes; what the log shows is inclusive, as 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.page import PAGE_SHIFT
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.units import U64_MAX, memparse

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from mmtool.firmware.machine import E820Type, LogNote
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.page import PAGE_SHIFT
-from mmtool.units import div_round_up, round_up
+from mmtool.linux.init.boot import Boot
+from mmtool.units import round_up
 
 FOUR_GIB = 1 << 32
 UNCACHABLE, WRITE_PROTECT, WRITE_BACK = 0, 5, 6
@@ -58,24 +59,124 @@ def hidden_ranges(boot: X86Boot) -> list[tuple[int, int]]:
     """What registers that no line shows cover, by their sum ("total RAM covered", which is told in whole MiB).
 
     A sum below 4 GiB is that of low memory: AMD's processors need no registers for what is above. Else that is covered
-    to a round end, the least round one with which low memory ends where the sum says and no lower than RAM does.
+    to a round end, the least round one with which low memory ends where the sum says and no lower than RAM does, and
+    which takes as many registers as the lines about tidying them up say.
     """
-    told = boot.notes("mtrr_covered")
-    total, top = told[-1].values[0] >> 20, div_round_up(boot.memblock.max_pfn << PAGE_SHIFT, 1 << 20)
-    low = max((e.end for e in boot.e820.snapshot() if e.type == E820Type.RAM and e.end <= FOUR_GIB), default=0)
-    least, four_gib = div_round_up(low, 1 << 20), FOUR_GIB >> 20
-    if total < four_gib:
-        return [(0, total << 20), (FOUR_GIB, top << 20)] if least <= total else []
+    total, top = boot.notes("mtrr_covered")[-1].values[0], round_up(boot.memblock.max_pfn << PAGE_SHIFT, MIB)
+    low = low_ram_end(boot)
+    if total < FOUR_GIB:
+        end = _low_end(total, low)
+        return [(0, end), (FOUR_GIB, top)] if end else []
+    found: list[list[tuple[int, int]]] = []
     for shift in range(_ROUNDEST):
-        end = round_up(max(top, four_gib), 1 << shift)
-        low_end = total - (end - four_gib)
-        if least <= low_end < four_gib:
-            return [(0, low_end << 20), (FOUR_GIB, end << 20)]
-    return []
+        high = round_up(max(top, FOUR_GIB), MIB << shift)
+        left = total - (high - FOUR_GIB)
+        # what low memory has of the sum's last MiB is not told
+        if low < left + MIB and 0 < left < FOUR_GIB:
+            found.append([(0, max(left, low)), (FOUR_GIB, high)])
+    settings = [note.values for note in boot.notes("mtrr_setting")]
+    agreeing = (ranges for ranges in found if all(_takes(ranges, *setting) for setting in settings))
+    return next(agreeing, found[0] if found else [])
 
 
+def _low_end(total: int, low: int) -> int:
+    """Where low memory ends that `total` bytes are covered of, 0 where RAM goes on: a hole smaller than 1 MiB goes
+    unseen in the sum, and firmware that leaves one ends low memory at a round place."""
+    if (total + MIB) % LOW_UNIT == 0:
+        total += MIB
+    return max(total, low) if low < total + MIB else 0
+
+
+def low_ram_end(boot: X86Boot) -> int:
+    """Where RAM below 4 GiB ends, in the map as it is now."""
+    return max((e.end for e in boot.e820.snapshot() if e.type == E820Type.RAM and e.end <= FOUR_GIB), default=0)
+
+
+def mapped_ranges(boot: X86Boot) -> list[tuple[int, int]]:
+    """What is covered where the MTRRs have a type for two ranges in all, as the line "MTRR map" of 6.5 on counts them.
+
+    An odd number of registers counts AMD's top of memory as one (mtrr_build_map()), which covers the one range, above
+    4 GiB; the other is low memory. It goes as far as memory does, which AMD's firmware ends at a multiple of 256 MiB;
+    where the map lists nothing behind RAM, up to that, the rest belongs to the graphics and is not covered.
+    """
+    if not told_by_number(boot):
+        return []
+    low, top = low_ram_end(boot), boot.memblock.max_pfn << PAGE_SHIFT
+    end = round_up(low, LOW_UNIT)
+    listed = any(low <= e.start < end for e in boot.e820.snapshot())
+    return [(0, end if listed else low), (FOUR_GIB, max(top, FOUR_GIB))]
+
+
+def told_by_number(boot: Boot) -> bool:
+    """Does the number of ranges tell what the MTRRs cover (`mapped_ranges`)?"""
+    counts = [note.values for note in boot.notes("mtrr_map")]
+    return bool(counts) and len(counts[-1]) > 3 and counts[-1][2] == 2 and counts[-1][3] % 2 == 1
+
+
+MIB = 1 << 20
+LOW_UNIT = 256 << 20
 _ROUNDEST = 24
 """log2 of the MiB of a register beyond which none is."""
+
+
+def _takes(ranges: list[tuple[int, int]], granularity: int, chunk: int, told: int) -> bool:
+    """Do `ranges`, set anew with such a granularity and chunk, take the number of registers that the log tells?
+
+    Processors have 8 or 10; the count ends there.
+    """
+    count = x86_setup_var_mtrrs(ranges, chunk, granularity)
+    return count == told if told < _FEWEST_REGISTERS else count >= told
+
+
+_FEWEST_REGISTERS = 8
+
+
+def x86_setup_var_mtrrs(ranges: list[tuple[int, int]], chunk: int, granularity: int) -> int:
+    """How many registers write-back `ranges` (sorted, in bytes) take. A hole is cut out of a multiple of `chunk` where
+    that is less than half of it; what is no multiple of `granularity` is left out. Models the function of that name,
+    set_var_mtrr_range() and range_to_mtrr_with_hole()."""
+    count, start, size = 0, 0, 0
+    for base, end in ranges:
+        if base <= MIB or start + size == base:
+            size = end - start
+            continue
+        second = 0
+        if size:
+            registers, second = _with_hole(start, size, (base, end - base), chunk, granularity)
+            count += registers
+        start, size = base + second, end - base - second
+    return count + (_with_hole(start, size, (0, 0), chunk, granularity)[0] if size else 0)
+
+
+def _with_hole(start: int, size: int, following: tuple[int, int], chunk: int, granularity: int) -> tuple[int, int]:
+    """range_to_mtrr_with_hole(): registers for a range, and how much of the `following` (base, size) they cover too."""
+    base, length = following
+    aligned = round_up(start, granularity)
+    if base and aligned > base:
+        return 0, 0
+    size = (size - (aligned - start)) // granularity * granularity
+    whole = round_up(size, chunk)
+    if whole == size:
+        return _registers(start, size), 0
+    while length and whole and start + whole > base + length:
+        whole = max(whole - chunk, 0)
+    second = start + whole - base if base < start + whole <= base + length else 0
+    hole = max(whole - size - second, 0)
+    if hole >= whole // 2 and whole >= chunk:
+        whole -= chunk
+        second = hole = 0
+    left = max(size - whole, 0)
+    return _registers(start, whole) + _registers(start + whole, left) + _registers(start + whole - hole, hole), second
+
+
+def _registers(start: int, size: int) -> int:
+    """range_to_mtrr(): how many aligned powers of two [start, start + size) falls into."""
+    count = 0
+    while size:
+        step = 1 << (size.bit_length() - 1)
+        step = min(step, start & -start) if start else step
+        start, size, count = start + step, size - step, count + 1
+    return count
 
 
 def mtrr_trim_uncached_memory(boot: X86Boot) -> bool:
@@ -98,11 +199,13 @@ def mtrr_trim_uncached_memory(boot: X86Boot) -> bool:
 
 
 def _hidden(boot: X86Boot) -> list[tuple[int, int]] | None:
-    """hidden_ranges(), where the log shows the registers' sum and not themselves; the sum is told of an uncachable
-    default alone."""
+    """hidden_ranges() or mapped_ranges(), where the log shows the registers' sum or number and not themselves; the sum
+    is told of an uncachable default alone."""
     if boot.cmdline.has("disable_mtrr_trim") or boot.notes("mtrr_default") or variable_ranges(boot.machine.notes):
         return None
-    return hidden_ranges(boot) if boot.notes("mtrr_covered") else None
+    if boot.notes("mtrr_covered"):
+        return hidden_ranges(boot)
+    return mapped_ranges(boot) if boot.notes("mtrr_map") else None
 
 
 def _trim(boot: X86Boot, cached: list[tuple[int, int]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.arch.x86.boot import X86Boot
+from mmtool.linux.init.boot import Boot
 
 # (vendor of family 6 and up, family): models whose page tables can have five levels (CPUID.7:ECX.LA57).
 LA57_MODELS = {
@@ -18,13 +19,23 @@ def has_la57(boot: X86Boot) -> bool:
 
     Models l5_supported() and check_la57_support(): the build has it (always from 6.17 on), the command line does
     not forbid it ("no5lvl"), and the CPU can. The CPU's model is in the log; a virtual one may lack what the model has.
+    Whatever the CPU, an address of the kernel's own that needs 57 bits shows five levels.
+    A log that ends before it names the CPU may still show a server's (it has an SRAT) that reports split locks by an
+    exception: Intel has built those since Ice Lake, all with LA57.
     """
     kernel = boot.kernel
     if not (kernel.enabled("X86_5LEVEL") or kernel.release.five_levels_always) or boot.cmdline.has("no5lvl"):
         return False
+    if boot.notes("la57"):
+        return True
     for note in boot.notes("cpu"):
         if QEMU_TCG in note.text:
             return True
         if len(note.values) >= 2 and note.values[1] in LA57_MODELS.get(note.values[0], ()):
             return not boot.notes("hypervisor")
-    return False
+    return not boot.notes("cpu") and is_server_with_split_locks(boot)
+
+
+def is_server_with_split_locks(boot: Boot) -> bool:
+    """Does the log show one of Intel's server processors from Ice Lake on, though not by name?"""
+    return bool(boot.notes("split_lock")) and boot.machine.srat is not None and not boot.notes("hypervisor")

@@ -273,7 +273,8 @@ def e820_add_kernel_range(boot: X86Boot) -> None:
 def trim_bios_range(boot: X86Boot) -> None:
     """trim_bios_range(): page 0 and the ISA hole belong to the BIOS, whatever its map says."""
     low = boot.kernel.number("X86_RESERVE_LOW", 64) << 10 if boot.kernel.release.trims_reserve_low else PAGE_SIZE
-    boot.e820.range_update(0, low, E820Type.RAM, E820Type.RESERVED)
+    if not boot.kernel.release.page_0_is_ram:
+        boot.e820.range_update(0, low, E820Type.RAM, E820Type.RESERVED)
     boot.e820.range_remove(BIOS_BEGIN, BIOS_END - BIOS_BEGIN, E820Type.RAM)
     boot.e820.update_table()
 
@@ -450,7 +451,8 @@ def _in_boot_services_data(boot: X86Boot, start: int, end: int) -> bool:
 def reserve_real_mode(boot: X86Boot) -> None:
     """reserve_real_mode(): room for the trampoline below 1 MiB; then the rest of the first MiB, or 64 KiB of it."""
     mb, facts = boot.memblock, boot.kernel.release
-    size = boot.kernel.profile.sizes["real_mode_blob"]
+    told = [note.values[1] for note in boot.notes("trampoline")]
+    size = told[-1] if told else boot.kernel.profile.sizes["real_mode_blob"]
     mb.phys_alloc_range(size, PAGE_SIZE, 0, SZ_1M, owner="real-mode trampoline")
     if facts.reserves_first_mib:
         mb.reserve(0, SZ_1M, owner="first MiB")

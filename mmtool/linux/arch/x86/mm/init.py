@@ -7,9 +7,10 @@ direct map begins; KASLR shifts that by whole GiB, which the model leaves out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mmtool.build.kernel import Kernel
+from mmtool.late import dataclass
 from mmtool.linux.arch.x86.boot import X86Boot
 from mmtool.linux.arch.x86.mm.pgtable import cpu_entry_area_tables, fixmap_tables
 from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE

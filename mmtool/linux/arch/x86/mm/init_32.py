@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmtool.linux.arch.x86.boot import X86Boot
-from mmtool.linux.arch.x86.mm.pgtable import maxmem_32, page_offset_32, vmalloc_reserve_32
-from mmtool.linux.arch.x86.page import PAGE_SHIFT
+from mmtool.linux.arch.x86.mm.pgtable import maxmem_32, page_offset_32, pmd_size_32, vmalloc_reserve_32
+from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.mm.address_space import VMALLOC
-from mmtool.units import memparse
+from mmtool.units import memparse, round_up
 
 MAX_NONPAE_PFN = 1 << 20
 LEAST_LOWMEM_PAGES = 64 << (20 - PAGE_SHIFT)
@@ -18,13 +18,33 @@ def _mb(pages: int) -> int:
 
 def find_low_pfn_range(boot: X86Boot) -> None:
     """find_low_pfn_range(): how far the direct map goes; may lower max_pfn. highmem= and vmalloc= move the border."""
-    maxmem_pfn = maxmem_32(boot.kernel, vmalloc_reserve_32(boot.cmdline.get("vmalloc"))) >> PAGE_SHIFT
+    maxmem_pfn = (_shown_maxmem(boot) or _maxmem(boot)) >> PAGE_SHIFT
     option = boot.cmdline.get("highmem")
     wish = memparse(option)[0] >> PAGE_SHIFT if option else None
     if boot.memblock.max_pfn <= maxmem_pfn:
         boot.memblock.max_low_pfn = boot.memblock.max_pfn - _wanted_highmem(boot, wish or 0)
     else:
         _highmem_pfn_init(boot, maxmem_pfn, wish)
+
+
+def _maxmem(boot: X86Boot) -> int:
+    return maxmem_32(boot.kernel, vmalloc_reserve_32(boot.cmdline.get("vmalloc")))
+
+
+def _shown_maxmem(boot: X86Boot) -> int:
+    """MAXMEM as the log shows what the build made of it: where vmalloc's area ends, which lies below all that the build
+    keeps fixed addresses for; or in MiB, when a kernel without high memory says how much it can use. 0 if it does not.
+    """
+    reserve = vmalloc_reserve_32(boot.cmdline.get("vmalloc"))
+    for note in boot.notes("vmalloc_area"):
+        return note.values[1] - page_offset_32(boot.kernel) - reserve
+    # the area's end is two pages below a table's border
+    table = pmd_size_32(boot.kernel)
+    for note in boot.notes("no_highmem"):
+        border = round_up(note.values[0] + 1 + reserve, table) - reserve
+        if (border - 2 * PAGE_SIZE) >> 20 == note.values[0] >> 20:
+            return border - 2 * PAGE_SIZE
+    return 0
 
 
 def _wanted_highmem(boot: X86Boot, pages: int) -> int:

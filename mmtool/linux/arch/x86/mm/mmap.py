@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mmtool.late import dataclass
 
 ADDR_COMPAT_LAYOUT = 0x0200000
 UNLIMITED = (1 << 64) - 1

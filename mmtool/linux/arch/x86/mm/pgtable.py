@@ -69,20 +69,21 @@ def cpu_entry_area_pages(kernel: Kernel) -> int:
     return 1 + 1 + guarded + tss + 1 + DEBUG_STORE_BUFFER_PAGES
 
 
-def _pmd_size_32(kernel: Kernel) -> int:
+def pmd_size_32(kernel: Kernel) -> int:
+    """PMD_SIZE of i386: bytes that one page table maps."""
     return 2 << 20 if kernel.enabled("X86_PAE") else 4 << 20
 
 
 def fixmap_tables(kernel: Kernel) -> int:
     """Page tables that the fixmaps of i386 take (early_ioremap_page_table_range_init())."""
-    pmd = _pmd_size_32(kernel)
+    pmd = pmd_size_32(kernel)
     start = (FIXADDR_TOP_32 - (fixmap_pages(kernel) - 1) * PAGE_SIZE) // pmd * pmd
     return div_round_up(FIXADDR_TOP_32 - start, pmd)
 
 
 def cpu_entry_area_tables(kernel: Kernel) -> int:
     """Page tables that the CPU entry areas of i386 take, but for the topmost, which they share with the fixmaps."""
-    pmd = _pmd_size_32(kernel)
+    pmd = pmd_size_32(kernel)
     top = FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE
     size = (kernel.number("NR_CPUS", 1) * cpu_entry_area_pages(kernel) + 1) * PAGE_SIZE
     base = (top - size) // pmd * pmd
@@ -92,7 +93,7 @@ def cpu_entry_area_tables(kernel: Kernel) -> int:
 
 def vmalloc_end_32(kernel: Kernel) -> int:
     """VMALLOC_END of i386: below the fixmaps, the CPU entry areas, the LDT and, with HIGHMEM, the pkmap area."""
-    pmd = _pmd_size_32(kernel)
+    pmd = pmd_size_32(kernel)
     at = FIXADDR_TOP_32 - fixmap_pages(kernel) * PAGE_SIZE
     areas = kernel.number("NR_CPUS", 1) * cpu_entry_area_pages(kernel) + 1
     at = (at - areas * PAGE_SIZE) // pmd * pmd
@@ -126,7 +127,7 @@ def preallocate_vmalloc_pages(kernel: Kernel, levels: int, *, random: bool) -> i
 def layout_32(inputs: LayoutInputs) -> list[KernelArea]:
     """The areas of i386, from the direct map up to the fixmaps."""
     k = inputs.kernel
-    pmd = _pmd_size_32(k)
+    pmd = pmd_size_32(k)
     high_memory = page_offset_32(k) + inputs.max_low_pfn * PAGE_SIZE
     fixmap = FIXADDR_TOP_32 - fixmap_pages(k) * PAGE_SIZE
     permanent = FIXADDR_TOP_32 - permanent_fixmap_pages(k) * PAGE_SIZE
@@ -193,5 +194,5 @@ def address_space(inputs: LayoutInputs) -> AddressSpace:
         areas = layout_64(inputs)
         last = next(area.end for area in areas if area.name == VMALLOC) - 1
         return AddressSpace(tuple(areas), last, PUD_SHIFT_64)
-    order = _pmd_size_32(inputs.kernel).bit_length() - 1
+    order = pmd_size_32(inputs.kernel).bit_length() - 1
     return AddressSpace(tuple(layout_32(inputs)), vmalloc_end_32(inputs.kernel), order)

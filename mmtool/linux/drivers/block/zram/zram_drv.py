@@ -5,8 +5,7 @@ How long a page becomes is told, not worked out: no compressor is modelled. Size
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mmtool.late import dataclass
 from mmtool.linux.mm.zsmalloc import Handle, ZsPool
 
 

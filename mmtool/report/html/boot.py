@@ -1,0 +1,50 @@
+"""`mmtool boot -o html`, `mmtool plot --html`: a boot as one page, with its document in it."""
+
+from __future__ import annotations
+
+from mmtool import __version__
+from mmtool.answers.ledger import memory_ledger
+from mmtool.linux.init.boot import Boot
+from mmtool.report.boot import TABLES, document
+from mmtool.report.html import parts
+from mmtool.report.html.markup import Markup, join, tag
+from mmtool.report.html.page import page
+from mmtool.report.html.view import view
+from mmtool.report.picture.lanes import lanes, largest_takers
+from mmtool.system.codec.page import element
+
+
+def html(boot: Boot) -> str:
+    """The page; `mmtool alloc --state` and its like read the state that is in it."""
+    sums = memory_ledger(boot)
+    takers = largest_takers(sums)
+    shown = lanes(boot, takers)
+    body = tag(
+        "main",
+        parts.head(boot, sums),
+        parts.unknown(boot),
+        parts.ledger(boot, sums, takers),
+        parts.chart(boot, shown),
+        parts.steps(boot),
+        parts.zones(boot),
+        parts.nodes(boot),
+        parts.free(boot),
+        parts.appendix(boot),
+        footer(),
+    )
+    return page(parts.title(boot), body, [view(boot, shown)], Markup(element(document(boot, tuple(TABLES)))))
+
+
+def footer() -> Markup:
+    """Who made it, and what can be done with it."""
+    return tag(
+        "footer",
+        join(
+            [
+                f"Made by mmtool {__version__}, which works this out from the firmware's map and the kernel's release."
+                " The document of the boot is in this file: ",
+                tag("code", "mmtool alloc --state FILE.html --order 3"),
+                " goes on from it.",
+            ]
+        ),
+    )

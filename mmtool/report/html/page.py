@@ -1,0 +1,52 @@
+"""The file around a report: what it may load (nothing), its style, its script and the data that the script reads."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import sha256
+from importlib import resources
+from typing import Any
+
+from mmtool.report.html.markup import Markup, join, tag
+
+ASSETS = resources.files("mmtool.report.html") / "assets"
+
+
+def page(title: str, body: Markup, sides: list[Any], document: Markup) -> str:
+    """The whole file, in ASCII: `sides` are the boots that the script draws, `document` the element that is read back.
+
+    Its content security policy allows this style sheet and this script, by hash, and no connection whatever.
+    """
+    style, script = asset("report.css"), asset("report.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none';"
+        " form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    scripts = join([data("view", {"sides": sides}), tag("script", Markup(script))])
+    html = f"<!doctype html>\n{tag('html', head, tag('body', body, document, scripts), lang='en')}\n"
+    return html.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def data(name: str, value: Any) -> Markup:
+    """A value for the script, as JSON in an element that is never run; no "<" in it ends the element."""
+    written = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    return tag("script", Markup(written), type="application/json", id=name)
+
+
+def asset(name: str) -> str:
+    """A file of the assets."""
+    return (ASSETS / name).read_text("ascii")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"
