@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mmtool.capture.collect import Collected, Missing
 from mmtool.capture.identity import Identity
 from mmtool.capture.needed import needed_files
@@ -11,6 +9,7 @@ from mmtool.capture.redact import Redactor
 from mmtool.capture.reduce import reduce_log
 from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG
+from mmtool.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ is left is not taken for granted: they read it again, and where they do not, the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from mmtool.errors import InputError
 from mmtool.firmware import log as firmware_log
 from mmtool.firmware.lines import decode, kernel_lines, plain
+from mmtool.late import dataclass
 from mmtool.observed import answers, memblock_log
 from mmtool.observed.reports import report
 
