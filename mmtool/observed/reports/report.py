@@ -17,7 +17,7 @@ from mmtool.observed.reports.notices import Notice
 from mmtool.observed.reports.oom_events import bound_events
 from mmtool.observed.reports.tasks import TaskTable, parse_tasks
 from mmtool.observed.reports.trace import Trace, parse_trace
-from mmtool.regex import regex
+from mmtool.regex import recorded, regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +113,9 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
 def parse_reports(text: str) -> list[Report]:
     """The reports in the text of a log, or of a mail that quotes one, in order."""
-    # records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis
-    text = text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
-    lines, raw = kernel_lines(text), text.split("\n")
-    starts, at = [], 0
-    for _, words in lines:
-        starts.append(at)
-        at += len(words) + 1
-    joined = "\n".join(words for _, words in lines)
-    numbers = LineNumbers(starts, [number for number, _ in lines])
+    text = _freed(text)
+    raw = text.split("\n")
+    joined, numbers = _joined(text)
     events = bound_events(joined, find_events(joined), find_kills(joined))
     if not events:
         return []
@@ -138,6 +132,34 @@ def parse_reports(text: str) -> list[Report]:
         report = _report(places, event, end, numbers, boots[at - 1][1] if at else None)
         reports.append(replace(report, seconds=_seconds(raw[report.line - 1])))
     return reports
+
+
+def lines_read(text: str) -> set[int]:
+    """The numbers of the lines of a log that reports are read from."""
+    with recorded() as found:
+        parse_reports(text)
+    joined, numbers = _joined(_freed(text))
+    is_log = {id(string): string == joined for string in {id(m.string): m.string for m in found}.values()}
+    told: set[int] = set()
+    for m in found:
+        if m.start() < m.end() and is_log[id(m.string)]:
+            told.update(numbers.within(m.start(), m.end()))
+    return told
+
+
+def _freed(text: str) -> str:
+    """Records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis."""
+    return text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
+
+
+def _joined(text: str) -> tuple[str, LineNumbers]:
+    """What the kernel said as one text, and where its lines are in the log."""
+    lines = kernel_lines(text)
+    starts, at = [], 0
+    for _, words in lines:
+        starts.append(at)
+        at += len(words) + 1
+    return "\n".join(words for _, words in lines), LineNumbers(starts, [number for number, _ in lines])
 
 
 def _seconds(line: str) -> float | None:
