@@ -67,7 +67,7 @@ def _kernel(recorded: RecordedMemblock, name: str | None, no_deferred: bool) -> 
 
 def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
     from mmtool.report import buddy as report
-    from mmtool.report.table import yaml_text
+    from mmtool.report.yaml_text import yaml_text
 
     if output == "table":
         return report.table(pgdats)

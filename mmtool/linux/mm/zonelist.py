@@ -94,16 +94,15 @@ class _NodeLoad:
         counts_up = self.kernel.release.zonelist_load_counts_up
         skip_local = self.kernel.release.zonelist_skips_memoryless and local not in memory
         order = [] if skip_local else [local]
-        previous = local
         load = self.nr_online - len(order)
         # No load of a node that is still to come changes on the way, so that one sorting finds the best each time.
-        for best in sorted((n for n in memory if n != local), key=lambda n: self._value(local, n, distance)):
-            if distance(local, best) != distance(local, previous):
-                self.load[best] = self.load.get(best, 0) + 1 if counts_up else load
+        loads = self.load
+        away = {n: distance(local, n) for n in memory if n != local}
+        previous_away = distance(local, local)
+        for _, _, best in sorted([(d + (n < local), loads.get(n, 0), n) for n, d in away.items()]):
+            if away[best] != previous_away:
+                loads[best] = loads.get(best, 0) + 1 if counts_up else load
             order.append(best)
-            previous = best
+            previous_away = away[best]
             load -= 1
         return order
-
-    def _value(self, local: int, n: int, distance: Distance) -> tuple[int, int]:
-        return distance(local, n) + (n < local), self.load.get(n, 0)
