@@ -75,13 +75,15 @@ def _is_pipe() -> bool:
 
 def read_json(source: str) -> Any:
     """A JSON document, plain, compressed or in a page that mmtool made; InputError with the line when it is none."""
+    return parse_json(_document_bytes(source), source)
+
+
+def _document_bytes(source: str) -> bytes:
     from mmtool.firmware.packed import read_bytes
     from mmtool.system.codec.page import document_bytes, is_page
 
     data = read_bytes(source)
-    if is_page(data):
-        data = document_bytes(data, source)
-    return parse_json(data, source)
+    return document_bytes(data, source) if is_page(data) else data
 
 
 def parse_json(data: bytes, source: str) -> Any:
