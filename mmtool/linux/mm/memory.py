@@ -242,8 +242,7 @@ def _file_fault(m: Memory, obj: Mapped, page: int, *, write: bool) -> bool:
         if not write and m.fault_around > 1:
             _do_fault_around(m, obj, page)
     if write:
-        if m.unread_inode_table:
-            ext4_dirty_inode(m)
+        ext4_dirty_inode(m)
         folio_mark_dirty(m, slot)
     if not m.flags[slot] & PTE_PRESENT:
         _map_file_page(m, slot)
