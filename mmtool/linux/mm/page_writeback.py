@@ -16,7 +16,8 @@ from mmtool.linux.mm.swap import folio_rotate_reclaimable, lru_add_drain
 
 
 def folio_mark_dirty(m: Memory, slot: int) -> None:
-    """folio_mark_dirty() of a file's page: counted once (NR_FILE_DIRTY)."""
+    """folio_mark_dirty() of a file's page: counted once (NR_FILE_DIRTY); reclaim no longer waits for its writing."""
+    m.flags[slot] &= ~PG_RECLAIM
     if not m.flags[slot] & PG_DIRTY:
         m.flags[slot] |= PG_DIRTY
         m.stats.count(1)
@@ -41,17 +42,19 @@ def wb_workfn(m: Memory) -> None:
 def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
     """filemap_fdatawrite(): write the dirty pages of a file to a device that is done at once.
 
-    folio_clear_dirty_for_io() makes the mapping read-only again, so that the next store is seen. A page that reclaim
-    waits for goes to the end of its list. What waits in the CPU's batches goes to the lists first, as the dirty pages
+    folio_clear_dirty_for_io() makes the mapping read-only again, so that the next store is seen, and marks a page dirty
+    that was writable there. A page that reclaim waits for goes to the end of its list. What waits in the CPU's batches goes to the lists first, as the dirty pages
     that were looked up are let go (__folio_batch_release()).
     """
-    lru_add_drain(m)
+    drained = False
     for slot in slots:
         flags = m.flags[slot]
+        if flags & (PG_DIRTY | PTE_DIRTY) and not drained:
+            lru_add_drain(m)
+            flags, drained = m.flags[slot], True
         if flags & (PTE_DIRTY | PTE_WRITE):
-            m.flags[slot] = flags & ~(PTE_DIRTY | PTE_WRITE)
-            if not flags & PG_DIRTY:
-                folio_mark_dirty(m, slot)
+            m.flags[slot] = flags = flags & ~(PTE_DIRTY | PTE_WRITE | PG_RECLAIM)
+            folio_mark_dirty(m, slot)
         if m.flags[slot] & PG_DIRTY:
             m.flags[slot] &= ~(PG_DIRTY | PG_RECLAIM)
             m.file_dirty.discard(slot)
