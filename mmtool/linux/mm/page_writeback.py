@@ -42,9 +42,9 @@ def wb_workfn(m: Memory) -> None:
 def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
     """filemap_fdatawrite(): write the dirty pages of a file to a device that is done at once.
 
-    folio_clear_dirty_for_io() makes the mapping read-only again, so that the next store is seen, and marks a page dirty
-    that was writable there. A page that reclaim waits for goes to the end of its list. What waits in the CPU's batches goes to the lists first, as the dirty pages
-    that were looked up are let go (__folio_batch_release()).
+    folio_clear_dirty_for_io() makes the mapping read-only again, so that the next store is seen, and marks a page
+    dirty that was writable there. A page that reclaim waits for goes to the end of its list. What waits in the CPU's
+    batches goes to the lists first, as the dirty pages that were looked up are let go (__folio_batch_release()).
     """
     drained = False
     for slot in slots:
