@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
 """In the order of the table."""
+DOCUMENTS = ("table", "json", "yaml", "csv")
+"""The formats of what is no picture and no log."""
 WHY = ("zones", "managed", "min_free", "watermarks", "zonelists")
 EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones,zonelists -o json")
 
@@ -60,40 +62,40 @@ def boot(
     FILE is a kernel log, a device tree, a capture, /sys/firmware/memmap or a bare table; what it is, is recognised.
     Without one it is this machine. The table is a summary; --only and --all have the rest.
     """
-    if why:
-        if only or everything or explain is not None or output not in ("table", "json", "yaml", "csv"):
-            raise UsageError(f"--why is an answer of its own: with neither --only, --all, --explain nor -o {output}")
-        _explain_numbers(why, output, machine)
-        return
-    if explain is None:
-        from mmtool.cli.states import keep_last_state
+    from mmtool.cli.last_boot import keep_last_state
 
-        sections = _sections(only, everything, output)
-        if not sections and (option := shape_asked()):
-            raise UsageError(f"{option} goes with a table; say which, as --only zones")
-        booted = boot_machine(**machine)
+    topics = _topics(why, output) if why else ()
+    for option, asked in (("--why", why), ("--explain", explain is not None)):
+        if asked and (only or everything or (why and explain is not None) or output not in DOCUMENTS):
+            raise UsageError(f"{option} is an answer of its own: it goes neither with --only nor with -o {output}")
+    answers = why or explain is not None
+    sections = () if answers else _sections(only, everything, output)
+    if not answers and not sections and (option := shape_asked()):
+        raise UsageError(f"{option} goes with a table; say which, as --only zones")
+    booted = boot_machine(**machine)
+    # Before anything is shown: whoever has seen a part of a machine goes on from that one.
+    keep_last_state(booted)
+    if topics:
+        from mmtool.answers.why import why as reasons
+        from mmtool.report.why import render_why
+
+        render_why(booted, [reasons(booted, topic) for topic in topics], output)
+    elif explain is not None:
+        from mmtool.report.explain import render_address
+
+        render_address(booted, explain, output)
+    else:
         _render(booted, output, sections)
-        keep_last_state(booted)
-        return
-
-    from mmtool.report.explain import render_address
-
-    if only or everything or output in ("dmesg", "svg", "html"):
-        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
-    render_address(boot_machine(**machine), explain, output)
 
 
-def _explain_numbers(why: tuple[str, ...], output: str, machine: dict[str, Any]) -> None:
-    from mmtool.answers.why import why as reasons
-    from mmtool.report.why import render_why
-
+def _topics(why: tuple[str, ...], output: str) -> tuple[str, ...]:
+    """The topics of --why."""
     topics = _named("--why", "topic", why, WHY)
     if output == "csv" and len(topics) != 1:
         raise UsageError("CSV is one table: say which, as --why zones")
     if output == "table" and (option := shape_asked()):
         raise UsageError(f"{option} goes with -o csv where --why is asked")
-    booted = boot_machine(**machine)
-    render_why(booted, [reasons(booted, topic) for topic in topics], output)
+    return topics
 
 
 def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
