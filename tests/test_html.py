@@ -25,9 +25,9 @@ from mmtool.errors import InputError, UsageError
 from mmtool.examples import resolved
 from mmtool.linux.init.boot import Boot
 from mmtool.report.html.boot import html
-from mmtool.report.html.lanes import smallest
 from mmtool.report.html.markup import tag, text
 from mmtool.report.html.steps import PURPOSE
+from mmtool.report.picture.lanes import smallest
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LAPTOP = resolved("example:laptop")

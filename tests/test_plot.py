@@ -44,6 +44,10 @@ Box = tuple[float, float, float, float, str]
 
 
 def run(*arguments: str | Path, command: Any = plot, stdin: str | None = None) -> str:
+    """What a command prints; of plot's pictures the detailed one, unless another is asked for."""
+    if command is plot and not {"--bar", "--poster"} & set(arguments):
+        arguments = (*arguments, "--detail")
+    arguments = tuple(a for a in arguments if a != "--poster")
     done = CliRunner().invoke(
         command, [*map(str, arguments)], input=stdin, catch_exceptions=False, standalone_mode=False
     )
@@ -186,7 +190,8 @@ def test_it_shows_every_region_and_no_two_texts_meet(path: Path) -> None:
 
 
 def test_boot_draws_the_same_picture() -> None:
-    assert run(*boot_options(RING), "-o", "svg", command=boot) == run(RING)
+    assert run(*boot_options(RING), "-o", "svg", "--all", command=boot) == run(RING)
+    assert run(*boot_options(RING), "-o", "svg", command=boot) == run(RING, "--poster")
 
 
 def test_only_the_sections_that_are_asked_for_are_drawn() -> None:
@@ -289,6 +294,48 @@ def test_names_that_are_no_xml_do_not_break_it() -> None:
     check(drawn)
     assert "reserve_mem <&\ufffd\ufffd>: " in " ".join(title for title, _ in drawn.pieces)
     assert "reserve_mem <&\ufffd\ufffd> 4 MiB" in drawn.words
+
+
+# The poster
+
+
+def bars(drawn: Picture) -> dict[str, list[tuple[str, float, float]]]:
+    """The bars by their place from above: what each piece says, where it begins, how wide it is."""
+    rows: dict[str, list[tuple[str, float, float]]] = {}
+    for rect in drawn.root.iter(f"{SVG}rect"):
+        title = rect.find(f"{SVG}title")
+        if title is not None:
+            piece = title.text or "", float(rect.attrib["x"]), float(rect.attrib["width"])
+            rows.setdefault(rect.attrib["y"], []).append(piece)
+    return rows
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+def test_the_poster_has_a_bar_a_node_to_true_scale(path: Path) -> None:
+    drawn = picture(run(path, "--poster"))
+    check(drawn)
+    assert drawn.size[0] == 1000
+    assert min(float(t.attrib["font-size"]) for t in drawn.root.iter(f"{SVG}text")) == 14
+    _, _, *nodes = bars(drawn).values()
+    document = json.loads(run(*boot_options(path), "-o", "json", command=boot))
+    memory = document["memblock"]["memory"]
+    assert len(nodes) == 2 * len({r["nid"] for r in memory})
+    scales = []
+    for pieces in nodes:
+        places = [(int(start, 16), int(end, 16) + 1, x, width) for said, x, width in pieces
+                  for start, end in re.findall(r": (0x\w+)\u2013(0x\w+), ", said)]  # fmt: skip
+        assert len(places) == len(pieces)
+        assert sum(end - start for start, end, _, _ in places) > 0
+        scales += [width / (end - start) for start, end, _, width in places if width > 20]
+        ordered = sorted(places)
+        for (start, _, x, _), (other, _, other_x, _) in pairwise(ordered):
+            assert other_x - x == pytest.approx((other - start) * scales[-1], abs=1) if scales else other_x >= x
+    assert scales and max(scales) == pytest.approx(min(scales), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_machines_have_their_poster(name: str) -> None:
+    check(picture(run("-", "--poster", stdin=ODD[name])))
 
 
 # The bar

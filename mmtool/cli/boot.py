@@ -57,9 +57,15 @@ def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:
         render_dmesg(booted)
     elif output == "svg":
         from mmtool.report.assumed import say
-        from mmtool.report.picture.svg import svg
 
-        sys.stdout.write(svg(booted, sections))
+        if sections:
+            from mmtool.report.picture.svg import svg
+
+            sys.stdout.write(svg(booted, sections))
+        else:
+            from mmtool.report.picture.poster import poster
+
+            sys.stdout.write(poster(booted))
         say(booted)
     elif output == "html":
         from mmtool.report.html.boot import html
@@ -89,6 +95,6 @@ def _sections(only: tuple[str, ...], everything: bool, output: str) -> tuple[str
             raise UsageError(f"--only: no section {name!r}{among(name, SECTIONS)}")
     if output == "csv" and len(wanted) != 1:
         raise UsageError(f"CSV is one table: say which, as --only zones; there are {', '.join(SECTIONS)}")
-    if wanted or (output == "table" and not everything):
+    if wanted or (output in ("table", "svg") and not everything):
         return wanted
     return SECTIONS if output in ("json", "yaml") or everything else tuple(s for s in SECTIONS if s != "steps")

@@ -16,14 +16,16 @@ from mmtool.errors import UsageError
 @input_options
 @click.option("--bar", is_flag=True, help="Draw it in the terminal instead, a line for each node: -o bar.")
 @click.option("--html", "as_page", is_flag=True, help="Write a page instead, to look around and search in: -o html.")
+@click.option("--detail", is_flag=True, help="Draw every region and every owner in a row of its own, numbered.")
 @output_option("svg", "bar", "html")
-def plot(bar: bool, as_page: bool, output: str, **options: Any) -> None:
-    """Draw physical memory as SVG, to scale but for its holes.
+def plot(bar: bool, as_page: bool, detail: bool, output: str, **options: Any) -> None:
+    """Draw physical memory as SVG: where it went, and a bar to true scale for each node.
 
-    From top to bottom: what the firmware calls it, nodes, zones, reservations by owner, free blocks by order.
+    With --detail a row each, to scale but for holes: what the firmware calls it, nodes, zones, reservations by owner,
+    free blocks by order.
     """
-    if bar and as_page:
-        raise UsageError("--bar draws in the terminal, --html writes a page; give one of them")
+    if bar + as_page + detail > 1:
+        raise UsageError("--bar, --html and --detail are each a picture of their own; give one of them")
     booted = boot_machine(**options)
     if bar or output == "bar":
         from shutil import get_terminal_size
@@ -38,7 +40,13 @@ def plot(bar: bool, as_page: bool, output: str, **options: Any) -> None:
         sys.stdout.write(html(booted))
         return
 
-    from mmtool.report.picture.rows import SECTIONS
-    from mmtool.report.picture.svg import svg
+    if detail:
+        from mmtool.report.picture.rows import SECTIONS
+        from mmtool.report.picture.svg import svg
 
-    sys.stdout.write(svg(booted, SECTIONS))
+        sys.stdout.write(svg(booted, SECTIONS))
+        return
+
+    from mmtool.report.picture.poster import poster
+
+    sys.stdout.write(poster(booted))

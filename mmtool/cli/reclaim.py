@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
 from mmtool.cli.output import output_option
+
+if TYPE_CHECKING:
+    from mmtool.answers.reclaim_fit import Source
+    from mmtool.build.fact import Version
+    from mmtool.build.facts.reclaim import ReclaimFacts
 
 
 @click.group()
@@ -25,18 +33,14 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
     SCRIPT describes a cgroup's limit, its swap devices, files and anonymous mappings, and what its only process does
     with them. One CPU, one node.
     """
-    from mmtool.build.fact import parse_series
     from mmtool.build.facts.reclaim import ReclaimFacts
-    from mmtool.errors import UsageError
     from mmtool.firmware.packed import read_bytes
     from mmtool.report.reclaim import run_json, run_tables
     from mmtool.report.table import text_tables
     from mmtool.system.reclaim_run import run_workload
     from mmtool.system.reclaim_script import parse_workload
 
-    release = parse_series(kernel)
-    if release is None:
-        raise UsageError(f"{kernel!r} is not a kernel release (6.1, 6.12.3)")
+    release = _release(kernel)
     text = read_bytes(script).decode("utf-8", "replace")
     workload = parse_workload(text.splitlines(), script)
     if memory_max is not None:
@@ -46,6 +50,115 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
         click.echo(run_json(done))
     else:
         click.echo(text_tables(run_tables(done)), nl=False)
+
+
+@reclaim.command("fit", short_help="How much memory.max does a workload need?")
+@click.argument("source", metavar="SCRIPT|TRACE|-")
+@click.option("--target-refaults", type=click.IntRange(0), metavar="N", help="The smallest memory.max with at most N.")
+@click.option("--curve", is_flag=True, help="Misses and refaults over memory.max; what there is without a target.")
+@click.option("--at", metavar="PAGES,...", help="The curve at these sizes.")
+@click.option("--points", type=click.IntRange(2, 1000), default=8, show_default=True, help="Else at about so many.")
+@click.option("--kernel", default="6.1", show_default=True, metavar="RELEASE", help="The kernel's release.")
+@click.option("--lru", type=click.Choice(["classic", "mglru", "both"]), default="both", show_default=True, help="LRU.")
+@click.option("--swap", metavar="none|DEV:PAGES[:PRIO]", help="Swap in place of the script's or, of a trace, plenty.")
+@click.option("--swappiness", type=click.IntRange(0, 200), metavar="N", help="vm.swappiness in place of 60.")
+@click.option("--addresses", is_flag=True, help="The numbers of a plain trace are addresses in bytes.")
+@click.option(
+    "--backing", type=click.Choice(["anon", "file"]), default="anon", show_default=True,
+    help="What lies at an address of which the trace says no more.",
+)
+@output_option("table", "json", "csv")
+def fit(
+    source: str, target_refaults: int | None, curve: bool, at: str | None, points: int, kernel: str, lru: str,
+    swap: str | None, swappiness: int | None, addresses: bool, backing: str, output: str,
+) -> None:
+    """Find the memory.max that a workload needs, or draw its miss-ratio curve.
+
+    SOURCE is a script of `mmtool reclaim run` or a trace: page numbers, a line each (r w l s before it for read, write,
+    load, store; OBJECT: in front of the number, `anon` and `anon/...` being anonymous memory); the addresses of
+    valgrind --tool=lackey --trace-mem=yes; or what perf script or ftrace print of filemap's events and page faults.
+
+    Exit status 1 when no memory.max meets the target.
+    """
+    from mmtool.answers.reclaim_fit import fit_curve, fit_target
+    from mmtool.build.facts.reclaim import ReclaimFacts
+    from mmtool.errors import UsageError
+    from mmtool.report.reclaim_fit import render_fit
+
+    if target_refaults is None and not curve and at is None:
+        raise UsageError("give --target-refaults N or --curve")
+    if target_refaults is not None and (curve or at is not None):
+        raise UsageError("--target-refaults runs the sizes that it needs; ask for --curve by itself")
+    release = _release(kernel)
+    facts = ReclaimFacts(release)
+    lrus = _lrus(lru, kernel, facts)
+    sizes = None if at is None else _sizes(at)
+    workload = _source(source, swap, swappiness, addresses, backing == "anon")
+    if target_refaults is not None:
+        found = fit_target(workload, facts, lrus, target_refaults)
+    else:
+        found = fit_curve(workload, facts, lrus, sizes, points)
+    render_fit(found, kernel, output)
+    if any(target.best is None for target in found.targets):
+        sys.stdout.flush()
+        raise click.exceptions.Exit(1)
+
+
+def _release(kernel: str) -> Version:
+    from mmtool.build.fact import parse_series
+    from mmtool.errors import UsageError
+
+    release = parse_series(kernel)
+    if release is None:
+        raise UsageError(f"{kernel!r} is not a kernel release (6.1, 6.12.3)")
+    return release
+
+
+def _lrus(lru: str, kernel: str, facts: ReclaimFacts) -> list[str]:
+    """The LRUs that are asked for and that the release has."""
+    from mmtool.errors import UsageError
+
+    if facts.lru_gen:
+        return ["classic", "mglru"] if lru == "both" else [lru]
+    if lru == "mglru":
+        raise UsageError("this release has no multi-generational LRU")
+    if lru == "both":
+        click.echo(f"mmtool: Linux {kernel} has the classic LRU alone", err=True)
+    return ["classic"]
+
+
+def _sizes(text: str) -> list[int]:
+    from mmtool.errors import UsageError
+
+    words = text.split(",")
+    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 1 << 40 for word in words if len(word) < 20):
+        raise UsageError(f"--at: {text!r} is no list of sizes in pages (100,200)")
+    return sorted({int(word) for word in words})
+
+
+def _source(name: str, swap: str | None, swappiness: int | None, addresses: bool, anon: bool) -> Source:
+    """The script or the trace."""
+    from mmtool.answers.reclaim_fit import ScriptSource, TraceSource, swap_for
+    from mmtool.errors import UsageError
+    from mmtool.firmware.packed import read_lines
+    from mmtool.observed.accesses import is_script, read_accesses, sniff
+    from mmtool.system.reclaim_script import WorkloadMachine, parse_swap, parse_workload
+
+    head, lines = sniff(read_lines(name))
+    try:
+        devices = None if swap is None else parse_swap(swap)
+    except ValueError as e:
+        raise UsageError(f"--swap: {e}") from None
+    if is_script(head):
+        workload = parse_workload((line.decode("utf-8", "replace") for line in lines), name)
+        machine = workload.machine
+        machine.swap = machine.swap if devices is None else devices
+        machine.swappiness = machine.swappiness if swappiness is None else swappiness
+        return ScriptSource(workload)
+    trace = read_accesses(lines, name, addresses=addresses, addresses_anon=anon)
+    machine = WorkloadMachine(swap=swap_for(trace) if devices is None else devices)
+    machine.swappiness = machine.swappiness if swappiness is None else swappiness
+    return TraceSource(trace, machine)
 
 
 @reclaim.command("rmap", short_help="Perform a script of forks and sharing, and count how often each page is mapped.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,10 @@ from mmtool.errors import InputError
 LARGEST = 1 << 28
 """Bytes beyond which a file is not unpacked."""
 TOO_LARGE = "unpacks to more than 256 MiB, which no log is; give the part with the boot"
+
+
+_MAGICS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"PK\x03\x04")
+"""How the packed files begin that unpack() knows."""
 
 
 class _Unpacker(Protocol):
@@ -27,6 +31,26 @@ class _Unpacker(Protocol):
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
     return unpack(read_raw(path), path)
+
+
+def read_lines(path: str) -> Iterator[bytes]:
+    """The lines of a file, or of standard input for "-", one by one, unpacked if it is compressed. Raises InputError.
+
+    A file that is not compressed may be of any size.
+    """
+    try:
+        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+            head = file.read(len(max(_MAGICS, key=len)))
+            if head.startswith(_MAGICS):
+                yield from unpack(head + file.read(), path).splitlines(keepends=True)
+                return
+            first = head if head.endswith(b"\n") else head + file.readline()
+            yield from first.splitlines(keepends=True)
+            yield from file
+    except PermissionError as e:
+        raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
+    except (OSError, ValueError) as e:
+        raise InputError(path, None, f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 def read_raw(path: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from functools import partial
 
@@ -100,12 +100,16 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
 
 def perform(m: Memory, step: Step) -> int:
     """Do what a line says; 0, a negative error number, or how many accesses failed."""
-    if step.op in ACCESS:
-        obj = m.objects[step.target]
-        return _accesses(m, ((step.op, obj, page) for page in step.pages))
+    if step.op in OTHER:
+        return OTHER[step.op](m, step)
+    return do_accesses(m, accesses_of(m, step))
+
+
+def accesses_of(m: Memory, step: Step) -> Iterator[tuple[str, Mapped, int]]:
+    """The accesses of a line, in order; none where it does something else."""
     if step.op == "mix":
-        return _accesses(m, ((op, m.objects[name], page) for op, name, page in step.mix))
-    return OTHER[step.op](m, step)
+        return ((op, m.objects[name], page) for op, name, page in step.mix)
+    return ((step.op, m.objects[step.target], page) for page in step.pages)
 
 
 def _advise(m: Memory, step: Step) -> int:
@@ -154,8 +158,8 @@ OTHER: dict[str, Callable[[Memory, Step], int]] = {
 }  # fmt: skip
 
 
-def _accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]]) -> int:
-    """Perform accesses one by one; how many failed.
+def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], *, stop: bool = False) -> int:
+    """Perform accesses one by one; how many failed. With `stop` the first that fails is the last.
 
     So that a load or a store sets the accessed bit whatever the CPU remembers of the page tables, the process flushes
     its TLB before one that comes after a system call or a fault. It does so with mprotect() of a page that it has
@@ -172,6 +176,8 @@ def _accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]]) -> int:
             stale = False
         if not ACCESS[op](m, obj, page):
             failed += 1
+            if stop:
+                break
     return failed
 
 

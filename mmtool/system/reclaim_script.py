@@ -134,7 +134,7 @@ def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
         elif key == "high":
             machine.high = _limit(value, key)
         elif key == "swap":
-            machine.swap = _parse_swap(value)
+            machine.swap = parse_swap(value)
         elif key == "swappiness":
             machine.swappiness = _number(value, key, most=200)
         elif key == "fault_around":
@@ -145,7 +145,8 @@ def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
             machine.page_cluster = _number(value, key, most=31)
 
 
-def _parse_swap(value: str) -> tuple[SwapDevice, ...]:
+def parse_swap(value: str) -> tuple[SwapDevice, ...]:
+    """`none`, or areas as DEV:PAGES[:PRIO] joined by +; ValueError for what is none."""
     devices = []
     for text in value.split("+"):
         kind, _, rest = text.partition(":")

@@ -123,6 +123,8 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("zram run - -o json", "machine disksize=100 limit=2\nwrite 0-7 1500*6,same*2\n"),
     (f"reclaim run --kernel 6.12 {LRU}/anon-zram-1.lru -o json", None),
     (f"reclaim run --kernel 6.12 {LRU}/scan-read-1.lru --lru mglru -o json", None),
+    (f"reclaim fit --kernel 6.12 {LRU}/scan-read-1.lru --target-refaults 2000 -o json", None),
+    ("reclaim fit - --curve --points 2 -o json", "1.0: mm_filemap_map_pages: \n1.0: page-faults: 7f1000\n"),
     ("reclaim rmap - --kernel 7.3 -o json", "anon A 4\nstore A 0-2\nfork k\nin k store A 0-1\n"),
 ]  # fmt: skip
 

@@ -65,6 +65,10 @@ class ReclaimFacts(Facts):
         marks=Mark("mm/vmscan.c", "nr_scanned - nr_reclaimed"),
     )  # fmt: skip
     """What reclaim looked at and kept is a cost, a page's writing 32 times as much; before, writing alone."""
+    nothing_spent_decays_no_cost: bool = since(
+        "6.17", not_in="6.14", marks=Mark("mm/swap.c", "if (!cost)", inside="lru_note_cost_unlock_irq", until="7.3")
+    )
+    """Reclaim that cost nothing leaves the older costs as they are; before, it may halve them."""
     costs_are_counters: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "PGROTATE_ANON + f"))
     """Costs are worked out from the cgroup's statistics when reclaim starts; before, added up as they arise."""
     eviction_counts_itself: bool = until("6.1", not_in="5.10")
@@ -118,7 +122,11 @@ class ReclaimFacts(Facts):
         "7.2", "mm/mglru: use the common routine for dirty/writeback reactivation", stable="6.12.114",
         marks=Mark("mm/vmscan.c", "/* waiting for writeback */", since="6.1"),
     )  # fmt: skip
-    """Dirty pages of files, and lazily freed ones that were written to, are set aside before they are isolated."""
+    """Dirty pages of files are set aside before they are isolated."""
+    lru_gen_sorts_dirty_lazyfree: bool = until(
+        "6.11", not_in="6.10", seen_in="6.11.11", marks=Mark("mm/vmscan.c", "/* dirty lazyfree */", since="6.1")
+    )
+    """... and lazily freed ones that were written to are anonymous again."""
     lru_gen_looks_around_itself: bool = until(
         "6.3", marks=Mark("mm/vmscan.c", "bitmap_weight(bitmap, MIN_LRU_BATCH)", since="6.1")
     )

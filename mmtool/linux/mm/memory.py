@@ -28,6 +28,7 @@ from mmtool.linux.mm.swap import folio_add_lru, folio_mark_accessed, lru_add_dra
 from mmtool.linux.mm.swap_state import (
     PTES_PER_PMD,
     cluster_window,
+    complete_writeback,
     folio_free_swap,
     is_swapped,
     note_refault,
@@ -195,9 +196,12 @@ def _swapin_readahead(m: Memory, obj: Mapped, page: int, entry: int) -> None:
             for slot in range(obj.base + pages.start, obj.base + pages.stop)
             if is_swapped(m, slot)
         ]
+    m.plugged = True
     for slot, at in around:
         read_swap_cache_async(m, slot, at, readahead=slot != wanted)
+    m.plugged = False
     lru_add_drain(m)
+    complete_writeback(m)
 
 
 def read_swap_cache_async(m: Memory, slot: int, entry: int, *, readahead: bool) -> None:

@@ -164,7 +164,10 @@ class Memory:
         self.mlock_batch: list[tuple[int, int]] = []
         self.writeback: list[int] = []
         """Pages whose writing has been submitted and has not ended."""
-        self.nr_file_dirty = 0
+        self.plugged = False
+        """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
+        self.file_dirty: set[int] = set()
+        """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
         """Pages around a fault that are mapped with it, if they are in the page cache."""
         self.page_cluster = 0

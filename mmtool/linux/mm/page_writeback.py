@@ -19,15 +19,13 @@ def folio_mark_dirty(m: Memory, slot: int) -> None:
     if not m.flags[slot] & PG_DIRTY:
         m.flags[slot] |= PG_DIRTY
         m.stats.count(1)
-        m.nr_file_dirty += 1
+        m.file_dirty.add(slot)
 
 
 def wakeup_flusher_threads(m: Memory) -> None:
     """wakeup_flusher_threads(): all dirty pages of files are written."""
-    if m.nr_file_dirty:
-        for obj in m.objects.values():
-            if not obj.anon:
-                filemap_fdatawrite(m, range(obj.base, obj.base + obj.pages))
+    if m.file_dirty:
+        filemap_fdatawrite(m, sorted(m.file_dirty))
 
 
 def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
@@ -44,7 +42,7 @@ def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:
                 folio_mark_dirty(m, slot)
         if m.flags[slot] & PG_DIRTY:
             m.flags[slot] &= ~(PG_DIRTY | PG_RECLAIM)
-            m.nr_file_dirty -= 1
+            m.file_dirty.discard(slot)
             m.stats.count(3)
             if flags & PG_RECLAIM:
                 folio_rotate_reclaimable(m, slot)

@@ -238,6 +238,8 @@ def lru_add_drain(m: Memory) -> None:
 def lru_note_cost(m: Memory, file: int, nr_io: int, nr_rotated: int) -> None:
     """lru_note_cost(): remember what reclaim of a kind of pages cost, older costs ever less (5.8 to before 7.3)."""
     cost = nr_io * SWAP_CLUSTER_MAX + nr_rotated if m.facts.cost_of_rotations else nr_io
+    if not cost and m.facts.nothing_spent_decays_no_cost:
+        return
     v, stats = m.lruvec, m.stats
     if file:
         v.file_cost += cost

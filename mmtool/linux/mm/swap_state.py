@@ -79,6 +79,8 @@ def swap_writepage(m: Memory, slot: int) -> None:
 
 def complete_writeback(m: Memory) -> None:
     """The device has written what was submitted: folio_end_writeback() of each, in order."""
+    if m.plugged:
+        return
     done, m.writeback = m.writeback, []
     for slot in done:
         flags = m.flags[slot]

@@ -7,9 +7,10 @@ from mmtool.answers.ledger import memory_ledger
 from mmtool.linux.init.boot import Boot
 from mmtool.report.boot import TABLES, document
 from mmtool.report.html import parts
-from mmtool.report.html.lanes import lanes, largest_takers, view
 from mmtool.report.html.markup import Markup, join, tag
 from mmtool.report.html.page import page
+from mmtool.report.html.view import view
+from mmtool.report.picture.lanes import lanes, largest_takers
 from mmtool.system.codec.page import element
 
 
@@ -31,7 +32,7 @@ def html(boot: Boot) -> str:
         parts.appendix(boot),
         footer(),
     )
-    return page(parts.title(boot), body, view(boot, shown), Markup(element(document(boot, tuple(TABLES)))))
+    return page(parts.title(boot), body, [view(boot, shown)], Markup(element(document(boot, tuple(TABLES)))))
 
 
 def footer() -> Markup:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from mmtool.report.html.markup import Markup, join, tag
 from mmtool.report.picture.axis import Range
+from mmtool.report.picture.lanes import Lane
 from mmtool.report.picture.rows import Piece
 from mmtool.units import human
 
@@ -14,8 +15,8 @@ FINEST = 1 / 2000
 """Share of a bar's width below which neighbours of one look are one piece."""
 CHARACTER = 7.6
 """Room for a character of 12 px in any usual font."""
-NARROW, MIDDLE, WIDE = 300.0, 560.0, 900.0
-"""Widths of a bar, in px, on the screens for which labels are chosen."""
+SCREENS = (("", 300.0), ("m", 560.0), ("w", 900.0))
+"""For which screens labels are chosen: the style sheet's class, and the least width of a bar there in px."""
 
 
 def share(part: float, whole: float) -> str:
@@ -23,21 +24,33 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.3f}".rstrip("0").rstrip(".") + "%" if whole else "0%"
 
 
-def lane_bar(pieces: Sequence[Piece], shown: Range, name: str) -> Markup:
+def lane_bar(lane: Lane, shown: Range) -> Markup:
     """A bar of pieces to true scale from shown[0] to shown[1], with labels where there is room on every screen."""
     first, last = shown
     whole = last - first
     parts = []
-    for start, end, look, says in _visible(pieces, first, last):
+    for start, end, look, says in _visible(lane.pieces, first, last):
         x, width = share(start - first, whole), share(max(end - start, whole * FINEST), whole)
         parts.append(tag("rect", x=x, y=0, width=width, height="100%", class_=f"p {look}"))
-        label = says if end - start == 0 else f"{says} {human(end - start)}"
-        room = (end - start) / whole
-        least = next((k for k, w in (("", NARROW), ("m", MIDDLE), ("w", WIDE)) if room * w > text_room(label)), None)
-        if least is not None:
-            middle = share(start - first + (end - start) / 2, whole)
-            parts.append(tag("text", label, x=middle, y="50%", class_=f"l {least}".rstrip()))
-    return tag("svg", join(parts), class_="bar", role="img", aria_label=name, data_lane=name)
+        middle = share(start - first + (end - start) / 2, whole)
+        for label, screens in _labels(says, end - start, (end - start) / whole):
+            parts.append(tag("text", label, x=middle, y="50%", class_=f"l {screens}".rstrip()))
+    says = f"{lane.name}: {lane.about}"
+    return tag("svg", join(parts), class_="bar", role="img", aria_label=says, data_lane=lane.name)
+
+
+def _labels(says: str, size: int, room: float) -> Iterator[tuple[str, str]]:
+    """What a piece with that share of the bar has room for: (label, classes of the screens that show it)."""
+    full = f"{says} {human(size)}"
+    whole, short = (
+        next((i for i, (_, width) in enumerate(SCREENS) if room * width > text_room(label)), len(SCREENS))
+        for label in (full, says)
+    )
+    if short < whole:
+        until = f" to-{SCREENS[whole][0]}" if whole < len(SCREENS) else ""
+        yield says, f"{SCREENS[short][0]}{until}".strip()
+    if whole < len(SCREENS):
+        yield full, SCREENS[whole][0]
 
 
 def text_room(label: str) -> float:
@@ -89,10 +102,9 @@ def gauge(marks: tuple[int, int, int], free: int, says: str) -> Markup:
     whole = max(high + high // 2, 1)
     edges = [0, lowest, low, high, whole]
     parts = [
-        tag("rect", x=share(a, whole), y=8, width=share(b - a, whole), height=8, class_=f"p g{i}")
+        tag("rect", x=share(a, whole), y=6, width=share(b - a, whole), height=12, class_=f"p g{i}")
         for i, (a, b) in enumerate(pairwise(edges))
         if b > a
     ]
-    at = min(free, whole)
-    parts.append(tag("rect", x=0, y=4, width=share(at, whole), height=2, class_="needle"))
+    parts.append(tag("rect", x=share(min(free, whole) * 0.97, whole), y=2, width=4, height=20, rx=2, class_="needle"))
     return tag("svg", join(parts), class_="gauge", role="img", aria_label=says)

@@ -18,12 +18,20 @@ VOID = frozenset({"meta", "input", "col", "br", "rect", "path", "line", "option"
 """Elements of this report without content; those of SVG among them are written as closed."""
 IN_SVG = frozenset({"rect", "path", "line"})
 
+PLAIN = frozenset(b"-_.~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
 Attribute = str | int | float | bool | None
 
 
 def text(value: object) -> Markup:
     """A value as text: control characters as \\x.., markup as references."""
     return value if isinstance(value, Markup) else Markup(escape(printable(str(value))))
+
+
+def fragment(name: str) -> str:
+    """A link within the page that asks for a name, as encodeURIComponent() writes it."""
+    encoded = printable(name).encode()
+    return "#" + "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in encoded)
 
 
 def join(parts: Iterable[object], between: str = "") -> Markup:

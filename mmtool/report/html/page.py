@@ -13,8 +13,8 @@ from mmtool.report.html.markup import Markup, join, tag
 ASSETS = resources.files("mmtool.report.html") / "assets"
 
 
-def page(title: str, body: Markup, view: Any, document: Markup) -> str:
-    """The whole file, in ASCII: `view` is what the script draws from, `document` an element with what can be read back.
+def page(title: str, body: Markup, sides: list[Any], document: Markup) -> str:
+    """The whole file, in ASCII: `sides` are the boots that the script draws, `document` the element that is read back.
 
     Its content security policy allows this style sheet and this script, by hash, and no connection whatever.
     """
@@ -32,7 +32,7 @@ def page(title: str, body: Markup, view: Any, document: Markup) -> str:
         tag("title", title),
         tag("style", Markup(style)),
     )
-    scripts = join([data("view", view), tag("script", Markup(script))])
+    scripts = join([data("view", {"sides": sides}), tag("script", Markup(script))])
     html = f"<!doctype html>\n{tag('html', head, tag('body', body, document, scripts), lang='en')}\n"
     return html.encode("ascii", "xmlcharrefreplace").decode()
 

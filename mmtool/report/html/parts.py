@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import LedgerLine, MemoryLedger
@@ -11,10 +10,10 @@ from mmtool.linux.init.boot import Boot, StepRecord
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.boot import TABLES
 from mmtool.report.html.drawing import gauge, lane_bar, ruler, stack
-from mmtool.report.html.lanes import Lane, extent, taker_look
-from mmtool.report.html.markup import Markup, join, tag, text
+from mmtool.report.html.markup import Markup, fragment, join, tag, text
 from mmtool.report.html.steps import PURPOSE
 from mmtool.report.html.tables import fold, grid, of_table
+from mmtool.report.picture.lanes import Lane, extent, taker_look
 from mmtool.units import human
 
 MOST_DOES = 12
@@ -61,12 +60,18 @@ def unknown(boot: Boot) -> Markup:
         return Markup("")
     rows = [
         tag(
-            "li", tag("b", f"{a.what[:1].upper()}{a.what[1:]}"), f": {a.why}. {a.effect[:1].upper()}{a.effect[1:]}. ",
+            "li", tag("b", _sentence(a.what)), f": {a.why}. {_sentence(a.effect)}. ",
             tag("span", "Give ", tag("code", a.give), class_="give"),
         )
         for a in assumed
     ]  # fmt: skip
     return section("unknown", "Not known", tag("ul", *rows, class_="unknown"))
+
+
+def _sentence(words: str) -> str:
+    """Words as a sentence begins; a name stays as it is."""
+    first = words.split(" ", 1)[0]
+    return words[:1].upper() + words[1:] if first.isalpha() else words
 
 
 def ledger(boot: Boot, sums: MemoryLedger, takers: Sequence[str]) -> Markup:
@@ -123,7 +128,7 @@ def swatch(look: str) -> Markup:
 
 def _asks(name: str) -> Markup:
     """A name as a link that the map answers."""
-    return tag("a", name, href=f"#{quote(name)}")
+    return tag("a", name, href=fragment(name))
 
 
 def _signed(size: int) -> str:
@@ -135,8 +140,7 @@ def chart(boot: Boot, shown: Sequence[Lane]) -> Markup:
     window = extent(boot)
     rows = []
     for lane in shown:
-        label = f"{lane.name}: {lane.about}"
-        bar = lane_bar(lane.pieces, window, label)
+        bar = lane_bar(lane, window)
         rows.append(tag("div", tag("span", lane.name, class_="name"), bar, class_="lane"))
     rows.append(tag("div", tag("span", class_="name"), ruler(*window), class_="lane axis"))
     owners = sorted({p.says for lane in shown if lane.name == "reserved" for p in lane.pieces})
@@ -175,7 +179,7 @@ def chart(boot: Boot, shown: Sequence[Lane]) -> Markup:
     return section(
         "map", join(["Physical memory, to scale ", tag("span", id="window", class_="mut")]), tools, hints, overview,
         tag(
-            "div", join(rows), id="map", class_="map", role="group", aria_describedby="keys",
+            "div", join(rows), class_="map", data_side=0, role="group", aria_describedby="keys",
             aria_label="map of physical memory",
         ),
         tag("p", id="tip", class_="tip js"), tag("div", id="answer", class_="answer js", aria_live="polite"),
@@ -298,7 +302,7 @@ def nodes(boot: Boot) -> Markup:
     if len(ids) == 1:
         return section("nodes", "Where an allocation looks", lists)
     rows = [
-        [tag("a", f"node {nid}", href=f"#node%20{nid}", data_node=nid),
+        [tag("a", f"node {nid}", href=fragment(f"node {nid}"), data_node=nid),
          *(tag("td", d, class_=f"r d{_nearness(d)}") for d in (boot.numa.node_distance(nid, other) for other in ids))]
         for nid in ids
     ]  # fmt: skip

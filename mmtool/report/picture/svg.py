@@ -1,4 +1,4 @@
-"""The picture as SVG: to be read on paper and on a dark page, by colour or without, and by ear.
+"""The picture in detail, as SVG: to be read on paper and on a dark page, by colour or without, and by ear.
 
 Units are those of the axis. Text is set in a monospaced font and given more room than any such font takes, so that
 no two texts can overlap: what has no room where it belongs stands in the legend under its number.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import field
-from unicodedata import east_asian_width
-from xml.sax.saxutils import escape
 
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
-from mmtool.regex import regex
 from mmtool.report.picture.axis import Axis, Scale
 from mmtool.report.picture.rows import SECTIONS, Piece, Region, Row, Section, axis_of, sections
+from mmtool.report.picture.text import ADVANCE, MONOSPACED, fitting, text_width, xml
 from mmtool.report.words import heading
 from mmtool.units import human
 
@@ -26,8 +24,6 @@ LEFT, RIGHT, EDGE = 230.0, 150.0, 12.0
 ROW, BAR = 15.0, 11.0
 """From row to row, and the height of what is drawn in it."""
 FONT, SMALL = 10.0, 9.0
-ADVANCE = 0.64
-"""Width of a character by the size of the font; monospaced fonts have 0.5 to 0.62."""
 LEAST_PIECE, THIN = 1.0, 2.0
 """The least width of a piece, and from which on it has an outline."""
 NEARLY_TRUE = 1.1
@@ -52,17 +48,15 @@ LOOKS = {
 STYLE = """
 .mmtool{max-width:100%;height:auto}
 .mmtool:root{color-scheme:light dark;color:#1a1a1a}
-.mmtool text{font-family:"DejaVu Sans Mono","Liberation Mono",Menlo,Consolas,monospace;fill:currentColor}
+.mmtool text{font-family:FONTS;fill:currentColor}
 .mmtool .head{font-weight:bold}
 .mmtool .line{stroke:currentColor;fill:none;stroke-width:.8}
 .mmtool .faint{stroke:currentColor;fill:none;stroke-width:.6;stroke-opacity:.45;stroke-dasharray:2 3}
 .mmtool .hatch{stroke:currentColor;fill:none;stroke-width:.8;stroke-opacity:.55}
 .mmtool .piece{stroke:currentColor;stroke-width:.5;stroke-opacity:.7}
 @media screen and (prefers-color-scheme:dark){.mmtool:root{color:#ececec}}
-"""
+""".replace("FONTS", MONOSPACED)
 """A picture by itself goes by what the reader prefers; one that stands in a page has the page's colour."""
-
-_NOT_IN_XML = regex("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def svg(boot: Boot, names: Iterable[str]) -> str:
@@ -82,24 +76,6 @@ def svg(boot: Boot, names: Iterable[str]) -> str:
     drawing.cut_marks(drawing.top, drawing.y)
     _legend(drawing, shown)
     return drawing.document(heading(boot), _description(boot, axis, shown))
-
-
-def text_width(text: str, size: float) -> float:
-    """No monospaced font needs more for `text`."""
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text) * ADVANCE * size
-
-
-def _fitting(text: str, width: float, size: float) -> str:
-    """`text`, cut where it would be wider than `width`."""
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(text + "\u2026", size) > width:
-        text = text[:-1]
-    return text + "\u2026"
-
-
-def _xml(text: str) -> str:
-    return escape(_NOT_IN_XML.sub("\ufffd", text))
 
 
 def _range(start: int, end: int) -> str:
@@ -131,7 +107,7 @@ class _Drawing:
         """Text whose baseline is `y`."""
         how = f' class="{style}"' if style else ""
         how += f' text-anchor="{anchor}"' if anchor != "start" else ""
-        self.parts.append(f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size:g}"{how}>{_xml(text)}</text>')
+        self.parts.append(f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size:g}"{how}>{xml(text)}</text>')
 
     def path(self, style: str, d: str) -> None:
         self.parts.append(f'<path class="{style}" d="{d}"/>')
@@ -139,7 +115,7 @@ class _Drawing:
     def rect(self, x: float, y: float, width: float, height: float, look: str, title: str = "") -> None:
         """A filled piece; of a thin one an outline would leave nothing to see."""
         style = f'class="piece" fill="url(#mmtool-{look})"' if width >= THIN else f'fill="url(#mmtool-thin-{look})"'
-        inner = f"><title>{_xml(title)}</title></rect>" if title else "/>"
+        inner = f"><title>{xml(title)}</title></rect>" if title else "/>"
         self.parts.append(f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:g}" {style}{inner}')
 
     def cut_marks(self, top: float, bottom: float) -> None:
@@ -156,7 +132,7 @@ class _Drawing:
         text = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="mmtool" role="img" width="{width}" height="{height}"'
             f' viewBox="0 0 {width} {height}" aria-labelledby="mmtool-title mmtool-desc">\n'
-            f'<title id="mmtool-title">{_xml(title)}</title>\n<desc id="mmtool-desc">{_xml(description)}</desc>\n'
+            f'<title id="mmtool-title">{xml(title)}</title>\n<desc id="mmtool-desc">{xml(description)}</desc>\n'
             f"<style>{STYLE}</style>\n<defs>\n{''.join(_patterns())}</defs>\n{body}\n</svg>\n"
         )
         return text.encode("ascii", "xmlcharrefreplace").decode()
@@ -182,7 +158,7 @@ def _head(drawing: _Drawing, title: str, shown: list[Section]) -> None:
     """The title, and the key to the fills that occur."""
     whole = drawing.width - 2 * EDGE
     drawing.y += 14
-    drawing.text(EDGE, drawing.y, _fitting(title, whole, 14), size=14, style="head")
+    drawing.text(EDGE, drawing.y, fitting(title, whole, 14), size=14, style="head")
     drawing.y += 8
     used = {p.look for s in shown for row in s.rows for p in row.pieces}
     key = [(name, says) for name, (says, _, _) in LOOKS.items() if name in used]
@@ -249,7 +225,7 @@ def _ticks(axis: Axis) -> Iterator[int]:
 
 def _section(drawing: _Drawing, section: Section) -> None:
     drawing.y += 12
-    drawing.text(EDGE, drawing.y, _fitting(section.title, drawing.width - 2 * EDGE, 11), size=11, style="head")
+    drawing.text(EDGE, drawing.y, fitting(section.title, drawing.width - 2 * EDGE, 11), size=11, style="head")
     drawing.y += 4
     if section.regions:
         _numbers(drawing, section)
@@ -309,11 +285,11 @@ class _Group:
 
 def _row(drawing: _Drawing, row: Row) -> None:
     base = drawing.y + 9
-    drawing.text(EDGE + 8, base, _fitting(row.label, LEFT - 16, FONT))
+    drawing.text(EDGE + 8, base, fitting(row.label, LEFT - 16, FONT))
     right = drawing.left + drawing.axis.width
     for piece in row.pieces:
         _piece(drawing, piece)
-    drawing.text(right + 8, base, _fitting(row.amount, RIGHT - 8, FONT))
+    drawing.text(right + 8, base, fitting(row.amount, RIGHT - 8, FONT))
     drawing.y += ROW
 
 
@@ -341,10 +317,10 @@ def _legend(drawing: _Drawing, shown: list[Section]) -> None:
     room = column - indent - 16
     lines: list[tuple[float, str, str, str]] = []
     for title, own in entries.items():
-        lines.append((0, "", _fitting(title, column - 16, FONT), "head"))
+        lines.append((0, "", fitting(title, column - 16, FONT), "head"))
         for number, text in own:
             wrapped = textwrap.wrap(text, int(room / (ADVANCE * FONT)))
-            lines += [(indent, "" if i else number, _fitting(line, room, FONT), "") for i, line in enumerate(wrapped)]
+            lines += [(indent, "" if i else number, fitting(line, room, FONT), "") for i, line in enumerate(wrapped)]
     height = -(-len(lines) // columns)
     for i, (start, number, text, style) in enumerate(lines):
         x, y = EDGE + i // height * column, drawing.y + (i % height + 1) * (ROW - 1)

@@ -182,7 +182,7 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) 
         m.flags[slot] |= PG_UNEVICTABLE
         lruvec_add_folio(m, slot)
         return True
-    if m.facts.lru_gen_sorts_dirty and file and flags & ANON and flags & PG_DIRTY:
+    if m.facts.lru_gen_sorts_dirty_lazyfree and file and flags & ANON and flags & PG_DIRTY:
         lru_gen_del_folio(m, g, slot, reclaiming=True)
         m.flags[slot] |= PG_SWAPBACKED
         lruvec_add_folio_tail(m, slot)

@@ -100,7 +100,7 @@ def _note_dirty(m: Memory, slot: int) -> None:
     if flags & PTE_DIRTY and not flags & PG_DIRTY and not plain:
         m.flags[slot] |= PG_DIRTY
         if not flags & ANON:
-            m.nr_file_dirty += 1
+            m.file_dirty.add(slot)
 
 
 def walk_mm(m: Memory, g: LruGen, walk: MmWalk) -> None:

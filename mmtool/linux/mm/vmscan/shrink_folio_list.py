@@ -180,7 +180,7 @@ def try_to_unmap(m: Memory, slot: int) -> bool:
     flags = m.flags[slot]
     if flags & PTE_DIRTY:
         if not flags & (ANON | PG_DIRTY):
-            m.nr_file_dirty += 1
+            m.file_dirty.add(slot)
         flags |= PG_DIRTY
     if flags & ANON:
         if flags & PG_SWAPBACKED:
