@@ -63,7 +63,18 @@ name."""
 COMMANDS = {name: text for group in GROUPS.values() for name, text in sorted(group.items())}
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that shows its help on standard error, as wrong usage, when it is called alone: click before 8.2 shows
+    it as an answer."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help(), file=sys.stderr)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
+class LazyGroup(Group):
     """A group whose commands are imported only when they run or show their own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -133,9 +144,6 @@ def main() -> None:
     except UsageError as e:
         _fail(str(e), 2)
     except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
-    except click.exceptions.NoArgsIsHelpError as e:
-        print(e.format_message(), file=sys.stderr)
         sys.exit(e.exit_code)
     except click.UsageError as e:
         _fail(_usage(e), e.exit_code)

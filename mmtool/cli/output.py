@@ -47,7 +47,7 @@ class OutputType(Formats):
     def __init__(self, formats: Sequence[str]) -> None:
         self.formats = tuple(formats)
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return f"[{'|'.join(self.formats)}|FILE]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Output:

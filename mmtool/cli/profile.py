@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
 from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 
-@click.group()
+@click.group(cls=Group)
 def profile() -> None:
     """Profiles: what only a kernel's build knows - options, sizes of structures, places in the image."""
 

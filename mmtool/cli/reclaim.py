@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.output import output_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mmtool.build.facts.reclaim import ReclaimFacts
 
 
-@click.group()
+@click.group(cls=Group)
 def reclaim() -> None:
     """Reclaim in a memory cgroup, page by page."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.options import SIZE
 from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
@@ -118,7 +119,7 @@ def text_of(path: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-@click.group()
+@click.group(cls=Group)
 def slab() -> None:
     """The slab allocator: its caches, kmalloc's choices, what calls do to slabs and objects."""
 

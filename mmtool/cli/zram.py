@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.output import output_option
 from mmtool.errors import InputError, UsageError
 
@@ -20,7 +21,7 @@ PAGE_SIZES = ("4096", "16384", "65536")
 WORD_AND_PHYSMEM_BITS = {"x86_64": (64, 52), "arm64": (64, 52), "i386": (32, 32), "i386-pae": (32, 36)}
 
 
-@click.group()
+@click.group(cls=Group)
 def zram() -> None:
     """Compressed memory: which sizes share pages, and what a device takes step by step."""
 
