@@ -1,6 +1,6 @@
 """Compare the kernel's functions that the model's docstrings name with kernels' sources.
 
-python tools/check_names.py [--write FILE] SOURCE...: unpacked kernel sources, folders with a Makefile. Every `name()` in
+python tools/check_names.py [--write FILE] SOURCE...: unpacked kernel sources, folders with a Makefile. Each `name()` in
 a docstring of mmtool/linux/ is a function or a macro in one of them, or a function of mmtool's own; what is neither is
 printed with its place, and exit status is 1. --write keeps what was found, a name and the releases a line, as
 fixtures/kernel-names.txt does for those who have no sources.
