@@ -108,7 +108,7 @@ class LazyGroup(Group):
             elif not args[0].startswith("-"):
                 from mmtool.suggest import among
 
-                ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
+                ctx.fail(f"there is no command {args[0]!r}{among(args[0], (*COMMANDS, '--version'))}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -133,6 +133,8 @@ def main() -> None:
     signal(SIGPIPE, SIG_DFL)
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
+    if "_MMTOOL_COMPLETE" in os.environ:
+        import_module("mmtool.cli.completion")
     try:
         # Without click's own error handling, the status of a command that exits early is what the call returns.
         status = cli(_arguments(), prog_name="mmtool", standalone_mode=False)
@@ -174,7 +176,10 @@ def _usage(error: click.UsageError) -> str:
     """What is wrong with the command line, and where its help is."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    return f"{message}; see {error.ctx.command_path} -h" if error.ctx is not None else message
+    if error.ctx is None:
+        return message
+    see = f"see {error.ctx.command_path} -h"
+    return f"{message} ({see})" if message.endswith("?") else f"{message}; {see}"
 
 
 def _defect(error: Exception) -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import SIZE, boot_machine, examples, machine_options
+from mmtool.cli.options import ADDRESS, boot_machine, examples, machine_options
 from mmtool.cli.output import output_option, shape_asked, stdout_in_colour
 from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from mmtool.linux.init.boot import Boot
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
@@ -19,10 +21,19 @@ SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "wat
 EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones,zonelists -o json")
 
 
+def _section_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from mmtool.cli.completion import some_of
+
+    return some_of(SECTIONS, incomplete)
+
+
 @click.command(epilog=EXAMPLES)
-@click.option("--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.")
+@click.option(
+    "--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.",
+    shell_complete=_section_names,
+)
 @click.option("--all", "everything", is_flag=True, help="Every section, in place of the summary.")
-@click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
+@click.option("--explain", type=ADDRESS, metavar="ADDR", help="Say who owns an address, and why it lies there.")
 @output_option("table", "json", "yaml", "csv", "dmesg", "svg", "html")
 @machine_options
 def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: str, **machine: Any) -> None:

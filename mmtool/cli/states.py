@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 
 STATE_OPTIONS = (
-    click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON, or a recorded one."),
+    click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON or YAML, or a recorded one."),
     click.option("--live", is_flag=True, help="The state of this machine, as its /proc has it."),
     click.option("--proc", metavar="DIR", help="A folder with /proc's version, zoneinfo, buddyinfo, pagetypeinfo."),
 )  # fmt: skip
@@ -78,6 +78,8 @@ def parse_json(data: bytes, source: str) -> Any:
     """The document in `data`; InputError with the line when there is none."""
     import json
 
+    if data.startswith(b"schema: mmtool."):
+        return _parse_yaml(data, source)
     try:
         return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as e:
@@ -88,11 +90,27 @@ def parse_json(data: bytes, source: str) -> Any:
         raise InputError(source, None, "not JSON that can be read: nested too deep, or a number too long") from None
 
 
+def _parse_yaml(data: bytes, source: str) -> Any:
+    """A document that mmtool printed with -o yaml; InputError where it was cut or changed."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, loader)):
+            raise InputError(source, None, "YAML with aliases (*name), which mmtool does not print")
+        return yaml.load(data, loader)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        said = getattr(e, "problem", None) or "cannot be read"
+        raise InputError(source, mark.line + 1 if mark else None, f"not YAML: {said}") from None
+    except (RecursionError, ValueError):
+        raise InputError(source, None, "not YAML that can be read: nested too deep, or a number too long") from None
+
+
 def _hint(data: bytes) -> str:
     """What to do where it is another output of mmtool's."""
-    if data.startswith(b"Linux ") or b"\nWhere it went\n" in data:
-        return "; this is the table: add -o json to mmtool boot"
-    return "; give the document with -o json" if data.startswith(b"schema: mmtool.") else ""
+    table = data.startswith(b"Linux ") or b"\nWhere it went\n" in data
+    return "; this is the table: add -o json to mmtool boot" if table else ""
 
 
 def system_of_json(document: object, source: str) -> System:

@@ -34,6 +34,7 @@ def render(before: Boot, after: Boot, output: str) -> None:
         shown = tables(comparison)
         body = text_tables(shown) if shown else prose("nothing differs\n")
         head, foot = f"{side('before', before)}{side('after', after)}\n", f"\n{total(comparison)}\n"
+        foot += "".join(f"the kernel warns: {text}\n" for text in comparison.warnings)
         sys.stdout.write(prose(head) + body + prose(foot))
 
 
@@ -69,6 +70,7 @@ def document(before: Boot, after: Boot, comparison: Comparison) -> dict[str, Any
             "after": comparison.memtotal[1],
             "by": comparison.memtotal[1] - comparison.memtotal[0],
         },
+        **({"warnings": list(comparison.warnings)} if comparison.warnings else {}),
     }
 
 
