@@ -70,8 +70,8 @@ def boot(
             raise UsageError(f"{option} is an answer of its own: it goes neither with --only nor with -o {output}")
     answers = why or explain is not None
     sections = () if answers else _sections(only, everything, output)
-    if not answers and not sections and (option := shape_asked()):
-        raise UsageError(f"{option} goes with a table; say which, as --only zones")
+    if not answers and not sections and (shape := shape_asked()):
+        raise UsageError(f"{shape} goes with a table; say which, as --only zones")
     booted = boot_machine(**machine)
     # Before anything is shown: whoever has seen a part of a machine goes on from that one.
     keep_last_state(booted)
