@@ -62,7 +62,7 @@ def test_the_debian_package_says_what_the_metadata_say() -> None:
     for requirement in project["dependencies"]:
         name, _, version = requirement.replace("pyyaml", "yaml").partition(">=")
         asked = re.search(rf"^ python3-{name}(?: \(>= (.*)\))?,$", control, re.M)
-        assert name == "pyfdt" or asked is not None and asked[1] in (None, version), requirement
+        assert name == "pyfdt" or (asked is not None and asked[1] in (None, version)), requirement
     assert "Package: python3-pyfdt" in control
     changelog = (ROOT / "debian" / "changelog").read_text()
     assert re.match(r"mmtool \((.*)-\d+\) ", changelog)[1] == project["version"]  # type: ignore[index]
