@@ -19,6 +19,7 @@ from support.captures import Capture, captures
 from mmtool import api
 from mmtool.cli.alloc import alloc
 from mmtool.cli.boot import boot
+from mmtool.cli.diff import diff as compare
 from mmtool.cli.plot import plot
 from mmtool.cli.states import read_json
 from mmtool.errors import InputError, UsageError
@@ -151,6 +152,16 @@ def test_whatever_the_text_is_it_comes_back(value: str) -> None:
     shown = "".join(elements.words)
     assert Elements(text(value)).words == ([shown] if shown else [])
     assert elements.found[1][1]["title"] == shown
+
+
+def test_the_document_of_a_comparison_is_in_its_page(laptop: str, tmp_path: Path) -> None:
+    name = str(FIXTURES / "captures" / "x86-6.18-mem1g")
+    page = tmp_path / "diff.html"
+    page.write_text(CliRunner().invoke(compare, [name, LAPTOP, "-o", "html"], catch_exceptions=False).stdout)
+    printed = CliRunner().invoke(compare, [name, LAPTOP, "-o", "json"], catch_exceptions=False).stdout
+    assert read_json(str(page)) == json.loads(printed)
+    same = CliRunner().invoke(compare, [LAPTOP, LAPTOP, "-o", "html"], catch_exceptions=False).stdout
+    assert Elements(same).open == [] and "Nothing differs." in same
 
 
 def test_plot_does_one_thing_at_a_time() -> None:

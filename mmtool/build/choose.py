@@ -50,6 +50,7 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     shown = profile.shown or _backports(kernel_name)
     facts = Release(version, shown) if shown else release_facts(version)
     assumed = [] if release is not None else [_no_release(kernel_name)]
+    assumed += _out_of_reach(kernel_name, version, profile.arch)
     if machine.arch is None and name is None:
         assumed.append(_no_arch(profile))
     if release is not None and not of_this_build and not says:
@@ -88,6 +89,31 @@ def _no_release(name: str) -> Assumption:
         "release", f"Linux {name}", "the input has no \"Linux version\" line",
         "all that differs between releases goes by it", "--kernel RELEASE, or the log from its first line on",
     )  # fmt: skip
+
+
+OLDEST = {"arm64": (4, 14, 0)}
+"""The first release whose boot is modelled where it is not FIRST_KNOWN."""
+FIRST_KNOWN, NEWEST_KNOWN = (3, 0, 0), (7, 3)
+"""The first release whose boot is modelled, and the newest series whose source the facts were read in."""
+LAST_OF_MAJOR = {3: 19, 4: 20, 5: 19, 6: 19}
+"""Series after which the first number went up."""
+
+
+def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[Assumption]:
+    """A release that the facts do not reach to, or that there never was."""
+    oldest = OLDEST.get(arch, FIRST_KNOWN)
+    if version < oldest:
+        like, why = f"{oldest[0]}.{oldest[1]}", f"what differs before {oldest[0]}.{oldest[1]} on {arch} is not modelled"
+    elif version[:2] > NEWEST_KNOWN:
+        like = ".".join(map(str, NEWEST_KNOWN))
+        why = f"the newest source that was at hand is {like}'s"
+    elif version[1] > LAST_OF_MAJOR.get(version[0], version[1]):
+        like = f"{version[0]}.{LAST_OF_MAJOR[version[0]]}"
+        why = f"there is no such release: {version[0] + 1}.0 came after {like}"
+    else:
+        return []
+    effect, give = "whatever differs between the two", "--kernel RELEASE (3.0 to 7.3)"
+    return [Assumption("release", f"Linux {name} does as {like}", why, effect, give)]
 
 
 def _no_arch(profile: Profile) -> Assumption:

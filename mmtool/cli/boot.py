@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import SIZE, boot_machine, examples, machine_options
+from mmtool.cli.options import ADDRESS, boot_machine, examples, machine_options
 from mmtool.cli.output import output_option, shape_asked, stdout_in_colour
 from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from mmtool.linux.init.boot import Boot
 
 SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "watermarks", "vmalloc", "steps")
@@ -19,10 +21,19 @@ SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "wat
 EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones,zonelists -o json")
 
 
+def _section_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from mmtool.cli.completion import some_of
+
+    return some_of(SECTIONS, incomplete)
+
+
 @click.command(epilog=EXAMPLES)
-@click.option("--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.")
+@click.option(
+    "--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.",
+    shell_complete=_section_names,
+)
 @click.option("--all", "everything", is_flag=True, help="Every section, in place of the summary.")
-@click.option("--explain", type=SIZE, metavar="ADDR", help="Say who owns a physical address, and why it lies there.")
+@click.option("--explain", type=ADDRESS, metavar="ADDR", help="Say who owns an address, and why it lies there.")
 @output_option("table", "json", "yaml", "csv", "dmesg", "svg", "html")
 @machine_options
 def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: str, **machine: Any) -> None:
@@ -31,22 +42,23 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
     FILE is a kernel log, a device tree, a capture, /sys/firmware/memmap or a bare table; what it is, is recognised.
     Without one it is this machine. The table is a summary; --only and --all have the rest.
     """
-    if explain is None:
-        from mmtool.cli.states import keep_last_state
+    from mmtool.cli.last_boot import keep_last_state
 
-        sections = _sections(only, everything, output)
-        if not sections and (option := shape_asked()):
-            raise UsageError(f"{option} goes with a table; say which, as --only zones")
-        booted = boot_machine(**machine)
+    if explain is not None and (only or everything or output in ("dmesg", "svg", "html")):
+        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
+    sections = _sections(only, everything, output) if explain is None else ()
+    if explain is None and not sections and (option := shape_asked()):
+        raise UsageError(f"{option} goes with a table; say which, as --only zones")
+    booted = boot_machine(**machine)
+    # Before anything is shown: whoever has seen a part of a machine goes on from that one.
+    keep_last_state(booted)
+    if explain is None:
         _render(booted, output, sections)
-        keep_last_state(booted)
         return
 
     from mmtool.report.explain import render_address
 
-    if only or everything or output in ("dmesg", "svg", "html"):
-        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
-    render_address(boot_machine(**machine), explain, output)
+    render_address(booted, explain, output)
 
 
 def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:

@@ -74,7 +74,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("verify fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify fixtures/captures/x86-6.12-efi-8g-debug -o json", None),
     (f"diff {X86} fixtures/captures/x86-7.3-numa3-asym -o json", None),
-    (f"whatif {X86} --cmdline+ crashkernel=128M -o json", None),
+    (f"whatif {X86} --cmdline+ 'crashkernel=128M hugepages=some' -o json", None),
     ("batch fixtures/logs", None),
     ("batch fixtures/fdt", None),
     ("lint fixtures/fdt/faults.dtb.gz -o json", None),
@@ -125,6 +125,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     (f"reclaim run --kernel 6.12 {LRU}/scan-read-1.lru --lru mglru -o json", None),
     (f"reclaim fit --kernel 6.12 {LRU}/scan-read-1.lru --target-refaults 2000 -o json", None),
     ("reclaim fit - --curve --points 2 -o json", "1.0: mm_filemap_map_pages: \n1.0: page-faults: 7f1000\n"),
+    ("zram plan --sizes - --memory 1G -o json", "1500*6,same*2,4000"),
     ("reclaim rmap - --kernel 7.3 -o json", "anon A 4\nstore A 0-2\nfork k\nin k store A 0-1\n"),
 ]  # fmt: skip
 
