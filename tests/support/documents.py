@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from mmtool.capture.collect import Collected, Missing
 from mmtool.cli import cli
-from mmtool.cli.states import last_state_file
+from mmtool.cli.last_boot import last_state_file
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
 from mmtool.report.capture import document as capture_document
