@@ -14,6 +14,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from mmtool.capture.collect import Collected, Missing
+from mmtool.capture.private import Change
 from mmtool.cli import cli
 from mmtool.cli.last_boot import last_state_file
 from mmtool.examples import with_files
@@ -158,4 +159,5 @@ def printed(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield line, [json.loads(text) for text in result.stdout.splitlines()]
     yield "the last boot's state", [json.loads(last_state_file().read_text())]
     found = Collected({"proc/version": b"Linux"}, [Missing("SRAT.aml", "not there", "nodes", as_root=True)])
-    yield "capture", [capture_document(found, datetime(2026, 11, 28, tzinfo=UTC), names_kept=False)]
+    taken, changes = datetime(2026, 11, 28, tzinfo=UTC), [Change("dmesg.txt", 900, 400, 2)]
+    yield "capture", [capture_document(found, taken, changes, whole=False, names_kept=False)]
