@@ -27,7 +27,7 @@ def reclaim() -> None:
 @click.option("--lru", type=click.Choice(["classic", "mglru"]), default="classic", show_default=True, help="Which LRU.")
 @click.option("--memory-max", type=click.IntRange(1), metavar="PAGES", help="memory.max in place of the script's.")
 @click.option("--page-size", type=click.Choice(["4096"]), default="4096", show_default=True, help="Bytes of a page.")
-@output_option("table", "json")
+@output_option("table", "json", "html")
 def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: str, output: str) -> None:
     """Perform a script of accesses and show after each line which pages are where.
 
@@ -47,7 +47,11 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
     if memory_max is not None:
         workload.machine.max = memory_max
     done = run_workload(workload, ReclaimFacts(release), lru)
-    if output == "json":
+    if output == "html":
+        from mmtool.report.html.reclaim import html
+
+        click.echo(html(done), nl=False)
+    elif output == "json":
         click.echo(run_json(done))
     else:
         click.echo(text_tables(run_tables(done)), nl=False)
