@@ -42,22 +42,23 @@ def boot(only: tuple[str, ...], everything: bool, explain: int | None, output: s
     FILE is a kernel log, a device tree, a capture, /sys/firmware/memmap or a bare table; what it is, is recognised.
     Without one it is this machine. The table is a summary; --only and --all have the rest.
     """
-    if explain is None:
-        from mmtool.cli.states import keep_last_state
+    from mmtool.cli.last_boot import keep_last_state
 
-        sections = _sections(only, everything, output)
-        if not sections and (option := shape_asked()):
-            raise UsageError(f"{option} goes with a table; say which, as --only zones")
-        booted = boot_machine(**machine)
+    if explain is not None and (only or everything or output in ("dmesg", "svg", "html")):
+        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
+    sections = _sections(only, everything, output) if explain is None else ()
+    if explain is None and not sections and (option := shape_asked()):
+        raise UsageError(f"{option} goes with a table; say which, as --only zones")
+    booted = boot_machine(**machine)
+    # Before anything is shown: whoever has seen a part of a machine goes on from that one.
+    keep_last_state(booted)
+    if explain is None:
         _render(booted, output, sections)
-        keep_last_state(booted)
         return
 
     from mmtool.report.explain import render_address
 
-    if only or everything or output in ("dmesg", "svg", "html"):
-        raise UsageError(f"--explain is an answer of its own: it goes neither with --only nor with -o {output}")
-    render_address(boot_machine(**machine), explain, output)
+    render_address(booted, explain, output)
 
 
 def _render(booted: Boot, output: str, sections: tuple[str, ...]) -> None:

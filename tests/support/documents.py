@@ -14,8 +14,9 @@ from typing import Any
 from click.testing import CliRunner
 
 from mmtool.capture.collect import Collected, Missing
+from mmtool.capture.private import Change
 from mmtool.cli import cli
-from mmtool.cli.states import last_state_file
+from mmtool.cli.last_boot import last_state_file
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
 from mmtool.report.capture import document as capture_document
@@ -158,4 +159,6 @@ def printed(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield line, [json.loads(text) for text in result.stdout.splitlines()]
     yield "the last boot's state", [json.loads(last_state_file().read_text())]
     found = Collected({"proc/version": b"Linux"}, [Missing("SRAT.aml", "not there", "nodes", as_root=True)])
-    yield "capture", [capture_document(found, datetime(2026, 11, 28, tzinfo=UTC), names_kept=False)]
+    changes = [Change("proc/version", 1, 0, 1)]
+    taken = datetime(2026, 11, 28, tzinfo=UTC)
+    yield "capture", [capture_document(found, taken, changes, whole=False, names_kept=False)]
