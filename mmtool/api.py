@@ -11,13 +11,14 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike, fspath
 from typing import Any
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.explain import Finding, explain_address
-from mmtool.answers.ledger import MemoryLedger, memory_ledger
+from mmtool.answers.ledger import LedgerLine, MemoryLedger, memory_ledger
 from mmtool.answers.postmortem.judge import judge_all
-from mmtool.answers.verify import Verification
+from mmtool.answers.verify import Difference, FactResult, Verification
 from mmtool.answers.verify import verify as compare
 from mmtool.assumption import Assumption
 from mmtool.build.choose import kernel_for
@@ -38,7 +39,10 @@ from mmtool.system.of_boot import state_of_boot
 from mmtool.system.restore import system_of
 from mmtool.system.system import System
 
-__all__ = ["Allocation", "BootResult", "Node", "Report", "Reservation", "Zone", "boot", "explain", "verify"]
+__all__ = [
+    "Allocation", "Assumption", "BootResult", "Difference", "FactResult", "Finding", "LedgerLine", "MemoryLedger",
+    "Node", "Report", "Reservation", "Verification", "Zone", "boot", "explain", "verify",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +179,15 @@ class BootResult:
     @property
     def memtotal(self) -> int:
         """MemTotal of /proc/meminfo, in bytes."""
-        return self.ledger.memtotal
+        return self._ledger.memtotal
 
     @cached_property
-    def ledger(self) -> MemoryLedger:
-        """Where the memory went: installed, the takers with their amounts, MemTotal."""
+    def _ledger(self) -> MemoryLedger:
         return memory_ledger(self._boot)
+
+    def ledger(self) -> MemoryLedger:
+        """Where the memory went, in bytes: installed, the takers with their amounts, MemTotal."""
+        return self._ledger
 
     def explain(self, address: int) -> tuple[Finding, ...]:
         """What the stages of the boot say of a physical address: in which map, who reserved it, zone, free block."""
@@ -211,21 +218,31 @@ class BootResult:
         """The mmtool.boot/1 document."""
         return document(self._boot, tuple(TABLES))
 
+    def to_html(self) -> str:
+        """The page that `mmtool boot -o html` writes."""
+        from mmtool.report.html.boot import html as page
+
+        return page(self._boot)
+
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary."""
         text = "\n".join(summary(self._boot, 100, coloured=False))
         return f'<pre style="line-height:1.2">{html.escape(text)}</pre>'
 
 
+Source = str | PathLike[str]
+"""A file or a folder, or `example:NAME`."""
+
+
 def boot(
-    source: str | None = None,
+    source: Source | None = None,
     *,
     kernel: str | None = None,
-    profile: str | None = None,
+    profile: Source | None = None,
     cmdline: str | None = None,
     cpus: int | None = None,
     kernel_base: int | None = None,
-    dmesg: str | None = None,
+    dmesg: Source | None = None,
     memory: tuple[tuple[int, int], ...] = (),
 ) -> BootResult:
     """Boot the machine that the file or folder `source` describes; None is this machine.
@@ -234,21 +251,26 @@ def boot(
     `example:NAME` is one of those that come with mmtool. `kernel` is a release or a profile's name, `profile` a YAML
     file; `dmesg` and `memory` (ranges [start, end)) go with a device tree.
     """
-    machine = read_machine(None) if source is None else read_input(resolved(source), dmesg, memory)
-    chosen = kernel_for(machine, kernel, read_profile(profile) if profile is not None else None)
+    log = None if dmesg is None else _path(dmesg)
+    machine = read_machine(None) if source is None else read_input(_path(source), log, memory)
+    chosen = kernel_for(machine, kernel, None if profile is None else read_profile(_path(profile)))
     return BootResult(start_kernel(machine, chosen, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus))
 
 
-def verify(source: str) -> Verification:
+def _path(source: Source) -> str:
+    return resolved(fspath(source))
+
+
+def verify(source: Source, *, kernel: str | None = None, profile: Source | None = None) -> Verification:
     """Compare what is predicted from a log or a capture with what the kernel reported in it."""
-    booted = boot(source)._boot
-    return compare(booted, read_answers(resolved(source)), debug=shows_debug(booted))
+    booted = boot(source, kernel=kernel, profile=profile)._boot
+    return compare(booted, read_answers(_path(source)), debug=shows_debug(booted))
 
 
-def explain(log: str, *, kernel: str | None = None, sysctl: Mapping[str, str] | None = None) -> tuple[Report, ...]:
+def explain(log: Source, *, kernel: str | None = None, sysctl: Mapping[str, str] | None = None) -> tuple[Report, ...]:
     """Why the allocations failed, and who was killed, that the log in the file `log` reports."""
     reports = []
-    for judged in judge_all(read_reports(resolved(log), kernel), dict(sysctl or {})):
+    for judged in judge_all(read_reports(_path(log), kernel), dict(sysctl or {})):
         d = report_document(judged)
         reports.append(Report(d["line"], d["kind"], d["verdict"], d["reason"], d))
     return tuple(reports)

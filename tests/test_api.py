@@ -6,6 +6,7 @@ import dataclasses
 import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import mmtool
+from mmtool import api
 from mmtool.errors import InputError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -75,3 +77,19 @@ def test_bad_input_and_usage_have_types() -> None:
         mmtool.boot(str(CAPTURE)).alloc(99)
     with pytest.raises(AttributeError):
         mmtool.nothing  # noqa: B018
+
+
+def test_the_documentation_names_every_type_and_field() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    named = set(re.findall(r"\w+", text))
+    assert set(api.__all__) <= named
+    for name in api.__all__:
+        found = getattr(api, name)
+        fields = getattr(found, "_fields", None) or getattr(found, "__dataclass_fields__", ())
+        assert {field for field in fields if not field.startswith("_")} <= named, name
+
+
+def test_a_path_is_a_source_as_well() -> None:
+    machine = mmtool.boot(CAPTURE, kernel="6.12", profile=None)
+    assert machine.kernel == "6.12" and machine.ledger() is machine.ledger()
+    assert mmtool.verify(CAPTURE).agrees and not mmtool.verify(CAPTURE, kernel="5.10").agrees

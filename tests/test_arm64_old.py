@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.boards import cells, pairs, write_board
 
 from mmtool.build.choose import kernel_for
 from mmtool.firmware.fdt.blob import Node
-from mmtool.firmware.fdt.folder import flatten
 from mmtool.firmware.machine import LogNote, Machine
 from mmtool.firmware.read import read_board
 from mmtool.linux.init.boot import Boot
@@ -21,37 +20,9 @@ from mmtool.linux.lib.sort import sort
 GIB = 1 << 30
 
 
-def cells(*values: int) -> bytes:
-    return struct.pack(f">{len(values)}I", *values)
-
-
-def pairs(*ranges: tuple[int, int]) -> bytes:
-    return b"".join(struct.pack(">2Q", start, size) for start, size in ranges)
-
-
 def board(tmp_path: Path, memory: list[tuple[int, int]], *reserved: Node, **chosen: bytes) -> Machine:
     """A board with these ranges (start, size) of memory."""
-    two = {"#address-cells": cells(2), "#size-cells": cells(2)}
-    cpu = Node("cpu@0", None, {"compatible": b"arm,cortex-a53\0", "device_type": b"cpu\0", "reg": cells(0)})
-    cpus = Node("cpus", None, {"#address-cells": cells(1), "#size-cells": cells(0)}, [cpu])
-    nodes = [cpus, Node("memory@0", None, {"device_type": b"memory\0", "reg": pairs(*memory)})]
-    if reserved:
-        nodes.append(Node("reserved-memory", None, {**two, "ranges": b""}, list(reserved)))
-    if chosen:
-        nodes.append(Node("chosen", None, {name.replace("_", ","): value for name, value in chosen.items()}))
-    root = Node("", None, {**two, "compatible": b"a,b\0"}, nodes)
-
-    def write(folder: Path, node: Node) -> None:
-        folder.mkdir()
-        for name, value in node.properties.items():
-            (folder / name).write_bytes(value)
-        for child in node.children:
-            write(folder / child.name, child)
-
-    write(tmp_path / "tree", root)
-    file = tmp_path / "board.dtb"
-    file.write_bytes(flatten(tmp_path / "tree", "tree"))
-    return read_board(str(file))
+    return read_board(write_board(tmp_path, memory, reserved, **chosen))
 
 
 def boot(machine: Machine, release: str, cmdline: str = "") -> Boot:

@@ -403,3 +403,90 @@ def test_a_group_alone_tells_its_commands(command: tuple[str, ...]) -> None:
 def test_sections_add_up_in_any_case() -> None:
     assert answer("--only", "Zones", "--only", "nodes") == answer("--only", "zones,nodes")
     assert answer("--all").count("\n\n") == 10
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("0x1", "--kernel-base 0x1: an image for x86_64 lies at a multiple of 0x200000"),
+        ("0xffffffffffe00000", "--kernel-base 0xffffffffffe00000: there is no memory for the kernel's image"),
+        ("0xc0000000", "--kernel-base 0xc0000000: there is no memory for the kernel's image"),
+    ],
+)
+def test_a_kernel_lies_where_one_may(base: str, said: str) -> None:
+    done = mmtool("boot", LOG, "--kernel-base", base)
+    assert (done.returncode, done.stdout, beside_assumptions(done).decode()) == (2, b"", f"mmtool: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("release", "like"),
+    [("9.9", "7.3"), ("2.6.32", "3.0"), ("5.30", "5.19"), ("7.3.9", None), ("3.0", None), ("4.20", None)],
+)
+def test_a_release_out_of_reach_is_said_to_be(release: str, like: str | None) -> None:
+    found = json.loads(mmtool("boot", LOG, "--kernel", release, "-o", "json").stdout)["assumed"]
+    said = {entry["what"] for entry in found if entry["kind"] == "release" and "does as" in entry["what"]}
+    assert said == ({f"Linux {release} does as {like}"} if like else set())
+
+
+EXPLAINED = [
+    # direct map, vmemmap, image, nowhere; with five levels of page tables, four, 32 bits and on arm64
+    (NUMA, "0xff11000000100000", "direct map: physical 0x100000, unless KASLR moved it", "page 0x100 is in node 0"),
+    (NUMA, "ff11000000100000", "direct map: physical 0x100000, unless KASLR moved it", "page 0x100 is in node 0"),
+    (NUMA, "0xff11f00000100000", "direct map, moved by KASLR: what is behind it cannot be told", None),
+    (NUMA, "FFD4000000004000", "vmemmap: struct page of page 0x100, physical 0x100000, unless", "page 0x100 is in"),
+    (NUMA, "0xffff888000100000", "physical 0x100000 with another number of levels of page tables", "page 0x100 is in"),
+    (NUMA, "0xffffffff81000000", "kernel text: no physical address follows from it", None),
+    (NUMA, "0xf000000000000000", "in no area of this kernel's", None),
+    (FIXTURES / "captures/i386-6.1-pae-vmalloc256", "c0100000", "direct map: physical 0x100000", "page 0x100 is in"),
+    (FIXTURES / "arm64/arm64-6.1-numa2", "ffff000000200000", "linear map: physical 0x40200000, unless", "page 0x40200"),
+]
+
+
+@pytest.mark.parametrize(("path", "address", "area", "page"), EXPLAINED)
+def test_a_virtual_address_is_explained_by_what_is_behind_it(
+    path: Path, address: str, area: str, page: str | None
+) -> None:
+    first, *rest = json.loads(mmtool("boot", path, "--explain", address, "-o", "json").stdout)["findings"]
+    assert first["stage"] == "address space" and first["says"].startswith(area)
+    assert [f["says"].startswith(page or "?") for f in rest if f["stage"] == "zone"] == ([True] if page else [])
+    assert mmtool("boot", path, "--explain", address).stdout.splitlines()[2].startswith(b"Virtual address 0x")
+
+
+@pytest.mark.parametrize("address", ["0x100000", "1M", "1048576", "04000000"])
+def test_an_address_is_physical_and_as_memparse_reads_it_otherwise(address: str) -> None:
+    assert mmtool("boot", LOG, "--explain", address).stdout.splitlines()[2] == b"Physical address 0x100000"
+
+
+def test_a_warning_of_the_kernel_is_part_of_what_changes() -> None:
+    assert b"\nthe kernel warns: crashkernel: memory value expected\n" in mmtool(
+        "whatif", LOG, "--cmdline+", "crashkernel=banana"
+    ).stdout
+    assert b"the kernel warns" not in mmtool("whatif", LOG, "--cmdline+", "crashkernel=64M").stdout
+
+
+def test_a_state_may_be_yaml() -> None:
+    outputs = [mmtool("boot", NUMA, "-o", form).stdout for form in ("json", "yaml")]
+    assert b"&id" not in outputs[1]
+    command = ("alloc", "--order", "3", "--state", "-", "-o", "json")
+    from_json, from_yaml = (mmtool(*command, stdin=text).stdout for text in outputs)
+    assert from_yaml == from_json != b""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"schema: mmtool.boot/1\nstate: {a: [1,\n", "mmtool: -:3: not YAML: "),
+        (b"schema: mmtool.boot/1\na: &x [1]\nstate: [*x, *x]\n", "mmtool: -: YAML with aliases (*name)"),
+        (b"schema: mmtool.boot/1\nstate: !!python/object:os.system {}\n", "mmtool: -:2: not YAML: "),
+        (b"schema: mmtool.boot/1\nstate: " + b"[" * 5000, "mmtool: -"),
+    ],
+)
+def test_broken_yaml_is_told_in_one_line(text: bytes, said: str) -> None:
+    done = mmtool("alloc", "--order", "0", "--state", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.decode().startswith(said) and done.stderr.count(b"\n") == 1
+
+
+def test_an_order_below_zero_is_negative() -> None:
+    done = mmtool("alloc", "--proc", FIXTURES / "trials" / "6.12-dma", "--order", "-1")
+    assert done.returncode == 2 and b"order -1 is negative" in done.stderr

@@ -46,13 +46,22 @@ def test_options_of_every_command_are_completed(name: str) -> None:
     [
         ("mmtool boot -o ", ["table", "json", "yaml", "csv", "dmesg", "svg", "html"]),
         ("mmtool map x --to d", ["dts"]),
+        ("mmtool boot --only zo", ["zones", "zonelists"]),
+        ("mmtool boot --only Zones,zo", ["Zones,zones", "Zones,zonelists"]),
+        ("mmtool boot --only zones,zo", ["zones,zonelists"]),
+        ("mmtool alloc --gfp __GFP_NOR", ["__GFP_NORETRY"]),
+        ("mmtool vmalloc --gfp GFP_KERNEL,__gfp_nor", ["GFP_KERNEL,__GFP_NORETRY"]),
+        ("mmtool boot --kernel debian-7.3-cloud-am", ["debian-7.3-cloud-amd64"]),
+        ("mmtool profile show generic-i", ["generic-i386"]),
     ],
 )
 def test_choices_are_completed(line: str, words: list[str]) -> None:
     assert offered(line) == [f"plain,{word}" for word in words]
 
 
-@pytest.mark.parametrize("line", ["boot --e820 ", "boot --capture ", "memblock run ", "replay x --state ", "capture "])
+@pytest.mark.parametrize(
+    "line", ["boot --e820 ", "boot -o ", "boot --capture ", "memblock run ", "replay x --state ", "capture "]
+)
 def test_file_names_are_left_to_the_shell(line: str) -> None:
     assert offered(f"mmtool {line}/tm") == ["file,/tm"]
 
@@ -98,6 +107,16 @@ def test_fish_loads_the_installed_file(tmp_path: Path) -> None:
     script = f"source {COMPLETIONS}/mmtool.fish; complete -C 'mmtool memb'; complete -C 'mmtool map x --to q'"
     lines = in_shell("fish", script, tmp_path).splitlines()
     assert [line.partition("\t")[0] for line in lines] == ["memblock", "qemu"]
+
+
+def test_fish_shows_descriptions_whole(tmp_path: Path) -> None:
+    from mmtool.cli.boot import boot
+
+    wanted = {opt: p.help for p in boot.params if isinstance(p, click.Option) for opt in p.opts if opt.startswith("--")}
+    script = f"source {COMPLETIONS}/mmtool.fish; complete -C 'mmtool boot --'"
+    shown = dict(line.split("\t") for line in in_shell("fish", script, tmp_path).splitlines())
+    assert {option: shown[option] for option in wanted} == wanted
+    assert any("," in (text or "") for text in wanted.values())
 
 
 def test_zsh_loads_the_installed_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mmtool.answers.explain import explain_address
 from mmtool.examples import resolved
 from mmtool.linux.init.boot import Boot
 from mmtool.report.html.boot import html
+from mmtool.report.html.diff import html as diff
 from mmtool.units import human
 
 MACHINES = {
@@ -216,7 +217,7 @@ def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[
     with Page(chromium, pages["laptop"][1], fragment="#struct%20pages") as again:
         assert chain(again) == said and window(again) == shown
         assert again.page.input_value("#q") == "struct pages" and again.errors == []
-        again.page.click("text=swiotlb >> nth=0")
+        again.page.click("a:text-is('swiotlb')")
         again.settle()
         assert "swiotlb" in again.page.inner_text("#answer")
         again.page.go_back()
@@ -282,6 +283,25 @@ def test_nodes_tell_where_they_look(chromium: Any, pages: dict[str, tuple[Boot, 
             getattr(opened.page.locator(f"[data-node='{nid}']"), how)()
             names = " \u203a ".join(f"{n}/{zone}" for n, zone in booted.zonelists.fallback[nid])
             assert opened.page.inner_text("#looks") == f"node {nid} looks in {names}"
+
+
+def test_two_boots_share_their_scale_and_are_asked_together(
+    chromium: Any, pages: dict[str, tuple[Boot, Path]], tmp_path: Path
+) -> None:
+    booted = pages["numa4"][0]
+    other = api.boot(MACHINES["numa4"], cmdline=f"{booted.cmdline.text} crashkernel=256M")._boot
+    (tmp_path / "diff.html").write_text(diff(booted, other))
+    for width in WIDTHS:
+        with Page(chromium, tmp_path / "diff.html", width=width) as opened:
+            assert opened.faults() == []
+    with Page(chromium, tmp_path / "diff.html") as opened:
+        taken = next(r for r in other.memblock.ledger.entries if r[2] == "crashkernel")
+        says = ask(opened, "crashkernel")
+        assert "one range, 256 MiB" in says and says.index("before") < says.index("after")
+        assert chain(opened) == [*expected(booted, taken[0]), *expected(other, taken[0])]
+        places = [svg.bounding_box()["x"] for svg in opened.page.locator("svg[data-lane=firmware]").all()]
+        assert len(places) == 2 and len(set(places)) == 1
+        assert opened.page.is_visible("text=MemTotal shrinks by 256 MiB") and opened.errors == []
 
 
 def test_paper_has_everything_open(laptop: Page) -> None:

@@ -44,6 +44,7 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
     yield from _distances(boot)
     yield from _page_table_levels(boot)
     yield from _zone_device(boot)
+    yield from _cma(boot)
     if machine.fdt is None and boot.notes("efi") and not machine.efi:
         yield Assumption(
             "efi_map", "EFI's boot services keep nothing until they end", "the log has no EFI memory map",
@@ -57,6 +58,12 @@ def _of_the_map(boot: Boot) -> Iterator[Assumption]:
         yield Assumption(
             "map_complete", "the map is whole", cut.text, "memory that the log has lost is missing from every sum",
             "the log from its start (dmesg of a fresh boot, log_buf_len=), or /sys/firmware/memmap",
+        )  # fmt: skip
+    if boot.notes("map_by_resources"):
+        yield Assumption(
+            "efi_map", "memory is what proc/iomem calls System RAM and, not to be mapped, reserved",
+            "the log has lost EFI's map", "what EFI's boot services hold counts as free, so that CMA may lie higher",
+            "the log of a boot with efi=debug, from its start",
         )  # fmt: skip
     shown = boot.notes("mtrr_default") or boot.notes("mtrr_reg") or boot.notes("mtrr_var")
     # one range beside the default is an uncached hole in cached memory, which takes no RAM away
@@ -99,6 +106,18 @@ def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
             "elsewhere",
             "a log with the processor's line",
         )  # fmt: skip
+
+
+def _cma(boot: Boot) -> Iterator[Assumption]:
+    """The configured size of the CMA area, where nothing else asks for one."""
+    size = boot.kernel.number("CMA_SIZE_MBYTES", 0)
+    by_build = size and not boot.cmdline.has("cma") and not any("linux,cma" in area.name for area in boot.cma.areas)
+    if boot.kernel.profile.exact or not boot.cma.areas or not by_build:
+        return
+    yield Assumption(
+        "cma", f"the build's CMA area has {size} MiB", "there is no profile of this very build",
+        "where the area lies, and what does", "--cmdline with cma=SIZE, or --config FILE",
+    )  # fmt: skip
 
 
 def _zone_device(boot: Boot) -> Iterator[Assumption]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
 from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
+from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.mmzone import Zone
 
 
@@ -46,6 +47,8 @@ class Comparison:
     changes: tuple[Change, ...]
     moves: tuple[Move, ...]
     memtotal: tuple[int, int]
+    warnings: tuple[str, ...] = ()
+    """What the second kernel complains of in its log, and the first does not."""
 
 
 Key = tuple[str, str, str]
@@ -76,7 +79,12 @@ def compare(before: Boot, after: Boot) -> Comparison:
         tuple(sorted(changes, key=lambda change: order[change.section])),
         tuple(move for move in moves if move.before != move.after),
         (ledgers[0].memtotal, ledgers[1].memtotal),
+        tuple(text for text in _warnings(after) if text not in _warnings(before)),
     )
+
+
+def _warnings(boot: Boot) -> dict[str, None]:
+    return dict.fromkeys(line.text for line in boot.log.lines if line.level <= Level.WARNING)
 
 
 def _places(boot: Boot) -> dict[str, tuple[tuple[int, int], ...]]:

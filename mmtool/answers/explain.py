@@ -1,4 +1,4 @@
-"""Who owns a physical address, and why it lies there: what every stage of a finished boot says of it."""
+"""Who owns an address, and why it lies there: what every stage of a finished boot says of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mmtool.firmware.machine import E820Entry
 from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
+from mmtool.linux.mm.address_space import VMEMMAP
 from mmtool.linux.mm.mmzone import Zone
 
 
@@ -22,12 +23,53 @@ class Finding:
 
 
 def explain_address(boot: Boot, address: int) -> list[Finding]:
-    """What the stages of a boot say of the byte at `address`, in the order of the boot."""
+    """What the stages of a boot say of the byte at `address`, in the order of the boot.
+
+    Of a virtual address the kernel's address space comes first, and the stages follow where it has memory behind it.
+    """
+    if is_virtual(boot, address):
+        finding, physical = _in_address_space(boot, address)
+        return [finding, *(explain_address(boot, physical) if physical is not None else ())]
     return [
         _in_map(boot, "firmware map", boot.firmware_map, address),
-        _in_map(boot, "kernel's E820 map", boot.edited_map(), address),
+        *([_in_map(boot, "kernel's E820 map", boot.edited_map(), address)] if boot.edits_map else []),
         *_memblock(boot, address),
     ]
+
+
+def is_virtual(boot: Boot, address: int) -> bool:
+    """Is it an address of the kernel's? With 32 bits only one that is no memory."""
+    if boot.kernel.bits_per_long == 64:
+        return address >> 63 == 1
+    return not _is_memory(boot, address) and boot.address_space.area_at(address) is not None
+
+
+def _is_memory(boot: Boot, address: int) -> bool:
+    return any(r.base <= address < r.end for r in boot.memblock.memory.regions)
+
+
+def _in_address_space(boot: Boot, address: int) -> tuple[Finding, int | None]:
+    """Which area a virtual address is in, and the physical address behind it where one follows (__virt_to_phys())."""
+    stage, space, direct = "address space", boot.address_space, boot.direct_map
+    area = space.area_at(address)
+    if area is None:
+        other = address - space.other_direct_map if space.other_direct_map is not None else -1
+        if _is_memory(boot, other):
+            return Finding(stage, f"physical {other:#x} with another number of levels of page tables"), other
+        return Finding(stage, "in no area of this kernel's"), None
+    if area.start == direct.start:
+        physical, what = address - direct.start + direct.phys, "physical"
+    elif area.name == VMEMMAP:
+        first = direct.phys >> boot.kernel.page_shift
+        pfn = first + (address - area.start) // boot.kernel.profile.sizes["struct_page"]
+        physical, what = pfn << boot.kernel.page_shift, f"struct page of page {pfn:#x}, physical"
+    else:
+        return Finding(stage, f"{area.name}: no physical address follows from it", area.start, area.end), None
+    if not direct.base_known and not _is_memory(boot, physical):
+        says = f"{area.name}, moved by KASLR: what is behind it cannot be told"
+        return Finding(stage, says, area.start, area.end), None
+    unless = "" if direct.base_known else ", unless KASLR moved it"
+    return Finding(stage, f"{area.name}: {what} {physical:#x}{unless}", area.start, area.end), physical
 
 
 def _in_map(boot: Boot, stage: str, entries: tuple[E820Entry, ...] | list[E820Entry], address: int) -> Finding:

@@ -14,7 +14,16 @@ from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.build.facts.x86 import X86Facts
 from mmtool.build.kernel import Kernel
-from mmtool.build.profile import GENERIC, Option, Profile, available, load_profile, profile_name
+from mmtool.build.profile import (
+    GENERIC,
+    Option,
+    Profile,
+    available,
+    debian_name,
+    load_profile,
+    profile_name,
+    with_estimates,
+)
 from mmtool.build.release import Release, release_facts
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
@@ -50,6 +59,7 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     shown = profile.shown or _backports(kernel_name)
     facts = Release(version, shown) if shown else release_facts(version)
     assumed = [] if release is not None else [_no_release(kernel_name)]
+    assumed += _out_of_reach(kernel_name, version, profile.arch)
     if machine.arch is None and name is None:
         assumed.append(_no_arch(profile))
     if release is not None and not of_this_build and not says:
@@ -73,6 +83,8 @@ def _profile(release: str | None, machine: Machine) -> Profile:
     if near is not None:
         profile = load_profile(near)
         return profile if profile.uname == release else replace(profile, exact=False)
+    if release is not None and (neighbour := _neighbour(release)) is not None:
+        return replace(neighbour, exact=False, uname=None, shown={})
     if release is None and machine.arch in (None, "x86_64"):
         return replace(load_profile(DEFAULT_PROFILE), exact=False)
     generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
@@ -83,11 +95,55 @@ def _profile(release: str | None, machine: Machine) -> Profile:
     return profile
 
 
+def _neighbour(release: str) -> Profile | None:
+    """The profile of Debian's nearest series of the same flavour, for a kernel of Debian's of which there is none.
+
+    It stands in for what is not older than the oldest that there is. What its release has no size for, or no option
+    any more because it is always so, the older one may need.
+    """
+    m = _SHIPPED_NAME.fullmatch(debian_name(release) or "")
+    if m is None or (int(m[1]), int(m[2]), 0) < OLDEST_SLABS:
+        return None
+    others = [other for name in available() if (other := _SHIPPED_NAME.fullmatch(name)) and other[4] == m[4]]
+    nearest = min(others, key=lambda other: (_between(other, int(m[1]), int(m[2])), other[3] != m[3]))
+    profile = with_estimates(load_profile(nearest[0]))
+    made_from = parse_version(profile.release)
+    assert made_from is not None
+    facts = release_facts(made_from)
+    always = {"X86_5LEVEL": facts.five_levels_always, "RODATA_FULL_DEFAULT_ENABLED": facts.rodata_on_is_full}
+    return replace(profile, config={**{name: True for name, gone in always.items() if gone}, **profile.config})
+
+
 def _no_release(name: str) -> Assumption:
     return Assumption(
         "release", f"Linux {name}", "the input has no \"Linux version\" line",
         "all that differs between releases goes by it", "--kernel RELEASE, or the log from its first line on",
     )  # fmt: skip
+
+
+OLDEST = {"arm64": (4, 14, 0)}
+"""The first release whose boot is modelled where it is not FIRST_KNOWN."""
+FIRST_KNOWN, NEWEST_KNOWN = (3, 0, 0), (7, 3)
+"""The first release whose boot is modelled, and the newest series whose source the facts were read in."""
+LAST_OF_MAJOR = {3: 19, 4: 20, 5: 19, 6: 19}
+"""Series after which the first number went up."""
+
+
+def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[Assumption]:
+    """A release that the facts do not reach to, or that there never was."""
+    oldest = OLDEST.get(arch, FIRST_KNOWN)
+    if version < oldest:
+        like, why = f"{oldest[0]}.{oldest[1]}", f"what differs before {oldest[0]}.{oldest[1]} on {arch} is not modelled"
+    elif version[:2] > NEWEST_KNOWN:
+        like = ".".join(map(str, NEWEST_KNOWN))
+        why = f"the newest source that was at hand is {like}'s"
+    elif version[1] > LAST_OF_MAJOR.get(version[0], version[1]):
+        like = f"{version[0]}.{LAST_OF_MAJOR[version[0]]}"
+        why = f"there is no such release: {version[0] + 1}.0 came after {like}"
+    else:
+        return []
+    effect, give = "whatever differs between the two", "--kernel RELEASE (3.0 to 7.3)"
+    return [Assumption("release", f"Linux {name} does as {like}", why, effect, give)]
 
 
 def _no_arch(profile: Profile) -> Assumption:
@@ -203,11 +259,16 @@ def _nearest(major: int, minor: int, arch: str, page_size: int) -> str:
         m = _SHIPPED_NAME.fullmatch(shipped)
         if m is None or _FLAVOURS.get(m[4]) != arch:
             continue
-        away = abs(100 * (int(m[1]) - major) + int(m[2]) - minor)
+        away = _between(m, major, minor)
         other_pages = m[4].endswith("-16k") != (page_size == 16384)
         plain = not m[3] and m[4] not in ("686-pae", "arm64-16k")
         found.append((other_pages, away, plain, shipped))
     return min(found)[3]
+
+
+def _between(shipped: re.Match[str], major: int, minor: int) -> int:
+    """How many series lie between a shipped profile's and another; 5.19 is followed by 6.0, 6.19 by 7.0."""
+    return abs(20 * (int(shipped[1]) - major) + int(shipped[2]) - minor)
 
 
 def kernel_with_allocator(kernel: Kernel, allocator: str) -> tuple[Kernel, tuple[str, ...]]:

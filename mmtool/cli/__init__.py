@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from signal import SIG_DFL, SIGPIPE, signal
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGPIPE, SIGTERM, default_int_handler, getsignal, signal
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -63,7 +64,18 @@ name."""
 COMMANDS = {name: text for group in GROUPS.values() for name, text in sorted(group.items())}
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that shows its help on standard error, as wrong usage, when it is called alone: click before 8.2 shows
+    it as an answer."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help(), file=sys.stderr)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
+class LazyGroup(Group):
     """A group whose commands are imported only when they run or show their own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -97,7 +109,7 @@ class LazyGroup(click.Group):
             elif not args[0].startswith("-"):
                 from mmtool.suggest import among
 
-                ctx.fail(f"there is no command {args[0]!r}{among(args[0], COMMANDS)}")
+                ctx.fail(f"there is no command {args[0]!r}{among(args[0], (*COMMANDS, '--version'))}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -120,8 +132,11 @@ def main() -> None:
     """Entry point: exit status 0 done, 1 the answer is no, 2 wrong usage, 3 unusable input."""
     # A reader that has seen enough, as in `mmtool ... | head`, ends the program without a word.
     signal(SIGPIPE, SIG_DFL)
+    end_when_told()
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
+    if "_MMTOOL_COMPLETE" in os.environ:
+        import_module("mmtool.cli.completion")
     try:
         # Without click's own error handling, the status of a command that exits early is what the call returns.
         status = cli(_arguments(), prog_name="mmtool", standalone_mode=False)
@@ -134,15 +149,10 @@ def main() -> None:
         _fail(str(e), 2)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
-    except click.exceptions.NoArgsIsHelpError as e:
-        print(e.format_message(), file=sys.stderr)
-        sys.exit(e.exit_code)
     except click.UsageError as e:
         _fail(_usage(e), e.exit_code)
     except click.ClickException as e:
         _fail(e.format_message(), e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("stopped", 130)
     except OSError as e:
         # Whoever reads input says more of it; this is the output, such as a full disk.
         _fail(f"standard output: {e.strerror or e}", 3)
@@ -150,6 +160,27 @@ def main() -> None:
         if os.environ.get("MMTOOL_DEBUG"):
             raise
         _fail(_defect(e), 3)
+
+
+def end_when_told() -> None:
+    """At Ctrl-C, SIGTERM and SIGHUP remove what is half written, say so and end by that signal, at whatever moment.
+
+    Nothing is raised for it: Python drops an exception that comes while it imports or collects garbage, and the
+    command would go on. Whoever has a signal ignored, as nohup does, wants it so.
+    """
+    started = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == started:  # no worker of a batch
+            if written := sys.modules.get("mmtool.written"):  # else nobody has begun to write
+                written.remove_parts()
+            os.write(2, b"mmtool: stopped\n")
+        signal(number, SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (SIGINT, SIGTERM, SIGHUP):
+        if getsignal(number) in (SIG_DFL, default_int_handler):
+            signal(number, stop)
 
 
 def _arguments() -> list[str]:
@@ -166,7 +197,10 @@ def _usage(error: click.UsageError) -> str:
     """What is wrong with the command line, and where its help is."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    return f"{message}; see {error.ctx.command_path} -h" if error.ctx is not None else message
+    if error.ctx is None:
+        return message
+    see = f"see {error.ctx.command_path} -h"
+    return f"{message} ({see})" if message.endswith("?") else f"{message}; {see}"
 
 
 def _defect(error: Exception) -> str:
@@ -182,9 +216,9 @@ LONGEST = 300
 
 
 def _fail(message: str, status: int) -> None:
-    from mmtool.report.untrusted import printable
+    from mmtool.report.untrusted import one_line
 
-    text = printable(message).replace("\n", "\\x0a")
+    text = one_line(message)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 100]} ... {text[-90:]}"
     print(f"mmtool: {text}", file=sys.stderr)

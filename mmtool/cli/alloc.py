@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmtool.cli.options import gfp_option
 from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
@@ -22,7 +23,7 @@ LISTED = 1000
 
 @click.command()
 @click.option("--order", type=int, metavar="N", help="2**N pages in one block.")
-@click.option("--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.")
+@gfp_option
 @click.option("--node", type=int, metavar="N", help="The node to look on first; else the CPU's.")
 @click.option("--nodemask", metavar="N,...", help="Only these nodes.")
 @click.option("--cpu", type=int, metavar="N", help="The CPU that asks; else the first.")

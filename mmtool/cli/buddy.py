@@ -67,6 +67,7 @@ def _kernel(recorded: RecordedMemblock, name: str | None, no_deferred: bool) -> 
 
 def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
     from mmtool.report import buddy as report
+    from mmtool.report.table import yaml_text
 
     if output == "table":
         return report.table(pgdats)
@@ -75,9 +76,7 @@ def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
 
         return json.dumps(report.document(pgdats))
     if output == "yaml":
-        import yaml
-
-        return str(yaml.safe_dump(report.document(pgdats), sort_keys=False, default_flow_style=None)).rstrip("\n")
+        return yaml_text(report.document(pgdats)).rstrip("\n")
     return report.csv(pgdats).rstrip("\n")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.output import output_option
 
 
-@click.group()
+@click.group(cls=Group)
 def memblock() -> None:
     """The boot-time allocator (memblock) by itself."""
 

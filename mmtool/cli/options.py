@@ -16,6 +16,8 @@ from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from mmtool.assumption import Assumption
     from mmtool.build.kernel import Kernel
     from mmtool.firmware.machine import Machine
@@ -27,6 +29,14 @@ else:  # click made its types generic only in 8.2
     IntParam = RangeParam = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def profile_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For shells: the profiles that come with mmtool."""
+    from mmtool.build.profile import available
+    from mmtool.cli.completion import one_of
+
+    return one_of(available(), incomplete)
 
 
 class Size(IntParam):
@@ -41,6 +51,16 @@ class Size(IntParam):
             return parse_size(value)
         except ValueError as e:
             self.fail(str(e), param, ctx)
+
+
+class Address(Size):
+    """An address, also as an oops prints it: hex without 0x, where it could be nothing else."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        bare = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{16}", value, re.I)
+        return int(value, 16) if bare and not value.isdigit() else super().convert(value, param, ctx)
 
 
 class Range(RangeParam):
@@ -78,10 +98,27 @@ class BootNumber(IntParam):
         return int(value)
 
 
+def _gfp_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from mmtool.build.gfp import gfp_flags
+    from mmtool.build.release import release_facts
+    from mmtool.cli.completion import some_of
+
+    return some_of(gfp_flags(release_facts(NEWEST)).masks, incomplete)
+
+
+NEWEST = (7, 3, 0)
+"""The release whose gfp flags shells are told; which a state's kernel has is known when it is read."""
+gfp_option = click.option(
+    "--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.",
+    shell_complete=_gfp_names,
+)  # fmt: skip
+KERNEL_ALIGN = {"x86_64": 2 << 20, "i386": 8 << 10, "arm64": 4 << 10}
+"""What the physical address of an image's text is a multiple of in every build: the least CONFIG_PHYSICAL_ALIGN of x86;
+of arm64 a page, since releases differ in how far behind the image's head it begins."""
 LIST_BOOTS = 0
 MOST_CPUS = 8192
 """The most that CONFIG_NR_CPUS may be."""
-SIZE, RANGE, BOOT = Size(), Range(), BootNumber()
+SIZE, ADDRESS, RANGE, BOOT = Size(), Address(), Range(), BootNumber()
 
 
 def examples(*lines: str) -> str:
@@ -106,7 +143,10 @@ MACHINE_OPTIONS = (
         help="With a device tree: memory, in place of its memory nodes. May be given several times.",
     ),
     click.option("--cmdline", metavar="TEXT", help="Command line in place of the input's."),
-    click.option("--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's."),
+    click.option(
+        "--kernel", metavar="NAME", help="A release (6.1) or a profile in place of the input's.",
+        shell_complete=profile_names,
+    ),
     click.option("--profile", metavar="FILE", help="A YAML profile of the kernel's build."),
     click.option(
         "--kernel-base", type=SIZE, metavar="ADDR", help="Where the kernel image lies (/proc/iomem: Kernel code)."
@@ -179,14 +219,21 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
     Addresses and ranges in bytes. Raises InputError and UsageError.
     """
     from mmtool.answers.assumed import assumptions
+    from mmtool.firmware.machine import E820Type
     from mmtool.linux.init.main import start_kernel
 
     machine, kernel = machine_and_kernel(**sources)
     if kernel_base is not None:
+        if kernel_base % KERNEL_ALIGN[kernel.arch]:
+            place = f"a multiple of {KERNEL_ALIGN[kernel.arch]:#x}"
+            raise UsageError(f"--kernel-base {kernel_base:#x}: an image for {kernel.arch} lies at {place}")
         machine = replace(machine, kernel_base=kernel_base)
     if cpus is not None:
         machine = replace(machine, cpus=cpus)
     booted = start_kernel(machine, kernel, cmdline=cmdline)
+    ram = [e for e in booted.firmware_map if e.type == E820Type.RAM]
+    if kernel_base is not None and not any(e.start <= kernel_base < e.end for e in ram):
+        raise UsageError(f"--kernel-base {kernel_base:#x}: there is no memory for the kernel's image")
     say_warnings(machine)
     rests_on(assumptions(booted))
     return booted

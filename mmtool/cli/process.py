@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.options import Size
 from mmtool.cli.output import output_option
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mmtool.system.process_memory import Backing
 
 
-@click.group()
+@click.group(cls=Group)
 def process() -> None:
     """A process's address space: mappings, faults, page tables, huge pages."""
 

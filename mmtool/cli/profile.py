@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from mmtool.cli import Group
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
+from mmtool.cli.options import profile_names
 from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
 
-@click.group()
+@click.group(cls=Group)
 def profile() -> None:
     """Profiles: what only a kernel's build knows - options, sizes of structures, places in the image."""
 
@@ -24,7 +26,7 @@ def list_profiles() -> None:
 
 
 @profile.command()
-@click.argument("name")
+@click.argument("name", shell_complete=profile_names)
 def show(name: str) -> None:
     """Print a profile that comes with mmtool, as YAML."""
     from mmtool.build.profile import profile_text

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mmtool.cli.options import SIZE
+from mmtool.cli import Group
+from mmtool.cli.options import SIZE, gfp_option
 from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
@@ -118,7 +119,7 @@ def text_of(path: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-@click.group()
+@click.group(cls=Group)
 def slab() -> None:
     """The slab allocator: its caches, kmalloc's choices, what calls do to slabs and objects."""
 
@@ -152,7 +153,7 @@ def caches(listed: str | None, boot: bool, output: str, **machine: Any) -> None:
 
 @slab.command("kmalloc", short_help="Say which cache serves a size.")
 @click.option("--size", "sizes", required=True, metavar="N|FROM-TO|N,N,...", help="Bytes.")
-@click.option("--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.")
+@gfp_option
 @machine_options
 @output_option("table", "json", "yaml", "csv")
 @click.pass_context

@@ -1,4 +1,4 @@
-"""Where a state of the page allocator comes from (a file, a pipe, /proc, the last boot), and where one is kept."""
+"""Where a state of the page allocator comes from (a file, a pipe, /proc, the last boot)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmtool.cli.last_boot import read_last_state
 from mmtool.cli.options import F
 from mmtool.errors import InputError, UsageError
+from mmtool.report.untrusted import printable
 
 if TYPE_CHECKING:
-    from mmtool.linux.init.boot import Boot
     from mmtool.system.system import System
 
 PROC = Path("/proc")
 
 STATE_OPTIONS = (
-    click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON, or a recorded one."),
+    click.option("--state", metavar="FILE|-", help="A state that mmtool printed as JSON or YAML, or a recorded one."),
     click.option("--live", is_flag=True, help="The state of this machine, as its /proc has it."),
     click.option("--proc", metavar="DIR", help="A folder with /proc's version, zoneinfo, buddyinfo, pagetypeinfo."),
 )  # fmt: skip
@@ -45,13 +46,20 @@ def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
     if state is None and _is_pipe():
         click.echo("mmtool: goes on from the state on standard input", err=True)
         return system_of_json(read_json("-"), "-")
-    if state is None:
-        kept = last_state_file()
-        if not kept.is_file():
-            raise UsageError("there is no state to act on; give --state, --live or --proc, or run mmtool boot first")
-        state = str(kept)
-        click.echo(f"mmtool: goes on from the last boot, {kept}", err=True)
-    return system_of_json(read_json(state), state)
+    if state is not None:
+        return system_of_json(read_json(state), state)
+    try:
+        document, kept = read_last_state()
+    except FileNotFoundError:
+        raise UsageError(
+            "there is no state to act on; give --state, --live or --proc, or run mmtool boot first"
+        ) from None
+    except OSError as e:
+        raise UsageError(f"the last boot cannot be gone on from: {e.strerror or e}") from None
+    system = system_of_json(document, kept)
+    source = printable(document["source"])
+    click.echo(f"mmtool: goes on from the last boot, of {source}, Linux {system.kernel.name}", err=True)
+    return system
 
 
 def _is_pipe() -> bool:
@@ -78,6 +86,8 @@ def parse_json(data: bytes, source: str) -> Any:
     """The document in `data`; InputError with the line when there is none."""
     import json
 
+    if data.startswith(b"schema: mmtool."):
+        return _parse_yaml(data, source)
     try:
         return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as e:
@@ -88,11 +98,27 @@ def parse_json(data: bytes, source: str) -> Any:
         raise InputError(source, None, "not JSON that can be read: nested too deep, or a number too long") from None
 
 
+def _parse_yaml(data: bytes, source: str) -> Any:
+    """A document that mmtool printed with -o yaml; InputError where it was cut or changed."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, loader)):
+            raise InputError(source, None, "YAML with aliases (*name), which mmtool does not print")
+        return yaml.load(data, loader)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        said = getattr(e, "problem", None) or "cannot be read"
+        raise InputError(source, mark.line + 1 if mark else None, f"not YAML: {said}") from None
+    except (RecursionError, ValueError):
+        raise InputError(source, None, "not YAML that can be read: nested too deep, or a number too long") from None
+
+
 def _hint(data: bytes) -> str:
     """What to do where it is another output of mmtool's."""
-    if data.startswith(b"Linux ") or b"\nWhere it went\n" in data:
-        return "; this is the table: add -o json to mmtool boot"
-    return "; give the document with -o json" if data.startswith(b"schema: mmtool.") else ""
+    table = data.startswith(b"Linux ") or b"\nWhere it went\n" in data
+    return "; this is the table: add -o json to mmtool boot" if table else ""
 
 
 def system_of_json(document: object, source: str) -> System:
@@ -143,28 +169,3 @@ def _text(folder: Path, name: str) -> str:
     if data is None:
         raise InputError(str(folder / name), None, "is not there")
     return data.decode("utf-8", "replace")
-
-
-def last_state_file() -> Path:
-    """Where the state of the last boot is kept: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state)."""
-    home = os.environ.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
-    return base / "mmtool" / "boot.json"
-
-
-def keep_last_state(boot: Boot) -> None:
-    """Keep a boot's state for the commands that go on from it; where nothing can be written, nothing is kept."""
-    import json
-
-    from mmtool.system.codec.state import state_document
-    from mmtool.system.of_boot import state_of_boot
-
-    document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
-    path = last_state_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(document))
-        fresh.replace(path)
-    except OSError:
-        return

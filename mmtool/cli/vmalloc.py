@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import SIZE
+from mmtool.cli.options import SIZE, gfp_option
 from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import UsageError
@@ -25,7 +25,7 @@ MOST = 100_000
 @click.command()
 @click.option("--size", type=SIZE, metavar="SIZE", help="Bytes to allocate, as 16K or 0x4000.")
 @click.option("--align", type=SIZE, default=1, metavar="SIZE", help="Align the area to a power of two.")
-@click.option("--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.")
+@gfp_option
 @click.option("--node", type=int, metavar="N", help="The node to take the pages from; else the CPU's.")
 @click.option("--huge", is_flag=True, help="Map it with huge pages if it is large enough (5.18 on).")
 @click.option("--count", default="1", show_default=True, metavar="N|max", help="How often; max: until it fails.")

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from mmtool.cli.options import Size
+from mmtool.cli.options import ADDRESS
 from mmtool.cli.output import output_option
 from mmtool.cli.process import machine_of, machine_options
 
 
 @click.command("walk")
-@click.argument("address", type=Size(), metavar="ADDR")
+@click.argument("address", type=ADDRESS, metavar="ADDR")
 @click.option("--script", metavar="SCRIPT|-", help="Memory operations to do first, as mmtool process run takes them.")
 @click.option("--name", metavar="NAME", help="Count ADDR from what the script calls so.")
 @machine_options

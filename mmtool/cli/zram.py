@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from mmtool.cli import Group
+from mmtool.cli.options import SIZE
 from mmtool.cli.output import output_option
 from mmtool.errors import InputError, UsageError
 
@@ -20,7 +23,7 @@ PAGE_SIZES = ("4096", "16384", "65536")
 WORD_AND_PHYSMEM_BITS = {"x86_64": (64, 52), "arm64": (64, 52), "i386": (32, 32), "i386-pae": (32, 36)}
 
 
-@click.group()
+@click.group(cls=Group)
 def zram() -> None:
     """Compressed memory: which sizes share pages, and what a device takes step by step."""
 
@@ -71,6 +74,58 @@ def run(
     render_run(results, output)
     if any(result.failed for result in results):
         sys.exit(1)
+
+
+@zram.command()
+@click.option("--sizes", metavar="FILE|-", help="Compressed lengths of a sample of pages: LEN[*N] or same[*N].")
+@click.option("--mm-stat", metavar="FILE|-", help="/sys/block/zramN/mm_stat of a device in use.")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="The machine's memory, in place of this machine's.")
+@click.option("--disksize", type=SIZE, metavar="SIZE", multiple=True, help="Else 25, 50, 100, 150, 200% of memory.")
+@click.option("--limit", type=SIZE, metavar="SIZE", default=0, help="mem_limit: memory that the pool may take.")
+@click.option("--no-actime", is_flag=True, help="The build does not note when a page was used last.")
+@_pool_options
+@output_option("table", "json", "yaml", "csv")
+def plan(
+    sizes: str | None, mm_stat: str | None, memory: int | None, disksize: tuple[int, ...], limit: int, no_actime: bool,
+    kernel: str, page_size: str, arch: str | None, chain_size: int | None, output: str,
+) -> None:  # fmt: skip
+    """Show what zram devices of several sizes would hold and cost, full of pages like those that are known.
+
+    How pages compress comes from lengths of a sample, or from the mm_stat of a device in use.
+    """
+    from mmtool.answers.zram_plan import plan as plan_of
+    from mmtool.answers.zram_plan import read_mm_stat, read_sizes
+    from mmtool.report.zram import render_plan
+
+    if (sizes is None) == (mm_stat is None):
+        raise UsageError("give --sizes with lengths of pages, or --mm-stat of a device in use")
+    pool = _pool(kernel, page_size, arch, chain_size)
+    if sizes is not None:
+        sample = read_sizes(_lines(sizes), sizes, pool)
+    else:
+        sample = read_mm_stat("\n".join(_lines(mm_stat or "-")), mm_stat or "-", pool)
+    total = _memory() if memory is None else memory
+    page = int(page_size)
+    devices = disksize or tuple(total * percent // 100 // page * page for percent in (25, 50, 100, 150, 200))
+    if total < page or not all(page <= size <= 1 << 52 for size in devices):
+        raise UsageError(f"--memory and --disksize are sizes from {page} bytes on")
+    plans = [plan_of(sample, pool, size // page * page, limit, actime=not no_actime) for size in devices]
+    render_plan(sample, plans, total, limit, kernel, output)
+
+
+def _memory() -> int:
+    """MemTotal of this machine, in bytes."""
+    from pathlib import Path
+
+    from mmtool.regex import regex
+
+    try:
+        found = regex(r"^MemTotal:\s+(\d+) kB$", re.MULTILINE).search(Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    if found is None:
+        raise UsageError("this machine does not say how much memory it has; give --memory SIZE")
+    return int(found[1]) << 10
 
 
 def _pool(kernel: str, page_size: str, arch: str | None, chain_size: int | None) -> ZsPool:

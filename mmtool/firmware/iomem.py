@@ -10,7 +10,7 @@ import re
 
 from mmtool.errors import InputError
 from mmtool.firmware.e820 import Located, check_range, type_number
-from mmtool.firmware.machine import E820Entry
+from mmtool.firmware.machine import E820Entry, EfiRegion
 from mmtool.regex import regex
 
 _LINE = regex(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*?)\s*$", re.IGNORECASE)
@@ -20,6 +20,18 @@ MASKED = "every address is zero: it was read without privilege; read /proc/iomem
 
 def is_iomem_line(line: str) -> bool:
     return _LINE.match(line) is not None
+
+
+def memory_of_iomem(text: str) -> tuple[EfiRegion, ...]:
+    """All memory of an arm64 machine, as descriptors that EFI may have given of it: System RAM, and at the top level
+    "reserved", which is memory that is not to be mapped. Empty where addresses are hidden.
+
+    request_standard_resources() lists every region of memblock's memory so.
+    """
+    kinds = {"System RAM": "Conventional", "reserved": "Reserved"}
+    found = [m for line in text.split("\n") if (m := _LINE.match(line)) and not m[1] and m[4] in kinds]
+    ranges = [(kinds[m[4]], int(m[2], 16), int(m[3], 16) + 1) for m in found if int(m[3], 16)]
+    return tuple(EfiRegion(n, kind, ("WB",), start, end) for n, (kind, start, end) in enumerate(ranges))
 
 
 def parse_iomem(text: str, source: str) -> tuple[tuple[Located, ...], int | None]:

@@ -99,7 +99,8 @@ class Slit(NamedTuple):
 class LogNote(NamedTuple):
     """A line of the log in which firmware, hardware or boot loader shows through.
 
-    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "la57", "srat_node", "pae", "map_cut"), `values` its
+    `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "la57", "srat_node", "pae", "map_cut",
+    "map_by_resources"), `values` its
     numbers in order, `line` the line's number, `text` the line without its prefixes (of an "efi_table" the table's
     name).
     """

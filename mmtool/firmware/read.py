@@ -11,10 +11,10 @@ from typing import Literal
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.capture import LOG, MEMMAP, TREES, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
-from mmtool.firmware.iomem import is_iomem_line, parse_iomem
+from mmtool.firmware.iomem import is_iomem_line, memory_of_iomem, parse_iomem
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import describe_boots, read_log
-from mmtool.firmware.machine import Machine, Slit, Srat
+from mmtool.firmware.machine import EfiRegion, LogNote, Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
 from mmtool.firmware.packed import read_bytes, read_raw, unpack
 from mmtool.firmware.slit import parse_slit
@@ -124,7 +124,9 @@ def _captured(
     if tree is not None:
         told = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot) if log is not None else None
         blob = _tree_bytes(files.read(tree) or b"", files.place(tree))
-        machine = _board(blob, files.place(tree), told, memory, need_memory)
+        iomem = files.read("proc/iomem")
+        resources = memory_of_iomem(decode(iomem)) if iomem is not None else ()
+        machine = _board(blob, files.place(tree), told, memory, need_memory, resources)
     elif memory:
         raise UsageError(f"--memory goes with a device tree, which {files.path} does not hold")
     else:
@@ -146,6 +148,17 @@ def _captured(
     if machine.kernel_base is None and iomem is not None:
         machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
     return machine
+
+
+def _with_lost_map(machine: Machine, resources: tuple[EfiRegion, ...]) -> Machine:
+    """The machine with the memory that its kernel's resources show, where the log lost EFI's map, or a part of it."""
+    if not resources or (machine.efi and not any(note.kind == "map_cut" for note in machine.notes)):
+        return machine
+    cut = [note for note in machine.notes if note.kind == "map_cut"]
+    notes = (*(note for note in machine.notes if note not in cut), LogNote("map_by_resources", (), 0))
+    lines = {note.line for note in cut}
+    warnings = tuple(warning for warning in machine.warnings if warning[0] not in lines)
+    return replace(machine, efi=resources, notes=notes, warnings=warnings)
 
 
 def _count(ranges: str) -> int:
@@ -253,12 +266,16 @@ def _board(
     log: Machine | None,
     memory: tuple[tuple[int, int], ...],
     need_memory: bool,
+    resources: tuple[EfiRegion, ...] = (),
 ) -> Machine:
     from mmtool.firmware.fdt import parse_fdt, with_memory
 
     data, warnings = blob
     tree = parse_fdt(data, dtb)
     machine = log or Machine("none", ())
+    efi_booted = tree.chosen.uefi_mmap is not None or any(note.kind == "efi_version" for note in machine.notes)
+    if efi_booted and not memory:
+        machine = _with_lost_map(machine, resources)
     # what is said of the log names it, as the machine's origin is the tree from here on
     of_log = tuple((0, f"line {line} of {machine.origin}: {said}") for line, said in machine.warnings)
     arch, shown_by = tree.architecture or ("arm64", "/")
@@ -267,7 +284,6 @@ def _board(
         arch, shown_by = machine.arch or arch, "/"
     if need_memory and arch != "arm64":
         raise InputError(dtb, shown_by, foreign(arch))
-    efi_booted = any(note.kind == "efi_version" for note in machine.notes)
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())
     elif need_memory and not tree.memory and not machine.efi:
@@ -289,8 +305,13 @@ def _board(
 
 def foreign(arch: str) -> str:
     """What to say of the tree or of the log of a machine that mmtool has no kernel for."""
-    name = {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
-    return f"this is a {name} machine's; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
+    whose = f"this is a {architecture_name(arch)} machine's"
+    return f"{whose}; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
+
+
+def architecture_name(arch: str) -> str:
+    """An architecture's name as people write it."""
+    return {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
 
 
 def read_this_machine(root: Path = Path("/")) -> Machine:

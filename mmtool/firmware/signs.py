@@ -15,6 +15,7 @@ SIGNS: tuple[tuple[str, str, str], ...] = (
     ("arm64", "Booting Linux on physical CPU ", r"0x[0-9a-f]{10} \["),
     ("arm", "Booting Linux on physical CPU ", r"0x[0-9a-f]{1,8}$"),
     ("arm64", "CPU features: ", r"detected: "),
+    ("arm64", "Boot CPU: AArch64 Processor ", r""),
     ("riscv", "SBI specification ", r"v"),
     # only a 64-bit kernel maps memory with pages of 1 GiB, and its pointers have 16 digits
     ("x86_64", "Using GB pages for direct mapping", r""),

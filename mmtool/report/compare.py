@@ -8,6 +8,7 @@ from typing import Any
 from mmtool.answers.compare import Comparison, Move, compare
 from mmtool.linux.init.boot import Boot
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
+from mmtool.report.untrusted import one_line
 from mmtool.report.words import heading
 from mmtool.units import human
 
@@ -34,12 +35,13 @@ def render(before: Boot, after: Boot, output: str) -> None:
         shown = tables(comparison)
         body = text_tables(shown) if shown else prose("nothing differs\n")
         head, foot = f"{side('before', before)}{side('after', after)}\n", f"\n{total(comparison)}\n"
+        foot += "".join(f"the kernel warns: {text}\n" for text in comparison.warnings)
         sys.stdout.write(prose(head) + body + prose(foot))
 
 
 def side(name: str, boot: Boot) -> str:
     """Which machine and kernel a side is, with its command line."""
-    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {boot.cmdline.text}\n"
+    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {one_line(boot.cmdline.text)}\n"
 
 
 def total(comparison: Comparison) -> str:
@@ -69,6 +71,7 @@ def document(before: Boot, after: Boot, comparison: Comparison) -> dict[str, Any
             "after": comparison.memtotal[1],
             "by": comparison.memtotal[1] - comparison.memtotal[0],
         },
+        **({"warnings": list(comparison.warnings)} if comparison.warnings else {}),
     }
 
 

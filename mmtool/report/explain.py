@@ -42,7 +42,7 @@ def document(boot: Boot, address: int, findings: list[Finding]) -> dict[str, Any
 def table(address: int, findings: list[Finding]) -> Table:
     """A line for each stage of the boot that has something to say."""
     t = Table(
-        "explain", f"Physical address {address:#x}",
+        "explain", f"{'Virtual' if findings[0].stage == 'address space' else 'Physical'} address {address:#x}",
         columns("stage", "says", ("start", Kind.ADDRESS), ("last", Kind.ADDRESS)),
     )  # fmt: skip
     t.rows = [(f.stage, f.says, f.start, None if f.end is None else f.end - 1) for f in findings]

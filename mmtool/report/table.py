@@ -167,7 +167,7 @@ def _head(column: Column, style: Style) -> str:
 
 def _width() -> int | None:
     """How many columns there are; None for a pipe or a file that nobody gave a width."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
+    if os.environ.get("COLUMNS") or sys.stdout.isatty():
         return get_terminal_size().columns
     return None
 
@@ -244,9 +244,18 @@ def print_document(doc: dict[str, Any], output: str) -> None:
 
         sys.stdout.write(json.dumps(doc) + "\n")
     else:
-        import yaml
+        sys.stdout.write(yaml_text(doc))
 
-        yaml.safe_dump(doc, sys.stdout, sort_keys=False, default_flow_style=None)
+
+def yaml_text(doc: dict[str, Any]) -> str:
+    """A document as YAML, what it holds twice written twice: no reader has to know anchors and aliases."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return str(yaml.dump(doc, Dumper=Dumper, sort_keys=False, default_flow_style=None))
 
 
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
@@ -256,5 +265,5 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 __all__: Sequence[str] = [
     "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
-    "text_tables",
+    "text_tables", "yaml_text",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ mmtool-formats(5) for what a number behind a name promises.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,8 @@ def names() -> list[str]:
 @cache
 def load(name: str) -> dict[str, Any]:
     """The schema in NAME.json, as it is there."""
+    import json  # which a boot that prints tables does not need
+
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return found
 

@@ -103,7 +103,9 @@ def _value(name: str, word: str) -> int:
 def check_order(system: System, order: int) -> None:
     """ValueError where no block can have that order."""
     largest = system.kernel.max_page_order
-    if not 0 <= order <= largest:
+    if order < 0:
+        raise ValueError(f"order {order} is negative; a block of order 0 is one page")
+    if order > largest:
         raise ValueError(f"order {order} is above the largest block's, {largest}, on Linux {system.kernel.name}")
 
 

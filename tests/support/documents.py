@@ -14,8 +14,9 @@ from typing import Any
 from click.testing import CliRunner
 
 from mmtool.capture.collect import Collected, Missing
+from mmtool.capture.private import Change
 from mmtool.cli import cli
-from mmtool.cli.states import last_state_file
+from mmtool.cli.last_boot import last_state_file
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
 from mmtool.report.capture import document as capture_document
@@ -68,13 +69,14 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("boot --capture fixtures/arm64/arm64-6.1-numa2 -o json", None),
     (f"boot {X86} --only zones,vmalloc -o json", None),
     (f"boot {X86} --explain 0x98000 -o json", None),
+    (f"boot {X86}/dmesg.txt --why min_free,zonelists -o json", None),
     ("ledger fixtures/captures/x86-6.1-movablecore -o json", None),
     ("ledger fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify example:numa4 -o json", None),
     ("verify fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify fixtures/captures/x86-6.12-efi-8g-debug -o json", None),
     (f"diff {X86} fixtures/captures/x86-7.3-numa3-asym -o json", None),
-    (f"whatif {X86} --cmdline+ crashkernel=128M -o json", None),
+    (f"whatif {X86} --cmdline+ 'crashkernel=128M hugepages=some' -o json", None),
     ("batch fixtures/logs", None),
     ("batch fixtures/fdt", None),
     ("lint fixtures/fdt/faults.dtb.gz -o json", None),
@@ -125,6 +127,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     (f"reclaim run --kernel 6.12 {LRU}/scan-read-1.lru --lru mglru -o json", None),
     (f"reclaim fit --kernel 6.12 {LRU}/scan-read-1.lru --target-refaults 2000 -o json", None),
     ("reclaim fit - --curve --points 2 -o json", "1.0: mm_filemap_map_pages: \n1.0: page-faults: 7f1000\n"),
+    ("zram plan --sizes - --memory 1G -o json", "1500*6,same*2,4000"),
     ("reclaim rmap - --kernel 7.3 -o json", "anon A 4\nstore A 0-2\nfork k\nin k store A 0-1\n"),
 ]  # fmt: skip
 
@@ -157,4 +160,6 @@ def printed(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield line, [json.loads(text) for text in result.stdout.splitlines()]
     yield "the last boot's state", [json.loads(last_state_file().read_text())]
     found = Collected({"proc/version": b"Linux"}, [Missing("SRAT.aml", "not there", "nodes", as_root=True)])
-    yield "capture", [capture_document(found, datetime(2026, 11, 28, tzinfo=UTC), names_kept=False)]
+    changes = [Change("proc/version", 1, 0, 1)]
+    taken = datetime(2026, 11, 28, tzinfo=UTC)
+    yield "capture", [capture_document(found, taken, changes, whole=False, names_kept=False)]

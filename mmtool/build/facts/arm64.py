@@ -96,13 +96,19 @@ class Arm64Facts(Facts):
     arm64_has_own_pfn_valid: bool = until(
         "5.16",
         "arm64/mm: drop HAVE_ARCH_PFN_VALID",
-        stable="5.15.17-55",
+        stable="5.15.17-37",
         marks=(
             Mark("arch/arm64/mm/init.c", "int pfn_valid(unsigned long pfn)", until="5.14"),
             Mark("arch/arm64/mm/init.c", "int pfn_valid(unsigned long pfn)", since="5.15"),
         ),
     )
-    """arm64 holds a page valid only if it is memory, so that no hole has one."""
+    """arm64 holds a page valid only if it is memory."""
+    arm64_valid_is_mapped: bool = until(
+        "5.14",
+        "arm64: decouple check whether pfn is in linear map from pfn_valid()",
+        marks=Mark("arch/arm64/mm/init.c", "return memblock_is_map_memory(addr)", inside="pfn_valid"),
+    )
+    """A page that is not to be mapped is not valid either."""
     arm64_vmalloc_contiguous: bool = since(
         "6.16",
         "arm64/mm: Support huge pte-mapped pages in vmap",

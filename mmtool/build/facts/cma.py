@@ -25,6 +25,11 @@ class CmaFacts(Facts):
         marks=Mark("mm/cma.c", "on node %d"),
     )
     """"Reserved ... on node N" is printed."""
+    cma_says_no_base: bool = between(
+        Change("6.15", "mm, cma: support multiple contiguous ranges, if requested"),
+        Change("6.15-rc2", "mm/cma: report base address of single range correctly", not_in="6.15-rc1", seen_in="6.15"),
+    )
+    """The base of an area of one range is printed as 0."""
     cma_says_size_asked: bool = since(
         "6.15",
         "mm, cma: support multiple contiguous ranges, if requested",

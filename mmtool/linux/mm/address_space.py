@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmtool.build.kernel import Kernel
 from mmtool.late import dataclass
 
-VMALLOC = "vmalloc"
+VMALLOC, VMEMMAP = "vmalloc", "vmemmap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,12 @@ class AddressSpace:
     """VMALLOC_END as searches use it: on x86-64 the area's last byte, elsewhere one past it."""
     ioremap_max_order: int
     """IOREMAP_MAX_ORDER: log2 of the largest alignment of a mapping of device memory."""
+    other_direct_map: int | None = None
+    """Where the direct map would begin with the other number of levels of page tables that the build knows."""
+
+    def area_at(self, address: int) -> KernelArea | None:
+        """The area that holds an address."""
+        return next((area for area in self.areas if area.start <= address < area.end), None)
 
     def area(self, name: str) -> KernelArea:
         """The area of a name; KeyError when the architecture has none such."""

@@ -176,7 +176,8 @@ def cma_declare_contiguous_nid(early: Early, cma: Cma, asked: CmaRequest) -> Cma
     base, size = area.ranges[0]
     node = f" on node {asked.nid if early.memblock.numa else NUMA_NO_NODE}" if facts.cma_says_node else ""
     said = asked.size if facts.cma_says_size_asked else size
-    early.log.info(f"cma: Reserved {said >> 20} MiB at {_address(early.memblock, base)}{node}")
+    at = 0 if facts.cma_says_no_base else base
+    early.log.info(f"cma: Reserved {said >> 20} MiB at {_address(early.memblock, at)}{node}")
     cma.areas.append(area)
     return area
 

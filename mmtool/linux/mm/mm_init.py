@@ -13,7 +13,7 @@ from mmtool.firmware.cmdline import Cmdline
 from mmtool.late import dataclass
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.early import Early
-from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, Memblock, MemblockPanic
+from mmtool.linux.mm.memblock import MEMBLOCK_HOTPLUG, MEMBLOCK_MIRROR, MEMBLOCK_NOMAP, Memblock, MemblockPanic
 from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.memmap import memmap_init
 from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
@@ -111,7 +111,7 @@ def free_area_init(
         pages_per_section=None if flat_end else 1 << (kernel.section_size_bits - kernel.page_shift),
         mirrored_kernelcore=wish.mirror, page_shift=kernel.page_shift,
     )  # fmt: skip
-    if facts.counts_unavailable and not kernel.has_arch_pfn_valid:
+    if facts.counts_unavailable:
         memmap_init_holes(mb, nodes, kernel, flat_end, log)
     return nodes
 
@@ -411,7 +411,7 @@ def memmap_init_holes(
     """
     section = 1 << (kernel.section_size_bits - kernel.page_shift)
     ranges = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
-    valid = _ValidPfns(ranges, section, kernel.pageblock_order, flat_end)
+    valid = _ValidPfns(mb, kernel, flat_end)
     hole = 0
     last_zone: Zone | None = None
     for start, end, nid in ranges:
@@ -437,7 +437,7 @@ def memmap_init_zone_holes(mb: Memblock, zone: Zone, kernel: Kernel, flat_end: i
     """
     section = 1 << (kernel.section_size_bits - kernel.page_shift)
     everything = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
-    valid = _ValidPfns(everything, section, kernel.pageblock_order, flat_end)
+    valid = _ValidPfns(mb, kernel, flat_end)
     hole = zone.zone_start_pfn if any(start < zone.zone_start_pfn for start, _, _ in everything) else 0
     pages = 0
     for start, end, nid in everything:
@@ -458,21 +458,29 @@ def _say_unavailable(pages: int, nid: int, zone: str, log: KernelLog) -> None:
 
 
 class _ValidPfns:
-    """Which pages have a struct page: pfn_valid() of the pageblock that they lie in."""
+    """Which pages have a struct page: pfn_valid() of the pageblock that they lie in.
 
-    def __init__(
-        self, ranges: Sequence[tuple[int, int, int]], section: int, pageblock_order: int, flat_end: int | None
-    ) -> None:
-        self.block = 1 << pageblock_order
+    Where sections that hold memory have them for all their pages, where there are none (FLATMEM) all below
+    `flat_end`, and where the architecture tells by itself (arm64) memory alone.
+    """
+
+    def __init__(self, mb: Memblock, kernel: Kernel, flat_end: int | None) -> None:
+        self.block = 1 << kernel.pageblock_order
         if flat_end is not None:
             self.sections = [(0, flat_end)]
             return
+        own = kernel.has_arch_pfn_valid
+        unit = self.block if own else 1 << (kernel.section_size_bits - kernel.page_shift)
         self.sections = []
-        for start, end, _ in ranges:
-            low, high = start // section * section, -(-end // section) * section
+        for region in mb.memory.regions:
+            if own and kernel.release.arm64_valid_is_mapped and region.flags & MEMBLOCK_NOMAP:
+                continue
+            start, end = -(-region.base // mb.page_size), region.end // mb.page_size
+            # a block is valid if its first page is
+            low, high = (-(-start // unit) if own else start // unit) * unit, -(-end // unit) * unit
             if self.sections and low <= self.sections[-1][1]:
                 self.sections[-1] = (self.sections[-1][0], max(high, self.sections[-1][1]))
-            else:
+            elif low < high:
                 self.sections.append((low, high))
 
     def count(self, start: int, end: int) -> int:

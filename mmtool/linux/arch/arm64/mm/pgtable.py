@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
-from mmtool.linux.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
+from mmtool.linux.mm.address_space import VMALLOC, VMEMMAP, AddressSpace, KernelArea, LayoutInputs
 from mmtool.units import div_round_up
 
 TOP = 1 << 64
@@ -118,7 +118,7 @@ def address_space(inputs: LayoutInputs) -> AddressSpace:
         *([KernelArea("BPF", low, low + SZ_128M)] if kernel.release.arm64_has_bpf_region else []),
         KernelArea("modules", modules_start(kernel), modules_end(kernel)),
         KernelArea(VMALLOC, modules_end(kernel), end),
-        KernelArea("vmemmap", *vmemmap),
+        KernelArea(VMEMMAP, *vmemmap),
         KernelArea("PCI I/O", pci, pci + PCI_IO_SIZE),
         KernelArea("early ioremap", fixaddr_top - fixed, fixaddr_top - permanent),
         KernelArea("fixmap", fixaddr_top - permanent, fixaddr_top),

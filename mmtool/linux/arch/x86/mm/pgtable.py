@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
 from mmtool.linux.arch.x86.page import PAGE_SIZE
-from mmtool.linux.mm.address_space import VMALLOC, AddressSpace, KernelArea, LayoutInputs
+from mmtool.linux.mm.address_space import VMALLOC, VMEMMAP, AddressSpace, KernelArea, LayoutInputs
 from mmtool.units import div_round_up, memparse, round_down, round_up
 
 PAGE_OFFSETS_32 = {"VMSPLIT_3G_OPT": 0xB0000000, "VMSPLIT_2G": 0x80000000, "VMSPLIT_1G": 0x40000000}
@@ -179,7 +179,7 @@ def layout_64(inputs: LayoutInputs) -> list[KernelArea]:
     return [
         KernelArea("direct map", direct, direct + physical, not random),
         KernelArea(VMALLOC, vmalloc, vmalloc + size, not random),
-        KernelArea("vmemmap", vmemmap, vmemmap + (round_up(map_size, TIB) if random else map_size), not random),
+        KernelArea(VMEMMAP, vmemmap, vmemmap + (round_up(map_size, TIB) if random else map_size), not random),
         KernelArea("CPU entry areas", CPU_ENTRY_AREA_BASE_64, CPU_ENTRY_AREA_BASE_64 + (512 << 30)),
         KernelArea("kernel text", KERNEL_MAP, text_end),
         KernelArea("modules", text_end, MODULES_END),
@@ -193,6 +193,7 @@ def address_space(inputs: LayoutInputs) -> AddressSpace:
     if inputs.kernel.is_64bit:
         areas = layout_64(inputs)
         last = next(area.end for area in areas if area.name == VMALLOC) - 1
-        return AddressSpace(tuple(areas), last, PUD_SHIFT_64)
+        other = (BASES_4_LEVELS if inputs.levels == 5 else BASES_5_LEVELS)[0]
+        return AddressSpace(tuple(areas), last, PUD_SHIFT_64, other)
     order = pmd_size_32(inputs.kernel).bit_length() - 1
     return AddressSpace(tuple(layout_32(inputs)), vmalloc_end_32(inputs.kernel), order)

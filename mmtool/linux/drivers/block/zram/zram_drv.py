@@ -25,6 +25,16 @@ class MmStat:
     """None on a release that does not count them."""
 
 
+def table_entry_size(pool: ZsPool, *, actime: bool) -> int | None:
+    """sizeof(struct zram_table_entry) on 64 bits, of which zram_meta_alloc() takes one for each page of the device.
+
+    `actime`: CONFIG_ZRAM_TRACK_ENTRY_ACTIME, in older releases CONFIG_ZRAM_MEMORY_TRACKING. None on 32 bits.
+    """
+    if pool.layout.word_bits != 64:
+        return None
+    return 24 if actime and not pool.facts.entry_packs_access_time else 16
+
+
 @dataclass(slots=True)
 class Slot:
     """struct zram_table_entry: what is stored for one page; without a handle every word of it is the same."""
