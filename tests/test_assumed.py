@@ -73,6 +73,26 @@ def test_a_build_is_a_profiles_own_by_its_very_name_alone() -> None:
     assert kernel_for(Machine("table", ()), "6.1.0-50-cloud-amd64").release.version == (6, 1, 176)
 
 
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("7.1.13+deb13-cloud-amd64", "debian-7.3-cloud-amd64"),
+        ("7.0.13+deb13-cloud-amd64", "debian-6.18-cloud-amd64"),  # 6.19 lies between
+        ("6.5.0-4-arm64", "debian-6.1-cloud-arm64"),
+        ("6.3.0-1-686", "debian-6.1-686"),
+        ("5.9.0-4-amd64", "generic-x86_64"),  # older than all that there are
+        ("7.1.13-mine", "generic-x86_64"),
+    ],
+)
+def test_debians_other_kernels_are_like_those_next_to_them(name: str, profile: str) -> None:
+    arch = "arm64" if "arm64" in name else "i386" if "686" in name else "x86_64"
+    kernel = kernel_for(Machine("none", (), release=name, arch=arch))
+    assert kernel.profile.name == profile and not kernel.profile.exact
+    assert "profile" in [a.kind for a in kernel.assumed]
+    if arch == "x86_64":
+        assert kernel.enabled("X86_5LEVEL") or kernel.release.five_levels_always
+
+
 @pytest.mark.parametrize(("name", "assumed"), [("6.12", True), ("6.12.30", False), ("6.1.0-47-amd64", True)])
 def test_a_series_does_not_tell_its_stable_release(name: str, assumed: bool) -> None:
     told = [a for a in kernel_for(Machine("table", ()), name).assumed if a.kind == "release"]
