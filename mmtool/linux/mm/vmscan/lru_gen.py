@@ -58,6 +58,8 @@ from mmtool.linux.mm.vmscan.scan_control import (
 from mmtool.linux.mm.vmscan.shrink_folio_list import shrink_folio_list
 
 MAX_LRU_BATCH = MIN_LRU_BATCH * 64
+PROTECTING = PG_REFERENCED | PG_WORKINGSET | LRU_REFS_MASK
+"""A page without any of these is of the first tier, which is always evicted."""
 BIT_REFS = 4
 """BIT(LRU_REFS_WIDTH): one more use than the bits of a page can count."""
 
@@ -174,7 +176,7 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) 
     Promoted ones go where they belong, those of tiers above `tier_idx` to the next generation.
     """
     flags = m.flags[slot]
-    file = folio_is_file_lru(flags)
+    file = 0 if flags & PG_SWAPBACKED else 1
     if flags & PG_MLOCKED:
         if not m.facts.lru_gen_sorts_dirty:
             return False
@@ -187,11 +189,11 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) 
         m.flags[slot] |= PG_SWAPBACKED
         lruvec_add_folio_tail(m, slot)
         return True
-    gen = folio_lru_gen(flags)
+    gen = ((flags & LRU_GEN_MASK) >> LRU_GEN_SHIFT) - 1
     if gen != g.min_seq[file] % MAX_NR_GENS:
         _move_to(m, slot, gen, tail=False)
         return True
-    if _protect(m, g, slot, tier_idx):
+    if flags & PROTECTING and _protect(m, g, slot, tier_idx):
         return True
     if m.facts.lru_gen_sorts_dirty and (flags & PG_WRITEBACK or (file and flags & PG_DIRTY)):
         if file and flags & PG_DIRTY:
