@@ -98,6 +98,9 @@ def lru_gen_eviction(m: Memory, g: LruGen, slot: int) -> int:
     """lru_gen_eviction(): count the page in its tier; its place keeps the oldest generation and how it was used."""
     flags = m.flags[slot]
     file = folio_is_file_lru(flags)
+    if not flags & (PG_WORKINGSET | LRU_REFS_MASK):
+        g.evicted[file][0] += 1
+        return g.min_seq[file] << 3
     refs = folio_lru_refs(m, flags)
     workingset = bool(flags & PG_WORKINGSET)
     g.evicted[file][lru_tier_from_refs(m, refs, workingset)] += 1

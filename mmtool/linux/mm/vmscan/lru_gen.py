@@ -58,7 +58,7 @@ from mmtool.linux.mm.vmscan.scan_control import (
 from mmtool.linux.mm.vmscan.shrink_folio_list import shrink_folio_list
 
 MAX_LRU_BATCH = MIN_LRU_BATCH * 64
-PROTECTING = PG_REFERENCED | PG_WORKINGSET | LRU_REFS_MASK
+PROTECTING = PG_WORKINGSET | LRU_REFS_MASK
 """A page without any of these is of the first tier, which is always evicted."""
 BIT_REFS = 4
 """BIT(LRU_REFS_WIDTH): one more use than the bits of a page can count."""
@@ -75,7 +75,11 @@ class CtrlPos:
 
 def read_ctrl_pos(m: Memory, g: LruGen, file: int, tier: int, gain: int) -> CtrlPos:
     """read_ctrl_pos(): where a tier stands; from 6.14 on tier 4 means all of them."""
-    tiers = range(MAX_NR_TIERS) if tier == MAX_NR_TIERS else (tier,)
+    if tier < MAX_NR_TIERS:
+        refaulted = g.avg_refaulted[file][tier] + g.refaulted[file][tier]
+        total = g.avg_total[file][tier] + g.evicted[file][tier] + g.protected[file][tier]
+        return CtrlPos(refaulted, total, gain)
+    tiers = range(MAX_NR_TIERS)
     return CtrlPos(
         sum(g.avg_refaulted[file][t] + g.refaulted[file][t] for t in tiers),
         sum(g.avg_total[file][t] + g.evicted[file][t] + g.protected[file][t] for t in tiers),
