@@ -167,7 +167,7 @@ def _head(column: Column, style: Style) -> str:
 
 def _width() -> int | None:
     """How many columns there are; None for a pipe or a file that nobody gave a width."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
+    if os.environ.get("COLUMNS") or sys.stdout.isatty():
         return get_terminal_size().columns
     return None
 
