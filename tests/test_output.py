@@ -185,8 +185,8 @@ def test_equal_neighbours_share_a_line_in_tables_alone() -> None:
     log = str(FIXTURES / "logs" / "laptop-6.16.txt")
     shown = run("boot", log, "--only", "memblock").stdout
     [line] = [line for line in shown.splitlines() if "17 x 104 B" in line]
-    assert line.split() == (
-        "reserved 0x21e5c8780 0x21e5c8fe7 1768 (1.73 KiB) rsrv_kern /sys/firmware/memmap 17 x 104 B".split()
+    assert " ".join(line.split()) == (
+        "reserved 0x21e5c8780 0x21e5c8fe7 1768 (1.73 KiB) rsrv_kern /sys/firmware/memmap 17 x 104 B"
     )
     regions = json.loads(run("boot", log, "--only", "memblock", "-o", "json").stdout)["memblock"]
     for arguments in (("-o", "csv"), ("--noheadings",)):
