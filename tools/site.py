@@ -27,7 +27,8 @@ TEXTS = {
 }  # fmt: skip
 """Files of the tree and where they are in the site."""
 ESCAPES = {
-    "aq": "'", "bu": "\u2022", "en": "\u2013", "hy": "-", "lq": "\u201c", "rq": "\u201d", "ga": "`", "ha": "^", "ti": "~",
+    "aq": "'", "bu": "\u2022", "en": "\u2013", "hy": "-", "lq": "\u201c", "rq": "\u201d",
+    "ga": "`", "ha": "^", "ti": "~",
 }  # fmt: skip
 FONTS = {"B": "strong", "I": "em"}
 
