@@ -7,15 +7,12 @@ from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 def main() -> None:
     """Entry point: Ctrl-C ends the program quietly from its first moment on."""
     # While modules are imported there is nothing to clean up. Who has it ignored, as nohup does, wants it so.
-    stoppable = getsignal(SIGINT) is default_int_handler
-    if stoppable:
+    if getsignal(SIGINT) is default_int_handler:
         signal(SIGINT, SIG_DFL)
     # Hardly any garbage is in circles here, and each search for some goes through all that the modules have defined.
     gc.set_threshold(100_000, 20, 20)
     from mmtool.cli import main
 
-    if stoppable:
-        signal(SIGINT, default_int_handler)
     main()
 
 

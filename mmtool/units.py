@@ -36,15 +36,15 @@ def memparse(text: str, at: int = 0) -> tuple[int, int]:
         return 0, at
     digits, suffix = m.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-    return (_modulo(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+    return (modulo(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
 
 
 _AT_ONCE = 512
 """Digits that are read at once: Python refuses to read thousands of decimal ones."""
 
 
-def _modulo(digits: str, base: int) -> int:
-    """The number modulo 2**64, however long it is."""
+def modulo(digits: str, base: int = 10) -> int:
+    """A number modulo 2**64, however long it is, as the kernel's readers have it."""
     value = int(digits[:_AT_ONCE], base)
     for i in range(_AT_ONCE, len(digits), _AT_ONCE):
         part = digits[i : i + _AT_ONCE]

@@ -10,22 +10,19 @@ import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.blobs import blob, text
 
+from mmtool.capture import reading
 from mmtool.capture.collect import Collected, collect
-from mmtool.capture.identity import Identity, is_serial, read_identity
-from mmtool.capture.redact import Redactor
+from mmtool.capture.identity import Identity, read_identity
+from mmtool.capture.reading import run_program
 from mmtool.capture.store import INDEX, write_capture
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.capture import capture as capture_command
 from mmtool.errors import InputError, UsageError
-from mmtool.firmware.fdt import parse_fdt
-from mmtool.firmware.lines import decode
 from mmtool.firmware.log import read_log
 from mmtool.firmware.read import read_capture, read_input, read_machine, read_this_machine
 
@@ -217,123 +214,49 @@ def test_a_machine_that_says_nothing_is_refused(tmp_path: Path) -> None:
         collect(tmp_path, no_program)
 
 
-# What is left out
+@pytest.mark.parametrize("name", ["proc/zoneinfo", "proc/cmdline", "sys/devices/system/cpu/online", "boot/config-1"])
+def test_what_never_answers_is_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = machine_of(NUMA, tmp_path)
+    put(root, "proc/version", "Linux version 1 (a@b)\n")
+    put(root, name, "y")
+    answering = Event()
+    plain = reading.read_plain
 
-SAID = """\
-[    0.000000] Linux version 6.1.0-9-amd64 (me@{host}) (gcc 12) #1 SMP Debian 6.1.27-1
-[    0.000000] Command line: BOOT_IMAGE=/boot/vmlinuz root=/dev/mapper/{dm}--vg-root ro BOOTIF=01-{dashed} \
-ip=10.0.0.2:::255.0.0.0:{host}:eth0 systemd.hostname={host} crashkernel=256M androidboot.serialno={serial}
-[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable
-[    1.000000] e1000e 0000:00:19.0 eth0: (PCI Express:2.5GT/s:Width x1) {mac}
-[    1.000000] usb 1-1: New USB device strings: Mfr=1, Product=2, SerialNumber=3
-[    1.000000] usb 1-1: SerialNumber: {serial}
-[    2.000000] IP-Config: Complete:
-[    2.000000]      host={host}, domain={host}.example, nis-domain=(none)
-[    3.000000] systemd[1]: Hostname set to <{host}>.
-[    3.000000] systemd[1]: Starting {host} after serial {serial}...
-[    4.000000] IN=eth0 OUT= MAC=ff:ff:ff:ff:ff:ff:{mac}:08:00 SRC=10.0.0.3
-[    5.000000] scsi 0:0:0:0: asset {serial} ready
-"""
+    def waiting(path: Path) -> bytes:
+        if path == root / name:
+            answering.wait(20)
+        return plain(path)
 
-names = st.from_regex(r"[a-z][a-z0-9]{0,12}(-[a-z0-9]{1,5})?", fullmatch=True)
-macs = st.binary(min_size=6, max_size=6).filter(lambda mac: len(set(mac)) > 2)
-serials = st.text("ABCXYZ0123456789", min_size=6, max_size=16).filter(is_serial)
+    monkeypatch.setattr(reading, "read_plain", waiting)
+    monkeypatch.setattr(reading, "PATIENCE", 0.05)
+    found = collect(root, printing(WHOLE))
+    answering.set()
+    assert any(m.why.endswith("does not answer") for m in found.missing if m.name in (name, "config"))
+    assert "proc/buddyinfo" in found.files and name not in found.files
 
 
-def is_word_of(word: str, said: str) -> bool:
-    return re.search(rf"(?<![0-9A-Za-z]){re.escape(word)}(?![0-9A-Za-z])", said, re.IGNORECASE) is not None
+def test_a_fifo_in_place_of_a_file_is_missing(tmp_path: Path) -> None:
+    root = machine_of(NUMA, tmp_path)
+    for name in ("proc/zoneinfo", "proc/slabinfo"):
+        (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / "proc/zoneinfo")
+    (root / "proc/slabinfo").symlink_to("/dev/zero")
+    missing = {m.name: m.why for m in collect(root, printing(WHOLE)).missing}
+    assert missing["proc/zoneinfo"] == missing["proc/slabinfo"] == "not a plain file"
 
 
-@given(names, macs, serials)
-def test_no_name_of_the_machine_is_left(host: str, mac: bytes, serial: str) -> None:
-    plain = SAID.format(host="", dm="", dashed="", mac="", serial="")
-    log = SAID.format(host=host, dm=host.replace("-", "--"), dashed=mac.hex("-"), mac=mac.hex(":"), serial=serial)
-    redacted = Redactor(Identity(frozenset({host}), frozenset({serial}))).log(log)
-    assert len(redacted) == len(log)
-    assert mac.hex(":") not in redacted and mac.hex("-") not in redacted
-    assert redacted.count("02:00:00:00:00:01") == 2 and "BOOTIF=01-02-00-00-00-00-01 " in redacted
-    stand_ins = {"host", "serial", *re.findall(r"\b(?:h|ho|hos|host|x|s|se|ser|seri|seria|serial)0*\d*\b", redacted)}
-    for word in (host, serial, host.replace("-", "--")):
-        assert word.lower() in stand_ins or is_word_of(word, plain) or not is_word_of(word, redacted)
+def test_a_program_that_never_ends_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PATIENCE", 0.2)
+    assert run_program(("sh", "-c", "echo x; exec sleep 60")) is None
+    monkeypatch.setattr(reading, "PATIENCE", 20.0)
+    assert run_program(("sh", "-c", "echo x")) == b"x\n"
+    assert run_program(("sh", "-c", "echo x; false")) is None
+    assert run_program((str(tmp_path / "none"),)) is None
+    monkeypatch.setattr(reading, "LARGEST", 1 << 16)
+    assert run_program(("sh", "-c", "exec cat /dev/zero")) is None
 
 
-@given(st.sampled_from(LOGS), st.data())
-@settings(max_examples=60, deadline=None)
-def test_what_is_read_stays_whatever_the_machine_is_called(path: Path, data: st.DataObject) -> None:
-    """The machine may be called by any word of its log, and bear any number of it."""
-    log = decode(path.read_bytes())
-    words = st.sampled_from(sorted(set(re.findall(r"[A-Za-z][\w-]*", log))))
-    numbers = st.sampled_from(sorted(set(filter(is_serial, re.findall(r"\w+", log)))))
-    identity = Identity(data.draw(st.frozensets(words, max_size=4)), data.draw(st.frozensets(numbers, max_size=4)))
-    same_machine(log, Redactor(identity).log(log))
-
-
-@pytest.mark.parametrize("path", ALL_LOGS, ids=lambda path: path.name)
-def test_what_is_read_of_a_log_stays(path: Path) -> None:
-    log = path.read_bytes().decode("latin-1")
-    redacted = Redactor(Identity()).log(log)
-    assert len(redacted) == len(log)
-    same_machine(log, redacted)
-
-
-def same_machine(log: str, redacted: str) -> None:
-    before, after = (read_log(t, "", need_map=False) for t in (log, redacted))
-    for words in (before.cmdline, after.cmdline):
-        assert words is None or len(words) == len(before.cmdline or "")
-    assert replace(before, cmdline=None, version_line=None) == replace(after, cmdline=None, version_line=None)
-
-
-@pytest.mark.parametrize(
-    "path", [NUMA / "dmesg.txt", FIXTURES / "logs" / "laptop-6.16.txt"], ids=lambda path: path.name
-)
-def test_a_boot_of_the_redacted_log_is_the_same(path: Path, tmp_path: Path) -> None:
-    identity = Identity(frozenset({"usable", "Normal", "memory", "web-17"}), frozenset({"00100000"}))
-    redacted = tmp_path / "log"
-    redacted.write_text(Redactor(identity).log(path.read_text()))
-
-    def answers(log: Path) -> list[str]:
-        return [line for line in answer("--e820", str(log), "-o", "dmesg").splitlines() if "ommand line: " not in line]
-
-    assert answers(redacted) == answers(path)
-
-
-def test_names_of_others_are_left_out_too() -> None:
-    cases = {
-        "fsid 3a1b9c7e-1111-4222-8333-1234567890ab": "fsid 00000000-0000-0000-0000-000000000001",
-        "nfs: server files.example not responding": "nfs: server host000000001 not responding",
-        "IPv6: fe80::21b:21ff:feaa:bbcc is up": "IPv6: fe80::000:0000:0000:0001 is up",
-        "mpt: sas_address(0x5000c500a1b2c3d4)": "mpt: sas_address(serial000000000001)",
-        "all: ff:ff:ff:ff:ff:ff 00:00:00:00:00:00": "all: ff:ff:ff:ff:ff:ff 00:00:00:00:00:00",
-        "clock 12:34:56, Serial: 8250/16550 driver": "clock 12:34:56, Serial: 8250/16550 driver",
-    }
-    for said, want in cases.items():
-        assert Redactor(Identity()).log(said) == want
-
-
-def test_a_device_tree_keeps_its_size_and_loses_its_names() -> None:
-    tree = {
-        "#address-cells": b"\0\0\0\2",
-        "#size-cells": b"\0\0\0\2",
-        "serial-number": text("100000008a7b6c5d"),
-        "memory@0": {"device_type": text("memory"), "reg": bytes(8) + (1 << 30).to_bytes(8)},
-        "chosen": {"bootargs": "root=/dev/vg-böx1/root smsc95xx.macaddr=B8:27:EB:01:02:03 mem=512M".encode() + b"\0"},
-        "ethernet@1": {"local-mac-address": bytes.fromhex("b827eb010203")},
-    }
-    data = blob(tree)
-    redacted = Redactor(Identity(frozenset({"böx1".encode().decode("latin-1")}))).files({"machine.dtb": data})[
-        "machine.dtb"
-    ]
-    assert len(redacted) == len(data)
-    for name in (b"8a7b6c5d", b"27:EB", bytes.fromhex("b827eb"), "böx1".encode()):
-        assert name in data and name not in redacted
-    before, after = parse_fdt(data, ""), parse_fdt(redacted, "")
-    assert after.memory == before.memory
-    assert after.chosen.bootargs == "root=/dev/vg-host1/root smsc95xx.macaddr=02:00:00:00:00:01 mem=512M"
-
-
-def test_a_damaged_device_tree_is_refused() -> None:
-    with pytest.raises(InputError, match="damaged"):
-        Redactor(Identity()).tree(b"\xd0\x0d\xfe\xed" + bytes(6))
+# What a machine is called
 
 
 def test_a_machine_knows_its_names(tmp_path: Path) -> None:
@@ -344,8 +267,10 @@ def test_a_machine_knows_its_names(tmp_path: Path) -> None:
     put(tmp_path, "sys/class/dmi/id/product_serial", "CZC1234567\n")
     put(tmp_path, "sys/class/dmi/id/board_serial", "To be filled by O.E.M.\n")
     put(tmp_path, "sys/class/dmi/id/chassis_serial", "0123456789\n")
+    people = "alice.smith:x:1000:1000:Alice:/home/a:/bin/sh\nodd\nb:x:y\nnobody:x:65534:65534::/:/bin/false\n"
+    put(tmp_path, "etc/passwd", f"root:x:0:0:root:/root:/bin/bash\n{people}")
     assert read_identity(tmp_path) == Identity(
-        frozenset({"zeus.example", "zeus"}), frozenset({"001b21aabbcc", "CZC1234567"})
+        frozenset({"zeus.example", "zeus"}), frozenset({"001b21aabbcc", "CZC1234567"}), frozenset({"alice.smith"})
     )
 
 
@@ -539,11 +464,22 @@ def test_this_machine_is_captured_and_booted(tmp_path: Path) -> None:
 
 
 def test_names_are_kept_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Collected({"dmesg.txt": b"[    1.000000] eth0: 00:1b:21:aa:bb:cc\n"})
+    said = b"[    0.000000] BIOS-e820: [mem 0x0-0x9ffff] usable\n[    1.000000] eth0: 00:1b:21:aa:bb:cc\n"
+    found = Collected({"dmesg.txt": said})
     monkeypatch.setattr("mmtool.capture.collect.collect", lambda: Collected(dict(found.files)))
-    for option, want in (([], b"02:00:00:00:00:01"), (["--keep-names"], b"00:1b:21:aa:bb:cc")):
-        target = tmp_path / f"c{len(option)}"
-        done = CliRunner().invoke(capture_command, [str(target), *option], catch_exceptions=False)
+    cases = {
+        (): said.splitlines()[0] + b"\n\n",
+        ("--keep-names",): said.splitlines()[0] + b"\n\n",
+        ("--whole",): said.replace(b"00:1b:21:aa:bb:cc", b"02:00:00:00:00:01"),
+        ("--whole", "--keep-names"): said,
+    }
+    for options, want in cases.items():
+        target = tmp_path / f"c{''.join(options)}"
+        done = CliRunner().invoke(capture_command, [str(target), *options], catch_exceptions=False)
         assert done.exit_code == 0
-        assert want in (target / "dmesg.txt").read_bytes()
-        assert json.loads((target / INDEX).read_bytes())["names_kept"] == bool(option)
+        assert (target / "dmesg.txt").read_bytes() == want
+        doc = json.loads((target / INDEX).read_bytes())
+        assert (doc["whole"], doc["names_kept"]) == ("--whole" in options, "--keep-names" in options)
+        lost = {"name": "dmesg.txt", "lines": 2, "left_out": int(not doc["whole"]), "replaced": int(doc["whole"])}
+        assert doc["changed"] == ([] if options == ("--whole", "--keep-names") else [lost])
+        assert ("left out, as mmtool does not read them: 1 of 2 lines of dmesg.txt" in done.stderr) is not doc["whole"]

@@ -15,6 +15,7 @@ from mmtool.answers.explain import explain_address
 from mmtool.examples import resolved
 from mmtool.linux.init.boot import Boot
 from mmtool.report.html.boot import html
+from mmtool.report.html.diff import html as diff
 from mmtool.units import human
 
 MACHINES = {
@@ -85,6 +86,25 @@ def test_all_of_it_can_be_read(chromium: Any, pages: dict[str, tuple[Boot, Path]
     with Page(chromium, pages[name][1], width=width, color_scheme=scheme) as opened:
         assert opened.faults() == []
         opened.page.evaluate("() => document.querySelectorAll('details').forEach((d) => (d.open = true))")
+        assert opened.faults() == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["numa4", "x86-6.12-memmap-many"])
+def test_it_can_be_read_wherever_one_looks(
+    chromium: Any, pages: dict[str, tuple[Boot, Path]], name: str, width: int
+) -> None:
+    booted, path = pages[name]
+    with Page(chromium, path, width=width) as opened:
+        for query in ("kernel image", "per-CPU", "0/DMA32", f"{(booted.memblock.end_of_DRAM() or 1) - 1:#x}"):
+            ask(opened, query)
+            assert opened.faults() == [], query
+            for _ in range(3):
+                opened.page.click("#out")
+            opened.settle()
+            assert opened.faults() == [], query
+        opened.page.locator("#step").fill(str(len(booted.steps) // 2))
+        opened.settle()
         assert opened.faults() == []
 
 
@@ -208,6 +228,17 @@ def test_names_are_found(laptop: Page, pages: dict[str, tuple[Boot, Path]]) -> N
     assert "Nothing here is called" in ask(laptop, "<img src=x>")
 
 
+def test_names_of_strangers_are_not_run(chromium: Any, tmp_path: Path) -> None:
+    name = "<img/src=x>"
+    booted = api.boot(MACHINES["laptop"], cmdline=f"reserve_mem=4M:4096:{name} </script><img/onerror=alert(1)>")._boot
+    (tmp_path / "page.html").write_text(html(booted))
+    with Page(chromium, tmp_path / "page.html") as opened:
+        opened.page.on("dialog", lambda dialog: opened.errors.append(dialog.message))
+        assert f"reserve_mem {name}: one range, 4 MiB" in ask(opened, f"reserve_mem {name}")
+        assert f"reserve_mem {name}, reserved in reserve_mem" in opened.page.inner_text("#answer")
+        assert opened.page.locator("img").count() == 0 and opened.faults() == []
+
+
 def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[Boot, Path]], laptop: Page) -> None:
     ask(laptop, "struct pages")
     address = laptop.page.url
@@ -216,7 +247,7 @@ def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[
     with Page(chromium, pages["laptop"][1], fragment="#struct%20pages") as again:
         assert chain(again) == said and window(again) == shown
         assert again.page.input_value("#q") == "struct pages" and again.errors == []
-        again.page.click("text=swiotlb >> nth=0")
+        again.page.click("a:text-is('swiotlb')")
         again.settle()
         assert "swiotlb" in again.page.inner_text("#answer")
         again.page.go_back()
@@ -282,6 +313,25 @@ def test_nodes_tell_where_they_look(chromium: Any, pages: dict[str, tuple[Boot, 
             getattr(opened.page.locator(f"[data-node='{nid}']"), how)()
             names = " \u203a ".join(f"{n}/{zone}" for n, zone in booted.zonelists.fallback[nid])
             assert opened.page.inner_text("#looks") == f"node {nid} looks in {names}"
+
+
+def test_two_boots_share_their_scale_and_are_asked_together(
+    chromium: Any, pages: dict[str, tuple[Boot, Path]], tmp_path: Path
+) -> None:
+    booted = pages["numa4"][0]
+    other = api.boot(MACHINES["numa4"], cmdline=f"{booted.cmdline.text} crashkernel=256M")._boot
+    (tmp_path / "diff.html").write_text(diff(booted, other))
+    for width in WIDTHS:
+        with Page(chromium, tmp_path / "diff.html", width=width) as opened:
+            assert opened.faults() == []
+    with Page(chromium, tmp_path / "diff.html") as opened:
+        taken = next(r for r in other.memblock.ledger.entries if r[2] == "crashkernel")
+        says = ask(opened, "crashkernel")
+        assert "one range, 256 MiB" in says and says.index("before") < says.index("after")
+        assert chain(opened) == [*expected(booted, taken[0]), *expected(other, taken[0])]
+        places = [svg.bounding_box()["x"] for svg in opened.page.locator("svg[data-lane=firmware]").all()]
+        assert len(places) == 2 and len(set(places)) == 1
+        assert opened.page.is_visible("text=MemTotal shrinks by 256 MiB") and opened.errors == []
 
 
 def test_paper_has_everything_open(laptop: Page) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmtool.capture.reading import read_in_time
 from mmtool.late import dataclass
 
 _HOST_FILES = ("proc/sys/kernel/hostname", "proc/sys/kernel/domainname", "etc/hostname")
@@ -22,6 +23,7 @@ _SERIAL_FILES = (
 )
 NO_HOST = {"localhost", "localhost.localdomain", "(none)", "none", "localdomain"}
 """What a machine is called that was not given a name."""
+_NOBODY = 65534
 _SHORTEST_SERIAL = 6
 """Characters below which a number is no serial number, or one that many other words equal."""
 
@@ -33,6 +35,8 @@ class Identity:
     hosts: frozenset[str] = frozenset()
     serials: frozenset[str] = frozenset()
     """Numbers of boards, disks and USB devices, and network cards' addresses without their colons."""
+    users: frozenset[str] = frozenset()
+    """Whoever has an account, but for the system's own."""
 
 
 def read_identity(root: Path = Path("/")) -> Identity:
@@ -40,7 +44,17 @@ def read_identity(root: Path = Path("/")) -> Identity:
     hosts = {host for text in _texts(root, _HOST_FILES) for host in names_of_host(text)}
     macs = {text.replace(":", "") for text in _texts(root, _MAC_FILES)}
     serials = {*_texts(root, _SERIAL_FILES), *macs}
-    return Identity(frozenset(hosts), frozenset(filter(is_serial, serials)))
+    users = {user for text in _texts(root, ("etc/passwd",)) for user in _users(text)}
+    return Identity(frozenset(hosts), frozenset(filter(is_serial, serials)), frozenset(users))
+
+
+def _users(passwd: str) -> Iterator[str]:
+    """The accounts that people have: distributions number them from 1000 on."""
+    for line in passwd.splitlines():
+        name, _, rest = line.partition(":")
+        number = rest.split(":")[1:2]
+        if len(name) > 1 and number and number[0].isdecimal() and 1000 <= int(number[0][:9]) < _NOBODY:
+            yield name
 
 
 def names_of_host(name: str) -> Iterator[str]:
@@ -64,7 +78,7 @@ def _texts(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
     for pattern in patterns:
         for path in root.glob(pattern):
             try:
-                text = path.read_bytes().decode("latin-1").strip("\0 \t\r\n")
+                text = read_in_time(path).decode("latin-1").strip("\0 \t\r\n")
             except OSError:
                 continue
             if text:

@@ -1,23 +1,24 @@
-"""Taking out of a capture by what one machine is known among others: host names, serial numbers, MAC addresses.
+"""Taking out of a capture by what one machine is known among others, and what its owner told it in confidence.
 
-Each is replaced by a stand-in as long as itself, the same one wherever it occurs, so that lines stay as long as the
-kernel made them and a device tree keeps its size. Nothing else changes: a host name that is also a word of the kernel's
-is replaced only where a name can stand.
+What no reader asks for does not get here (`reduce`, `needed`). Of the rest a value goes unless it is known to be
+harmless: of the command line's options, of a device tree's properties, of what makers of firmware wrote into tables.
+Names and numbers in what is left are found by their form, by the words before them, and by what the machine is known to
+be called. What goes is replaced by something as long, so that lines stay as long as the kernel made them and a device
+tree keeps its size.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
 
+from mmtool.capture.confided import fill, hide_table, hide_tree, hide_values
 from mmtool.capture.identity import NO_HOST, Identity, is_serial, names_of_host
-from mmtool.errors import InputError
+from mmtool.capture.reduce import lines_read
 from mmtool.firmware.capture import LOG
 from mmtool.firmware.lines import plain, raw_pieces
-from mmtool.firmware.log import is_read
 from mmtool.regex import regex
 
 _HEX_PAIRS = regex(r"(?<![0-9a-f])[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4,}(?![0-9a-f])", re.IGNORECASE)
@@ -57,60 +58,115 @@ _OTHER_HOSTS = tuple(
     )
 )
 _BUILDER = regex(r"\bLinux version \S+ \(([^\s@()]+)@")
+_NUMBERED = (
+    ("ip", regex(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]|-\d)")),
+    ("ip", regex(r"(?<![\w:])(?=[0-9a-f:]*::|(?:[0-9a-f]+:){7})[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.I)),
+)
+_CONFIDED = tuple(
+    regex(pattern)
+    for pattern in (
+        r"([\w.+-]+@[\w-]+(?:\.[\w-]+)+)",
+        r"/(?:home|Users|root|srv|mnt|media)/([^\s\"',;:)\]]+)",
+        r"\b[a-z][a-z0-9+.-]{1,15}://([^\s\"',;)\]]+)",
+        r"(?i)\b\w*(?:passw(?:or)?d|passphrase|secret|token|bearer|credential|username|user|login|ssid|apikey|auth)\w*"
+        r"\s*(?:[=:]\s*|\s)\"?([^\s\",;]+)",
+    )
+)
+"""Addresses of mail, paths below a home, what stands behind "://" and behind a word such as "password"."""
 
-_CMDLINE = regex(r"(?:Kernel command line|Command line|Unknown kernel command line parameters):? ")
-_USERLAND = regex(r"[\w.@-]+\[\d+\]: ")
-_NAMES_VALUE = regex(r"(?:rd\.|root=|resume=|netroot=|netconsole=|ip=|BOOT_IMAGE=|[\w.]*=[^\s]*/)")
-"""Options whose values hold names: of volumes, hosts, files."""
+_QUOTED = regex(r"^(CONFIG_\w+=)(\".*\")$", re.MULTILINE)
+"""A text in a configuration: paths of keys, names, a command line. What mmtool reads are numbers and switches."""
 
-_TREE_SERIALS = {"serial-number"}
-_TREE_MACS = {"local-mac-address", "mac-address", "local-bd-address"}
+_SWAP = regex(r"^/.*?(?=\s+(?:file|partition)\s)", re.MULTILINE)
+"""Where /proc/swaps has a device or a file."""
+
+_CMDLINE = regex(r"(?:Kernel command line|Command line):? ")
+_UNKNOWN = regex(r"Unknown kernel command line parameters:? ")
+_CONTINUED = " \\"
+"""How a line ends whose command line goes on in the next (from 6.19 on)."""
+_MAKERS_WORDS = tuple(
+    regex(pattern)
+    for pattern in (
+        r"DMI: (?!SMBIOS \d)(.*)$",
+        r"DMI: SMBIOS [\d.]+ present\.?( .+)$",
+        r"ACPI: (?:\w{4} )?[^(]*\(v\d+ ([^)]*)\)",
+        r"efi: EFI v[\d.]+ by (.*)$",
+        r"(?:.*\b)?Hardware name: (.*)$",
+    )
+)
+"""What firmware's and boards' makers wrote: names of products and of virtual machines, and of who made them."""
+_TASK = tuple(
+    regex(pattern)
+    for pattern in (
+        r"^(.{1,64}?)(?=: (?:page allocation|vmalloc|vmemmap)| invoked oom-killer| cpuset=)",
+        r"[Kk]ill(?:ed|ing)? process \d+,? (?:\(|')(.{1,64}?)(?:\)|')(?=,| |$)",
+        r",task=([^,]{1,64})",
+        r"\bComm: (.{1,15}?) (?:Not tainted|Tainted|Kdump)",
+        r"^\[ *\d+\](?: +-?\d+){6,11} +(\S.*)$",
+        r"oom_reaper: reaped process \d+ \((.{1,64}?)\)",
+    )
+)
+"""Where a line of a report names a task."""
+_CGROUPS = regex(r"(?:(?<=[ =])|^)/[^\s,]*|(?<=cpuset=)[^/\s,][^\s,]*")
+_SLICE = regex(
+    r"(?:system|machine|init|app|session|background|kubepods|kubepods-(?:besteffort|burstable))\.(?:slice|scope)|"
+    r"user(?:-\d+)?\.slice|user@\d+\.service|session-\w{1,4}\.scope|kubepods|besteffort|burstable|docker|lxc|payload|"
+    r"mems_allowed|"
+)
+"""Cgroups that every machine has."""
+_UNIT = regex(r"(.*?)(\.(?:service|scope|slice|socket|mount))?(:?)$")
 
 
 class Redactor:
-    """Replaces by stand-ins by what machines are known; one object gives one stand-in to one name."""
+    """Replaces what is known or confided; one object gives one stand-in to one name."""
 
     def __init__(self, identity: Identity) -> None:
         self._hosts = identity.hosts
         self._serials = identity.serials
+        self._users = identity.users
         self._stand_ins: dict[tuple[str, str], str] = {}
 
     def files(self, files: dict[str, bytes]) -> dict[str, bytes]:
         """The files of a capture without names."""
         for name in (LOG, "proc/cmdline"):
             self._learn(_text(files.get(name, b"")))
+        return {name: self._file(name, data) for name, data in files.items()}
+
+    def _file(self, name: str, data: bytes) -> bytes:
         edits: dict[str, Callable[[bytes], bytes]] = {
             LOG: lambda data: _bytes(self.log(_text(data))),
             "proc/cmdline": lambda data: _bytes(self.cmdline(_text(data))),
-            "proc/version": lambda data: _bytes(self.log(_text(data))),
-            "config": lambda data: _bytes(self.log(_text(data))),
+            "proc/version": lambda data: _bytes(self._patterns(_text(data))),
+            "config": lambda data: _bytes(_QUOTED.sub(lambda m: m[1] + fill(m[2]), _text(data))),
+            "proc/swaps": lambda data: _bytes(_SWAP.sub(lambda m: fill(m[0]), _text(data))),
             "machine.dtb": self.tree,
+            "SRAT.aml": hide_table,
+            "SLIT.aml": hide_table,
         }
-        return {name: edits[name](data) if name in edits else data for name, data in files.items()}
+        if name == "System.map":
+            return data
+        if name in edits:
+            return edits[name](data)
+        return _bytes("\n".join(map(self._of_numbers, _text(data).split("\n"))))
 
     def log(self, text: str) -> str:
         """A kernel log without names."""
         self._learn(text)
-        return "\n".join(map(self._line, text.split("\n")))
+        read = lines_read(text)
+        lines = text.split("\n")
+        hidden = self._command_lines(lines)
+        return "\n".join(
+            hidden[number] if number in hidden else self._line(line, number in read)
+            for number, line in enumerate(lines, 1)
+        )
 
     def cmdline(self, text: str) -> str:
-        """A command line without names."""
-        return self._cmdline(self._patterns(text))
+        """A command line with the values alone that mmtool reads or that tell nothing."""
+        return hide_values(text)
 
     def tree(self, data: bytes) -> bytes:
         """A device tree's blob without names, as long as before. Raises InputError."""
-        out = bytearray(data)
-        for name, start, end in _properties(data):
-            value = data[start:end]
-            if name in _TREE_SERIALS:
-                out[start:end] = _bytes(self._stand_in("serial", _text(value.rstrip(b"\0")).lower())).ljust(
-                    len(value), b"\0"
-                )
-            elif name in _TREE_MACS:
-                out[start:end] = bytes.fromhex(self._stand_in("mac", value.hex()))
-            elif name == "bootargs":
-                out[start:end] = _bytes(self.cmdline(_text(value)))
-        return bytes(out)
+        return hide_tree(data, lambda value: _bytes(self.cmdline(_text(value))))
 
     # ---- what a text is known to hold --------------------------------------------------------------
 
@@ -119,24 +175,61 @@ class Redactor:
         for pattern in _THIS_HOST:
             self._hosts |= {host for m in pattern.finditer(text) for host in names_of_host(m[1])}
 
-    def _line(self, line: str) -> str:
-        return "".join(map(self._message, raw_pieces(line)))
+    def _command_lines(self, lines: list[str]) -> dict[int, str]:
+        """By their numbers the lines with a command line, its values hidden; one in several lines is one."""
+        hidden: dict[int, str] = {}
+        parts: list[tuple[int, str, str, str]] = []
+        for number, line in enumerate(lines, 1):
+            words = plain(line)
+            if (m := _CMDLINE.match(words)) is None:
+                continue
+            at = line.rfind(words) + m.end()
+            end = "\\" if words.endswith(_CONTINUED) else ""
+            rest = line[at:]
+            kept = rest.rstrip()
+            parts.append((number, line[:at], kept.removesuffix(end), end + rest[len(kept) :]))
+            if not end:
+                hidden |= self._hidden(parts)
+                parts = []
+        return hidden | self._hidden(parts)
 
-    def _message(self, line: str) -> str:
+    def _hidden(self, parts: list[tuple[int, str, str, str]]) -> dict[int, str]:
+        text, at, hidden = self.cmdline("".join(part for _, _, part, _ in parts)), 0, {}
+        for number, head, part, end in parts:
+            hidden[number] = head + text[at : at + len(part)] + end
+            at += len(part)
+        return hidden
+
+    def _line(self, line: str, is_read: bool) -> str:
+        return "".join(self._message(piece, is_read) for piece in raw_pieces(line))
+
+    def _message(self, line: str, is_read: bool) -> str:
         words = plain(line)
         head = line[: line.rfind(words)] if words else line
-        rest = self._patterns(line[len(head) :])
-        if m := _CMDLINE.match(rest):
-            return head + m[0] + self._cmdline(rest[m.end() :])
-        if is_read(words):
-            return head + rest
-        return head + self._known(rest, distinct=not _USERLAND.match(rest))
+        rest = line[len(head) :]
+        if m := _UNKNOWN.match(rest):
+            return head + m[0] + fill(rest[m.end() :])
+        for pattern in _MAKERS_WORDS:
+            rest = _groups(pattern, fill, rest)
+        if not is_read:
+            return head + self._of_anything(rest)
+        rest = self._patterns(rest)
+        for pattern in _TASK:
+            rest = _groups(pattern, self._known, rest)
+        return head + (_CGROUPS.sub(self._cgroup, rest) if _names_cgroups(words) else rest)
 
-    def _cmdline(self, text: str) -> str:
-        options, dashes, arguments = text.partition(" -- ")
-        words = re.split(r"(\s+)", options)
-        words = [self._known(word, distinct=not _NAMES_VALUE.match(word)) for word in words]
-        return "".join(words) + dashes + self._known(arguments)
+    def _of_anything(self, text: str) -> str:
+        """A line of the log that nobody reads."""
+        for pattern in _CONFIDED:
+            text = _groups(pattern, fill, text)
+        return self._known(self._of_numbers(text))
+
+    def _of_numbers(self, text: str) -> str:
+        """A line of a file that the kernel fills with numbers and with names of its own."""
+        text = self._patterns(text)
+        for kind, pattern in _NUMBERED:
+            text = pattern.sub(lambda m, kind=kind: self._stand_in(kind, m[0].lower()), text)  # type: ignore[misc]
+        return self._known(text, distinct=True)
 
     def _patterns(self, text: str) -> str:
         """Without what is known by its form or by the words before it."""
@@ -162,22 +255,43 @@ class Redactor:
             pairs[start:end] = re.findall("..", digits)
         return m[1].join(pairs)
 
+    def _cgroup(self, m: re.Match[str]) -> str:
+        """A cgroup's path; what systemd and container engines call theirs on every machine stays."""
+        return "/".join(map(self._cgroup_name, m[0].split("/")))
+
+    def _cgroup_name(self, name: str) -> str:
+        parts = _UNIT.fullmatch(name)
+        if parts is None or _SLICE.fullmatch(name.rstrip(":")):
+            return name
+        return self._stand_in("cgroup", parts[1]) + (parts[2] or "") + parts[3]
+
     def _known(self, text: str, *, distinct: bool = False) -> str:
-        """Without known names and numbers where they stand as words; of hosts' only `distinct` ones if so asked."""
-        for kind, names in (("host", self._hosts), ("serial", self._serials)):
-            if pattern := _words(names, distinct and kind == "host"):
+        """Without known names and numbers where they stand as words; of names only `distinct` ones if so asked."""
+        for kind, names in (("host", self._hosts), ("user", self._users), ("serial", self._serials)):
+            if pattern := _words(names, distinct and kind != "serial"):
                 text = pattern.sub(lambda m, kind=kind: self._stand_in(kind, m[0].lower()), text)  # type: ignore[misc]
         return text
 
     # ---- stand-ins ---------------------------------------------------------------------------------
 
     def _stand_in(self, kind: str, name: str) -> str:
-        if name in self._stand_ins.values() or (kind in _MAKERS and set(name) <= set("0f:-")):
+        if name in self._stand_ins.values() or (kind in _MAKERS and set(name) <= set("0f:-.")):
             return name  # a stand-in already, or an address of everybody or of nobody
         if (kind, name) not in self._stand_ins:
             number = 1 + sum(known == kind for known, _ in self._stand_ins)
             self._stand_ins[kind, name] = _MAKERS.get(kind, _word)(kind, name, number)
         return self._stand_ins[kind, name]
+
+
+def _groups(pattern: re.Pattern[str], edit: Callable[[str], str], text: str) -> str:
+    """The text with the first group of every match edited."""
+    return pattern.sub(lambda m: m[0][: m.start(1) - m.start()] + edit(m[1]) + m[0][m.end(1) - m.start() :], text)
+
+
+def _names_cgroups(words: str) -> bool:
+    """Is it a line of a report with paths of cgroups?"""
+    signs = ("cgroup", "cpuset=", "oom-kill:", "Task in /", "Tasks in /", "Killed /", "Marked /")
+    return any(sign in words for sign in signs)
 
 
 def _word(kind: str, name: str, number: int) -> str:
@@ -200,7 +314,7 @@ def _digits(kind: str, name: str, number: int) -> str:
     return "".join(left.pop(0) if c.isalnum() else c for c in name)
 
 
-_MAKERS = {"mac": _mac, "uuid": _digits, "eui": _digits}
+_MAKERS = {"mac": _mac, "uuid": _digits, "eui": _digits, "ip": _digits}
 
 
 @cache
@@ -217,9 +331,6 @@ def _is_distinct(host: str) -> bool:
     return is_serial(host) and any(c.isalpha() for c in host)
 
 
-# ---- bytes -----------------------------------------------------------------------------------------
-
-
 def _text(data: bytes) -> str:
     """A character a byte, so that what is not ASCII comes through and lengths stay."""
     return data.decode("latin-1")
@@ -227,28 +338,3 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1")
-
-
-_FDT_BEGIN_NODE, _FDT_END_NODE, _FDT_PROP, _FDT_NOP = 1, 2, 3, 4
-
-
-def _properties(data: bytes) -> list[tuple[str, int, int]]:
-    """The properties of a device tree's blob: name, and where the value starts and ends in it. Raises InputError."""
-    found: list[tuple[str, int, int]] = []
-    try:
-        _, _, structure, strings = struct.unpack_from(">4I", data)
-        place = structure
-        while True:
-            (tag,) = struct.unpack_from(">I", data, place)
-            place += 4
-            if tag == _FDT_BEGIN_NODE:
-                place = (data.index(b"\0", place) + 4) & ~3
-            elif tag == _FDT_PROP:
-                size, offset = struct.unpack_from(">2I", data, place)
-                name = data[strings + offset : data.index(b"\0", strings + offset)]
-                found.append((name.decode("utf-8", "replace"), place + 8, place + 8 + size))
-                place = (place + 8 + size + 3) & ~3
-            elif tag not in (_FDT_END_NODE, _FDT_NOP):
-                return found
-    except (struct.error, ValueError):
-        raise InputError("machine.dtb", None, "the device tree is damaged, its names cannot be left out") from None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import tarfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from mmtool.errors import UsageError
+from mmtool.written import registered
 
 INDEX = "capture.json"
 """The file that says what else is there."""
@@ -57,10 +57,11 @@ def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> by
     path = Path(target)
     part = path / f".{os.getpid()}" if path.is_dir() else path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if is_tar_name(target):
-            _write(part, _tar(files, path.name.removesuffix(".tgz").removesuffix(".tar.gz")))
-            part.replace(path)
-        else:
+        with registered(part):
+            if is_tar_name(target):
+                _write(part, _tar(files, path.name.removesuffix(".tgz").removesuffix(".tar.gz")))
+                part.replace(path)
+                return None
             part.mkdir(mode=0o700)
             for name, data in files.items():
                 _make_parents(part, name)
@@ -71,11 +72,6 @@ def write_capture(files: Mapping[str, bytes], target: str, *, force: bool) -> by
                 part.replace(path)
     except OSError as e:
         raise UsageError(f"{target}: {e.strerror or e}") from None
-    finally:
-        if part.is_dir() and not part.is_symlink():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
     return None
 
 

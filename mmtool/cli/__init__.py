@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from signal import SIG_DFL, SIGPIPE, signal
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGPIPE, SIGTERM, default_int_handler, getsignal, signal
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -131,6 +132,7 @@ def main() -> None:
     """Entry point: exit status 0 done, 1 the answer is no, 2 wrong usage, 3 unusable input."""
     # A reader that has seen enough, as in `mmtool ... | head`, ends the program without a word.
     signal(SIGPIPE, SIG_DFL)
+    end_when_told()
     if sys.stdout is None:
         _fail("standard output is closed; give it somewhere to go", 3)
     if "_MMTOOL_COMPLETE" in os.environ:
@@ -151,8 +153,6 @@ def main() -> None:
         _fail(_usage(e), e.exit_code)
     except click.ClickException as e:
         _fail(e.format_message(), e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("stopped", 130)
     except OSError as e:
         # Whoever reads input says more of it; this is the output, such as a full disk.
         _fail(f"standard output: {e.strerror or e}", 3)
@@ -160,6 +160,27 @@ def main() -> None:
         if os.environ.get("MMTOOL_DEBUG"):
             raise
         _fail(_defect(e), 3)
+
+
+def end_when_told() -> None:
+    """At Ctrl-C, SIGTERM and SIGHUP remove what is half written, say so and end by that signal, at whatever moment.
+
+    Nothing is raised for it: Python drops an exception that comes while it imports or collects garbage, and the
+    command would go on. Whoever has a signal ignored, as nohup does, wants it so.
+    """
+    started = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == started:  # no worker of a batch
+            if written := sys.modules.get("mmtool.written"):  # else nobody has begun to write
+                written.remove_parts()
+            os.write(2, b"mmtool: stopped\n")
+        signal(number, SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (SIGINT, SIGTERM, SIGHUP):
+        if getsignal(number) in (SIG_DFL, default_int_handler):
+            signal(number, stop)
 
 
 def _arguments() -> list[str]:
@@ -195,9 +216,9 @@ LONGEST = 300
 
 
 def _fail(message: str, status: int) -> None:
-    from mmtool.report.untrusted import printable
+    from mmtool.report.untrusted import one_line
 
-    text = printable(message).replace("\n", "\\x0a")
+    text = one_line(message)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 100]} ... {text[-90:]}"
     print(f"mmtool: {text}", file=sys.stderr)

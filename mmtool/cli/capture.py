@@ -13,32 +13,35 @@ from mmtool.errors import UsageError
 
 @click.command()
 @click.argument("target", metavar="DIR|FILE.tar.gz|-")
-@click.option("--keep-names", is_flag=True, help="Keep host names, serial numbers and MAC addresses.")
+@click.option("--whole", is_flag=True, help="Keep lines, options and symbols that mmtool does not read, too.")
+@click.option("--keep-names", is_flag=True, help="Keep names, serial numbers, addresses and options' values.")
 @click.option("--force", is_flag=True, help="Write over a capture that is there already.")
 @output_option("table", "json", "yaml", "csv")
-def capture(target: str, keep_names: bool, force: bool, output: str) -> None:
+def capture(target: str, whole: bool, keep_names: bool, force: bool, output: str) -> None:
     """Collect what this machine's kernel says of its memory, for `mmtool boot --capture` elsewhere.
 
     As root everything is there; otherwise what could not be read, and what that costs, is said on standard
-    error. `-` writes a tar file on standard output.
+    error. `-` writes a tar file on standard output. What mmtool does not read is left out, and names and
+    values that nobody needs are replaced.
     """
     from datetime import UTC, datetime
 
     from mmtool.capture.collect import collect
     from mmtool.capture.identity import read_identity
-    from mmtool.capture.redact import Redactor
+    from mmtool.capture.private import make_private
     from mmtool.capture.store import INDEX, check_target, write_capture
-    from mmtool.report.capture import document, render
+    from mmtool.report.capture import document, render, summary
 
     check_target(target, force=force)
     if target == "-" and sys.stdout.isatty():
         raise UsageError("a tar file does not go to a terminal; give a folder or FILE.tar.gz")
     found = collect()
-    if not keep_names:
-        found.files = Redactor(read_identity()).files(found.files)
+    changes = make_private(found, read_identity(), whole=whole, keep_names=keep_names)
     for missing in found.missing:
         click.echo(f"mmtool: {missing}", err=True)
-    doc = document(found, datetime.now(UTC), names_kept=keep_names)
+    if said := summary(changes):
+        click.echo(f"mmtool: {said}", err=True)
+    doc = document(found, datetime.now(UTC), changes, whole=whole, names_kept=keep_names)
     index = json.dumps(doc, indent=1).encode() + b"\n"
     packed = write_capture({INDEX: index, **found.files}, target, force=force)
     if packed is None:

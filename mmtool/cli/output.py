@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from mmtool.errors import UsageError
+from mmtool.written import part_beside
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,24 +145,22 @@ def written(path: str | None) -> Iterator[None]:
         return
     target = Path(os.path.realpath(path))
     in_place = target.exists() and not target.is_file()  # a device or a pipe; a folder says itself what it is
-    part = target if in_place else target.with_name(f".{target.name}.{os.getpid()}")
     usual = sys.stdout
     ended: click.exceptions.Exit | None = None
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            sys.stdout = file
-            try:
-                yield
-            except click.exceptions.Exit as e:
-                ended = e
-        if not in_place:
-            part.replace(target)
+        with nullcontext(target) if in_place else part_beside(target) as part:
+            with part.open("w" if in_place else "x", encoding="utf-8", newline="\n") as file:
+                sys.stdout = file
+                try:
+                    yield
+                except click.exceptions.Exit as e:
+                    ended = e
+            if not in_place:
+                part.replace(target)
     except OSError as e:
         raise UsageError(f"-o {path}: {e.strerror or e}") from None
     finally:
         sys.stdout = usual
-        if not in_place:
-            part.unlink(missing_ok=True)
     if ended is not None:
         raise ended
 

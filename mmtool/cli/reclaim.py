@@ -27,8 +27,12 @@ def reclaim() -> None:
 @click.option("--lru", type=click.Choice(["classic", "mglru"]), default="classic", show_default=True, help="Which LRU.")
 @click.option("--memory-max", type=click.IntRange(1), metavar="PAGES", help="memory.max in place of the script's.")
 @click.option("--page-size", type=click.Choice(["4096"]), default="4096", show_default=True, help="Bytes of a page.")
-@output_option("table", "json")
-def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: str, output: str) -> None:
+@click.option("--accesses", type=click.IntRange(1), default=200_000, show_default=True, metavar="N",
+              help="So many accesses a script may ask for.")
+@output_option("table", "json", "html")
+def run(
+    script: str, kernel: str, lru: str, memory_max: int | None, page_size: str, accesses: int, output: str
+) -> None:  # fmt: skip
     """Perform a script of accesses and show after each line which pages are where.
 
     SCRIPT describes a cgroup's limit, its swap devices, files and anonymous mappings, and what its only process does
@@ -43,11 +47,15 @@ def run(script: str, kernel: str, lru: str, memory_max: int | None, page_size: s
 
     release = _release(kernel)
     text = read_bytes(script).decode("utf-8", "replace")
-    workload = parse_workload(text.splitlines(), script)
+    workload = parse_workload(text.splitlines(), script, accesses)
     if memory_max is not None:
         workload.machine.max = memory_max
     done = run_workload(workload, ReclaimFacts(release), lru)
-    if output == "json":
+    if output == "html":
+        from mmtool.report.html.reclaim import html
+
+        click.echo(html(done), nl=False)
+    elif output == "json":
         click.echo(run_json(done))
     else:
         click.echo(text_tables(run_tables(done)), nl=False)

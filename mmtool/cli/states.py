@@ -1,4 +1,4 @@
-"""Where a state of the page allocator comes from (a file, a pipe, /proc, the last boot), and where one is kept."""
+"""Where a state of the page allocator comes from (a file, a pipe, /proc, the last boot)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmtool.cli.last_boot import read_last_state
 from mmtool.cli.options import F
 from mmtool.errors import InputError, UsageError
+from mmtool.report.untrusted import printable
 
 if TYPE_CHECKING:
-    from mmtool.linux.init.boot import Boot
     from mmtool.system.system import System
 
 PROC = Path("/proc")
@@ -45,13 +46,20 @@ def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
     if state is None and _is_pipe():
         click.echo("mmtool: goes on from the state on standard input", err=True)
         return system_of_json(read_json("-"), "-")
-    if state is None:
-        kept = last_state_file()
-        if not kept.is_file():
-            raise UsageError("there is no state to act on; give --state, --live or --proc, or run mmtool boot first")
-        state = str(kept)
-        click.echo(f"mmtool: goes on from the last boot, {kept}", err=True)
-    return system_of_json(read_json(state), state)
+    if state is not None:
+        return system_of_json(read_json(state), state)
+    try:
+        document, kept = read_last_state()
+    except FileNotFoundError:
+        raise UsageError(
+            "there is no state to act on; give --state, --live or --proc, or run mmtool boot first"
+        ) from None
+    except OSError as e:
+        raise UsageError(f"the last boot cannot be gone on from: {e.strerror or e}") from None
+    system = system_of_json(document, kept)
+    source = printable(document["source"])
+    click.echo(f"mmtool: goes on from the last boot, of {source}, Linux {system.kernel.name}", err=True)
+    return system
 
 
 def _is_pipe() -> bool:
@@ -172,28 +180,3 @@ def _text(folder: Path, name: str) -> str:
     if data is None:
         raise InputError(str(folder / name), None, "is not there")
     return data.decode("utf-8", "replace")
-
-
-def last_state_file() -> Path:
-    """Where the state of the last boot is kept: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state)."""
-    home = os.environ.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
-    return base / "mmtool" / "boot.json"
-
-
-def keep_last_state(boot: Boot) -> None:
-    """Keep a boot's state for the commands that go on from it; where nothing can be written, nothing is kept."""
-    import json
-
-    from mmtool.system.codec.state import state_document
-    from mmtool.system.of_boot import state_of_boot
-
-    document = {"schema": "mmtool.state/1", "state": state_document(state_of_boot(boot), boot.kernel)}
-    path = last_state_file()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(document))
-        fresh.replace(path)
-    except OSError:
-        return

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mmtool.cli.diff import show
 from mmtool.cli.options import boot_machine, input_options
 from mmtool.cli.output import output_option
 
@@ -13,15 +14,14 @@ from mmtool.cli.output import output_option
 @click.command()
 @input_options
 @click.option("--cmdline+", "added", metavar="TEXT", required=True, help="Options to add to the command line.")
-@output_option("table", "json", "yaml", "csv")
+@output_option("table", "json", "yaml", "csv", "html")
 def whatif(added: str, output: str, cmdline: str | None, **options: Any) -> None:
     """Boot a machine as it is and with more options on its command line, and show only what differs."""
     from mmtool.firmware.cmdline import READ, unread
-    from mmtool.report.compare import render
     from mmtool.suggest import among
 
     for name in unread(added):
         click.echo(f"mmtool: --cmdline+: mmtool reads no option {name[:60]!r}{among(name, READ)}", err=True)
     before = boot_machine(cmdline=cmdline, **options)
     after = boot_machine(cmdline=f"{before.cmdline.text} {added}".strip(), **options)
-    render(before, after, output)
+    show(before, after, output)

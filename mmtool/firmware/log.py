@@ -100,11 +100,7 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
     if len(boots) > 1:
         which = f"boot {number} of the {len(boots)} in the log is read, from line {chosen[0][0]} on"
         boot.warnings.append((chosen[0][0], f"{which}; --boot N takes another, --boot list shows them"))
-    for number, words in chosen:
-        stripped = words.lstrip()
-        head = _head(stripped)
-        if head is not None and len(stripped) <= _LONGEST_LINE:
-            _HANDLERS[head](boot, number, stripped, head)
+    _read_lines(boot, chosen)
     _complete(boot)
     if _may_be_cut(boot.cmdline, boot.late_cmdline):
         cut = "the command line is as long as printk's longest line: its end may be missing"
@@ -116,6 +112,26 @@ def read_log(text: str, origin: str, *, need_map: bool = True, wanted: int | Non
     if need_map and not (machine.e820 or machine.efi):
         raise InputError(origin, chosen[0][0], "the map that begins here has no entry; give the log whole")
     return machine
+
+
+def _read_lines(boot: _Boot, lines: list[Line]) -> set[int]:
+    """Read the lines of a boot; the numbers of those that say something."""
+    told: set[int] = set()
+    for number, words in lines:
+        stripped = words.lstrip()
+        head = _head(stripped)
+        if head is not None and len(stripped) <= _LONGEST_LINE and _HANDLERS[head](boot, number, stripped, head):
+            told.add(number)
+    return told
+
+
+def lines_read(text: str) -> set[int]:
+    """The numbers of the lines that `read_log` takes something from, of whichever boot in the log."""
+    told: set[int] = set()
+    for lines in boots_of(text):
+        told |= _read_lines(_Boot(""), lines)
+        told |= {number for number, words in lines if words.lstrip().startswith((*_BEFORE_VERSION, *_MADE_HEADS))}
+    return told
 
 
 def _complete(boot: _Boot) -> None:
@@ -278,76 +294,89 @@ _ENOUGH = 20
 # ---- one function a kind of line -------------------------------------------------------------------
 
 
-def _map_entry(boot: _Boot, number: int, words: str, head: str) -> None:
+def _map_entry(boot: _Boot, number: int, words: str, head: str) -> bool:
     if boot.map_heads > 1:
-        return  # a console that came up late has the first lines again
+        return False  # a console that came up late has the first lines again
     who, _, body = words.partition(":")
     if who not in boot.maps:
         boot.maps[who] = []
     entry = parse_entry(body.lstrip(), boot.origin, number)
     if entry is not None:
         boot.maps[who].append((number, entry))
+    return True
 
 
-def _xen_head(boot: _Boot, number: int, words: str, head: str) -> None:
+def _xen_head(boot: _Boot, number: int, words: str, head: str) -> bool:
     """The map that the hypervisor was given, in its own log: its entries follow, without a name in front."""
     boot.maps.setdefault("Xen-e820", [])
     boot.in_xen_map = True
+    return True
 
 
-def _row(boot: _Boot, number: int, words: str, head: str) -> None:
+def _row(boot: _Boot, number: int, words: str, head: str) -> bool:
     """A line that begins with digits: an entry of Xen's own map, else a row of a table."""
     if boot.in_xen_map and is_bare_line(words):
         boot.maps["Xen-e820"].extend((number, entry) for entry in (parse_entry(words, boot.origin, number),) if entry)
-    else:
-        boot.in_xen_map = False
-        _note(boot, number, words, head)
+        return True
+    ended, boot.in_xen_map = boot.in_xen_map, False
+    return _note(boot, number, words, head) or ended
 
 
-def _map_head(boot: _Boot, number: int, words: str, head: str) -> None:
+def _map_head(boot: _Boot, number: int, words: str, head: str) -> bool:
     if boot.maps or not boot.map_heads:
         boot.map_heads += 1
+    return True
 
 
-def _version(boot: _Boot, number: int, words: str, head: str) -> None:
+def _version(boot: _Boot, number: int, words: str, head: str) -> bool:
     boot.version_line = boot.version_line or words
+    return True
 
 
-def _cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
+def _cmdline(boot: _Boot, number: int, words: str, head: str) -> bool:
     if boot.cmdline is None:
         boot.cmdline = words[len(head) :].strip()
         boot.cmdline_line = number
+        return True
+    return False
 
 
 _LONGEST = 940
 """Characters from which on a line may have been cut: printk's limit is 960 to 1000, the prefix included."""
 
 
-def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> None:
+def _late_cmdline(boot: _Boot, number: int, words: str, head: str) -> bool:
     """ "Kernel command line: ", since 6.19 in several lines of which all but the last end in a backslash."""
     text = words[len(head) :].strip()
     if boot.late_cmdline is None:
         boot.late_cmdline, boot.cmdline_line = text, boot.cmdline_line or number
     elif boot.late_cmdline.endswith(" \\"):
         boot.late_cmdline = boot.late_cmdline[:-1] + text
+    else:
+        return False
+    return True
 
 
-def _ramdisk(boot: _Boot, number: int, words: str, head: str) -> None:
+def _ramdisk(boot: _Boot, number: int, words: str, head: str) -> bool:
     m = _MEM.search(words)
     if boot.initrd is None and m:
         boot.initrd = (int(m[1], 16), int(m[2], 16) + 1)
+        return True
+    return False
 
 
 _MEM = regex(r"\[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]", re.IGNORECASE)
 
 
-def _decompressed(boot: _Boot, number: int, words: str, head: str) -> None:
+def _decompressed(boot: _Boot, number: int, words: str, head: str) -> bool:
     """ "output: 0x0000000002000000" of the decompressor: the physical place that it unpacks the kernel to."""
     if boot.version_line is None and re.fullmatch(r"[0-9a-f]{1,16}", words[len(head) :]):
         boot.kernel_base = int(words[len(head) :], 16)
+        return True
+    return False
 
 
-def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
+def _acpi(boot: _Boot, number: int, words: str, head: str) -> bool:
     if m := _TABLE.match(words):
         start, size = int(m[2], 16), int(m[3], 16)
         if boot.dynamic_table and start >> 57 == 0x7F and start >> 47 != 0x1FFFF:
@@ -362,14 +391,15 @@ def _acpi(boot: _Boot, number: int, words: str, head: str) -> None:
         # the table that is named next was made by another one, and its address is virtual
         boot.dynamic_table = True
     else:
-        _note(boot, number, words, head)
+        return _note(boot, number, words, head)
+    return True
 
 
 _TABLE = regex(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
 _TABLE_KEPT = regex(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 
 
-def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
+def _srat(boot: _Boot, number: int, words: str, head: str) -> bool:
     if m := _SRAT_MEMORY.match(words, len(head)):
         start = int(m[3] or m[5], 16)
         end = int(m[4], 16) + 1 if m[4] else int(m[6], 16)
@@ -379,6 +409,9 @@ def _srat(boot: _Boot, number: int, words: str, head: str) -> None:
     elif m := _SRAT_CPU.match(words, len(head)):
         boot.affinities.append(CpuAffinity(int(m[1]), int(m[2], 0)))
         boot.note("srat_node", (int(m[3]), int(m[1])), number, words)
+    else:
+        return False
+    return True
 
 
 # "Node 0 PXM 0 [mem 0x00000000-0x0009ffff] hotplug"; before 3.5 "Node 0 PXM 0 0-a0000", whose end is exclusive
@@ -388,10 +421,10 @@ _SRAT_MEMORY = regex(
 _SRAT_CPU = regex(r"PXM (\d+) -> (?:(?:X2)?APIC|MPIDR) (0x[0-9a-f]+|[1-9]\d*|0) -> Node (\d+)", re.IGNORECASE)
 
 
-def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
+def _efi(boot: _Boot, number: int, words: str, head: str) -> bool:
     if words.startswith(EFI_MAP_BEGINS):
         boot.efi_head = True
-        return
+        return True
     if region := parse_region(words[len(head) :].lstrip(), len(boot.efi)):
         if not boot.efi and not boot.efi_head:
             boot.efi_cut = number
@@ -399,38 +432,45 @@ def _efi(boot: _Boot, number: int, words: str, head: str) -> None:
         boot.efi_done = boot.efi_done or (bool(boot.efi) and region.number <= boot.efi[-1].number)
         if not boot.efi_done and region.end > region.start:
             boot.efi.append(region)
-        return
-    for name, address in parse_tables(words[len(head) :]):
+        return True
+    tables = tuple(parse_tables(words[len(head) :]))
+    for name, address in tables:
         boot.note("efi_table", (address,), number, name)
-    _note(boot, number, words, head)
+    return _note(boot, number, words, head) or bool(tables)
 
 
-def _cpus(boot: _Boot, number: int, words: str, head: str) -> None:
+def _cpus(boot: _Boot, number: int, words: str, head: str) -> bool:
     if boot.cpus is None and (m := _CPUS.match(words, len(head))):
         present, hotplug = int(m[1]), int(m[3])
         # "4 CPUs, 2 hotplug CPUs" counts the hotplug ones in, "4 present CPUs plus 2 hotplug CPUs" does not
         boot.cpus = present + hotplug if m[2] else present
+        return True
+    return False
 
 
-def _slub(boot: _Boot, number: int, words: str, head: str) -> None:
+def _slub(boot: _Boot, number: int, words: str, head: str) -> bool:
     """nr_cpu_ids, for logs without x86's line about CPUs."""
     if boot.cpus is None and (m := _SLUB_CPUS.search(words, len(head))):
         boot.cpus = int(m[1])
     boot.note("slub", (), number, words)
+    return True
 
 
 _SLUB_CPUS = regex(r", CPUs=([1-9]\d*), ")
 _CPUS = regex(r"(\d+) (present )?CPUs(?:, | plus )(\d+) hotplug CPUs")
 
 
-def _note(boot: _Boot, number: int, words: str, head: str) -> None:
-    for sign in find_signs(words, head):
+def _note(boot: _Boot, number: int, words: str, head: str) -> bool:
+    signs = tuple(find_signs(words, head))
+    for sign in signs:
         boot.signs.setdefault(sign, (number, words))
-    if note := find_note(words, number, head):
+    note = find_note(words, number, head)
+    if note is not None:
         boot.notes.append(note)
+    return note is not None or bool(signs)
 
 
-Handler = Callable[[_Boot, int, str, str], None]
+Handler = Callable[[_Boot, int, str, str], bool]
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(SIGN_PREFIXES, _note),
@@ -459,7 +499,7 @@ _HANDLERS: dict[str, Handler] = {
     "CPU topo: Allowing ": _cpus,
     "SLUB: ": _slub,
 }
-"""What is done with a line, by how it begins."""
+"""What is done with a line, by how it begins, and whether it was of use."""
 
 _HEADS = sorted(filter(None, _HANDLERS), key=len, reverse=True)
 _BY_START: dict[str, list[str]] = {}
@@ -477,11 +517,6 @@ def _head(words: str) -> str | None:
 
 
 _XEN_ROW = regex(r"[0-9a-f]{16} - [0-9a-f]{16} \(|\[[0-9a-f]{16}, [0-9a-f]{16}\] \(")
-
-
-def is_read(words: str) -> bool:
-    """Is it a line of the kernel's that `read_log` reads?"""
-    return _head(words.lstrip()) is not None
 
 
 _MAP_HEADS = ("BIOS-e820:", "BIOS-e801:", "BIOS-88:", "Xen: [mem ", "Xen: 0", "Xen-e820 RAM map:", "EFI RAM map:")

@@ -125,6 +125,7 @@ def run_unpacker(name: str, data: bytes, most: int) -> tuple[bytes, int]:
 def _unzip(data: bytes, source: str) -> bytes:
     import io
     import zipfile
+    import zlib
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -132,10 +133,14 @@ def _unzip(data: bytes, source: str) -> bytes:
             if len(files) != 1:
                 names = ", ".join(member.filename for member in files[:4])
                 raise InputError(source, None, f"a zip archive of {len(files)} files ({names}); give the log out of it")
-            if files[0].file_size > LARGEST:
+            if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(source, None, "packed as few zip archives are; unpack it first")
+            with archive.open(files[0]) as file:
+                unpacked = file.read(LARGEST + 1)
+            if len(unpacked) > LARGEST:
                 raise InputError(source, None, TOO_LARGE)
-            return archive.read(files[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as e:
+            return unpacked
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError, LookupError) as e:
         raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
 
 

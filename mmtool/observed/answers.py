@@ -80,7 +80,7 @@ def read_answers(path: str, boot: int | None = None) -> Answers:
     data = b"" if is_folder else read_bytes(path)
     if is_folder or is_tar(data):
         return answers_of(open_folder(path) if is_folder else open_tar(data, path), boot)
-    return Answers(path, _of_log(decode(data), path, boot))
+    return Answers(path, of_log(decode(data), path, boot))
 
 
 def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
@@ -90,24 +90,38 @@ def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
         raise InputError(files.place(LOG), None, "is not there: there is nothing to compare with")
     return Answers(
         files.place(LOG),
-        _of_log(decode(log or b""), files.place(LOG), boot),
+        of_log(decode(log or b""), files.place(LOG), boot),
         parse_zoneinfo(decode(zones), files.place(ZONES)).zones if zones is not None else None,
         _number(decode(kbytes), files.place(KBYTES)) if kbytes is not None else None,
     )
 
 
-def _of_log(text: str, path: str, boot: int | None) -> dict[str, list[tuple[int, str]]]:
+def of_log(text: str, path: str, boot: int | None) -> dict[str, list[tuple[int, str]]]:
     """The lines of each fact with their numbers."""
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     boots = boots_of(text)
-    lines = boots[chosen_boot(boots, boot, path) - 1] if boots else []
+    return _of_boot(boots[chosen_boot(boots, boot, path) - 1])[0] if boots else {}
+
+
+def _of_boot(lines: list[tuple[int, str]]) -> tuple[dict[str, list[tuple[int, str]]], int | None]:
+    """The lines of each fact, and the line that says that init runs, if it was come to."""
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     indent = _indented if is_collapsed(words for _, words in lines) else str
     for number, words in lines:
         if _RUNNING.match(words) and "memory" in found:
-            break
+            return dict(found), number
         if fact := fact_of(indent(words)):
             found[fact].append((number, words))
-    return dict(found)
+    return dict(found), None
+
+
+def lines_read(text: str) -> set[int]:
+    """The numbers of the lines of a log that tell a fact, of whichever boot in it."""
+    told: set[int] = set()
+    for lines in boots_of(text):
+        facts, running = _of_boot(lines)
+        told |= {number for fact in facts.values() for number, _ in fact}
+        told |= set() if running is None else {running}
+    return told
 
 
 def is_collapsed(lines: Iterable[str]) -> bool:

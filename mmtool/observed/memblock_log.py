@@ -191,6 +191,29 @@ def parse_memblock_log(text: str, source: str, release: Version | None = None) -
     )  # fmt: skip
 
 
+_MARKS = (("mapped", _MAPPED), ("numa", _NUMA))
+_READ = (
+    _REQUEST, _HUGETLB, _CHANGE, _REGION, _COUNT, _NODE_RANGE, _LOW_LIMIT, _MAPPING_REQUEST, _PAGE_TABLE, _NODE_DATA,
+    _CMA, _CRASHKERNEL, _RAMDISK,
+)  # fmt: skip
+
+
+def lines_read(text: str) -> set[int]:
+    """The numbers of the lines that `parse_memblock_log` takes something from; none of a log without requests."""
+    lines = kernel_lines(text)
+    if _first_boot(lines) is None:
+        return set()
+    begins = ("MEMBLOCK configuration:", "memory size")
+    marks = (next((number for number, words in lines if mark.match(words)), None) for _, mark in _MARKS)
+    return {number for number in marks if number is not None} | {
+        number
+        for number, words in lines
+        if (stripped := words.strip()).startswith(begins)
+        or any(pattern.match(words) or pattern.match(stripped) for pattern in _READ)
+        or any(re.match(pattern, words) for pattern, _ in _SIGNS)
+    }
+
+
 # The oldest release that has a kind of line, newest first, for a log that lost its "Linux version".
 _SIGNS: tuple[tuple[str, Version], ...] = (
     (r"memblock_alloc_hugetlb: ", (7, 2, 0)),
@@ -287,7 +310,7 @@ def _events(lines: list[tuple[int, str]]) -> list[Event]:
     events: list[Event] = []
     marked: set[str] = set()
     for i, (number, words) in enumerate(lines):
-        for kind, pattern in (("mapped", _MAPPED), ("numa", _NUMA)):
+        for kind, pattern in _MARKS:
             if kind not in marked and pattern.match(words):
                 marked.add(kind)
                 events.append(Mark(number, kind))

@@ -8,8 +8,8 @@ from dataclasses import field
 from mmtool.errors import InputError
 from mmtool.late import dataclass
 
-_ROW = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][sp]) ([0-9a-f]+) (\S+) (\d+)(?: +(.*))?$")
-_FIELD = re.compile(r"(\w+):\s+(\d+)(?: kB)?$")
+_ROW = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-][w-][x-][sp]) ([0-9a-f]{1,16}) (\S+) (\d{1,20})(?: +(.*))?$")
+_FIELD = re.compile(r"(\w+):\s+(\d{1,20})(?: kB)?$")
 
 
 @dataclass(frozen=True)

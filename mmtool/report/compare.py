@@ -8,6 +8,7 @@ from typing import Any
 from mmtool.answers.compare import Comparison, Move, compare
 from mmtool.linux.init.boot import Boot
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
+from mmtool.report.untrusted import one_line
 from mmtool.report.words import heading
 from mmtool.units import human
 
@@ -40,7 +41,7 @@ def render(before: Boot, after: Boot, output: str) -> None:
 
 def side(name: str, boot: Boot) -> str:
     """Which machine and kernel a side is, with its command line."""
-    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {boot.cmdline.text}\n"
+    return f"{name}: {heading(boot)}\n{' ' * len(name)}  {one_line(boot.cmdline.text)}\n"
 
 
 def total(comparison: Comparison) -> str:

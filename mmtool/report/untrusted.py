@@ -16,9 +16,14 @@ def printable(text: str) -> str:
     return _HARMFUL.sub(_escaped, text) if _HARMFUL.search(text) else text
 
 
+def one_line(text: str) -> str:
+    """`text` as `printable` has it, its line feeds too."""
+    return printable(text).replace("\n", "\\x0a")
+
+
 def csv_text(text: str) -> str:
     """A text for one cell of CSV: on one line, and defused where a spreadsheet would run it as a formula."""
-    text = printable(text).replace("\n", "\\x0a")
+    text = one_line(text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

@@ -67,12 +67,21 @@ class Step:
     rows: list[Smap] = field(default_factory=list)
 
 
+MOST_ROWS = 25_000
+"""Mappings that the steps of a script tell of, all in all: many lines on many mappings are more than anybody reads."""
+
+
 def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
-    """Do a script's operations in order; ScriptError names what is none."""
+    """Do a script's operations in order; ScriptError names what is none, and where it is too long to be shown."""
+    rows = 0
     for line, text in enumerate(script):
         words = text.split("#", 1)[0].split()
         try:
-            yield from _line(process, line, words)
+            for step in _line(process, line, words):
+                rows += len(step.rows)
+                yield step
+            if rows > MOST_ROWS:
+                raise ScriptError(f"up to here {rows} mappings are told of, one by one after each line; make two of it")
         except ScriptError as error:
             error.line = line
             raise

@@ -17,7 +17,8 @@ MACHINE_KEYS = ("max", "high", "swap", "swappiness", "fault_around", "page_clust
 DEVICES = ("zram", "ram", "disk")
 MAX_PAGES = 1 << 30
 """The pages that an object may have: a GiB lies between two objects' addresses."""
-MAX_ACCESSES = 50_000_000
+MAX_ACCESSES = 200_000
+"""Of pages by a script, unless more are allowed: what a script asks for may be very much longer than the script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ class Workload:
     machine: WorkloadMachine = field(default_factory=WorkloadMachine)
     objects: dict[str, WorkloadObject] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    left: int = MAX_ACCESSES
+    """How many accesses may still be asked for."""
 
 
-def parse_workload(lines: Iterable[str], source: str) -> Workload:
-    """Parse a script; InputError, at the line, for what is none."""
-    workload = Workload()
+def parse_workload(lines: Iterable[str], source: str, most: int = MAX_ACCESSES) -> Workload:
+    """Parse a script; InputError, at the line, for what is none, or asks for more than `most` accesses in all."""
+    workload = Workload(left=most)
     machine_seen = False
     for number, text in enumerate(lines, 1):
         words = text.split("#")[0].split()
@@ -202,11 +205,14 @@ def _parse_step(workload: Workload, number: int, text: str, words: list[str]) ->
             raise ValueError(f"{op} NAME PATTERN")
         obj = _object(workload, rest[0])
         _check_access(op, obj)
-        pages = tuple(pattern(rest[1:]))
+        pages = tuple(pattern(rest[1:], workload.left))
+        workload.left -= len(pages)
         _check_pages(obj, pages)
         return Step(number, text, op, obj.name, pages=pages)
     if op == "mix":
-        return Step(number, text, op, mix=tuple(_mix(workload, rest)))
+        mixed = _mix(workload, rest)
+        workload.left -= len(mixed)
+        return Step(number, text, op, mix=tuple(mixed))
     if op in ("advise", "fadvise"):
         known = MADVICE if op == "advise" else FADVICE
         if len(rest) != 3 or rest[1] not in known:
@@ -267,11 +273,13 @@ def random_numbers(seed: int) -> Iterator[int]:
         yield x >> 8
 
 
-def pattern(words: list[str]) -> list[int]:
-    """The pages that a pattern names, in order; ValueError for what is none."""
+def pattern(words: list[str], most: int) -> list[int]:
+    """The pages that a pattern names, in order; ValueError for what is none, or names more than `most`."""
     kind, rest = words[0], words[1:]
     if kind == "pages":
-        return [p for word in ",".join(rest).split(",") if word for p in _span(*_range(word))]
+        spans = [_span(*_range(word)) for word in ",".join(rest).split(",") if word]
+        _check_number(sum(map(len, spans)), most)
+        return [p for span in spans for p in span]
     if kind not in _KEYWORDS or not rest:
         raise ValueError(f"{kind!r} is no pattern; there are pages, {', '.join(sorted(_KEYWORDS))}, each with A-B")
     first, last = _ordered(rest[0])
@@ -279,13 +287,21 @@ def pattern(words: list[str]) -> list[int]:
     missing = [key for key in _NEEDED.get(kind, ()) if key not in options]
     if missing:
         raise ValueError(f"{kind} needs {', '.join(f'{key}=' for key in missing)}")
-    times = _number(options.get("times", "1"), "times", least=1, most=MAX_ACCESSES)
+    times = _number(options.get("times", "1"), "times", least=1)
+    step = _number(options.get("step", "1"), "step", least=1)
+    if kind == "zipf":
+        _check_number(last - first + 1, most)
+    _check_number(_number(options["n"], "n") if "n" in options else ((last - first) // step + 1) * times, most)
     pages = _one_pattern(kind, first, last, options)
-    if len(pages) * times > MAX_ACCESSES:
-        raise ValueError(f"more than {MAX_ACCESSES} accesses in a line")
+    _check_number(len(pages) * times, most)
     if kind == "hot":
         return _hot(first, last, options, times)
     return pages * times
+
+
+def _check_number(accesses: int, most: int) -> None:
+    if accesses > most:
+        raise ValueError("the script asks for too many accesses; --accesses N allows N of them")
 
 
 _KEYWORDS = {
@@ -305,7 +321,7 @@ def _one_pattern(kind: str, first: int, last: int, options: dict[str, str]) -> l
         return [*range(first, last + 1), *range(last, first - 1, -1)]
     if kind == "hot":
         return list(range(first, last + 1)) * 2
-    n = _number(options["n"], "n", most=MAX_ACCESSES)
+    n = _number(options["n"], "n")
     numbers = random_numbers(_number(options["seed"], "seed", most=(1 << 31) - 1))
     if kind == "uniform":
         return [first + next(numbers) % count for _ in range(n)]
@@ -349,6 +365,5 @@ def _mix(workload: Workload, words: list[str]) -> list[tuple[str, str, int]]:
     if not lists:
         raise ValueError("mix OP:NAME:FROM-TO ... [times=N]")
     rounds = max(len(span) for _, _, span in lists) * _number(options.get("times", "1"), "times", least=1)
-    if rounds * len(lists) > MAX_ACCESSES:
-        raise ValueError(f"more than {MAX_ACCESSES} accesses in a line")
+    _check_number(rounds * len(lists), workload.left)
     return [(op, name, span[i % len(span)]) for i in range(rounds) for op, name, span in lists]

@@ -175,7 +175,7 @@ class X86Facts(Facts):
     bss_decrypted_serves_hyperv: bool = since(
         "6.6", "x86/hyperv: Add smp support for SEV-SNP guest", marks=Mark("arch/x86/hyperv/ivm.c", "__bss_decrypted")
     )
-    """Hyper-V's start of secondary CPUs keeps a page in .bss..decrypted."""
+    """Hyper-V's clock and its start of secondary CPUs keep a page each in .bss..decrypted."""
     boot_services_freed_by_initcall: bool = since(
         "7.0",
         "x86/efi: defer freeing of boot services memory",

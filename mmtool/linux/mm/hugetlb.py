@@ -13,7 +13,7 @@ from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE
 from mmtool.linux.mm.numa import Nodes
 from mmtool.regex import regex
-from mmtool.units import U64_MAX, memparse
+from mmtool.units import U64_MAX, memparse, modulo
 
 OPTIONS = ("hugepages", "hugepagesz", "default_hugepagesz")
 
@@ -166,7 +166,7 @@ def hugepages_setup(early: Early, state: Hugetlb, text: str) -> None:
         return
     if not early.kernel.release.hugetlb_takes_nodes:
         m = _NUMBER.match(text)
-        _set_count(target, int(m[1]) if m else 0)
+        _set_count(target, modulo(m[1]) if m else 0)
     elif (wrong := _read_counts(early, state, target, text)) is not None:
         log.warn(f"HugeTLB: Invalid hugepages parameter {wrong}")
         _set_count(target, 0)
@@ -204,16 +204,16 @@ def _read_counts(early: Early, state: Hugetlb, target: Hstate | Hugetlb, text: s
         if text[m.end() : m.end() + 1] != ":":
             if at:
                 return text[at:]
-            _set_count(target, int(m[1]))
+            _set_count(target, modulo(m[1]))
             return None
-        node = int(m[1])
+        node = modulo(m[1])
         if node >= early.memblock.max_numnodes or node not in online:
             return text[at:]
         at = m.end() + 1
         if (m := _NUMBER.match(text, at)) is None:
             return text[at:]
-        _per_node(target)[node] = int(m[1])
-        _set_count(target, _count(target) + int(m[1]))
+        _per_node(target)[node] = modulo(m[1])
+        _set_count(target, _count(target) + modulo(m[1]))
         if text[m.end() : m.end() + 1] != ",":
             return None
         at = m.end() + 1

@@ -30,6 +30,7 @@ _RUN_TOGETHER = regex(
 """Blocks whose "*" markdown took for emphasis: "4*4kB" became "44kB"."""
 _BLOCK = regex(r"(\d{1,20})\*\s*(\d{1,20})\s*kB(?:\s*\(([A-Z]+)\))?")
 _NODE = regex(r"Node\s+(\d{1,20})\s+active_anon:")
+_NODES = regex(r"\bNode\s+(\d{1,4})\b")
 _FIELD = regex(r"\b([a-z]\w*(?:\(\w+\))?):\s*(\d{1,20})\s*[kK]B")
 _TOTAL = regex(r"\b([A-Za-z][a-z_]*):(\d{1,20})\b(?!\s?[kK]B)")
 _RESERVE = regex(r"lowmem_reserve\[\]:((?:\s+\d{1,20}(?![\d*:]|[ \t]*[a-z]))+)")
@@ -161,6 +162,10 @@ class LineNumbers:
     def at(self, offset: int) -> int:
         return self.numbers[max(0, bisect_right(self.starts, offset) - 1)]
 
+    def within(self, start: int, end: int) -> list[int]:
+        """The lines that text[start:end] is of."""
+        return self.numbers[max(0, bisect_right(self.starts, start) - 1) : bisect_right(self.starts, end - 1)]
+
 
 def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> MemInfo | None:
     """The Mem-Info within text[start:end]; None when there is no trace of one."""
@@ -189,7 +194,7 @@ def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> Mem
         page_kb is not None,
         any(m["nid"] is not None for m in (*heads, *lists)),
         tuple(reader.notes),
-        frozenset(int(m[1]) for m in re.finditer(r"\bNode\s+(\d{1,4})\b", text[start:end])),
+        frozenset(int(m[1]) for m in _NODES.finditer(text, start, end)),
         tuple(
             HugePages(int(m[1]), int(m[5]), int(m[2]), int(m[3]), int(m[4])) for m in _HUGE.finditer(text, begin, end)
         ),

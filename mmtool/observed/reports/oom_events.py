@@ -15,6 +15,7 @@ from mmtool.late import dataclass
 from mmtool.observed.reports.cgroup import LIMIT
 from mmtool.observed.reports.events import Event, ReportKind
 from mmtool.observed.reports.kills import KillLine, Said
+from mmtool.regex import regex
 
 _RECENT = 3
 """So many of the last events may still wait for their lines."""
@@ -24,11 +25,11 @@ class _Part(Enum):
     """Parts of a dump that tell whose event it is, or begin what is left of one."""
 
     LIMIT = LIMIT
-    MEM_INFO = re.compile(r"Mem-[Ii]nfo:")
-    TABLE = re.compile(r"^\[\s*pid\s*\]\s+uid\b|^\[ {0,12}\d{1,10}\](?: {1,40}-?\d{1,20}){4}\b", re.MULTILINE)
-    STATS = re.compile(r"Memory cgroup stats for ")
-    ZONE = re.compile(r"\bfree:\d{1,20}kB\s+(?:boost:\d{1,20}kB\s+)?min:\d{1,20}kB")
-    OF_MEMCG = re.compile(
+    MEM_INFO = regex(r"Mem-[Ii]nfo:")
+    TABLE = regex(r"^\[\s*pid\s*\]\s+uid\b|^\[ {0,12}\d{1,10}\](?: {1,40}-?\d{1,20}){4}\b", re.MULTILINE)
+    STATS = regex(r"Memory cgroup stats for ")
+    ZONE = regex(r"\bfree:\d{1,20}kB\s+(?:boost:\d{1,20}kB\s+)?min:\d{1,20}kB")
+    OF_MEMCG = regex(
         r"\bmem_cgroup_(?:out_of_memory|oom_synchronize|oom|handle_oom)\+|"
         r"Task in \S{1,4096} killed as"
     )

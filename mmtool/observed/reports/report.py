@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import re
+from bisect import bisect_left, bisect_right
 from dataclasses import replace
 
 from mmtool.firmware.lines import decode, kernel_lines
@@ -16,7 +17,7 @@ from mmtool.observed.reports.notices import Notice
 from mmtool.observed.reports.oom_events import bound_events
 from mmtool.observed.reports.tasks import TaskTable, parse_tasks
 from mmtool.observed.reports.trace import Trace, parse_trace
-from mmtool.regex import regex
+from mmtool.regex import recorded, regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +113,14 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
 def parse_reports(text: str) -> list[Report]:
     """The reports in the text of a log, or of a mail that quotes one, in order."""
-    # records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis
-    text = text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
-    lines, raw = kernel_lines(text), text.split("\n")
-    starts, at = [], 0
-    for _, words in lines:
-        starts.append(at)
-        at += len(words) + 1
-    joined = "\n".join(words for _, words in lines)
-    numbers = LineNumbers(starts, [number for number, _ in lines])
+    text = _freed(text)
+    raw = text.split("\n")
+    joined, numbers = _joined(text)
     events = bound_events(joined, find_events(joined), find_kills(joined))
     if not events:
         return []
     boots = [(m.start(), m[1]) for m in _VERSION.finditer(joined)]
-    reports = []
+    reports, places = [], _Places(joined)
     # a notice of a line or two may stand within a larger report: it ends none
     heads = [event.start for event in events if event.notice is None or event.kind is ReportKind.FAILURE]
     for event in events:
@@ -134,9 +129,37 @@ def parse_reports(text: str) -> list[Report]:
         at = bisect_right(boots, (event.start, ""))
         if at < len(boots):
             end = min(end, max(event.end, boots[at][0]))
-        report = _report(joined, event, end, numbers, boots[at - 1][1] if at else None)
+        report = _report(places, event, end, numbers, boots[at - 1][1] if at else None)
         reports.append(replace(report, seconds=_seconds(raw[report.line - 1])))
     return reports
+
+
+def lines_read(text: str) -> set[int]:
+    """The numbers of the lines of a log that reports are read from."""
+    with recorded() as found:
+        parse_reports(text)
+    joined, numbers = _joined(_freed(text))
+    is_log = {id(string): string == joined for string in {id(m.string): m.string for m in found}.values()}
+    told: set[int] = set()
+    for m in found:
+        if m.start() < m.end() and is_log[id(m.string)]:
+            told.update(numbers.within(m.start(), m.end()))
+    return told
+
+
+def _freed(text: str) -> str:
+    """Records of /dev/kmsg have their line feeds so, and markdown escapes what would be emphasis."""
+    return text.replace("\\x0a", " ").replace("\\_", "_").replace("\\*", "*")
+
+
+def _joined(text: str) -> tuple[str, LineNumbers]:
+    """What the kernel said as one text, and where its lines are in the log."""
+    lines = kernel_lines(text)
+    starts, at = [], 0
+    for _, words in lines:
+        starts.append(at)
+        at += len(words) + 1
+    return "\n".join(words for _, words in lines), LineNumbers(starts, [number for number, _ in lines])
 
 
 def _seconds(line: str) -> float | None:
@@ -148,8 +171,23 @@ def _seconds(line: str) -> float | None:
     return None
 
 
-def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
+class _Places:
+    """Where in a text a pattern is found, looked for once: many events may have the same far end."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.starts = text, dict[re.Pattern[str], list[int]]()
+
+    def search(self, what: re.Pattern[str], start: int, end: int) -> re.Match[str] | None:
+        if what not in self.starts:
+            self.starts[what] = [m.start() for m in what.finditer(self.text)]
+        starts = self.starts[what]
+        at = bisect_left(starts, start)
+        return what.search(self.text, starts[at], end) if at < len(starts) and starts[at] < end else None
+
+
+def _report(places: _Places, event: Event, end: int, numbers: LineNumbers, booted: str | None) -> Report:
     """The report that `event` begins and that ends at `end` at the latest; `booted` is the log's last kernel."""
+    text = places.text
     oom = event.kind is ReportKind.OOM
     alone = event.kind is ReportKind.CMA or (event.notice is not None and event.kind is not ReportKind.FAILURE)
     mem_info = None if alone else parse_mem_info(text, event.end, end, numbers)
@@ -158,8 +196,7 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str
     # from 4.19 on an OOM report says at its end which nodes counted
     said_at = choice.start if choice else event.start
     nodemask, mems = (what.search(text, said_at, min(max(end, said_at), said_at + 600)) for what in (_NODEMASK, _MEMS))
-    release = _RELEASE.search(text, event.end, end)
-    pid = _PID.search(text, event.end, end)
+    release, pid, hardware = (places.search(what, event.end, end) for what in (_RELEASE, _PID, _HARDWARE))
     adj = _ADJ.search(text, event.start, min(end, event.end + 120)) if oom and not event.headless else None
     return Report(
         ReportKind.OOM if tasks and event.kind is ReportKind.SHOW_MEM else event.kind,
@@ -186,5 +223,5 @@ def _report(text: str, event: Event, end: int, numbers: LineNumbers, booted: str
         tasks,
         event.kills,
         event.notice,
-        hardware["name"].strip() if (hardware := _HARDWARE.search(text, event.end, end)) else None,
+        hardware["name"].strip() if hardware else None,
     )

@@ -6,13 +6,12 @@ number of its columns.
 
 from __future__ import annotations
 
-import re
-
 from mmtool.late import dataclass
 from mmtool.regex import regex
 
 _HEAD = regex(r"\[\s*pid\s*\]\s+uid\s+tgid\s+total_vm\s+rss((?:\s+[a-z_]+){2,8}?)\s+name\b")
 _ROW = regex(r"\[ {0,12}(\d{1,10})\]((?:\s{1,40}-?\d{1,20}){6,11})\s{1,40}(\S[^\n]{0,63})")
+_BEGINS = regex(r"\n\[ {0,12}\d{1,10}\] ")
 _BEFORE_2_6_36 = ("cpu", "oom_adj")
 _FROM_2_6_36 = ("cpu", "oom_adj", "oom_score_adj")
 _FROM_3_5 = ("nr_ptes", "swapents", "oom_score_adj")
@@ -81,7 +80,7 @@ def parse_tasks(text: str, start: int, end: int) -> TaskTable | None:
         for m, values in zip(found, numbers, strict=True)
         if len(values) == len(columns) + 4
     ]
-    broken = len(re.findall(r"\n\[ {0,12}\d{1,10}\] ", text[found[0].start() : end])) + 1 - len(rows)
+    broken = sum(1 for _ in _BEGINS.finditer(text, found[0].start(), end)) + 1 - len(rows)
     return TaskTable(tuple(rows), head is not None, max(0, broken))
 
 

@@ -7,7 +7,8 @@ from mmtool.answers.ledger import memory_ledger
 from mmtool.linux.init.boot import Boot
 from mmtool.report.boot import TABLES, document
 from mmtool.report.html import parts
-from mmtool.report.html.markup import Markup, join, tag
+from mmtool.report.html.chart import Side, chart
+from mmtool.report.html.markup import Markup, tag
 from mmtool.report.html.page import page
 from mmtool.report.html.view import view
 from mmtool.report.picture.lanes import lanes, largest_takers
@@ -18,33 +19,26 @@ def html(boot: Boot) -> str:
     """The page; `mmtool alloc --state` and its like read the state that is in it."""
     sums = memory_ledger(boot)
     takers = largest_takers(sums)
-    shown = lanes(boot, takers)
+    side = Side("", boot, tuple(lanes(boot, takers)))
     body = tag(
         "main",
         parts.head(boot, sums),
         parts.unknown(boot),
         parts.ledger(boot, sums, takers),
-        parts.chart(boot, shown),
+        chart([side], takers),
         parts.steps(boot),
         parts.zones(boot),
         parts.nodes(boot),
         parts.free(boot),
         parts.appendix(boot),
-        footer(),
-    )
-    return page(parts.title(boot), body, [view(boot, shown)], Markup(element(document(boot, tuple(TABLES)))))
-
-
-def footer() -> Markup:
-    """Who made it, and what can be done with it."""
-    return tag(
-        "footer",
-        join(
-            [
-                f"Made by mmtool {__version__}, which works this out from the firmware's map and the kernel's release."
-                " The document of the boot is in this file: ",
-                tag("code", "mmtool alloc --state FILE.html --order 3"),
-                " goes on from it.",
-            ]
+        footer(
+            " The document of the boot is in this file: ",
+            tag("code", "mmtool alloc --state FILE.html --order 3"), " goes on from it.",
         ),
-    )
+    )  # fmt: skip
+    return page(parts.title(boot), body, [view(side)], Markup(element(document(boot, tuple(TABLES)))))
+
+
+def footer(*more: object) -> Markup:
+    """Who made it, and what can be done with it."""
+    return tag("footer", f"Made by mmtool {__version__}.", *more)

@@ -77,12 +77,16 @@ def _visible(pieces: Iterable[Piece], first: int, last: int) -> list[tuple[int, 
 def stack(parts: Sequence[tuple[str, int, str]], name: str) -> Markup:
     """A bar of (label, amount, look) one after the other."""
     whole = sum(amount for _, amount, _ in parts)
-    drawn, at = [], 0
+    drawn: list[Markup] = []
+    at = 0
     for label, amount, look in parts:
         drawn.append(
             tag("rect", tag("title", f"{label}: {human(amount)}"), x=share(at, whole), y=0, width=share(amount, whole),
                 height="100%", class_=f"p {look}")
         )  # fmt: skip
+        middle = share(at + amount / 2, whole)
+        for said, screens in _labels(label, amount, amount / whole if whole else 0):
+            drawn.append(tag("text", said, x=middle, y="50%", class_=f"l {screens}".rstrip()))
         at += amount
     return tag("svg", join(drawn), class_="bar", role="img", aria_label=name)
 

@@ -9,11 +9,11 @@ from mmtool.answers.ledger import LedgerLine, MemoryLedger
 from mmtool.linux.init.boot import Boot, StepRecord
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.boot import TABLES
-from mmtool.report.html.drawing import gauge, lane_bar, ruler, stack
+from mmtool.report.html.drawing import gauge, stack
 from mmtool.report.html.markup import Markup, fragment, join, tag, text
 from mmtool.report.html.steps import PURPOSE
 from mmtool.report.html.tables import fold, grid, of_table
-from mmtool.report.picture.lanes import Lane, extent, taker_look
+from mmtool.report.picture.lanes import taker_look
 from mmtool.units import human
 
 MOST_DOES = 12
@@ -71,7 +71,7 @@ def unknown(boot: Boot) -> Markup:
 def _sentence(words: str) -> str:
     """Words as a sentence begins; a name stays as it is."""
     first = words.split(" ", 1)[0]
-    return words[:1].upper() + words[1:] if first.isalpha() else words
+    return words if "_" in first else words[:1].upper() + words[1:]
 
 
 def ledger(boot: Boot, sums: MemoryLedger, takers: Sequence[str]) -> Markup:
@@ -82,26 +82,28 @@ def ledger(boot: Boot, sums: MemoryLedger, takers: Sequence[str]) -> Markup:
     parts = [(line.taker, line.amount, taker_look(line.taker, takers)) for line in taken]
     whole = sums.installed or 1
     left = f"MemTotal, {100 * sums.memtotal / whole:.1f} %"
-    bars = [stack([(left, max(sums.memtotal, 0), "free"), *parts], f"All {human(sums.installed)}: {left}")]
+    bars = [stack([("MemTotal", max(sums.memtotal, 0), "free"), *parts], f"All {human(sums.installed)}: {left}")]
     if lost:
         bars.append(tag("p", f"The {human(lost)} that was taken, enlarged:", class_="note"))
         bars.append(stack(parts, f"What was taken, {human(lost)}"))
     shown, rest = (taken, []) if len(taken) <= 12 else (taken[:8], taken[8:])
-    rest = [*rest, *returned]
     rows = [_taker_row(line, whole, takers) for line in shown]
-    more = ""
-    if rest:
-        amount = sum(line.amount for line in rest)
-        more = fold(
-            f"{len(rest)} more: {_signed(amount)}{', some of it given back' if returned else ''}",
-            _ledger_table([_taker_row(line, whole, takers) for line in rest], "The smaller takers, and what came back"),
-        )
+    smaller = _fold_of_takers(f"{len(rest)} smaller takers", rest, whole, takers)
+    back = _fold_of_takers(f"{len(returned)} given back later", returned, whole, takers)
     total = tag(
         "p", f"{human(sums.installed)} in the firmware's map \u2212 {human(sums.installed - sums.memtotal)} = ",
         tag("b", f"{human(sums.memtotal)} MemTotal"), f" ({sums.memtotal >> 10} kB)", class_="sum",
     )  # fmt: skip
     table = _ledger_table(rows, "Takers, largest first")
-    return section("ledger", "Where the memory went", join(bars), table, more, total)
+    return section("ledger", "Where the memory went", join(bars), table, smaller, back, total)
+
+
+def _fold_of_takers(says: str, lines: Sequence[LedgerLine], whole: int, takers: Sequence[str]) -> Markup:
+    """Lines of the ledger that are shown when they are asked for; nothing where there are none."""
+    if not lines:
+        return Markup("")
+    rows = [_taker_row(line, whole, takers) for line in lines]
+    return fold(f"{says}, {human(abs(sum(line.amount for line in lines)))}", _ledger_table(rows, says))
 
 
 def _ledger_table(rows: list[list[object]], caption: str) -> Markup:
@@ -112,7 +114,7 @@ def _ledger_table(rows: list[list[object]], caption: str) -> Markup:
 
 
 def _taker_row(line: LedgerLine, whole: int, takers: Sequence[str]) -> list[object]:
-    name = join([swatch(taker_look(line.taker, takers) if line.amount > 0 else "free"), _asks(line.taker)])
+    name = join([swatch(taker_look(line.taker, takers) if line.amount > 0 else "free"), asks(line.taker)])
     steps = " \u00b7 ".join(filter(None, (line.step, line.option)))
     name = join([name, tag("small", steps, class_="narrow", aria_hidden="true")]) if steps else name
     return [
@@ -126,7 +128,7 @@ def swatch(look: str) -> Markup:
     return tag("span", class_=f"sw {look}", aria_hidden="true")
 
 
-def _asks(name: str) -> Markup:
+def asks(name: str) -> Markup:
     """A name as a link that the map answers."""
     return tag("a", name, href=fragment(name))
 
@@ -135,90 +137,11 @@ def _signed(size: int) -> str:
     return ("\u2212" if size < 0 else "") + human(abs(size))
 
 
-def chart(boot: Boot, shown: Sequence[Lane]) -> Markup:
-    """The map: a lane each, one scale for all. The script puts its tools around it."""
-    window = extent(boot)
-    rows = []
-    for lane in shown:
-        bar = lane_bar(lane, window)
-        rows.append(tag("div", tag("span", lane.name, class_="name"), bar, class_="lane"))
-    rows.append(tag("div", tag("span", class_="name"), ruler(*window), class_="lane axis"))
-    owners = sorted({p.says for lane in shown if lane.name == "reserved" for p in lane.pieces})
-    zones = dict.fromkeys(p.says for lane in shown if lane.name == "zones" for p in lane.pieces)
-    names = tag("datalist", *(tag("option", value=name) for name in (*zones, *owners)), id="names")
-    tools = tag(
-        "form",
-        tag("label", "Find", for_="q", class_="away"),
-        tag(
-            "input", type="search", id="q", list="names", autocomplete="off", spellcheck="false",
-            placeholder="address, pfn, owner or zone", aria_describedby="q-help",
-        ),
-        tag("button", "Find", type="submit"),
-        tag(
-            "span",
-            tag("button", "\u2212", type="button", id="out", aria_label="zoom out"),
-            tag("button", "+", type="button", id="in", aria_label="zoom in"),
-            tag("button", "whole map", type="button", id="all"),
-            class_="group",
-        ),
-        id="find", class_="tools js", role="search",
-    )  # fmt: skip
-    direct = boot.direct_map
-    moved = "" if direct.base_known else " KASLR moves that map; it is taken where it would lie without."
-    hints = tag(
-        "p", "Say ", tag("code", f"{window[1] // 2:#x}"), ", ",
-        tag("code", f"pfn {window[1] // 2 >> boot.kernel.page_shift:#x}"), ", an address of the direct map such as ",
-        tag("code", f"{direct.start + max(window[1] // 2 - direct.phys, 0):#x}"), f", an owner or a zone.{moved}",
-        class_="note js", id="q-help",
-    )  # fmt: skip
-    keys = (
-        "Wheel or pinch zooms, dragging moves, a click asks. Keys: arrows move and choose the lane, + and \u2212 zoom,"
-        " 0 is the whole map, , and . go from range to range."
-    )
-    overview = tag("svg", class_="over js", id="over", role="img", aria_label="the part of the map that is shown")
-    return section(
-        "map", join(["Physical memory, to scale ", tag("span", id="window", class_="mut")]), tools, hints, overview,
-        tag(
-            "div", join(rows), class_="map", data_side=0, role="group", aria_describedby="keys",
-            aria_label="map of physical memory",
-        ),
-        tag("p", id="tip", class_="tip js"), tag("div", id="answer", class_="answer js", aria_live="polite"),
-        tag("p", keys, class_="note js", id="keys"), legend(shown), names,
-    )  # fmt: skip
-
-
-LEGEND = {
-    "memory": "usable to the firmware", "tables": "ACPI's", "kept": "the firmware's own",
-    "z0": "DMA", "z1": "DMA32", "z2": "Normal", "z3": "HighMem", "z4": "Movable", "z5": "other zone",
-    "f4": "largest free blocks", "f2": "middle", "f0": "single pages",
-}  # fmt: skip
-
-
-def legend(shown: Sequence[Lane]) -> Markup:
-    """The key to the looks that occur; those of takers are in the ledger's table."""
-    used = {p.look for lane in shown for p in lane.pieces}
-    entries = [tag("li", swatch(look), says) for look, says in LEGEND.items() if look in used]
-    entries.append(tag("li", swatch("t0"), swatch("t1"), swatch("t2"), "reserved, as in the ledger"))
-    return tag("ul", *entries, class_="legend")
-
-
 def steps(boot: Boot) -> Markup:
     """The boot's steps: what each is for, what it did to memblock, what it logged."""
     count = len(boot.steps)
-    slider = tag(
-        "div",
-        tag("label", "Boot step", for_="step"),
-        tag("input", type="range", id="step", min=0, max=count, value=count, step=1),
-        tag("output", "init starts", id="step-name", for_="step"),
-        class_="tools js",
-    )
-    shown = tag("div", id="step-now", class_="answer js", aria_live="polite")
     listed = tag("ol", *(_step(boot, s) for s in boot.steps), class_="steps", id="steps")
-    return section(
-        "steps", "The boot, step by step",
-        tag("p", "The map above follows the slider: what memblock held then.", class_="note js"),
-        slider, shown, fold(f"All {count} steps with what they did and logged", listed),
-    )  # fmt: skip
+    return section("steps", "The boot, step by step", fold(f"All {count} steps with what they did and logged", listed))
 
 
 def _step(boot: Boot, s: StepRecord) -> Markup:
@@ -254,7 +177,8 @@ def zones(boot: Boot) -> Markup:
         says = f"{human(free << shift)} free, high watermark {human(marks[2] << shift)}"
         rows.append(
             [
-                _asks(f"{nid}/{zone.name}"), tag("code", _range(start, end)), human(zone.managed_pages << shift),
+                asks(f"{nid}/{zone.name}"), tag("td", tag("code", _range(start, end)), class_="wide"),
+                human(zone.managed_pages << shift),
                 human(free << shift), *(human(mark << shift) for mark in marks),
                 tag("td", gauge(marks, free, says)), human(1 << largest + shift) if largest is not None else "none",
             ]
@@ -262,6 +186,7 @@ def zones(boot: Boot) -> Markup:
     table = grid(
         ["zone", "spans", "managed", "free", "min", "low", "high", "free against the marks", "largest block"], rows,
         texts=[True, True, False, False, False, False, False, True, False], caption="Zones and watermarks", hidden=True,
+        class_="zones",
     )  # fmt: skip
     return section("zones", "Zones and watermarks", table, _formula(boot))
 
@@ -354,6 +279,7 @@ def appendix(boot: Boot) -> Markup:
     """Every region in words: for those who do not see the map, and for paper."""
     shown = {
         "firmware": "The firmware's map",
+        "zones": "The zones",
         "memblock": "memblock's lists, with owners",
         "vmalloc": "The kernel's address space",
     }

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from mmtool.firmware.machine import E820Entry
 from mmtool.linux.arch.x86.kernel.e820 import type_name
-from mmtool.linux.init.boot import Boot
-from mmtool.report.picture.lanes import Lane, extent, free_runs
+from mmtool.report.html.chart import Side
+from mmtool.report.picture.lanes import extent, free_runs
 from mmtool.report.untrusted import printable
 
 
-def view(boot: Boot, shown: Sequence[Lane], title: str = "") -> dict[str, Any]:
-    """What the script reads of a boot: the lanes, and what every stage of it says of addresses; `title` names it.
+def view(side: Side) -> dict[str, Any]:
+    """What the script reads of a boot.
 
     Addresses are hexadecimal text, for JavaScript's numbers end at 2**53; ranges are half-open.
     """
+    boot, shown = side.boot, side.lanes
     mb, shift = boot.memblock, boot.kernel.page_shift
     names: dict[str, int] = {}
 
@@ -38,7 +39,7 @@ def view(boot: Boot, shown: Sequence[Lane], title: str = "") -> dict[str, Any]:
         for start, end, owner in mb.ledger.entries
     ]
     return {
-        "title": title,
+        "title": side.title,
         "shift": shift,
         "first": f"{first:x}",
         "last": f"{last:x}",

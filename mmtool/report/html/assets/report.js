@@ -161,11 +161,12 @@
         x: (p.x - whole.a) * scale, y: 4, width: Math.max((p.y - p.x) * scale, 0.8), height: 8, class: "p " + p.look,
       }));
     }
-    const x = Math.max(0, (shown.a - whole.a) * scale);
-    const end = Math.min(width, (shown.b - whole.a) * scale);
-    parts.push(shape("rect", {
-      x: Math.min(x + 1, width - 4), y: 1, width: Math.max(end - x - 2, 3), height: 14, rx: 2, class: "win",
-    }));
+    if (shown.a > whole.a || shown.b < whole.b) {
+      const x = Math.max(0, (shown.a - whole.a) * scale);
+      const end = Math.min(width, (shown.b - whole.a) * scale);
+      const frame = { x: Math.min(x + 1, width - 4), y: 1, width: Math.max(end - x - 2, 3), height: 14, rx: 2 };
+      parts.push(shape("rect", { ...frame, class: "win" }));
+    }
     $("over").replaceChildren(...parts);
   }
 

@@ -17,7 +17,7 @@ QEMU_TCG = "QEMU TCG CPU"
 def has_la57(boot: X86Boot) -> bool:
     """Does the kernel run with five levels of page tables (52 physical bits) on this machine?
 
-    Models l5_supported() and check_la57_support(): the build has it (always from 6.17 on), the command line does
+    Models paging_prepare() and check_la57_support(): the build has it (always from 6.17 on), the command line does
     not forbid it ("no5lvl"), and the CPU can. The CPU's model is in the log; a virtual one may lack what the model has.
     Whatever the CPU, an address of the kernel's own that needs 57 bits shows five levels.
     A log that ends before it names the CPU may still show a server's (it has an SRAT) that reports split locks by an

@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all, whatever ends the program meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PARTS: set[Path] = set()
+"""What this process is writing: files and folders that are not whole yet."""
+
+
+@contextmanager
+def part_beside(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path`, to be written and then renamed; what is left there in the end is removed."""
+    part = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    _remove(part)  # of one that was killed, under the same number
+    with registered(part):
+        yield part
+
+
+@contextmanager
+def registered(part: Path) -> Iterator[None]:
+    """For as long as `part` is being written: it is removed in the end, also where a signal ends the program."""
+    _PARTS.add(part)
+    try:
+        yield
+    finally:
+        _remove(part)
+        _PARTS.discard(part)
+
+
+def remove_parts() -> None:
+    """Remove what is not whole yet: the program ends here and now."""
+    for part in _PARTS:
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
