@@ -311,6 +311,15 @@ def test_a_tree_that_cannot_be_read_is_left_out() -> None:
         Redactor(Identity()).tree(b"\xd0\x0d\xfe\xed" + bytes(6))
 
 
+def test_swap_loses_its_places() -> None:
+    said = (
+        "Filename\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/dm-1                 partition\t1000\t\t0\t\t-2\n"
+        "/home/alice/my\\040swap file\t\t1000\t\t0\t\t-3\n"
+    )
+    left = Redactor(Identity()).files({"proc/swaps": said.encode()})["proc/swaps"].decode()
+    assert left == said.replace("/dev/dm-1", "x" * 9).replace("/home/alice/my\\040swap", "x" * 22)
+
+
 # Names in lines that are read, and in all lines where they are kept
 
 

@@ -24,17 +24,21 @@ from mmtool.system.reclaim_run import perform, run_workload, workload_memory
 from mmtool.system.reclaim_script import parse_workload
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "reclaim" / "lru"
-with lzma.open(FIXTURES / "runs.jsonl.xz", "rt") as lines:
-    RECORDS = [json.loads(line) for line in lines]
+RECORDS = []
+for name in ("runs.jsonl.xz", "recorded.jsonl.xz"):
+    with lzma.open(FIXTURES / name, "rt") as lines:
+        RECORDS += [json.loads(line) for line in lines]
 MGLRU_WITH_SWAP = {
     (release, "mglru", script)
-    for release in ("6.1", "6.12", "7.3")
+    for release in ("6.1", "6.12", "7.2", "7.3")
     for script in ("anon-zram-1", "cluster-2", "high-1", "mlock-1", "shrink-1", "twoswaps-2")
 }
 """Page table walks depend on when the process was last switched to, and on hashes of kernel addresses."""
 ONE_BY_ONE = {("5.10", "classic", "mlock-1")}
 """Locking up to 5.17 puts pages back one by one, through batches that are not modelled in full."""
-RELEASES = ("5.10", "6.1", "6.12", "7.2", "7.3")
+A_TICK_LATER = {("6.18", "mglru", "store-1"), ("7.2", "mglru", "write-1")}
+"""Whether the clock has ticked between two changes of a file's times decides over one page of the inode table."""
+RELEASES = ("5.10", "6.1", "6.12", "6.18", "7.2", "7.3")
 
 
 def facts(release: str) -> ReclaimFacts:
@@ -47,7 +51,7 @@ def exact_records() -> list[Any]:
     return [
         pytest.param(record, id="-".join((record["release"], record["lru"], record["script"])))
         for record in RECORDS
-        if (record["release"], record["lru"], record["script"]) not in {*MGLRU_WITH_SWAP, *ONE_BY_ONE}
+        if (record["release"], record["lru"], record["script"]) not in {*MGLRU_WITH_SWAP, *ONE_BY_ONE, *A_TICK_LATER}
     ]
 
 
@@ -66,7 +70,8 @@ def test_as_the_kernel_did(record: dict[str, Any]) -> None:
         wanted = {k: v for k, v in want["counters"].items() if k in COUNTERS}
         assert {k: v for k, v in got.counters.items() if k not in unknown} == wanted
         assert got.memory == want["memory"]
-    assert run.events == record["events"]
+    if not record.get("differ"):
+        assert run.events == record["events"]
 
 
 # What always holds

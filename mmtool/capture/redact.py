@@ -77,6 +77,9 @@ _CONFIDED = tuple(
 _QUOTED = regex(r"^(CONFIG_\w+=)(\".*\")$", re.MULTILINE)
 """A text in a configuration: paths of keys, names, a command line. What mmtool reads are numbers and switches."""
 
+_SWAP = regex(r"^/.*?(?=\s+(?:file|partition)\s)", re.MULTILINE)
+"""Where /proc/swaps has a device or a file."""
+
 _CMDLINE = regex(r"(?:Kernel command line|Command line):? ")
 _UNKNOWN = regex(r"Unknown kernel command line parameters:? ")
 _CONTINUED = " \\"
@@ -135,6 +138,7 @@ class Redactor:
             "proc/cmdline": lambda data: _bytes(self.cmdline(_text(data))),
             "proc/version": lambda data: _bytes(self._patterns(_text(data))),
             "config": lambda data: _bytes(_QUOTED.sub(lambda m: m[1] + fill(m[2]), _text(data))),
+            "proc/swaps": lambda data: _bytes(_SWAP.sub(lambda m: fill(m[0]), _text(data))),
             "machine.dtb": self.tree,
             "SRAT.aml": hide_table,
             "SLIT.aml": hide_table,

@@ -69,6 +69,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("boot --capture fixtures/arm64/arm64-6.1-numa2 -o json", None),
     (f"boot {X86} --only zones,vmalloc -o json", None),
     (f"boot {X86} --explain 0x98000 -o json", None),
+    (f"boot {X86}/dmesg.txt --why min_free,zonelists -o json", None),
     ("ledger fixtures/captures/x86-6.1-movablecore -o json", None),
     ("ledger fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify example:numa4 -o json", None),

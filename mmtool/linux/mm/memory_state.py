@@ -166,6 +166,10 @@ class Memory:
         """Pages whose writing has been submitted and has not ended."""
         self.plugged = False
         """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
+        self.unread_inode_table = range(0)
+        """Slots of the file system's own pages that the first change of a file brings in."""
+        self.flusher_woken = False
+        """The flusher has been woken and has not had the CPU yet."""
         self.file_dirty: set[int] = set()
         """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
@@ -183,6 +187,14 @@ class Memory:
         self.flags += [ANON if anon else VM_RAND_READ] * pages
         self.shadow += [-1] * pages
         self.swap_entry += [-1] * pages
+
+    def add_inode_table(self, pages: int) -> None:
+        """Add pages of the file system, not in memory, that no object has; after the objects."""
+        base = len(self.flags)
+        self.flags += [0] * pages
+        self.shadow += [-1] * pages
+        self.swap_entry += [-1] * pages
+        self.unread_inode_table = range(base, base + pages)
 
     def swap_left(self) -> int:
         """mem_cgroup_get_nr_swap_pages(): the pages that can still be swapped out."""

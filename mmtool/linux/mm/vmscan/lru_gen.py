@@ -467,6 +467,7 @@ def should_run_aging(m: Memory, g: LruGen, swappiness: int) -> bool:
 def lru_gen_shrink_lruvec(m: Memory, g: LruGen, sc: ScanControl) -> None:
     """lru_gen_shrink_lruvec(): evict as much as the priority asks for, aging where there is too little to evict."""
     lru_add_drain(m)
+    sc.nr_unqueued_dirty = sc.nr_file_taken = 0
     g.walk = MmWalk(0) if sc.proactive and not m.facts.lru_gen_ages_before_evicting else None
     if m.facts.lru_gen_reclaims_in_batches:
         _shrink_by_batches(m, g, sc)
