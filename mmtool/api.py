@@ -218,6 +218,12 @@ class BootResult:
         """The mmtool.boot/1 document."""
         return document(self._boot, tuple(TABLES))
 
+    def to_html(self) -> str:
+        """The page that `mmtool boot -o html` writes."""
+        from mmtool.report.html.boot import html as page
+
+        return page(self._boot)
+
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary."""
         text = "\n".join(summary(self._boot, 100, coloured=False))

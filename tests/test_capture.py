@@ -10,12 +10,15 @@ import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from click.testing import CliRunner
 
+from mmtool.capture import reading
 from mmtool.capture.collect import Collected, collect
 from mmtool.capture.identity import Identity, read_identity
+from mmtool.capture.reading import run_program
 from mmtool.capture.store import INDEX, write_capture
 from mmtool.cli.boot import boot as boot_command
 from mmtool.cli.capture import capture as capture_command
@@ -209,6 +212,52 @@ def test_what_not_every_machine_has_is_not_missed(tmp_path: Path) -> None:
 def test_a_machine_that_says_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither the kernel's log nor the map can be read"):
         collect(tmp_path, no_program)
+
+
+@pytest.mark.parametrize("name", ["proc/zoneinfo", "proc/cmdline", "sys/devices/system/cpu/online", "boot/config-1"])
+def test_what_never_answers_is_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = machine_of(NUMA, tmp_path)
+    put(root, "proc/version", "Linux version 1 (a@b)\n")
+    put(root, name, "y")
+    answering = Event()
+    plain = reading.read_plain
+
+    def waiting(path: Path) -> bytes:
+        if path == root / name:
+            answering.wait(20)
+        return plain(path)
+
+    monkeypatch.setattr(reading, "read_plain", waiting)
+    monkeypatch.setattr(reading, "PATIENCE", 0.05)
+    found = collect(root, printing(WHOLE))
+    answering.set()
+    assert any(m.why.endswith("does not answer") for m in found.missing if m.name in (name, "config"))
+    assert "proc/buddyinfo" in found.files and name not in found.files
+
+
+def test_settings_are_read_that_make_room_for_what_they_are_asked_for() -> None:
+    assert reading.read_in_time(Path("/proc/sys/vm/swappiness")).strip().isdigit()
+
+
+def test_a_fifo_in_place_of_a_file_is_missing(tmp_path: Path) -> None:
+    root = machine_of(NUMA, tmp_path)
+    for name in ("proc/zoneinfo", "proc/slabinfo"):
+        (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / "proc/zoneinfo")
+    (root / "proc/slabinfo").symlink_to("/dev/zero")
+    missing = {m.name: m.why for m in collect(root, printing(WHOLE)).missing}
+    assert missing["proc/zoneinfo"] == missing["proc/slabinfo"] == "not a plain file"
+
+
+def test_a_program_that_never_ends_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PATIENCE", 0.2)
+    assert run_program(("sh", "-c", "echo x; exec sleep 60")) is None
+    monkeypatch.setattr(reading, "PATIENCE", 20.0)
+    assert run_program(("sh", "-c", "echo x")) == b"x\n"
+    assert run_program(("sh", "-c", "echo x; false")) is None
+    assert run_program((str(tmp_path / "none"),)) is None
+    monkeypatch.setattr(reading, "LARGEST", 1 << 16)
+    assert run_program(("sh", "-c", "exec cat /dev/zero")) is None
 
 
 # What a machine is called

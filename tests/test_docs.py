@@ -1,6 +1,7 @@
 """README, tour and man pages say what the program does: every command, every option, every quoted output.
 
-`python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted.
+`python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted, and draws
+README's picture.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from mmtool.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "man").glob("*.[15]"))
+PAGES = sorted((ROOT / "man").glob("*.[157]"))
+CONCEPTS = ROOT / "man" / "mmtool-concepts.7"
+PICTURE = ROOT / "docs" / "laptop.svg"
 TOURS = [ROOT / "docs" / name for name in ("tour.md", "tour.zh.md")]
 QUOTED = dict.fromkeys([README, *TOURS], ("```console\n", "```\n")) | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
 """How a file begins and ends a block of commands ("$ ...") with what they print."""
@@ -134,6 +137,17 @@ def test_the_tours_have_the_same_ten_stops() -> None:
     assert set(functions[0]) == set(functions[1])
 
 
+def drawn() -> str:
+    """The picture that README shows, as the command draws it now."""
+    command = ["mmtool", "plot", "example:laptop"]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True).stdout
+
+
+def test_the_picture_is_what_the_command_draws() -> None:
+    assert PICTURE.read_text() == drawn()
+    assert f"(docs/{PICTURE.name})" in README.read_text()
+
+
 def shell_lines() -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```\n", README.read_text(), flags=re.M | re.S)
     return [line for block in blocks for line in block.splitlines() if not line.startswith("#")]
@@ -146,6 +160,24 @@ def test_every_command_of_the_readme_works(line: str) -> None:
     remarks = [said for said in done.stderr.splitlines() if not said.startswith("mmtool: assumed: ")]
     assert (done.returncode, remarks) == (int("mmtool explain" in line), [])
     assert done.stdout
+
+
+def terms() -> dict[str, str]:
+    """Each term of mmtool-concepts(7) with what is said of it."""
+    parts = re.split(r"^\.SS (.*)\n", CONCEPTS.read_text(), flags=re.M)
+    return dict(zip(map(unescaped, parts[1::2]), parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("term", terms())
+def test_a_term_has_a_few_lines_and_a_command_that_works(term: str) -> None:
+    said, block, _ = re.split(r"^\.(?:EX|EE)\n", terms()[term], flags=re.M)
+    assert 200 < len(plain(said)) < 640
+    assert re.search(r"^\.RI \( [a-z_]\w+ \(\)\)$", said, flags=re.M)
+    command = unescaped(block)
+    assert re.search(r"\bmmtool [a-z]", command)
+    done = subprocess.run(["bash", "-c", command], cwd="/", env=environment(), capture_output=True, text=True)
+    # that a log reports a failure is explain's exit status
+    assert (done.returncode, done.stdout != "") == (int("mmtool explain" in command), True), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="no man here")
@@ -184,3 +216,4 @@ def rewrite(path: Path) -> None:
 if __name__ == "__main__":
     for file in QUOTED:
         rewrite(file)
+    PICTURE.write_text(drawn())

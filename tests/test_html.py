@@ -21,6 +21,7 @@ from mmtool.cli.alloc import alloc
 from mmtool.cli.boot import boot
 from mmtool.cli.diff import diff as compare
 from mmtool.cli.plot import plot
+from mmtool.cli.reclaim import reclaim
 from mmtool.cli.states import read_json
 from mmtool.errors import InputError, UsageError
 from mmtool.examples import resolved
@@ -32,7 +33,7 @@ from mmtool.report.picture.lanes import smallest
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 LAPTOP = resolved("example:laptop")
-VOID = {"meta", "input", "col", "br", "option", "rect", "path", "line"}
+VOID = {"meta", "input", "br", "option"}
 
 
 class Elements(HTMLParser):
@@ -71,7 +72,7 @@ def laptop() -> str:
 
 
 def test_a_laptop_is_one_small_file(laptop: str) -> None:
-    assert len(laptop) < 150_000 and laptop.isascii()
+    assert len(laptop) < 150_000 and laptop.isascii() and laptop == api.boot(LAPTOP).to_html()
     elements = Elements(laptop)
     assert elements.open == []
     refers = [value for _, a in elements.found for key, value in a.items() if key in ("src", "href", "action", "data")]
@@ -162,6 +163,23 @@ def test_the_document_of_a_comparison_is_in_its_page(laptop: str, tmp_path: Path
     assert read_json(str(page)) == json.loads(printed)
     same = CliRunner().invoke(compare, [LAPTOP, LAPTOP, "-o", "html"], catch_exceptions=False).stdout
     assert Elements(same).open == [] and "Nothing differs." in same
+
+
+@pytest.mark.parametrize("lru", ["classic", "mglru"])
+def test_a_workload_is_drawn_line_by_line(lru: str) -> None:
+    script = str(sorted((FIXTURES / "reclaim" / "lru" / "scripts").iterdir())[0])
+    drawn, table = (
+        CliRunner().invoke(reclaim, ["run", script, "--lru", lru, "-o", form], catch_exceptions=False).stdout
+        for form in ("html", "json")
+    )
+    elements = Elements(drawn)
+    assert elements.open == [] and "script" not in {name for name, _ in elements.found}
+    assert "script-src 'none';" in next(a["content"] or "" for _, a in elements.found if a.get("http-equiv"))
+    lines = json.loads(table)["lines"]
+    said = re.findall(r"<title>line (\d+) of (\d+), (\w+ (?:anon|file)|unevictable): (\d+)</title>", drawn)
+    assert {(int(line), name.replace(" ", "_"), int(count)) for line, _, name, count in said} == {
+        (i, name, count) for i, line in enumerate(lines, 1) for name, count in line["lists"].items() if count
+    }
 
 
 def test_plot_does_one_thing_at_a_time() -> None:

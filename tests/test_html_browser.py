@@ -90,6 +90,25 @@ def test_all_of_it_can_be_read(chromium: Any, pages: dict[str, tuple[Boot, Path]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["numa4", "x86-6.12-memmap-many"])
+def test_it_can_be_read_wherever_one_looks(
+    chromium: Any, pages: dict[str, tuple[Boot, Path]], name: str, width: int
+) -> None:
+    booted, path = pages[name]
+    with Page(chromium, path, width=width) as opened:
+        for query in ("kernel image", "per-CPU", "0/DMA32", f"{(booted.memblock.end_of_DRAM() or 1) - 1:#x}"):
+            ask(opened, query)
+            assert opened.faults() == [], query
+            for _ in range(3):
+                opened.page.click("#out")
+            opened.settle()
+            assert opened.faults() == [], query
+        opened.page.locator("#step").fill(str(len(booted.steps) // 2))
+        opened.settle()
+        assert opened.faults() == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_it_can_be_read_without_a_script(chromium: Any, pages: dict[str, tuple[Boot, Path]], width: int) -> None:
     with Page(chromium, pages["numa4"][1], width=width, java_script_enabled=False) as opened:
         assert opened.faults() == []
@@ -207,6 +226,17 @@ def test_names_are_found(laptop: Page, pages: dict[str, tuple[Boot, Path]]) -> N
     ask(laptop, "normal")
     assert chain(laptop) == expected(booted, zone.zone_start_pfn << booted.kernel.page_shift)
     assert "Nothing here is called" in ask(laptop, "<img src=x>")
+
+
+def test_names_of_strangers_are_not_run(chromium: Any, tmp_path: Path) -> None:
+    name = "<img/src=x>"
+    booted = api.boot(MACHINES["laptop"], cmdline=f"reserve_mem=4M:4096:{name} </script><img/onerror=alert(1)>")._boot
+    (tmp_path / "page.html").write_text(html(booted))
+    with Page(chromium, tmp_path / "page.html") as opened:
+        opened.page.on("dialog", lambda dialog: opened.errors.append(dialog.message))
+        assert f"reserve_mem {name}: one range, 4 MiB" in ask(opened, f"reserve_mem {name}")
+        assert f"reserve_mem {name}, reserved in reserve_mem" in opened.page.inner_text("#answer")
+        assert opened.page.locator("img").count() == 0 and opened.faults() == []
 
 
 def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[Boot, Path]], laptop: Page) -> None:

@@ -179,3 +179,39 @@ def test_without_headings_there_are_rows_alone() -> None:
 )
 def test_what_makes_no_table_is_refused(arguments: tuple[str, ...], message: str) -> None:
     assert said("boot", NUMA, *arguments) == message
+
+
+def test_equal_neighbours_share_a_line_in_tables_alone() -> None:
+    log = str(FIXTURES / "logs" / "laptop-6.16.txt")
+    shown = run("boot", log, "--only", "memblock").stdout
+    [line] = [line for line in shown.splitlines() if "17 x 104 B" in line]
+    assert " ".join(line.split()) == (
+        "reserved 0x21e5c8780 0x21e5c8fe7 1768 (1.73 KiB) rsrv_kern /sys/firmware/memmap 17 x 104 B"
+    )
+    regions = json.loads(run("boot", log, "--only", "memblock", "-o", "json").stdout)["memblock"]
+    for arguments in (("-o", "csv"), ("--noheadings",)):
+        plain = run("boot", log, "--only", "memblock", *arguments).stdout
+        assert len(plain.splitlines()) - (arguments[0] == "-o") == sum(map(len, regions.values()))
+        assert " x " not in plain
+    steps = run("boot", log, "--only", "steps").stdout
+    assert "reserves 21 x 104 B " in steps and " x " not in run("boot", log, "--only", "steps", "--noheadings").stdout
+
+
+def test_a_folded_line_has_the_first_and_the_last_address_and_the_sum() -> None:
+    log = str(FIXTURES / "logs" / "laptop-6.16.txt")
+    regions = json.loads(run("boot", log, "--only", "memblock", "-o", "json").stdout)["memblock"]["reserved"]
+    units = [r for r in regions if r["owners"] == ["per-CPU"] and r["size"] == "0x42000"]
+    assert len(units) == 4
+    [line] = [line for line in run("boot", log, "--only", "memblock").stdout.splitlines() if "4 x 264 KiB" in line]
+    last = int(units[-1]["base"], 16) + 0x42000 - 1
+    assert line.split()[1:4] == [units[0]["base"], f"{last:#x}", str(4 * 0x42000)]
+
+
+def test_what_is_not_known_is_on_the_first_screen_with_what_to_give() -> None:
+    lines = run("boot", f"{NUMA}/dmesg.txt").stdout.splitlines()
+    at = lines.index("Not known, so taken for granted (--all says why):")
+    assert lines[at + 1 : at + 3] == [
+        "  the kernel's image lies nowhere; give --kernel-base ADDR",
+        "  distance 10 within a node, 20 between nodes; give --slit FILE",
+    ]
+    assert "Not known" not in run("boot", NUMA).stdout

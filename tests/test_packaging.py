@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import mmtool
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -23,17 +26,62 @@ SHARED = {
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel that is built of this tree, without a network."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this tree to build in."""
     pytest.importorskip("setuptools", minversion="77", reason="the build asks for it")
     tree = tmp_path_factory.mktemp("tree")
     hidden = shutil.ignore_patterns(".*", "*.egg-info", "dist", "__pycache__")
-    shutil.copytree(ROOT, tree, ignore=hidden, dirs_exist_ok=True)
+    shutil.copytree(ROOT, tree, ignore=hidden, dirs_exist_ok=True, symlinks=True)
+    shutil.copytree(ROOT / ".ci", tree / ".ci")
     shutil.rmtree(tree / "build", ignore_errors=True)
-    code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    return tree
+
+
+def built(tree: Path, what: str) -> Path:
+    """What the build's backend makes of the tree, without a network."""
+    code = f"import sys; from setuptools import build_meta; print(build_meta.build_{what}(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(tree)], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return zipfile.ZipFile(tree / done.stdout.split()[-1])
+    return tree / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(built(tree, "wheel"))
+
+
+def test_the_source_distribution_can_run_its_tests(tree: Path) -> None:
+    """It holds every file of the tree, tests and fixtures among them."""
+    files = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file() or path.is_symlink()}
+    with tarfile.open(built(tree, "sdist")) as sdist:
+        held = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {name for name in files if not name.startswith(("build/", "mmtool.egg-info/"))} - held == set()
+
+
+def test_the_debian_package_says_what_the_metadata_say() -> None:
+    project = PROJECT["project"]
+    control = (ROOT / "debian" / "control").read_text()
+    for requirement in project["dependencies"]:
+        name, _, version = requirement.replace("pyyaml", "yaml").partition(">=")
+        asked = re.search(rf"^ python3-{name}(?: \(>= (.*)\))?,$", control, re.M)
+        assert name == "pyfdt" or (asked is not None and asked[1] in (None, version)), requirement
+    assert "Package: python3-pyfdt" in control
+    changelog = (ROOT / "debian" / "changelog").read_text()
+    assert re.match(r"mmtool \((.*)-\d+\) ", changelog)[1] == project["version"]  # type: ignore[index]
+
+
+def test_every_place_has_the_same_version() -> None:
+    version = PROJECT["project"]["version"]
+    assert mmtool.__version__ == version
+    for page in (ROOT / "man").iterdir():
+        assert f'"mmtool {version}" "mmtool manual"' in page.read_text(), page.name
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="no patch here")
+def test_debians_patch_applies() -> None:
+    for patch in (ROOT / "debian" / "patches").glob("*.patch"):
+        command = ["patch", "-p1", "--dry-run", "--fuzz=0", "-i", str(patch)]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0, patch.name
 
 
 def test_the_wheel_holds_the_program_its_pages_and_nothing_else(wheel: zipfile.ZipFile) -> None:

@@ -7,7 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mmtool.cli.lint import lint
 from mmtool.errors import InputError
 from mmtool.firmware.fdt import parse_fdt, read_fdt
 from mmtool.firmware.fdt.architecture import architecture
@@ -151,3 +153,5 @@ def test_another_architectures_tree_is_not_booted(tmp_path: Path) -> None:
         read_board(str(file))
     assert refused.value.where == "/cpus/cpu@0"
     assert read_board(str(file), need_memory=False).arch == "riscv"
+    said = CliRunner().invoke(lint, [str(file)])
+    assert said.stdout.startswith("A RISC-V machine, judged by what holds for every device tree\n")

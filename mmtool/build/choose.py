@@ -14,7 +14,16 @@ from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
 from mmtool.build.facts.x86 import X86Facts
 from mmtool.build.kernel import Kernel
-from mmtool.build.profile import GENERIC, Option, Profile, available, load_profile, profile_name
+from mmtool.build.profile import (
+    GENERIC,
+    Option,
+    Profile,
+    available,
+    debian_name,
+    load_profile,
+    profile_name,
+    with_estimates,
+)
 from mmtool.build.release import Release, release_facts
 from mmtool.errors import UsageError
 from mmtool.firmware.machine import Machine
@@ -74,6 +83,8 @@ def _profile(release: str | None, machine: Machine) -> Profile:
     if near is not None:
         profile = load_profile(near)
         return profile if profile.uname == release else replace(profile, exact=False)
+    if release is not None and (neighbour := _neighbour(release)) is not None:
+        return replace(neighbour, exact=False, uname=None, shown={})
     if release is None and machine.arch in (None, "x86_64"):
         return replace(load_profile(DEFAULT_PROFILE), exact=False)
     generic = GENERIC.get(machine.arch or "x86_64", GENERIC["arm64"])
@@ -82,6 +93,25 @@ def _profile(release: str | None, machine: Machine) -> Profile:
         # a page knows its memory cgroup, in a word more, and begins at a multiple of two
         return replace(profile, sizes={**profile.sizes, "struct_page": profile.sizes["struct_page"] + 8})
     return profile
+
+
+def _neighbour(release: str) -> Profile | None:
+    """The profile of Debian's nearest series of the same flavour, for a kernel of Debian's of which there is none.
+
+    It stands in for what is not older than the oldest that there is. What its release has no size for, or no option
+    any more because it is always so, the older one may need.
+    """
+    m = _SHIPPED_NAME.fullmatch(debian_name(release) or "")
+    if m is None or (int(m[1]), int(m[2]), 0) < OLDEST_SLABS:
+        return None
+    others = [other for name in available() if (other := _SHIPPED_NAME.fullmatch(name)) and other[4] == m[4]]
+    nearest = min(others, key=lambda other: (_between(other, int(m[1]), int(m[2])), other[3] != m[3]))
+    profile = with_estimates(load_profile(nearest[0]))
+    made_from = parse_version(profile.release)
+    assert made_from is not None
+    facts = release_facts(made_from)
+    always = {"X86_5LEVEL": facts.five_levels_always, "RODATA_FULL_DEFAULT_ENABLED": facts.rodata_on_is_full}
+    return replace(profile, config={**{name: True for name, gone in always.items() if gone}, **profile.config})
 
 
 def _no_release(name: str) -> Assumption:
@@ -229,11 +259,16 @@ def _nearest(major: int, minor: int, arch: str, page_size: int) -> str:
         m = _SHIPPED_NAME.fullmatch(shipped)
         if m is None or _FLAVOURS.get(m[4]) != arch:
             continue
-        away = abs(100 * (int(m[1]) - major) + int(m[2]) - minor)
+        away = _between(m, major, minor)
         other_pages = m[4].endswith("-16k") != (page_size == 16384)
         plain = not m[3] and m[4] not in ("686-pae", "arm64-16k")
         found.append((other_pages, away, plain, shipped))
     return min(found)[3]
+
+
+def _between(shipped: re.Match[str], major: int, minor: int) -> int:
+    """How many series lie between a shipped profile's and another; 5.19 is followed by 6.0, 6.19 by 7.0."""
+    return abs(20 * (int(shipped[1]) - major) + int(shipped[2]) - minor)
 
 
 def kernel_with_allocator(kernel: Kernel, allocator: str) -> tuple[Kernel, tuple[str, ...]]:

@@ -57,6 +57,7 @@ OPTIONS: tuple[ConfigOption, ...] = (
     *_options("page tables", "RODATA_FULL_DEFAULT_ENABLED"),
     *_options("fixmap", "X86_VSYSCALL_EMULATION PARAVIRT_XXL ACPI_APEI_GHES"),
     *_options("fixmap", "DEBUG_HIGHMEM DEBUG_KMAP_LOCAL KVM ARM_SDE_INTERFACE"),
+    *_options(".bss..decrypted", "AMD_MEM_ENCRYPT PARAVIRT_CLOCK HYPERV_TIMER"),
     *_options("data of every page", "KASAN KMSAN"),
     *_options("data of every page", "MEM_ALLOC_PROFILING KFENCE KFENCE_NUM_OBJECTS KFENCE_SAMPLE_INTERVAL"),
     *_options("allocator", "MEMCG SLUB SLAB BASE_SMALL X86_L1_CACHE_SHIFT X86_INTERNODE_CACHE_SHIFT"),

@@ -11,6 +11,7 @@ from mmtool.build.image.btf import NO_TYPES, Types, read_btf
 from mmtool.build.make import MadeProfile, make_profile_from
 from mmtool.build.options import STRUCTURES
 from mmtool.build.shown import shown_facts, structures_asked_for
+from mmtool.capture.reading import read_in_time
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
 from mmtool.regex import regex
@@ -72,7 +73,7 @@ _PAGE = 4096
 def kernel_symbols(root: Path) -> str:
     """The kernel's own symbols as a System.map has them, "" where their addresses are hidden."""
     try:
-        text = (root / KALLSYMS).read_text(errors="replace")
+        text = read_in_time(root / KALLSYMS).decode("utf-8", "replace")
     except OSError:
         return ""
     own = [line for line in text.splitlines() if "\t" not in line]  # a module's name stands behind a tab
@@ -82,7 +83,7 @@ def kernel_symbols(root: Path) -> str:
 def _types(root: Path) -> Types:
     """The running kernel's own type information; none where it shows none."""
     try:
-        return read_btf((root / BTF).read_bytes(), f"/{BTF}", structures_asked_for())
+        return read_btf(read_in_time(root / BTF), f"/{BTF}", structures_asked_for())
     except (OSError, InputError):
         return NO_TYPES
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from pathlib import Path
 
+from mmtool.capture.reading import read_in_time, run_program
 from mmtool.capture.sources import (
     CONFIG_COST,
     CONFIGS,
@@ -57,17 +57,6 @@ class Collected:
     missing: list[Missing] = field(default_factory=list)
 
 
-def run_program(command: tuple[str, ...]) -> bytes | None:
-    """Standard output of a program of this machine, None where it is not there or fails."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, env=os.environ | {"LC_ALL": "C"}, timeout=120
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
 def collect(root: Path = Path("/"), run: Run = run_program) -> Collected:
     """Everything that a boot in the model and a comparison with it read, of the machine below `root`.
 
@@ -98,7 +87,7 @@ def _collect(root: Path, source: Source, found: Collected) -> None:
 
 def _read(root: Path, path: str, name: str, source: Source, found: Collected) -> None:
     try:
-        data = (root / path).read_bytes()
+        data = read_in_time(root / path)
     except FileNotFoundError:
         if not source.optional:
             found.missing.append(Missing(name, f"/{path} is not there", source.cost))
@@ -215,7 +204,7 @@ def _memmap_text(memmap: Path) -> str:
         f"/sys/firmware/memmap/{entry.name}/{file.name}:{line}\n"
         for entry in entries
         for file in sorted(entry.iterdir())
-        for line in file.read_text(errors="replace").splitlines()
+        for line in read_in_time(file).decode("utf-8", "replace").splitlines()
     )
     return "".join(lines)
 
@@ -239,7 +228,7 @@ def _collect_first(
     denied: OSError | None = None
     for path in places:
         try:
-            data = unpack((root / path).read_bytes(), f"/{path}")
+            data = unpack(read_in_time(root / path), f"/{path}")
         except FileNotFoundError:
             continue
         except OSError as e:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmtool.capture.reading import read_in_time
 from mmtool.late import dataclass
 
 _HOST_FILES = ("proc/sys/kernel/hostname", "proc/sys/kernel/domainname", "etc/hostname")
@@ -77,7 +78,7 @@ def _texts(root: Path, patterns: tuple[str, ...]) -> Iterator[str]:
     for pattern in patterns:
         for path in root.glob(pattern):
             try:
-                text = path.read_bytes().decode("latin-1").strip("\0 \t\r\n")
+                text = read_in_time(path).decode("latin-1").strip("\0 \t\r\n")
             except OSError:
                 continue
             if text:

@@ -29,7 +29,7 @@ def reclaim() -> None:
 @click.option("--page-size", type=click.Choice(["4096"]), default="4096", show_default=True, help="Bytes of a page.")
 @click.option("--accesses", type=click.IntRange(1), default=200_000, show_default=True, metavar="N",
               help="So many accesses a script may ask for.")
-@output_option("table", "json")
+@output_option("table", "json", "html")
 def run(
     script: str, kernel: str, lru: str, memory_max: int | None, page_size: str, accesses: int, output: str
 ) -> None:  # fmt: skip
@@ -51,7 +51,11 @@ def run(
     if memory_max is not None:
         workload.machine.max = memory_max
     done = run_workload(workload, ReclaimFacts(release), lru)
-    if output == "json":
+    if output == "html":
+        from mmtool.report.html.reclaim import html
+
+        click.echo(html(done), nl=False)
+    elif output == "json":
         click.echo(run_json(done))
     else:
         click.echo(text_tables(run_tables(done)), nl=False)

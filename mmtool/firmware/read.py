@@ -305,8 +305,13 @@ def _board(
 
 def foreign(arch: str) -> str:
     """What to say of the tree or of the log of a machine that mmtool has no kernel for."""
-    name = {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
-    return f"this is a {name} machine's; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
+    whose = f"this is a {architecture_name(arch)} machine's"
+    return f"{whose}; mmtool boots kernels of x86 and arm64 alone (lint checks what holds for all)"
+
+
+def architecture_name(arch: str) -> str:
+    """An architecture's name as people write it."""
+    return {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
 
 
 def read_this_machine(root: Path = Path("/")) -> Machine:

@@ -9,8 +9,10 @@ from textwrap import wrap
 from mmtool.answers.assumed import assumptions
 from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
+from mmtool.report.table import terminal_width
 
 WIDTH = 100
+"""Columns of a section where no terminal is narrower."""
 
 
 def entries(assumed: Iterable[Assumption]) -> list[dict[str, str]]:
@@ -21,9 +23,10 @@ def entries(assumed: Iterable[Assumption]) -> list[dict[str, str]]:
 def section(assumed: Iterable[Assumption]) -> str:
     """The last section of a table; "" where nothing is assumed."""
     lines: list[str] = []
+    width = min(terminal_width() or WIDTH, WIDTH)
     for a in assumed:
         text = f"{a.kind}: {a.what}: {a.why}. {a.effect[:1].upper()}{a.effect[1:]}. Give {a.give}."
-        lines += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        lines += wrap(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(["", "Assumed", *lines, ""]) if lines else ""
 
 

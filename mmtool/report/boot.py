@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from mmtool.answers.assumed import assumptions
@@ -19,6 +21,7 @@ from mmtool.report.table import Kind, Table, columns, csv_table, print_document,
 from mmtool.report.words import flag_names, heading
 from mmtool.system.codec.state import state_document
 from mmtool.system.of_boot import state_of_boot
+from mmtool.units import human
 
 
 def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
@@ -28,7 +31,8 @@ def render(boot: Boot, output: str, sections: tuple[str, ...]) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(TABLES[sections[0]](boot)))
     else:
-        tables = text_tables(TABLES[s](boot) for s in sections if s in TABLES)
+        shown = [TABLES[s](boot) for s in sections if s in TABLES]
+        tables = text_tables(_folded(t, FOLDED[t.name]) if prose("shown") and t.name in FOLDED else t for t in shown)
         sys.stdout.write(prose(heading(boot) + "\n\n") + tables + prose(section(assumptions(boot))))
     if output == "csv" or not prose("shown"):
         say(boot)
@@ -184,9 +188,49 @@ def _memblock_table(boot: Boot) -> Table:
         for r in regions:
             if r.size:
                 nid = str(r.nid) if mb.valid_node(r.nid) else None
-                owners = ", ".join(mb.owners(r.base, r.size)) if name == "reserved" else ""
+                owners = "; ".join(mb.owners(r.base, r.size)) if name == "reserved" else ""
                 t.rows.append((name, r.base, r.end - 1, r.size, nid, " ".join(flag_names(r.flags)), owners))
     return t
+
+
+FOLDED = {"memblock": "for", "steps": "does"}
+"""The tables in which equal neighbours share a line, and the column that counts them."""
+LEAST_FOLDED = 3
+
+
+def _runs(rows: Iterable[tuple[Any, ...]], key: Callable[[tuple[Any, ...]], Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """Neighbours with the same key; whoever names a step begins anew."""
+    run: list[tuple[Any, ...]] = []
+    for row in rows:
+        if run and (key(row) != key(run[0]) or (row[0] and row[0] != run[0][0])):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def _folded(t: Table, counted: str) -> Table:
+    """The table with one line for neighbours that differ in their addresses alone: from the first start to the last
+    end, with the size of all, and in the column `counted` how many of what size."""
+    titles = [c.title for c in t.columns]
+    size, text, start, last = (titles.index(title) for title in ("size", counted, "start", "last"))
+    alike = [i for i, c in enumerate(t.columns) if c.kind is not Kind.ADDRESS and titles[i] != "step"]
+
+    def key(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(row[i] for i in alike)
+
+    rows: list[tuple[Any, ...]] = []
+    for run in _runs(t.rows, key):
+        if len(run) < LEAST_FOLDED or run[0][size] is None:
+            rows += run
+            continue
+        merged = list(run[0])
+        merged[start], merged[last] = min(r[start] for r in run), max(r[last] for r in run)
+        merged[size] = sum(r[size] for r in run)
+        merged[text] = f"{run[0][text]} {len(run)} x {human(run[0][size])}".strip()
+        rows.append(tuple(merged))
+    return replace(t, rows=rows)
 
 
 def _nodes_table(boot: Boot) -> Table:
@@ -224,7 +268,7 @@ def _zones_table(boot: Boot) -> Table:
 def _zonelists_table(boot: Boot) -> Table:
     t = Table("zonelists", "Zonelists: where an allocation of each node looks, in this order", columns("node", "zones"))
     for nid, zones in sorted(boot.zonelists.fallback.items()):
-        t.rows.append((str(nid), ", ".join(f"{n}/{z}" for n, z in zones)))
+        t.rows.append((str(nid), " > ".join(f"{n}/{z}" for n, z in zones)))
     return t
 
 

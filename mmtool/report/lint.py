@@ -7,6 +7,7 @@ from typing import Any
 
 from mmtool.answers.lint import Finding, Lint
 from mmtool.build.kernel import Kernel
+from mmtool.firmware.read import architecture_name
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document
 from mmtool.units import human
 
@@ -18,7 +19,10 @@ def render(origin: str, kernel: Kernel, linted: Lint, output: str) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(table(linted)))
     else:
-        lines = [f"Linux {kernel.name} on {kernel.arch}, pages of {human(1 << kernel.page_shift)}", ""]
+        head = f"Linux {kernel.name} on {kernel.arch}, pages of {human(1 << kernel.page_shift)}"
+        if linted.foreign is not None:
+            head = f"A {architecture_name(linted.foreign)} machine, judged by what holds for every device tree"
+        lines = [head, ""]
         lines += [sentence(origin, finding) for finding in linted.findings] or ["nothing found"]
         sys.stdout.write("\n".join(lines) + "\n")
 

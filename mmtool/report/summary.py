@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from shutil import get_terminal_size
-from textwrap import wrap
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import memory_ledger
+from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.picture.bar import bar_lines
 from mmtool.units import human
 
+LINES = 30
+"""The lines of the screen for a machine of one node."""
 MOST_TAKERS = 4
 """Takers that have a line of their own."""
 MOST_NODES = 8
@@ -34,13 +37,19 @@ def summary(boot: Boot, width: int, *, coloured: bool) -> list[str]:
         ["Where it went", *_takers(boot)],
         ["Zones", *_zones(boot), *_lists(boot, width)],
         ["Free when init starts", *(f"  {line}" for line in bar_lines(boot, width - 2, coloured=coloured))],
-        _assumed(boot, width),
-        _more(boot),
     ]
+    more = _more(boot)
+    used = sum(len(part) + 1 for part in parts) + len(more)
     lines: list[str] = []
-    for part in filter(None, parts):
+    for part in filter(None, [*parts, [*_unknown(boot, width, _screen(boot) - used - 1), *more]]):
         lines += ["", *part] if lines else part
     return lines
+
+
+def _screen(boot: Boot) -> int:
+    """The lines that there are: a node more has its zones, its list and its bar."""
+    others = [node for _, node in sorted(boot.nodes.items()) if node.populated_zones()][1:MOST_NODES]
+    return LINES + sum(len(node.populated_zones()) + 2 for node in others)
 
 
 def _heading(boot: Boot) -> str:
@@ -110,15 +119,34 @@ def _lists(boot: Boot, width: int) -> list[str]:
     return lines
 
 
-def _assumed(boot: Boot, width: int) -> list[str]:
-    """What of it nothing shows, by name; the tables say what hangs on each."""
-    kinds = ", ".join(a.kind for a in assumptions(boot))
-    return wrap(f"Assumed: {kinds} (--all says why, and what to give)", width) if kinds else []
+def _unknown(boot: Boot, width: int, room: int) -> list[str]:
+    """What of it nothing shows and what to give for it, in `room` lines; the tables say what hangs on each."""
+    assumed = assumptions(boot)
+    if not assumed:
+        return []
+    shown = assumed if len(assumed) <= room else assumed[: max(room - 1, 0)]
+    lines = [_fitting(_said(a), width) for a in shown]
+    if rest := assumed[len(shown) :]:
+        lines.append(_fitting([f"  and {len(rest)} more: {', '.join(a.kind for a in rest)}"], width))
+    return ["Not known, so taken for granted (--all says why):", *lines]
+
+
+def _said(assumed: Assumption) -> list[str]:
+    """What is taken for granted and what to give, the longest way of saying it first."""
+    briefly = re.split(r" \(|, ", assumed.give)[0]
+    what = f"  {assumed.what}; give"
+    return [f"{what} {assumed.give}", f"{what} {briefly}", f"  {assumed.kind}: give {briefly}"]
+
+
+def _fitting(texts: list[str], width: int) -> str:
+    """The first of the texts that fits, else the last one cut."""
+    cut = f"{texts[-1][: width - 3].rstrip(' ,')}..."
+    return next((text for text in texts if len(text) <= width), cut)
 
 
 def _more(boot: Boot) -> list[str]:
     entries, regions = len(boot.firmware_map), len(boot.memblock.reserved.regions)
     return [
         f"More: --only firmware ({entries}), memblock ({regions}), buddy, watermarks, vmalloc, steps;",
-        "  --all; --explain ADDR; -o dmesg|json|svg",
+        "  --all; --why TOPIC; --explain ADDR; -o dmesg|json|html|svg",
     ]

@@ -140,7 +140,7 @@ def text_tables(tables: Iterable[Table]) -> str:
     from tabulate import tabulate
 
     style = _STYLE.get()
-    width = _width() if style.headings else None
+    width = terminal_width() if style.headings else None
     parts = []
     for t in _chosen(list(tables)):
         rows = [
@@ -166,9 +166,9 @@ def _head(column: Column, style: Style) -> str:
     return f"{column.title}\n{unit}" if unit and unit.strip("()") not in column.title else column.title
 
 
-def _width() -> int | None:
+def terminal_width() -> int | None:
     """How many columns there are; None for a pipe or a file that nobody gave a width."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
+    if os.environ.get("COLUMNS") or sys.stdout.isatty():
         return get_terminal_size().columns
     return None
 
@@ -255,5 +255,5 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 __all__: Sequence[str] = [
     "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
-    "text_tables",
+    "terminal_width", "text_tables",
 ]  # fmt: skip

@@ -9,7 +9,8 @@ from functools import partial
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
-from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
+from mmtool.linux.fs.ext4.inode import INODE_TABLE_PAGES, ext4_buffered_write_iter
+from mmtool.linux.mm.filemap import filemap_read
 from mmtool.linux.mm.folio import (
     LRU_NAMES,
     PG_ACTIVE,
@@ -23,7 +24,7 @@ from mmtool.linux.mm.madvise import fadvise, madvise
 from mmtool.linux.mm.memcontrol.charge import memory_high_write, memory_max_write, memory_reclaim
 from mmtool.linux.mm.memory import do_mlock, do_munlock, load, store
 from mmtool.linux.mm.memory_state import MAX_NR_GENS, PAGE_COUNTER_MAX, Mapped, Memory
-from mmtool.linux.mm.page_writeback import filemap_fdatawrite
+from mmtool.linux.mm.page_writeback import filemap_fdatawrite, wb_workfn
 from mmtool.linux.mm.swap import lru_add_drain
 from mmtool.linux.mm.swap_state import is_swapped, reclaim_swap_cache
 from mmtool.linux.mm.swapfile.swap_info import swp_offset, swp_type
@@ -86,6 +87,8 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
     m.memcg.high = PAGE_COUNTER_MAX if machine.high is None else machine.high
     for obj in workload.objects.values():
         m.add_object(obj.name, obj.anon, obj.pages)
+    if facts.drop_caches_drops_all:
+        m.add_inode_table(INODE_TABLE_PAGES)
     m.fault_around = 1 << max(machine.fault_around // PAGE_SIZE, 1).bit_length() - 1
     m.page_cluster = machine.page_cluster
     m.pages_elsewhere = machine.elsewhere
@@ -101,7 +104,9 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
 def perform(m: Memory, step: Step) -> int:
     """Do what a line says; 0, a negative error number, or how many accesses failed."""
     if step.op in OTHER:
-        return OTHER[step.op](m, step)
+        rc = OTHER[step.op](m, step)
+        wb_workfn(m)
+        return rc
     return do_accesses(m, accesses_of(m, step))
 
 
@@ -174,7 +179,10 @@ def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], *, stop:
             lru_add_drain(m)
             faults = vmstat["pgfault"]
             stale = False
-        if not ACCESS[op](m, obj, page):
+        done = ACCESS[op](m, obj, page)
+        if m.flusher_woken:
+            wb_workfn(m)
+        if not done:
             failed += 1
             if stop:
                 break
@@ -182,7 +190,7 @@ def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], *, stop:
 
 
 ACCESS: dict[str, Callable[[Memory, Mapped, int], bool]] = {
-    "read": filemap_read, "write": generic_perform_write, "load": load, "store": store,
+    "read": filemap_read, "write": ext4_buffered_write_iter, "load": load, "store": store,
 }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ FLAGS = (
     "--disable-sync", "--no-first-run", "--disable-quic",
 )  # fmt: skip
 WIDTHS = (360, 1200)
+PATIENCE = 300_000.0
+"""Milliseconds after which a browser that does not answer never will, however busy the machine is."""
 
 TEXTS = """() => {
   // Every piece of text that is seen: where it lies, how large it is set, and whether all of it is within the page.
@@ -72,7 +74,7 @@ def browser() -> Iterator[Any]:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     try:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=PATIENCE)
         yield started
         started.close()
     finally:
@@ -84,6 +86,7 @@ class Page:
 
     def __init__(self, browser: Any, path: Path, *, fragment: str = "", width: int = 1200, **how: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **how)
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.requests: list[str] = []

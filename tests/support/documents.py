@@ -14,8 +14,9 @@ from typing import Any
 from click.testing import CliRunner
 
 from mmtool.capture.collect import Collected, Missing
+from mmtool.capture.private import Change
 from mmtool.cli import cli
-from mmtool.cli.states import last_state_file
+from mmtool.cli.last_boot import last_state_file
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
 from mmtool.report.capture import document as capture_document
@@ -68,6 +69,7 @@ COMMANDS: list[tuple[str, str | None]] = [
     ("boot --capture fixtures/arm64/arm64-6.1-numa2 -o json", None),
     (f"boot {X86} --only zones,vmalloc -o json", None),
     (f"boot {X86} --explain 0x98000 -o json", None),
+    (f"boot {X86}/dmesg.txt --why min_free,zonelists -o json", None),
     ("ledger fixtures/captures/x86-6.1-movablecore -o json", None),
     ("ledger fixtures/logs/laptop-6.16.txt -o json", None),
     ("verify example:numa4 -o json", None),
@@ -158,4 +160,6 @@ def printed(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield line, [json.loads(text) for text in result.stdout.splitlines()]
     yield "the last boot's state", [json.loads(last_state_file().read_text())]
     found = Collected({"proc/version": b"Linux"}, [Missing("SRAT.aml", "not there", "nodes", as_root=True)])
-    yield "capture", [capture_document(found, datetime(2026, 11, 28, tzinfo=UTC), names_kept=False)]
+    changes = [Change("proc/version", 1, 0, 1)]
+    taken = datetime(2026, 11, 28, tzinfo=UTC)
+    yield "capture", [capture_document(found, taken, changes, whole=False, names_kept=False)]

@@ -55,6 +55,8 @@ class Lint:
 
     findings: tuple[Finding, ...]
     not_booted: str | None
+    foreign: str | None = None
+    """The architecture of a tree that no kernel here boots."""
 
 
 def lint(
@@ -72,8 +74,10 @@ def lint(
     tree = machine.fdt
     boot, stopped = None, []
     not_booted = NO_MEMORY if tree is not None and not tree.memory and not machine.efi else None
+    other = None
     if tree is not None and machine.arch not in BOOTED_BY_TREE:
-        not_booted = foreign(machine.arch or "")
+        other = machine.arch or ""
+        not_booted = foreign(other)
     try:
         if not_booted is None:
             boot = start_kernel(machine, kernel, cmdline=cmdline, kernel_base=kernel_base, cpus=cpus)
@@ -87,4 +91,4 @@ def lint(
     text = cmdline if cmdline is not None else machine.cmdline or ""
     case = Case(machine, kernel, parse_cmdline(text), boot)
     found = [Finding(name, *words) for name, rule in RULES.items() for words in rule(case)]
-    return Lint((*stopped, *found), not_booted)
+    return Lint((*stopped, *found), not_booted, other)

@@ -104,6 +104,14 @@ class ReclaimFacts(Facts):
     )
     """... also `max`, for anonymous pages alone."""
 
+    preempt_lazy: bool = since("6.13")
+    """A thread that is woken has to wait until the task goes back to user space (CONFIG_PREEMPT_LAZY, as Debian
+    builds kernels from 6.13.2 on); before, until it next offers the CPU, as reclaim does."""
+    drop_caches_drops_all: bool = since(
+        "6.6", not_in="6.5", seen_in="6.6.129", marks=Mark("fs/drop_caches.c", "lru_add_drain_all()")
+    )
+    """vm.drop_caches=1 drops the file system's own pages too; before, those that were used last stay."""
+
     # the multi-generational LRU
     lru_gen: bool = since("6.1", "mm: multi-gen LRU: groundwork", marks=Mark("mm/vmscan.c", "lru_gen_shrink_lruvec("))
     """There is a multi-generational LRU."""

@@ -172,10 +172,17 @@ class X86Facts(Facts):
         "7.3", marks=Mark("arch/x86/kernel/alternative.c", 'free_init_pages("SMP alternatives"')
     )
     """The list of lock prefixes is given back once it is known that there are several CPUs."""
+    smp_alternatives_freed_by_initcall: bool = between(
+        Change("7.1", not_in="7.0"),
+        Change("7.3"),
+        marks=Mark("arch/x86/kernel/alternative.c", "arch_initcall(free_smp_locks)"),
+    )
+    """That list is given back by an arch_initcall, once deferred memory has come; before, by
+    alternative_instructions()."""
     bss_decrypted_serves_hyperv: bool = since(
         "6.6", "x86/hyperv: Add smp support for SEV-SNP guest", marks=Mark("arch/x86/hyperv/ivm.c", "__bss_decrypted")
     )
-    """Hyper-V's start of secondary CPUs keeps a page in .bss..decrypted."""
+    """Hyper-V's clock and its start of secondary CPUs keep a page each in .bss..decrypted."""
     boot_services_freed_by_initcall: bool = since(
         "7.0",
         "x86/efi: defer freeing of boot services memory",

@@ -31,6 +31,7 @@ SYMBOLS: Mapping[str, str] = {
     "sdata": "_sdata",
     "edata": "_edata",
     "bss_start": "__bss_start",
+    "start_bss_decrypted_unused": "__start_bss_decrypted_unused",
     "bss_stop": "__bss_stop",
     "end_of_kernel_reserve": "__end_of_kernel_reserve",
     "brk_base": "__brk_base",

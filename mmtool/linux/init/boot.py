@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from mmtool.linux.mm.free_reserved import Freed
 from mmtool.linux.mm.hugetlb import Hugetlb, SupportedSizes
 from mmtool.linux.mm.mmzone import Pgdat
 from mmtool.linux.mm.numa import Nodes
+from mmtool.linux.mm.page_alloc.setup_per_zone_wmarks import WmarkMoment
 from mmtool.linux.mm.sparse_vmemmap import VmemmapLayout
 from mmtool.linux.mm.system_hash import KernelPages
 from mmtool.linux.mm.vmalloc.area import VmStruct
@@ -40,6 +41,8 @@ class GivenBack:
     name: str
     size: int
     step: str
+    pages: Mapping[tuple[int, str], int]
+    """How many pages each zone, (node, name), had of it."""
 
 
 @dataclass(repr=False, kw_only=True)
@@ -72,10 +75,14 @@ class Boot(Early, ABC):
     """The log buffer's size where it is not the one built in."""
     kernel_pages: KernelPages = field(init=False)
     """What the sizes of hash tables go by."""
+    zone_limits: list[tuple[str, int]] = field(init=False)
+    """What free_area_init() was given: the pfn that each zone type ends before, lowest first; 0 for Movable."""
     zonelists: Zonelists = field(init=False)
     totalram_pages: int = field(init=False)
     """Pages that are or soon will be the page allocator's (totalram_pages()), CMA's not before it is activated."""
     min_free_kbytes: int = field(init=False)
+    wmark_moments: list[WmarkMoment] = field(default_factory=list)
+    """What there was each time that min_free_kbytes was worked out, in the order of time."""
 
     given_back: list[GivenBack] = field(default_factory=list)
     """What joined the page allocator after the hand-over, in the order of time."""

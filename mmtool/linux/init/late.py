@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mmtool.build.kernel import Kernel
 from mmtool.linux.init.boot import Boot, GivenBack, Step
@@ -67,12 +67,20 @@ def free_reserved_area(boot: Boot, moment: Moment) -> None:
     for piece in boot.freed_memory():
         if piece.moment is not moment:
             continue
-        for zone, start, end in _zone_parts(boot, piece.start, piece.end):
+        parts = _zone_parts(boot, piece.start, piece.end)
+        for zone, start, end in parts:
             handover.free_range(zone, start, end)
             _manage(boot, zone, end - start)
         if piece.printed:
             boot.log.info(piece.message)
-        boot.given_back.append(GivenBack(piece.name, piece.end - piece.start, boot.step))
+        boot.given_back.append(GivenBack(piece.name, piece.end - piece.start, boot.step, _by_zone(parts)))
+
+
+def _by_zone(parts: Iterable[tuple[Zone, int, int]]) -> dict[tuple[int, str], int]:
+    pages: dict[tuple[int, str], int] = {}
+    for zone, start, end in parts:
+        pages[zone.nid, zone.name] = pages.get((zone.nid, zone.name), 0) + end - start
+    return pages
 
 
 def _zone_parts(boot: Boot, start: int, end: int) -> list[tuple[Zone, int, int]]:
@@ -132,31 +140,35 @@ def print_memory(boot: Boot, *, taken: int = 0) -> None:
 def cma_init_reserved_areas(boot: Boot) -> None:
     """cma_init_reserved_areas(), a core_initcall: pages kept for CMA are managed, and free for movable data."""
     for area in boot.cma.areas:
-        for base, size in area.ranges:
-            for zone, start, end in _zone_parts(boot, base, base + size):
-                zone.pageblocks.set_heads(start, end, MigrateType.CMA)
-                handover.free_range(zone, start, end)
-                _manage(boot, zone, end - start)
-        boot.given_back.append(GivenBack(f"CMA area {area.name}, for movable data", area.size, boot.step))
+        parts = [part for base, size in area.ranges for part in _zone_parts(boot, base, base + size)]
+        for zone, start, end in parts:
+            zone.pageblocks.set_heads(start, end, MigrateType.CMA)
+            handover.free_range(zone, start, end)
+            _manage(boot, zone, end - start)
+        name = f"CMA area {area.name}, for movable data"
+        boot.given_back.append(GivenBack(name, area.size, boot.step, _by_zone(parts)))
 
 
 def init_per_zone_wmark_min(boot: Boot) -> None:
     """init_per_zone_wmark_min(), a postcore_initcall: the first watermarks."""
+    boot.wmark_moments.append(setup_per_zone_wmarks.wmark_moment(online(boot), boot.step))
     boot.min_free_kbytes = setup_per_zone_wmarks.init_per_zone_wmark_min(online(boot), tuning(boot))
 
 
 def gather_bootmem_prealloc(boot: Boot) -> None:
     """gather_bootmem_prealloc(): gigantic pages, taken from memblock, count as managed again."""
     for h in boot.hugetlb.hstates:
-        for address, _ in h.pages:
-            for zone, start, end in _zone_parts(boot, address, address + h.size):
-                _manage(boot, zone, end - start)
+        parts = [part for address, _ in h.pages for part in _zone_parts(boot, address, address + h.size)]
+        for zone, start, end in parts:
+            _manage(boot, zone, end - start)
         if h.pages:
-            boot.given_back.append(GivenBack("huge pages, which MemTotal counts", len(h.pages) * h.size, boot.step))
+            name, size = "huge pages, which MemTotal counts", len(h.pages) * h.size
+            boot.given_back.append(GivenBack(name, size, boot.step, _by_zone(parts)))
 
 
 def hugepage_init(boot: Boot) -> None:
     """hugepage_init(), a subsys_initcall: transparent huge pages raise min_free_kbytes."""
+    boot.wmark_moments.append(setup_per_zone_wmarks.wmark_moment(online(boot), boot.step))
     boot.min_free_kbytes = khugepaged.hugepage_init(
         online(boot), boot.min_free_kbytes, boot.kernel, boot.cmdline, tuning(boot)
     )

@@ -21,6 +21,8 @@ PG_PRESENT = 1 << 11
 """The page is in memory: in the page cache, the swap cache or mapped."""
 PG_READAHEAD = 1 << 12
 """The page came with a readahead of swap and was not asked for yet."""
+PG_BUFFERS_BUSY = 1 << 13
+"""Buffers of the page are in use, as those are that a CPU looked up last, so that it cannot be freed."""
 
 PTE_PRESENT = 1 << 16
 PTE_YOUNG = 1 << 17

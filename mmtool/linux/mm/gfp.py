@@ -24,7 +24,7 @@ def gfp_zone(mask: int, flags: GfpFlags, zones: Sequence[str]) -> str:
 
 
 def gfp_migratetype(mask: int, flags: GfpFlags) -> MigrateType:
-    """gfp_migratetype(): which pageblocks the allocation belongs to (before 4.4 allocflags_to_migratetype())."""
+    """gfp_migratetype(): which pageblocks the allocation belongs to (allocflags_to_migratetype until 4.4)."""
     if flags.has(mask, "__GFP_MOVABLE"):
         return MigrateType.MOVABLE
     return MigrateType.RECLAIMABLE if flags.has(mask, "__GFP_RECLAIMABLE") else MigrateType.UNMOVABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmtool.linux.fs.ext4.inode import ext4_dirty_inode
 from mmtool.linux.mm.filemap import filemap_add_folio
 from mmtool.linux.mm.folio import (
     OF_PTE,
@@ -241,6 +242,7 @@ def _file_fault(m: Memory, obj: Mapped, page: int, *, write: bool) -> bool:
         if not write and m.fault_around > 1:
             _do_fault_around(m, obj, page)
     if write:
+        ext4_dirty_inode(m)
         folio_mark_dirty(m, slot)
     if not m.flags[slot] & PTE_PRESENT:
         _map_file_page(m, slot)

@@ -9,6 +9,7 @@ A page's links are kept in two lists of slots; beyond the slots lie the heads of
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import field
 
 from mmtool.build.facts.reclaim import ReclaimFacts
@@ -133,8 +134,8 @@ class Memory:
         self.swappiness = swappiness
         self.objects: dict[str, Mapped] = {}
         self.flags: list[int] = []
-        self.next: list[int] = []
-        self.prev: list[int] = []
+        self.next = array("i")
+        self.prev = array("i")
         self.shadow: list[int] = []
         """What a file's slot holds of a page that was evicted; -1 for nothing."""
         self.swap_entry: list[int] = []
@@ -166,6 +167,10 @@ class Memory:
         """Pages whose writing has been submitted and has not ended."""
         self.plugged = False
         """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
+        self.unread_inode_table = range(0)
+        """Slots of the file system's own pages that the first change of a file brings in."""
+        self.flusher_woken = False
+        """The flusher has been woken and has not had the CPU yet."""
         self.file_dirty: set[int] = set()
         """Pages of files that are dirty (NR_FILE_DIRTY of them)."""
         self.fault_around = 1
@@ -184,6 +189,14 @@ class Memory:
         self.shadow += [-1] * pages
         self.swap_entry += [-1] * pages
 
+    def add_inode_table(self, pages: int) -> None:
+        """Add pages of the file system, not in memory, that no object has; after the objects."""
+        base = len(self.flags)
+        self.flags += [0] * pages
+        self.shadow += [-1] * pages
+        self.swap_entry += [-1] * pages
+        self.unread_inode_table = range(base, base + pages)
+
     def swap_left(self) -> int:
         """mem_cgroup_get_nr_swap_pages(): the pages that can still be swapped out."""
         return self.swap.nr_swap_pages
@@ -195,5 +208,5 @@ class Memory:
     def start(self) -> None:
         """Make the lists, empty."""
         total = len(self.flags) + NR_LRU_LISTS + MAX_NR_GENS * 2
-        self.next = list(range(total))
-        self.prev = list(range(total))
+        self.next = array("i", range(total))
+        self.prev = array("i", range(total))

@@ -41,14 +41,14 @@ def build_all_zonelists(
     No CPU has been counted to its node yet when this runs at boot, so that nodes with CPUs get no penalty.
     """
     lists = Zonelists()
-    _order_nodes(lists, nodes, _NodeLoad(kernel, len(online)), distance)
+    _order_nodes(lists, nodes, NodeLoad(kernel, len(online)), distance)
     _build_zonerefs(lists, nodes)
     _count(lists, nodes, kernel)
     _print(lists, len(online), kernel, log)
     return lists
 
 
-def _order_nodes(lists: Zonelists, nodes: dict[int, Pgdat], load: _NodeLoad, distance: Distance) -> None:
+def _order_nodes(lists: Zonelists, nodes: dict[int, Pgdat], load: NodeLoad, distance: Distance) -> None:
     """build_zonelists(): the nodes that each node turns to."""
     memory = [nid for nid, node in sorted(nodes.items()) if any(z.populated for z in node.zones)]
     for nid in sorted(nodes):
@@ -82,7 +82,7 @@ def _print(lists: Zonelists, online: int, kernel: Kernel, log: KernelLog) -> Non
         log.info(f"Policy zone: {lists.policy_zone}")
 
 
-class _NodeLoad:
+class NodeLoad:
     """find_next_best_node(): the nearest node that is not yet on the list, the less loaded of equals."""
 
     def __init__(self, kernel: Kernel, nr_online: int) -> None:
@@ -96,13 +96,16 @@ class _NodeLoad:
         order = [] if skip_local else [local]
         load = self.nr_online - len(order)
         # No load of a node that is still to come changes on the way, so that one sorting finds the best each time.
-        loads = self.load
-        away = {n: distance(local, n) for n in memory if n != local}
-        previous_away = distance(local, local)
-        for _, _, best in sorted([(d + (n < local), loads.get(n, 0), n) for n, d in away.items()]):
-            if away[best] != previous_away:
-                loads[best] = loads.get(best, 0) + 1 if counts_up else load
+        value = {n: self.value(local, n, distance) for n in memory if n != local}
+        previous = distance(local, local)
+        for best in sorted(value, key=value.__getitem__):
+            if (away := value[best][0] - (best < local)) != previous:
+                self.load[best] = self.load.get(best, 0) + 1 if counts_up else load
             order.append(best)
-            previous_away = away[best]
+            previous = away
             load -= 1
         return order
+
+    def value(self, local: int, n: int, distance: Distance) -> tuple[int, int]:
+        """What the order goes by, the least first: the distance, with a penalty for lower numbers, then the load."""
+        return distance(local, n) + (n < local), self.load.get(n, 0)

@@ -41,5 +41,4 @@ def html(boot: Boot) -> str:
 
 def footer(*more: object) -> Markup:
     """Who made it, and what can be done with it."""
-    made = f"Made by mmtool {__version__}, which works this out from the firmware's map and the kernel's release."
-    return tag("footer", made, *more)
+    return tag("footer", f"Made by mmtool {__version__}.", *more)

@@ -14,9 +14,8 @@ class Markup(str):
     __slots__ = ()
 
 
-VOID = frozenset({"meta", "input", "col", "br", "rect", "path", "line", "option"})
-"""Elements of this report without content; those of SVG among them are written as closed."""
-IN_SVG = frozenset({"rect", "path", "line"})
+VOID = frozenset({"meta", "input", "br", "option"})
+"""Elements of this report that have no content."""
 
 PLAIN = frozenset(b"-_.~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -49,5 +48,5 @@ def tag(name: str, /, *content: object, **attributes: Attribute) -> Markup:
         shown.append(f" {key}" if value is True else f' {key}="{text(value)}"')
     opened = f"<{name}{''.join(shown)}"
     if name in VOID:
-        return Markup(f"{opened}/>" if name in IN_SVG else f"{opened}>")
+        return Markup(f"{opened}>")
     return Markup(f"{opened}>{join(content)}</{name}>")

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib import resources
 from typing import Any
 
 from mmtool.report.html.markup import Markup, join, tag
 
+NOTHING = Markup("")
+NONE = "'none'"
 ASSETS = resources.files("mmtool.report.html") / "assets"
 
 
-def page(title: str, body: Markup, sides: list[Any], document: Markup) -> str:
+def page(title: str, body: Markup, sides: Sequence[Any] = (), document: Markup = NOTHING) -> str:
     """The whole file, in ASCII: `sides` are the boots that the script draws, `document` the element that is read back.
 
-    Its content security policy allows this style sheet and this script, by hash, and no connection whatever.
+    Its content security policy allows this style sheet and this script, by hash, and no connection whatever. Without
+    `sides` there is no script.
     """
     style, script = asset("report.css"), asset("report.js")
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none';"
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script) if sides else NONE}; base-uri 'none';"
         " form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
     head = tag(
@@ -32,7 +36,7 @@ def page(title: str, body: Markup, sides: list[Any], document: Markup) -> str:
         tag("title", title),
         tag("style", Markup(style)),
     )
-    scripts = join([data("view", {"sides": sides}), tag("script", Markup(script))])
+    scripts = join([data("view", {"sides": sides}), tag("script", Markup(script))] if sides else [])
     html = f"<!doctype html>\n{tag('html', head, tag('body', body, document, scripts), lang='en')}\n"
     return html.encode("ascii", "xmlcharrefreplace").decode()
 

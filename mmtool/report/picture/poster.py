@@ -174,8 +174,8 @@ def _nodes(drawing: _Drawing, boot: Boot, shown: dict[str, Lane]) -> None:
         drawing.text(EDGE, drawing.y, f"{name}, {human(sum(p.end - p.start for p in memory))}", style="head")
         drawing.y += 8
         for lane, height in (("zones", 22), ("reserved", 40)):
-            rows = [shown[lane]] if lane == "zones" else [shown["free"], shown["reserved"]]
-            for piece in (p for row in rows for p in _within(row.pieces, memory)):
+            rows = [shown[lane].pieces] if lane == "zones" else [_free(shown["free"]), shown["reserved"].pieces]
+            for piece in (p for row in rows for p in _within(row, memory)):
                 _piece(drawing, piece, span, scale, height)
             for piece in memory:
                 x, width = EDGE + (piece.start - span[0]) * scale, (piece.end - piece.start) * scale
@@ -193,6 +193,15 @@ def _span(lane: Lane, name: str) -> Range | None:
     return (own[0].start, own[-1].end) if own else None
 
 
+def _free(lane: Lane) -> list[Piece]:
+    """What is free, whatever its order and type."""
+    out: list[Piece] = []
+    for p in lane.pieces:
+        start = out.pop().start if out and out[-1].end == p.start else p.start
+        out.append(Piece(start, p.end, "free", "free"))
+    return out
+
+
 def _within(pieces: Sequence[Piece], memory: Sequence[Piece]) -> Iterator[Piece]:
     """What of `pieces` lies in `memory`; both ascend without overlaps."""
     at = 0
@@ -208,10 +217,9 @@ def _within(pieces: Sequence[Piece], memory: Sequence[Piece]) -> Iterator[Piece]
 
 def _piece(drawing: _Drawing, piece: Piece, span: Range, scale: float, height: float) -> None:
     x, size = EDGE + (piece.start - span[0]) * scale, piece.end - piece.start
-    look = "free" if piece.look.startswith("f") else piece.look
     title = f"{piece.says}: {piece.start:#x}\u2013{piece.end - 1:#x}, {human(size)}"
-    drawing.rect(min(x, WIDTH - EDGE - LEAST), drawing.y, size * scale, height, look, title)
-    if look != "free" and text_width(piece.says, FONT) + 8 < size * scale:
+    drawing.rect(min(x, WIDTH - EDGE - LEAST), drawing.y, size * scale, height, piece.look, title)
+    if piece.look != "free" and text_width(piece.says, FONT) + 8 < size * scale:
         drawing.text(x + size * scale / 2, drawing.y + height / 2 + 5, piece.says, anchor="middle")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.mm.memory_state import Memory
-from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
+from mmtool.linux.mm.page_writeback import wb_workfn
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, lru_add_drain
 from mmtool.linux.mm.vmscan.reclaim import try_to_free_mem_cgroup_pages
 from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
@@ -55,7 +55,8 @@ def try_charge(m: Memory, *, retries: bool = True) -> bool:
         if memcg.max - memcg.usage >= 1:
             continue
         # A task that gets nowhere waits, and the flusher has its turn.
-        wakeup_flusher_threads(m)
+        m.flusher_woken = True
+        wb_workfn(m)
         if not drained:
             drain_all_stock(m)
             drained = True
@@ -96,7 +97,7 @@ def mem_cgroup_handle_over_high(m: Memory) -> None:
         if _high_delay(m, nr_pages) <= HZ // 100:
             return
         if not reclaimed:
-            wakeup_flusher_threads(m)
+            wb_workfn(m)
             if not left:
                 return
             left -= 1

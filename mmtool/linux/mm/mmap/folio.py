@@ -41,7 +41,7 @@ class Folio:
         return self.entire + self.mapcounts.get(sub, 0)
 
     def add_rmap(self, sub: int, mm: object) -> None:
-        """One page is mapped once more (folio_add_*_rmap_pte())."""
+        """One page is mapped once more (folio_add_file_rmap_pte() and its like)."""
         self.mapcount += 1
         if self.order:
             self.mapcounts[sub] = self.mapcounts.get(sub, 0) + 1
@@ -55,7 +55,7 @@ class Folio:
             _less(self.mms, id(mm))
 
     def add_rmap_pmd(self, mm: object) -> None:
-        """The folio is mapped as a whole once more (folio_add_*_rmap_pmd())."""
+        """The folio is mapped as a whole once more (folio_add_file_rmap_pmd() and its like)."""
         self.entire += 1
         self.mms[id(mm)] = self.mms.get(id(mm), 0) + 1
 

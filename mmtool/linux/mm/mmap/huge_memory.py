@@ -91,7 +91,7 @@ def create_huge_pmd(task: Task, vma: Vma, addr: int, write: bool) -> bool:
 
 
 def _map_huge_page(task: Task, vma: Vma, base: int) -> None:
-    """map_anon_folio_pmd(): a new huge page at `base`."""
+    """map_anon_folio_pmd_nopf(): a new huge page at `base`."""
     g = task.mm.tables.geometry
     folio = Folio("a", g.pmd_shift - g.page_shift)
     folio.add_rmap_pmd(task.mm)

@@ -102,7 +102,7 @@ def do_anonymous_page(task: Task, vma: Vma, addr: int, write: bool) -> None:
 
 
 def map_anon_folio(task: Task, table: PteTable, page: int, folio: Folio, flags: int) -> None:
-    """map_anon_folio_pte(): all pages of a new folio, from page number `page` on."""
+    """map_anon_folio_pte_nopf(): all pages of a new folio, from page number `page` on."""
     for sub in range(1 << folio.order):
         folio.add_rmap(sub, task.mm)
         folio.exclusive.add(sub)

@@ -50,7 +50,7 @@ def __rmqueue_smallest(zone: Zone, order: int, migratetype: MigrateType) -> Take
 
 
 def _rmqueue_run(zone: Zone, order: int, migratetype: MigrateType, want: int) -> range:
-    """rmqueue_smallest() up to `want` times, as far as one free block of a list goes; the blocks taken.
+    """__rmqueue_smallest() up to `want` times, as far as one free block of a list goes; the blocks taken.
 
     Blocks that leave one larger block one after the other are neighbours, and what is left at the end is a block of
     each order that the rest's size has: the lists between were empty.

@@ -7,9 +7,10 @@ initial RAM disk are given back, the watermarks stay; lowmem_reserve follows fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isqrt
 
+from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import zone_pcp_update
 from mmtool.linux.mm.page_alloc.tuning import Tuning
@@ -18,6 +19,23 @@ SWAP_CLUSTER_MAX = 32
 MAX_HIGHMEM_MIN = 128
 MIN_FREE_KBYTES = 128
 MAX_FREE_KBYTES = 262144
+
+
+@dataclass(frozen=True, slots=True)
+class WmarkMoment:
+    """What min_free_kbytes and watermarks follow from, at the step that works them out. Pages."""
+
+    step: str
+    managed: Mapping[tuple[int, str], int]
+    """What each zone, (node, name), manages."""
+    free_buffer_pages: int
+    """nr_free_buffer_pages()."""
+
+
+def wmark_moment(nodes: Sequence[Pgdat], step: str) -> WmarkMoment:
+    """How it is now, before `step` sets watermarks. `nodes` are the online ones."""
+    managed = {(zone.nid, zone.name): zone.managed_pages for zone in for_each_zone(nodes)}
+    return WmarkMoment(step, managed, nr_free_buffer_pages(nodes))
 
 
 def for_each_zone(nodes: Iterable[Pgdat]) -> Iterator[Zone]:
@@ -64,7 +82,7 @@ def setup_per_zone_wmarks(nodes: Sequence[Pgdat], min_free_kbytes: int, tuning: 
     From 5.14 on the per-CPU lists' limits are worked out anew with them.
     """
     pages_min = min_free_kbytes >> (tuning.page_shift - 10)
-    capped = {zone for zone in for_each_zone(nodes) if _has_capped_min(zone, nodes)}
+    capped = {zone for zone in for_each_zone(nodes) if has_capped_min(zone, nodes)}
     lowmem = sum(zone.managed_pages for zone in for_each_zone(nodes) if zone not in capped)
     for zone in for_each_zone(nodes):
         managed = zone.managed_pages
@@ -78,7 +96,7 @@ def setup_per_zone_wmarks(nodes: Sequence[Pgdat], min_free_kbytes: int, tuning: 
             zone_pcp_update(zone, tuning)
 
 
-def _has_capped_min(zone: Zone, nodes: Sequence[Pgdat]) -> bool:
+def has_capped_min(zone: Zone, nodes: Sequence[Pgdat]) -> bool:
     """Is the zone's min watermark a small number, because allocations that may dip below it hardly need the zone?"""
     if zone.name == "Movable" and zone.facts.movable_min_watermark_capped:
         return True

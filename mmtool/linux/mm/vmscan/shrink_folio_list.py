@@ -7,6 +7,7 @@ from mmtool.linux.mm.folio import (
     OF_PTE,
     OF_SLOT,
     PG_ACTIVE,
+    PG_BUFFERS_BUSY,
     PG_DIRTY,
     PG_MLOCKED,
     PG_RECLAIM,
@@ -143,6 +144,8 @@ def _shrink_folio(m: Memory, slot: int, stat: ReclaimStat, *, by_root: bool) -> 
         stat.nr_pageout += 1
         if not _pageout(m, slot):
             return False
+    if m.flags[slot] & PG_BUFFERS_BUSY:
+        return True
     if slot in m.lru_activate:
         # A look around queued it after it was isolated: the batch holds it, so it cannot be freed.
         return False

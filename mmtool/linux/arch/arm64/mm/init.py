@@ -101,9 +101,9 @@ def arch_zone_limits_init(early: Early, dma_limit: int, max_pfn: int) -> list[tu
 def zone_sizes_init(boot: Arm64Boot) -> None:
     """zone_sizes_init(): zones and memory map of every node."""
     mb, kernel = boot.memblock, boot.kernel
+    boot.zone_limits = arch_zone_limits_init(boot, boot.dma_phys_limit(), mb.max_pfn)
     boot.numa.pgdat = free_area_init(
-        mb, kernel, arch_zone_limits_init(boot, boot.dma_phys_limit(), mb.max_pfn),
-        movable_wish(boot.cmdline, kernel), boot.log,
+        mb, kernel, boot.zone_limits, movable_wish(boot.cmdline, kernel), boot.log,
         possible_nodes=boot.numa.possible, online_nodes=boot.numa.online,
     )  # fmt: skip
 

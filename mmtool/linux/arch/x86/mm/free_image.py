@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.cmdline import Cmdline
+from mmtool.linux.arch.x86.page import PAGE_SHIFT
 from mmtool.linux.mm.free_reserved import (
     Freed,
     Moment,
@@ -18,8 +19,6 @@ from mmtool.linux.mm.free_reserved import (
 from mmtool.units import memparse
 
 SZ_1M, PMD_SIZE = 1 << 20, 2 << 20
-BSS_DECRYPTED = {False: 3 << 12, True: 5 << 12}
-"""Bytes of .bss..decrypted in Debian's builds, without and with Hyper-V's part; for profiles that do not say."""
 
 
 def free_image(
@@ -61,7 +60,8 @@ def _image(kernel: Kernel, cmdline: Cmdline, cpus: int) -> list[Freed]:
     """The parts of the image that are given back, as offsets from _text."""
     pieces: list[Freed] = []
     if kernel.release.frees_smp_alternatives and _knows_cpus(cmdline, cpus):
-        moment = Moment.ALTERNATIVE_INSTRUCTIONS
+        late = kernel.release.smp_alternatives_freed_by_initcall
+        moment = Moment.ARCH_INITCALL if late else Moment.ALTERNATIVE_INSTRUCTIONS
         pieces += image_part(kernel, moment, "SMP alternatives", "smp_locks", "smp_locks_end")
     pieces += mem_encrypt_free_decrypted_mem(kernel)
     pieces += free_initmem(kernel, "unused kernel image (initmem)")
@@ -75,11 +75,19 @@ def _image(kernel: Kernel, cmdline: Cmdline, cpus: int) -> list[Freed]:
 def mem_encrypt_free_decrypted_mem(kernel: Kernel) -> list[Freed]:
     """mem_encrypt_free_decrypted_mem(): the rest of the 2 MiB at the end of .bss that shared data would live in."""
     image = kernel.profile.image
-    if not kernel.is_64bit or "bss_stop" not in image or image["bss_stop"] % PMD_SIZE:
+    if not kernel.enabled("AMD_MEM_ENCRYPT") or "bss_stop" not in image:
         return []
-    used = kernel.profile.sizes.get("bss_decrypted", BSS_DECRYPTED[kernel.release.bss_decrypted_serves_hyperv])
-    unused = image.get("start_bss_decrypted_unused", image["bss_stop"] - PMD_SIZE + used)
+    unused = image.get("start_bss_decrypted_unused", image["bss_stop"] - PMD_SIZE + _bss_decrypted(kernel))
     return [Freed(Moment.FREE_INITMEM, "unused decrypted", unused, image["bss_stop"])]
+
+
+def _bss_decrypted(kernel: Kernel) -> int:
+    """Bytes of .bss..decrypted: whatever it holds is in a page of its own.
+
+    boot_ghcb_page of SEV, wall_clock and hv_clock_boot of kvmclock.c, and for Hyper-V ap_start_input_arg and tsc_pg.
+    """
+    hyperv = kernel.release.bss_decrypted_serves_hyperv and kernel.enabled("HYPERV_TIMER")
+    return (1 + 2 * kernel.enabled("PARAVIRT_CLOCK") + 2 * hyperv) << PAGE_SHIFT
 
 
 def _knows_cpus(cmdline: Cmdline, cpus: int) -> bool:

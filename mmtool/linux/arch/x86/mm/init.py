@@ -239,7 +239,7 @@ class DirectMapping:
             self._init_range(real_end, end)
 
     def _bottom_up(self, start: int, end: int) -> None:
-        """memory_map_bottomround_up(): for movable_node, so that tables lie near the kernel."""
+        """memory_map_bottom_up(): for movable_node, so that tables lie near the kernel."""
         at, mapped, step = start, 0, self.pmd_size
         self.min_mapped = start
         while at < end:

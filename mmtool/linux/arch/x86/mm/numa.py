@@ -23,7 +23,6 @@ from mmtool.units import round_up
 DMA32_END = 1 << 32
 
 
-
 def initmem_init(boot: X86Boot) -> None:
     """x86_numa_init(): the SRAT's nodes if they make sense, else one node for everything."""
     if not boot.kernel.enabled("NUMA"):

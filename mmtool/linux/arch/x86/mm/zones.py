@@ -56,9 +56,9 @@ def arch_zone_limits_init(kernel: Kernel, max_pfn: int, max_low_pfn: int) -> lis
 def zone_sizes_init(boot: X86Boot) -> None:
     """zone_sizes_init(): zones and memory map of every node."""
     mb, kernel = boot.memblock, boot.kernel
+    boot.zone_limits = arch_zone_limits_init(kernel, mb.max_pfn, mb.max_low_pfn)
     boot.numa.pgdat = free_area_init(
-        mb, kernel, arch_zone_limits_init(kernel, mb.max_pfn, mb.max_low_pfn), movable_wish(boot.cmdline, kernel),
-        boot.log,
+        mb, kernel, boot.zone_limits, movable_wish(boot.cmdline, kernel), boot.log,
         possible_nodes=boot.numa.possible, online_nodes=boot.numa.online, dma_reserve=boot.dma_reserve,
     )  # fmt: skip
 
