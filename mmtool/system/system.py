@@ -20,7 +20,7 @@ from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, get_page_from_freelist, refused
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
-from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
+from mmtool.linux.mm.page_alloc.outcome import Outcome, Step, block_before, lists_moved
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
 from mmtool.linux.mm.page_alloc.slowpath import (
     Ask,
@@ -49,6 +49,12 @@ from mmtool.system.state import Zonelist
 FAST_PATH = "__alloc_pages"
 _Request = tuple[int, int, int | None, frozenset[int] | None]
 """What is asked for: mask, order, node, nodemask."""
+
+
+def _listed(zone: Zone) -> int:
+    """Pages on the lists of the CPU that acts."""
+    return zone.this_cpu.count if zone.this_cpu is not None else 0
+
 
 
 @dataclass
@@ -193,11 +199,19 @@ class System(QuickPages):
         """Allocate 2**order pages and say how it went (__alloc_pages())."""
         ac = self.context(gfp, order, nid, nodemask)
         steps: list[Step] = []
+        before = {(zone.nid, zone.name): (list(zone.free_area.nr_free), _listed(zone)) for zone in ac.zones}
         taken = self._alloc(ac, steps)
         if taken is None:
             assert self.failure is not None
             return self.failure
-        return Outcome(order, gfp, taken[0], taken[1], tuple(steps))
+        pfn, zone = taken
+        moved = block = None
+        if len(steps) == 1 and (zone.nid, zone.name) in before:
+            free, listed = before[zone.nid, zone.name]
+            moved = lists_moved(free, zone.free_area.nr_free, _listed(zone) - listed, order)
+            if moved is not None and moved.taken:
+                block = block_before(zone, pfn, order)
+        return Outcome(order, gfp, pfn, zone, tuple(steps), looked_in=ac.zones, moved=moved, block=block)
 
     def _alloc_pfn(
         self, gfp: int, order: int, nid: int | None, nodemask: frozenset[int] | None, pcp_busy: bool
@@ -227,7 +241,7 @@ class System(QuickPages):
             taken = self._slow_path(ac, path)
             if taken is None:
                 reason = str(path[-1].detail.get("reason", ""))
-                self.failure = Outcome(ac.order, ac.gfp, None, None, tuple(path), reason)
+                self.failure = Outcome(ac.order, ac.gfp, None, None, tuple(path), reason, ac.zones)
         if taken is not None:
             self._wake_for_boost(taken[1], ac)
         return taken
