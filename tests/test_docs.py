@@ -1,6 +1,7 @@
 """README, tour and man pages say what the program does: every command, every option, every quoted output.
 
-`python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted.
+`python tests/test_docs.py` writes the outputs that the commands print now in place of those that are quoted, and draws
+README's picture.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "man").glob("*.[157]"))
 CONCEPTS = ROOT / "man" / "mmtool-concepts.7"
+PICTURE = ROOT / "docs" / "laptop.svg"
 TOURS = [ROOT / "docs" / name for name in ("tour.md", "tour.zh.md")]
 QUOTED = dict.fromkeys([README, *TOURS], ("```console\n", "```\n")) | dict.fromkeys(PAGES, (".EX\n", ".EE\n"))
 """How a file begins and ends a block of commands ("$ ...") with what they print."""
@@ -135,6 +137,17 @@ def test_the_tours_have_the_same_ten_stops() -> None:
     assert set(functions[0]) == set(functions[1])
 
 
+def drawn() -> str:
+    """The picture that README shows, as the command draws it now."""
+    command = ["mmtool", "plot", "example:laptop"]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True).stdout
+
+
+def test_the_picture_is_what_the_command_draws() -> None:
+    assert PICTURE.read_text() == drawn()
+    assert f"(docs/{PICTURE.name})" in README.read_text()
+
+
 def shell_lines() -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```\n", README.read_text(), flags=re.M | re.S)
     return [line for block in blocks for line in block.splitlines() if not line.startswith("#")]
@@ -203,3 +216,4 @@ def rewrite(path: Path) -> None:
 if __name__ == "__main__":
     for file in QUOTED:
         rewrite(file)
+    PICTURE.write_text(drawn())

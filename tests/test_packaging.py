@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import mmtool
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHARED = {
@@ -66,6 +68,13 @@ def test_the_debian_package_says_what_the_metadata_say() -> None:
     assert "Package: python3-pyfdt" in control
     changelog = (ROOT / "debian" / "changelog").read_text()
     assert re.match(r"mmtool \((.*)-\d+\) ", changelog)[1] == project["version"]  # type: ignore[index]
+
+
+def test_every_place_has_the_same_version() -> None:
+    version = PROJECT["project"]["version"]
+    assert mmtool.__version__ == version
+    for page in (ROOT / "man").iterdir():
+        assert f'"mmtool {version}" "mmtool manual"' in page.read_text(), page.name
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="no patch here")

@@ -20,12 +20,6 @@ MAY_BE_LAZY = {
     "mmtool.firmware.read": "a device tree needs pyfdt, which a log does not",
 }
 """Who imports inside functions beside cli/ and api.py, and why; the circles are looked for among these imports too."""
-PROCESSES = {
-    "mmtool.linux.kernel.task": 1,
-    "mmtool.linux.fs.binfmt_elf": 7, "mmtool.linux.fs.proc.task_mmu": 1, "mmtool.linux.mm.mmap.mmap": 2,
-    "mmtool.linux.mm.mmap.mseal": 1, "mmtool.linux.mm.mmap.unmapped_area": 2, "mmtool.system.process_layout": 1,
-}  # fmt: skip
-"""How often the address spaces of processes ask which architecture they are on."""
 ARCHITECTURES = {"x86_64", "i386", "arm64", "x86", "arm", "riscv", "riscv64"}
 
 
@@ -124,7 +118,7 @@ def test_within_linux_steps_stand_above_stages() -> None:
     wrong = [
         f"{name} imports {other}"
         for name, others in graph().items() if f"{name}.".startswith(below)
-        for other in others if other.startswith(above) and name not in PROCESSES
+        for other in others if other.startswith(above)
     ]  # fmt: skip
     assert wrong == []
     init = [other for name, others in graph().items() if name.startswith("mmtool.linux.init") for other in others]
@@ -160,8 +154,7 @@ def asks_for_architecture(node: ast.AST) -> bool:
 def test_architectures_are_asked_for_in_their_place_only() -> None:
     """`arch ==` and is_64bit stand in linux/arch/ and build/, and where input says what it is of (firmware/).
 
-    Elsewhere the architecture's interface is asked, or the build. What processes have of an architecture has no such
-    place yet: PROCESSES may only shrink.
+    Elsewhere the architecture's interface is asked, or the build.
     """
     places: dict[str, int] = defaultdict(int)
     for name, (_, tree) in modules().items():
@@ -169,7 +162,7 @@ def test_architectures_are_asked_for_in_their_place_only() -> None:
             for node in ast.walk(tree):
                 if isinstance(node, ast.expr) and asks_for_architecture(node):
                     places[name] += 1
-    assert {name: count for name, count in places.items() if count > PROCESSES.get(name, 0)} == {}
+    assert dict(places) == {}
 
 
 def test_sizes_of_the_build_are_no_constants_of_a_file() -> None:

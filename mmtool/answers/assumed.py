@@ -122,10 +122,14 @@ def _cma(boot: Boot) -> Iterator[Assumption]:
 
 def _zone_device(boot: Boot) -> Iterator[Assumption]:
     kinds = {note.kind for note in boot.machine.notes}
-    known = boot.kernel.profile.exact or not boot.edits_map or kinds & {"devtmpfs", "memory_block_size"}
+    # x86 says so itself; of an arm64 build the count of processors and its name only hint at it
+    known = boot.kernel.profile.exact or (
+        kinds & {"devtmpfs", "memory_block_size"} if boot.edits_map else "rcu_nr_cpus" not in kinds
+    )
     if known or boot.kernel.bits_per_long != 64 or not boot.kernel.release.has_zone_device:
         return
     yield Assumption(
         "zone_device", f"the build has {'a' if boot.kernel.enabled('ZONE_DEVICE') else 'no'} zone for device memory",
-        "the log ends before it would show", "one number more or less in every zone's protection", "--config FILE",
+        "the log ends before it would show" if boot.edits_map else "the log does not show it",
+        "one number more or less in every zone's protection", "--config FILE",
     )  # fmt: skip

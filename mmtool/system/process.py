@@ -11,10 +11,12 @@ from mmtool.build.fact import Version, parse_version
 from mmtool.build.facts.process import ProcessFacts
 from mmtool.build.profile import load_profile, profile_name
 from mmtool.late import dataclass
-from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
+from mmtool.linux.arch.arm64.kernel.process import Arm64
+from mmtool.linux.arch.x86.kernel.process import I386, X86_64
 from mmtool.linux.fs.proc.task_mmu import MNEMONICS
-from mmtool.linux.kernel.task import HugetlbPool, SystemMemory, Task, ThpSettings
+from mmtool.linux.kernel.task import HugetlbPool, Processor, SystemMemory, Task, TaskArch, ThpSettings
 from mmtool.linux.mm.mmap.huge_memory import enabled_orders
+from mmtool.linux.mm.mmap.layout import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.mm.mmap.memory import map_anon_folio
 from mmtool.linux.mm.mmap.mm_types import (
     UNLIMITED,
@@ -29,10 +31,10 @@ from mmtool.linux.mm.mmap.mm_types import (
     Vma,
 )
 from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
-from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Geometry, PageTables, Pte
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PageTables, Pte
 from mmtool.linux.mm.mmap.shmem import get_file
 
-ADDR_LIMIT_3GB = 0x8000000
+ARCHITECTURES: Mapping[str, TaskArch] = {"x86_64": X86_64(), "i386": I386(), "arm64": Arm64()}
 FILE_PAGES = 64
 """Pages of the files that scripts map."""
 
@@ -51,65 +53,17 @@ class Process:
     hard_sysctls: dict[str, str] = field(default_factory=dict)
 
 
-def geometry(arch: str, config: Mapping[str, str], page_shift: int) -> Geometry:
-    """How the build's page tables divide an address."""
-    if arch == "i386":
-        if "CONFIG_X86_PAE" in config:
-            return Geometry(12, 21, 30, 0, 4096, preallocated=3)
-        return Geometry(12, 22, 0, 0, 4096)
-    bits = page_shift - 3
-    pmd = page_shift + bits
-    levels = int(config.get("CONFIG_PGTABLE_LEVELS", 4))
-    if arch == "x86_64" or levels >= 4:
-        return Geometry(page_shift, pmd, pmd + bits, pmd + 2 * bits, 1 << page_shift)
-    return Geometry(page_shift, pmd, pmd + bits if levels >= 3 else 0, 0, 1 << page_shift)
+def processor(machine: Mapping[str, Any], hwcap: int | None) -> Processor:
+    """The processor of a record's `machine`; `hwcap` is AT_HWCAP of a process.
 
-
-HWCAP_ATOMICS, HWCAP_DIT = 1 << 8, 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class Arm64Cpu:
-    """What matters of an ARM64 processor: does it keep access flags itself, does it have 52-bit addresses?"""
-
-    access_flag: bool = True
-    large_addresses: bool = True
-
-
-def arm64_cpu(machine: Mapping[str, Any], hwcap: int | None) -> Arm64Cpu:
-    """The processor by AT_HWCAP of a process: of ARMv8.1 on (LSE), of ARMv8.4 on (DIT).
-
-    Without that by the build, which has 52-bit addresses or not; of a recorded run by its name.
+    Of an arm64 one without that, by the build, which has 52-bit addresses or not; of a recorded run by its name.
     """
-    if hwcap is not None:
-        return Arm64Cpu(bool(hwcap & HWCAP_ATOMICS), bool(hwcap & HWCAP_DIT))
+    known = ARCHITECTURES[machine["arch"]].processor(machine.get("cpu_flags", ()), hwcap)
+    if known is not None:
+        return known
     wide = int(machine.get("config", {}).get("CONFIG_ARM64_VA_BITS", 48)) > 48
     run = str(machine.get("run", "va52"))
-    return Arm64Cpu(wide, wide and ("va52" in run or "16k" in run))
-
-
-def address_space(
-    arch: str,
-    config: Mapping[str, str],
-    cpu_flags: Sequence[str],
-    page_shift: int,
-    *,
-    compat: bool,
-    personality: int,
-    cpu: Arm64Cpu | None = None,
-) -> tuple[int, int]:
-    """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
-    if compat and arch == "x86_64":
-        end = 0xC0000000 if personality & ADDR_LIMIT_3GB else 0xFFFFE000
-        return end, end
-    if arch == "i386":
-        return 0xC0000000, 0xC0000000
-    if arch == "x86_64":
-        window = (1 << 47) - 4096
-        return ((1 << 56) - 4096 if "la57" in cpu_flags else window), window
-    bits = int(config.get("CONFIG_ARM64_VA_BITS", 48))
-    window = min(bits, 47 if page_shift == 14 else 48) if bits > 48 else bits
-    return 1 << (bits if cpu is None or cpu.large_addresses else window), 1 << window
+    return Processor(wide, wide and ("va52" in run or "16k" in run))
 
 
 def system_memory(
@@ -118,10 +72,9 @@ def system_memory(
     """The system of a record's `machine`: its release's facts, sysctls as booted, settings."""
     version = release_version(machine["release"])
     config, sysctl, thp = machine.get("config", {}), machine.get("sysctl", {}), machine.get("thp", {})
-    arch = machine["arch"]
     system = SystemMemory(
         ProcessFacts(version),
-        arch,
+        ARCHITECTURES[machine["arch"]],
         page_shift,
         int(machine["mem_total_kb"]) >> (page_shift - 10),
         int(machine.get("swap_total_kb", 0)) >> (page_shift - 10),
@@ -129,7 +82,7 @@ def system_memory(
         soft_dirty="CONFIG_MEM_SOFT_DIRTY" in config,
         pkeys="ospke" in machine.get("cpu_flags", ()),
         brk_flags=VM_MTE_ALLOWED if "CONFIG_ARM64_MTE" in config else 0,
-        hw_access_bits=arch != "arm64" or arm64_cpu(machine, hwcap).access_flag,
+        hw_access_bits=processor(machine, hwcap).access_flag,
         hugetlb=HugetlbPool(huge_size),
         thp=ThpSettings(
             thp.get("enabled", "always"), thp.get("defrag", "madvise"), thp.get("shmem_enabled", "never"),
@@ -220,7 +173,7 @@ def new_task(
 ) -> Task:
     """A task with an empty address space, on a machine as booted and with what `setup` changes."""
     page_shift = page_size.bit_length() - 1
-    arch, config = machine["arch"], machine.get("config", {})
+    arch, config = ARCHITECTURES[machine["arch"]], machine.get("config", {})
     compat = machine.get("task") == "compat32"
     system = system_memory(machine, page_shift, huge_size, hwcap)
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
@@ -235,20 +188,20 @@ def new_task(
             set_sysctl(system, rest[0], rest[1])
         elif word == "thp":
             set_thp(system, rest[0], rest[1])
-    if arch == "arm64" or (arch == "x86_64" and not compat):
+    word_bits = 32 if compat else arch.kernel_bits
+    if word_bits == 64:
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
-    task_size, window = address_space(
-        arch, config, machine.get("cpu_flags", ()), page_shift, compat=compat, personality=personality,
-        cpu=arm64_cpu(machine, hwcap),
-    )  # fmt: skip
-    mm = Mm(PageTables(geometry(arch, config, page_shift)))
+    task_size, window = arch.task_size(
+        config, page_shift, processor(machine, hwcap), compat=compat, personality=personality
+    )
+    mm = Mm(PageTables(arch.geometry(config, page_shift)))
     stack = limits.setdefault("STACK", (8 << 20, UNLIMITED))[0]
     legacy = mmap_is_legacy(arch, personality, stack, bool(system.legacy_va_layout))
     layout = arch_pick_mmap_layout(arch, window, page_size, stack, legacy=legacy)
     mm.mmap_base, mm.mmap_legacy_base, mm.topdown = layout.base, layout.legacy_base, layout.topdown
     return Task(
         mm, system, task_size, window, compat=compat, personality=personality, rlimits=limits,
-        word_bits=32 if compat or arch == "i386" else 64,
+        word_bits=word_bits,
     )  # fmt: skip
 
 

@@ -12,10 +12,8 @@ from mmtool.linux.fs.binfmt_elf import (
     Offsets,
     Program,
     Segment,
-    brk_range,
     load_elf_binary,
     special_sizes,
-    stack_rnd_mask,
 )
 from mmtool.linux.fs.proc.task_mmu import perms, vma_name
 from mmtool.linux.kernel.task import Task
@@ -134,12 +132,9 @@ def ranges(q: Question) -> dict[str, Range]:
     """With randomisation on: lowest and highest address (inclusive) and the step, of each place."""
     task = new_task(q.machine, q.setup, q.page_size, q.huge_size)
     page = q.page_size
-    compat = task.word_bits == 32
     bits = int(q.machine["sysctl"]["vm.mmap_rnd_compat_bits" if task.compat else "vm.mmap_rnd_bits"])
-    del compat
-    most = Offsets(
-        True, (1 << bits) - 1, stack_rnd_mask(task), LARGEST_STACK_SHIFT, (1 << bits) - 1, brk_range(task) - page, 1
-    )
+    arch, pages = task.sys.arch, (1 << bits) - 1
+    most = Offsets(True, pages, arch.stack_rnd_mask(task), LARGEST_STACK_SHIFT, pages, arch.brk_range(task) - page, 1)
     low, high = Offsets(on=True), most
     first, last = _places(q, low), _places(q, high)
     # the vdso follows the stack, up to the end of its huge page
@@ -153,7 +148,7 @@ def ranges(q: Question) -> dict[str, Range]:
         if name == "vdso":
             values += [place["vdso"] for place in apart]
             task, _ = run_exec(q, low)
-            if not (task.sys.arch == "x86_64" and not task.compat and task.sys.facts.vdso_above_stack):
+            if not task.sys.arch.vdso_above_stack(task):
                 values = values[:2]
             else:
                 values = [_vdso_bounds(q, most)[0], _vdso_bounds(q, most)[1]]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from mmtool.late import dataclass
-from mmtool.linux.arch.x86.mm.mmap import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.kernel.task import Task
+from mmtool.linux.mm.mmap.layout import arch_pick_mmap_layout, mmap_is_legacy
 from mmtool.linux.mm.mmap.mm_types import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -35,7 +35,6 @@ MMAP_PAGE_ZERO = 0x0100000
 STACK_EXPAND = 131072
 LARGEST_STACK_SHIFT = 8176
 """What arch_align_stack() takes off the stack's top at most."""
-VVAR_PAGES = {"x86_64": 4, "i386": 4, "arm64": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,45 +102,16 @@ class Loaded:
     special: dict[str, int] = field(default_factory=dict)
 
 
-def stack_rnd_mask(task: Task) -> int:
-    """STACK_RND_MASK: the largest random offset of the stack's top, in pages."""
-    if task.sys.arch == "arm64":
-        return 0x3FFFF >> (task.sys.page_shift - 12)
-    return 0x3FFFFF if task.word_bits == 64 else 0x7FF
-
-
 def stack_top(task: Task) -> int:
     """STACK_TOP: the end of the addresses that are given without being asked for."""
     return task.map_window
 
 
-def elf_et_dyn_base(task: Task) -> int:
-    """ELF_ET_DYN_BASE: where programs that may lie anywhere are put."""
-    if task.compat:
-        return (task.map_window // 3 + task.sys.page_size - 1 & -task.sys.page_size) + 0x1000000
-    if task.sys.arch == "i386":
-        return 0x400000
-    if task.sys.arch == "arm64":
-        return 2 * task.map_window // 3
-    return task.map_window // 3 * 2
-
-
-def brk_range(task: Task) -> int:
-    """arch_randomize_brk(): how far the break may be moved."""
-    if task.sys.arch == "arm64":
-        return 1 << 30
-    return 1 << 30 if task.word_bits == 64 else 32 << 20
-
-
 def special_sizes(task: Task) -> dict[str, int]:
     """The special mappings of the release, lowest first, and their sizes where nobody says them."""
-    page = task.sys.page_size
-    sizes = {"[vvar]": VVAR_PAGES[task.sys.arch] * page}
-    if task.sys.facts.vdso_has_datastore:
-        sizes["[vvar]"] = 4 * page
-        if task.sys.arch != "arm64":
-            sizes["[vvar_vclock]"] = 2 * page
-    return sizes | {"[vdso]": (1 if task.sys.arch == "arm64" else 2) * page}
+    arch, page = task.sys.arch, task.sys.page_size
+    pages = arch.vvar_pages(datastore=task.sys.facts.vdso_has_datastore) | {"[vdso]": arch.vdso_pages}
+    return {name: count * page for name, count in pages.items()}
 
 
 def load_elf_binary(
@@ -151,7 +121,7 @@ def load_elf_binary(
     mm, page = task.mm, task.sys.page_size
     limit = task.rlimit("STACK")
     legacy = mmap_is_legacy(task.sys.arch, task.personality, limit, bool(task.sys.legacy_va_layout))
-    random_pages = stack_rnd_mask(task) * page if rnd.on else 0
+    random_pages = task.sys.arch.stack_rnd_mask(task) * page if rnd.on else 0
     layout = arch_pick_mmap_layout(
         task.sys.arch, task.map_window, page, limit, legacy=legacy, stack_random=random_pages, rnd=rnd.mmap * page
     )
@@ -198,7 +168,7 @@ def _load_bias(task: Task, program: Program, interpreter: Program | None, rnd: O
         return 0
     alignment = program.maximum_alignment
     if interpreter is not None:
-        bias = elf_et_dyn_base(task) + rnd.exec * page
+        bias = task.sys.arch.elf_et_dyn_base(task) + rnd.exec * page
         if alignment:
             bias &= -alignment
         return bias - first & -page
@@ -252,7 +222,7 @@ def _install_vdso(task: Task, done: Loaded, special: Mapping[str, int], rnd: Off
     """arch_setup_additional_pages(): data and code of the vdso in one place; on x86-64 up to 6.13 above the stack."""
     size = sum(special.values())
     hint = 0
-    if task.sys.arch == "x86_64" and not task.compat and task.sys.facts.vdso_above_stack:
+    if task.sys.arch.vdso_above_stack(task):
         hint = _vdso_addr(task, size, rnd)
     start = place(task, None, hint, size, 0, MAP_PRIVATE)
     for name, length in special.items():
@@ -281,7 +251,7 @@ def _set_brk(task: Task, program: Program, interpreter: Program | None, elf_brk:
     facts = task.sys.facts
     moved = program.kind == "DYN" and interpreter is None and (facts.static_pie_brk_moves or rnd.on)
     if moved:
-        elf_brk = elf_et_dyn_base(task)
+        elf_brk = task.sys.arch.elf_et_dyn_base(task)
     start = elf_brk + page - 1 & -page
     if rnd.on:
         if not moved and facts.static_pie_brk_moves:

@@ -2,11 +2,74 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from mmtool.build.facts.process import ProcessFacts
 from mmtool.late import dataclass
 from mmtool.linux.mm.mmap.mm_types import UNLIMITED, VM_MAYBE_GUARD, VM_SOFTDIRTY, Folio, Mm
+from mmtool.linux.mm.mmap.pgtable import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What matters of a processor: does it keep accessed bits itself, does it have the largest addresses there are?"""
+
+    access_flag: bool = True
+    large_addresses: bool = False
+
+
+class TaskArch(ABC):
+    """What processes ask of an architecture: asm/elf.h, asm/processor.h, asm/vdso.h, and where mappings go."""
+
+    kernel_bits = 64
+    """Bits of the kernel's own word."""
+    unmapped_fraction = 3
+    """TASK_UNMAPPED_BASE: bottom-up mappings begin at this part of the addresses."""
+    unlimited_stack_is_legacy = False
+    """Does mmap_is_legacy() look at the limit of the stack?"""
+    hugetlb_hint_rounds_up = False
+    """Does a hint for huge pages of a pool go up to the next one, whatever the release?"""
+    vdso_pages = 2
+
+    @abstractmethod
+    def processor(self, flags: Sequence[str], hwcap: int | None) -> Processor | None:
+        """The processor by the flags of /proc/cpuinfo or AT_HWCAP of a process; None where neither tells."""
+
+    @abstractmethod
+    def geometry(self, config: Mapping[str, str], page_shift: int) -> Geometry:
+        """How a build's page tables divide an address; `config` has CONFIG_ names."""
+
+    @abstractmethod
+    def task_size(
+        self, config: Mapping[str, str], page_shift: int, processor: Processor, *, compat: bool, personality: int
+    ) -> tuple[int, int]:
+        """TASK_SIZE, and DEFAULT_MAP_WINDOW: the end of the addresses that are given without being asked for."""
+
+    @abstractmethod
+    def stack_rnd_mask(self, task: Task) -> int:
+        """STACK_RND_MASK: the largest random offset of the stack's top, in pages."""
+
+    @abstractmethod
+    def elf_et_dyn_base(self, task: Task) -> int:
+        """ELF_ET_DYN_BASE: where programs that may lie anywhere are put."""
+
+    @abstractmethod
+    def brk_range(self, task: Task) -> int:
+        """arch_randomize_brk(): how far the break may be moved, in bytes."""
+
+    @abstractmethod
+    def vvar_pages(self, *, datastore: bool) -> dict[str, int]:
+        """Pages of the vdso's data, by the names of /proc/PID/maps; `datastore`: as of 6.15."""
+
+    @abstractmethod
+    def vdso_above_stack(self, task: Task) -> bool:
+        """Is the vdso given a place in the rest of the huge page above the stack?"""
+
+    @abstractmethod
+    def get_unmapped_area(self, task: Task, addr: int, length: int, flags: int, align: int) -> int | None:
+        """arch_get_unmapped_area() or its top-down form: a place, or None; `align` a mask, `addr` a hint."""
 
 
 @dataclass
@@ -37,7 +100,7 @@ class SystemMemory:
     """What all tasks share: the release's facts, sysctls, commit charge (pages), pool of huge pages, THP settings."""
 
     facts: ProcessFacts
-    arch: str
+    arch: TaskArch
     page_shift: int
     totalram: int
     total_swap: int = 0
@@ -125,7 +188,7 @@ class Task:
     @property
     def kernel_mask(self) -> int:
         """All bits of the kernel's own word: what its sums wrap at, for a 32-bit task too."""
-        return (1 << 32) - 1 if self.sys.arch == "i386" else (1 << 64) - 1
+        return (1 << self.sys.arch.kernel_bits) - 1
 
     @property
     def privileged(self) -> bool:

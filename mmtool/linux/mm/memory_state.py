@@ -9,6 +9,7 @@ A page's links are kept in two lists of slots; beyond the slots lie the heads of
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import field
 
 from mmtool.build.facts.reclaim import ReclaimFacts
@@ -133,8 +134,8 @@ class Memory:
         self.swappiness = swappiness
         self.objects: dict[str, Mapped] = {}
         self.flags: list[int] = []
-        self.next: list[int] = []
-        self.prev: list[int] = []
+        self.next = array("i")
+        self.prev = array("i")
         self.shadow: list[int] = []
         """What a file's slot holds of a page that was evicted; -1 for nothing."""
         self.swap_entry: list[int] = []
@@ -207,5 +208,5 @@ class Memory:
     def start(self) -> None:
         """Make the lists, empty."""
         total = len(self.flags) + NR_LRU_LISTS + MAX_NR_GENS * 2
-        self.next = list(range(total))
-        self.prev = list(range(total))
+        self.next = array("i", range(total))
+        self.prev = array("i", range(total))

@@ -13,6 +13,7 @@ from mmtool.linux.mm.folio import (
     PG_DIRTY,
     PG_RECLAIM,
     PG_REFERENCED,
+    PG_SWAPBACKED,
     PG_SWAPCACHE,
     PG_UNEVICTABLE,
     PG_WORKINGSET,
@@ -114,7 +115,7 @@ def lru_tier_from_refs(m: Memory, refs: int, workingset: bool) -> int:
 
 def lru_gen_is_active(g: LruGen, gen: int) -> bool:
     """lru_gen_is_active(): the two youngest generations count as active."""
-    return gen in (g.max_seq % MAX_NR_GENS, (g.max_seq - 1) % MAX_NR_GENS)
+    return (g.max_seq - gen) % MAX_NR_GENS < MIN_NR_GENS
 
 
 def lru_gen_update_size(m: Memory, g: LruGen, file: int, old: int, new: int) -> None:
@@ -158,13 +159,14 @@ def lru_gen_add_folio(m: Memory, g: LruGen, slot: int, *, reclaiming: bool) -> b
     flags = m.flags[slot]
     if flags & PG_UNEVICTABLE:
         return False
-    file = folio_is_file_lru(flags)
+    file = 0 if flags & PG_SWAPBACKED else 1
     gen = lru_gen_folio_seq(m, g, flags, reclaiming=reclaiming) % MAX_NR_GENS
     mask = LRU_GEN_MASK | PG_ACTIVE
     if flags & PG_ACTIVE and m.facts.lru_gen_activation_clears_refs:
         mask |= LRU_REFS_MASK | PG_REFERENCED
     m.flags[slot] = flags & ~mask | (gen + 1) << LRU_GEN_SHIFT
-    lru_gen_update_size(m, g, file, -1, gen)
+    g.nr_pages[gen][file] += 1
+    m.lruvec.size[file * 2 + ((g.max_seq - gen) % MAX_NR_GENS < MIN_NR_GENS)] += 1
     add = list_add_tail if reclaiming else list_add
     add(m, slot, gen_head(m, gen, file))
     return True
@@ -173,11 +175,13 @@ def lru_gen_add_folio(m: Memory, g: LruGen, slot: int, *, reclaiming: bool) -> b
 def lru_gen_del_folio(m: Memory, g: LruGen, slot: int, *, reclaiming: bool) -> bool:
     """lru_gen_del_folio(): take a page out of its generation; False where it is in none."""
     flags = m.flags[slot]
-    gen = folio_lru_gen(flags)
+    gen = ((flags & LRU_GEN_MASK) >> LRU_GEN_SHIFT) - 1
     if gen < 0:
         return False
-    active = PG_ACTIVE if not reclaiming and lru_gen_is_active(g, gen) else 0
-    m.flags[slot] = flags & ~LRU_GEN_MASK | active
-    lru_gen_update_size(m, g, folio_is_file_lru(flags), gen, -1)
+    file = 0 if flags & PG_SWAPBACKED else 1
+    active = (g.max_seq - gen) % MAX_NR_GENS < MIN_NR_GENS
+    m.flags[slot] = flags & ~LRU_GEN_MASK | (PG_ACTIVE if active and not reclaiming else 0)
+    g.nr_pages[gen][file] -= 1
+    m.lruvec.size[file * 2 + active] -= 1
     list_del(m, slot)
     return True

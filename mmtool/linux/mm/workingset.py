@@ -17,6 +17,10 @@ from mmtool.linux.mm.memcontrol.vmstats import WORKINGSET_ACTIVATE_BASE, WORKING
 from mmtool.linux.mm.memory_state import MAX_NR_GENS, LruGen, Memory
 from mmtool.linux.mm.mm_inline import folio_lru_refs, lru_tier_from_refs
 
+REFAULT = ("workingset_refault_anon", "workingset_refault_file")
+ACTIVATE = ("workingset_activate_anon", "workingset_activate_file")
+RESTORE = ("workingset_restore_anon", "workingset_restore_file")
+
 
 def workingset_eviction(m: Memory, slot: int, *, by_root: bool = False) -> int:
     """workingset_eviction(): what the page's place keeps of it: the lists' age and whether it was part of the set.
@@ -94,6 +98,9 @@ def lru_gen_eviction(m: Memory, g: LruGen, slot: int) -> int:
     """lru_gen_eviction(): count the page in its tier; its place keeps the oldest generation and how it was used."""
     flags = m.flags[slot]
     file = folio_is_file_lru(flags)
+    if not flags & (PG_WORKINGSET | LRU_REFS_MASK):
+        g.evicted[file][0] += 1
+        return g.min_seq[file] << 3
     refs = folio_lru_refs(m, flags)
     workingset = bool(flags & PG_WORKINGSET)
     g.evicted[file][lru_tier_from_refs(m, refs, workingset)] += 1
@@ -105,31 +112,31 @@ def lru_gen_eviction(m: Memory, g: LruGen, slot: int) -> int:
 def lru_gen_refault(m: Memory, g: LruGen, slot: int, shadow: int, file: int) -> None:
     """lru_gen_refault(): count a refault in the tier of its eviction, if that was recent; and mark the page for it."""
     facts = m.facts
-    kind = "file" if file else "anon"
+    vmstat = m.vmstat
     seq, refs, workingset = shadow >> 3, shadow >> 1 & 3, bool(shadow & 1)
     rework = facts.lru_gen_refs_start_with_referenced
     recent = abs(g.max_seq - seq) < MAX_NR_GENS if rework else seq == g.min_seq[file]
     if recent or facts.lru_gen_counts_all_refaults:
-        m.vmstat[f"workingset_refault_{kind}"] += 1
+        vmstat[REFAULT[file]] += 1
     if not recent:
         return
     if rework:
         refs += 1
         g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
         if m.in_lru_fault and facts.lru_gen_faults_are_active:
-            m.vmstat[f"workingset_activate_{kind}"] += 1
+            vmstat[ACTIVATE[file]] += 1
         if not workingset:
             m.flags[slot] = m.flags[slot] & ~LRU_REFS_MASK | (refs - 1) << LRU_REFS_SHIFT
             return
         if m.in_lru_fault and not facts.lru_gen_faults_are_active:
-            m.vmstat[f"workingset_activate_{kind}"] += 1
+            vmstat[ACTIVATE[file]] += 1
         m.flags[slot] |= PG_WORKINGSET
-        m.vmstat[f"workingset_restore_{kind}"] += 1
+        vmstat[RESTORE[file]] += 1
         return
     refs += workingset
     g.refaulted[file][lru_tier_from_refs(m, refs, workingset)] += 1
     if facts.lru_gen_counts_all_refaults:
-        m.vmstat[f"workingset_activate_{kind}"] += 1
+        vmstat[ACTIVATE[file]] += 1
     if m.in_lru_fault or refs >= 3:
         m.flags[slot] |= LRU_REFS_MASK | PG_WORKINGSET
-        m.vmstat[f"workingset_restore_{kind}"] += 1
+        vmstat[RESTORE[file]] += 1

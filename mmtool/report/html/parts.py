@@ -87,21 +87,23 @@ def ledger(boot: Boot, sums: MemoryLedger, takers: Sequence[str]) -> Markup:
         bars.append(tag("p", f"The {human(lost)} that was taken, enlarged:", class_="note"))
         bars.append(stack(parts, f"What was taken, {human(lost)}"))
     shown, rest = (taken, []) if len(taken) <= 12 else (taken[:8], taken[8:])
-    rest = [*rest, *returned]
     rows = [_taker_row(line, whole, takers) for line in shown]
-    more = ""
-    if rest:
-        amount = sum(line.amount for line in rest)
-        more = fold(
-            f"{len(rest)} more: {_signed(amount)}{', some of it given back' if returned else ''}",
-            _ledger_table([_taker_row(line, whole, takers) for line in rest], "The smaller takers, and what came back"),
-        )
+    smaller = _fold_of_takers(f"{len(rest)} smaller takers", rest, whole, takers)
+    back = _fold_of_takers(f"{len(returned)} given back later", returned, whole, takers)
     total = tag(
         "p", f"{human(sums.installed)} in the firmware's map \u2212 {human(sums.installed - sums.memtotal)} = ",
         tag("b", f"{human(sums.memtotal)} MemTotal"), f" ({sums.memtotal >> 10} kB)", class_="sum",
     )  # fmt: skip
     table = _ledger_table(rows, "Takers, largest first")
-    return section("ledger", "Where the memory went", join(bars), table, more, total)
+    return section("ledger", "Where the memory went", join(bars), table, smaller, back, total)
+
+
+def _fold_of_takers(says: str, lines: Sequence[LedgerLine], whole: int, takers: Sequence[str]) -> Markup:
+    """Lines of the ledger that are shown when they are asked for; nothing where there are none."""
+    if not lines:
+        return Markup("")
+    rows = [_taker_row(line, whole, takers) for line in lines]
+    return fold(f"{says}, {human(abs(sum(line.amount for line in lines)))}", _ledger_table(rows, says))
 
 
 def _ledger_table(rows: list[list[object]], caption: str) -> Markup:

@@ -157,7 +157,7 @@ def smap(task: Task, vma: Vma) -> Smap:
                 if not folio.mapcounts and folio.entire == 1:
                     private += per_block
                     # one unsigned long in the kernel: on 32 bits a huge page's share is lost
-                    pss += unit * per_block & ((1 << 32) - 1 if task.sys.arch == "i386" else -1)
+                    pss += unit * per_block & task.kernel_mask
             continue
         table = tables.ptes[n]
         lo, hi = max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)

@@ -174,7 +174,7 @@ def _flags_of_type(
             raise Refused("EINVAL", "a shared mapping does not grow down")
         return vm_flags | VM_SHARED | VM_MAYSHARE, 0
     if kind == MAP_DROPPABLE and task.sys.facts.has_droppable:
-        if task.sys.arch == "i386":
+        if task.sys.arch.kernel_bits == 32:
             raise Refused("EOPNOTSUPP", "MAP_DROPPABLE needs a 64-bit kernel")
         if flags & (MAP_LOCKED | MAP_HUGETLB):
             raise Refused("EINVAL", "droppable memory is neither locked nor of a pool")
@@ -195,7 +195,7 @@ def place(task: Task, file: File | None, addr: int, length: int, pgoff: int, fla
         size = system.hugetlb.page_size
         if length & (size - 1) or (flags & MAP_FIXED and addr & (size - 1)):
             raise Refused("EINVAL", "not aligned to a huge page")
-        if system.arch == "arm64" or system.facts.hugetlb_hint_rounds_up:
+        if system.arch.hugetlb_hint_rounds_up or system.facts.hugetlb_hint_rounds_up:
             addr += size - 1
         addr &= -size
     anonymous = file is None and not flags & MAP_SHARED

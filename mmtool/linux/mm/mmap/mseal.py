@@ -12,7 +12,7 @@ def do_mseal(task: Task, start: int, length: int) -> None:
     mm, page = task.mm, task.sys.page_size
     if not task.sys.facts.has_mseal:
         raise Refused("ENOSYS", "the release has no mseal()")
-    if task.sys.arch == "i386":
+    if task.sys.arch.kernel_bits == 32:
         raise Refused("ENOSYS", "sealing needs a 64-bit kernel")
     if start & (page - 1):
         raise Refused("EINVAL", "the address is not a page's")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import (
-    MAP_32BIT,
     MAP_FIXED,
     STACK_GUARD_GAP_PAGES,
     VM_GROWSDOWN,
@@ -80,18 +79,16 @@ def get_unmapped_area(task: Task, file: File | None, addr: int, length: int, pgo
         return addr
     huge = file is not None and file.inode.kind == "hugetlb"
     align = task.sys.hugetlb.page_size - 1 if huge else 0
-    if task.sys.arch == "x86_64":
-        return _x86_64(task, addr, length, flags, align)
-    return _generic(task, addr, length, align)
+    return task.sys.arch.get_unmapped_area(task, addr, length, flags, align)
 
 
-def _free_at(task: Task, addr: int, length: int) -> bool:
+def free_at(task: Task, addr: int, length: int) -> bool:
     """Is [addr, addr + length) free, with the gap below a stack above it?"""
     vma = task.mm.find_vma(addr)
     return vma is None or addr + length <= vm_start_gap(vma, task.sys.page_shift)
 
 
-def _generic(task: Task, addr: int, length: int, align: int) -> int | None:
+def generic_get_unmapped_area(task: Task, addr: int, length: int, align: int) -> int | None:
     """generic_get_unmapped_area() and generic_get_unmapped_area_topdown() (i386, arm64)."""
     mm, page = task.mm, task.sys.page_size
     end = task.task_size if addr > task.map_window else task.map_window
@@ -99,7 +96,7 @@ def _generic(task: Task, addr: int, length: int, align: int) -> int | None:
         return None
     if addr:
         hint = addr + page - 1 & -page
-        if end - length >= hint >= task.sys.mmap_min_addr and _free_at(task, hint, length):
+        if end - length >= hint >= task.sys.mmap_min_addr and free_at(task, hint, length):
             return hint
     if mm.topdown:
         base = mm.mmap_base + (task.task_size - task.map_window if addr > task.map_window else 0)
@@ -110,45 +107,12 @@ def _generic(task: Task, addr: int, length: int, align: int) -> int | None:
     return vm_unmapped_area(mm, Search(length, mm.mmap_base, end, False, align))
 
 
-def _x86_64(task: Task, addr: int, length: int, flags: int, align: int) -> int | None:
-    """arch_get_unmapped_area_topdown() and arch_get_unmapped_area() of arch/x86/kernel/sys_x86_64.c."""
-    mm = task.mm
-    page = task.sys.page_size
-    low32 = bool(flags & MAP_32BIT) and not task.compat
-    if mm.topdown and not low32:
-        if length > task.task_size:
-            return None
-        hint = addr & -page
-        valid = task.task_size - length >= hint and (hint > task.map_window) == (hint + length > task.map_window)
-        if hint and valid and _free_at(task, hint, length):
-            return hint
-        high = mm.mmap_base
-        if hint > task.map_window and not task.compat:
-            high += task.task_size - task.map_window
-        low = task.sys.mmap_min_addr if task.sys.facts.unmapped_area_knows_min_addr else page
-        found = vm_unmapped_area(mm, Search(length, max(page, low), high, True, align))
-        if found is not None:
-            return found
-    if low32:
-        begin, end = 0x40000000, 0x80000000
-    else:
-        begin = mm.mmap_legacy_base
-        end = task.task_size if task.compat or addr > task.map_window else min(task.map_window, task.task_size)
-    if length > end:
-        return None
-    if addr:
-        hint = addr + page - 1 & -page
-        if end - length >= hint and _free_at(task, hint, length):
-            return hint
-    return vm_unmapped_area(mm, Search(length, begin, end, False, align))
-
-
 def thp_get_unmapped_area(task: Task, addr: int, length: int, pgoff: int, flags: int, file: File | None) -> int | None:
     """thp_get_unmapped_area(): look for room to align to a huge page, and take it without where there is none."""
     size = task.mm.tables.geometry.pmd_size
     off = pgoff << task.sys.page_shift
     aligned = off + size - 1 & -size
-    if not task.compat and task.sys.arch != "i386" and off + length - aligned >= size:
+    if task.word_bits == 64 and off + length - aligned >= size:
         found = get_unmapped_area(task, file, addr, length + size, pgoff, flags)
         if found is not None:
             if found == addr:

@@ -43,6 +43,15 @@ class Step:
     detail: dict[str, int | str | bool] = field(default_factory=dict)
 
 
+class Estimate(Enum):
+    """What an answer rests on that the state does not tell."""
+
+    LISTS = "which pages of the LRU lists can be freed: all that are scanned are taken to be"
+    SLAB = "what slab caches give back: nothing is taken to be"
+    MOVABLE = "where movable pages lie"
+    CPU_LISTS = "which types of pages CPUs' lists hold: half of them movable is a guess"
+
+
 @dataclass(frozen=True, slots=True)
 class ListsMoved:
     """What an allocation did to its zone's lists, taken together: blocks by order, and pages."""
@@ -100,6 +109,8 @@ class Outcome:
     zone: Zone | None
     path: tuple[Step, ...]
     reason: str = ""
+    estimates: tuple[Estimate, ...] = ()
+    """Empty where the state decides it."""
     looked_in: tuple[Zone, ...] = ()
     moved: ListsMoved | None = None
     block: tuple[int, int] | None = None

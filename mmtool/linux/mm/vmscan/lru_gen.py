@@ -58,6 +58,8 @@ from mmtool.linux.mm.vmscan.scan_control import (
 from mmtool.linux.mm.vmscan.shrink_folio_list import shrink_folio_list
 
 MAX_LRU_BATCH = MIN_LRU_BATCH * 64
+PROTECTING = PG_WORKINGSET | LRU_REFS_MASK
+"""A page without any of these is of the first tier, which is always evicted."""
 BIT_REFS = 4
 """BIT(LRU_REFS_WIDTH): one more use than the bits of a page can count."""
 
@@ -73,7 +75,11 @@ class CtrlPos:
 
 def read_ctrl_pos(m: Memory, g: LruGen, file: int, tier: int, gain: int) -> CtrlPos:
     """read_ctrl_pos(): where a tier stands; from 6.14 on tier 4 means all of them."""
-    tiers = range(MAX_NR_TIERS) if tier == MAX_NR_TIERS else (tier,)
+    if tier < MAX_NR_TIERS:
+        refaulted = g.avg_refaulted[file][tier] + g.refaulted[file][tier]
+        total = g.avg_total[file][tier] + g.evicted[file][tier] + g.protected[file][tier]
+        return CtrlPos(refaulted, total, gain)
+    tiers = range(MAX_NR_TIERS)
     return CtrlPos(
         sum(g.avg_refaulted[file][t] + g.refaulted[file][t] for t in tiers),
         sum(g.avg_total[file][t] + g.evicted[file][t] + g.protected[file][t] for t in tiers),
@@ -174,7 +180,7 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) 
     Promoted ones go where they belong, those of tiers above `tier_idx` to the next generation.
     """
     flags = m.flags[slot]
-    file = folio_is_file_lru(flags)
+    file = 0 if flags & PG_SWAPBACKED else 1
     if flags & PG_MLOCKED:
         if not m.facts.lru_gen_sorts_dirty:
             return False
@@ -187,11 +193,11 @@ def sort_folio(m: Memory, g: LruGen, slot: int, tier_idx: int, sc: ScanControl) 
         m.flags[slot] |= PG_SWAPBACKED
         lruvec_add_folio_tail(m, slot)
         return True
-    gen = folio_lru_gen(flags)
+    gen = ((flags & LRU_GEN_MASK) >> LRU_GEN_SHIFT) - 1
     if gen != g.min_seq[file] % MAX_NR_GENS:
         _move_to(m, slot, gen, tail=False)
         return True
-    if _protect(m, g, slot, tier_idx):
+    if flags & PROTECTING and _protect(m, g, slot, tier_idx):
         return True
     if m.facts.lru_gen_sorts_dirty and (flags & PG_WRITEBACK or (file and flags & PG_DIRTY)):
         if file and flags & PG_DIRTY:

@@ -11,7 +11,8 @@ LA57_MODELS = {
     0x19: {*range(0x10, 0x20), *range(0xA0, 0xB0)},
     0x1A: set(range(0x00, 0x20)),
 }
-QEMU_TCG = "QEMU TCG CPU"
+LA57_NAME = "QEMU TCG CPU"
+"""QEMU's model "max" under emulation, which has whatever can be emulated, whichever family it says it is of."""
 
 
 def has_la57(boot: X86Boot) -> bool:
@@ -29,7 +30,7 @@ def has_la57(boot: X86Boot) -> bool:
     if boot.notes("la57"):
         return True
     for note in boot.notes("cpu"):
-        if QEMU_TCG in note.text:
+        if LA57_NAME in note.text:
             return True
         if len(note.values) >= 2 and note.values[1] in LA57_MODELS.get(note.values[0], ()):
             return not boot.notes("hypervisor")
