@@ -235,6 +235,10 @@ def test_what_never_answers_is_missing(name: str, tmp_path: Path, monkeypatch: p
     assert "proc/buddyinfo" in found.files and name not in found.files
 
 
+def test_settings_are_read_that_make_room_for_what_they_are_asked_for() -> None:
+    assert reading.read_in_time(Path("/proc/sys/vm/swappiness")).strip().isdigit()
+
+
 def test_a_fifo_in_place_of_a_file_is_missing(tmp_path: Path) -> None:
     root = machine_of(NUMA, tmp_path)
     for name in ("proc/zoneinfo", "proc/slabinfo"):

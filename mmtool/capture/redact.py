@@ -10,15 +10,17 @@ tree keeps its size.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
 
 from mmtool.capture.confided import fill, hide_table, hide_tree, hide_values
 from mmtool.capture.identity import NO_HOST, Identity, is_serial, names_of_host
-from mmtool.capture.reduce import lines_read
+from mmtool.capture.reduce import boot_lines_read, lines_read
 from mmtool.firmware.capture import LOG
-from mmtool.firmware.lines import plain, raw_pieces
+from mmtool.firmware.lines import kernel_lines, plain, raw_pieces
+from mmtool.observed.reports.report import places_read
 from mmtool.regex import regex
 
 _HEX_PAIRS = regex(r"(?<![0-9a-f])[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\1[0-9a-f]{2}){4,}(?![0-9a-f])", re.IGNORECASE)
@@ -155,8 +157,9 @@ class Redactor:
         read = lines_read(text)
         lines = text.split("\n")
         hidden = self._command_lines(lines)
+        reported = _reported(text, lines)
         return "\n".join(
-            hidden[number] if number in hidden else self._line(line, number in read)
+            hidden[number] if number in hidden else self._line(reported.get(number, line), number in read)
             for number, line in enumerate(lines, 1)
         )
 
@@ -281,6 +284,35 @@ class Redactor:
             number = 1 + sum(known == kind for known, _ in self._stand_ins)
             self._stand_ins[kind, name] = _MAKERS.get(kind, _word)(kind, name, number)
         return self._stand_ins[kind, name]
+
+
+def _reported(text: str, lines: list[str]) -> dict[int, str]:
+    """By their numbers the lines that are read as parts of reports alone, with x for what of them is not read.
+
+    Any line that a report's words are found in may be one of a program's: "eth0: gateway:10 of alice".
+    """
+    of_a_boot, said = boot_lines_read(text), kernel_lines(text)
+    told = dict(said)
+    once = Counter(number for number, _ in said)
+    hidden = {}
+    for number, places in places_read(text).items():
+        line, words = lines[number - 1], told[number]
+        head = line.rfind(words)
+        # not of one that is put together from several, or cut into several
+        if number not in of_a_boot and once[number] == 1 and words and head >= 0 and "\\" not in line:
+            seen = {head + at for start, end in places for at in range(start, end)} | set(range(head))
+            hidden[number] = _WORD.sub(lambda m, seen=seen: _unread(m, seen), line)  # type: ignore[misc]
+    return hidden
+
+
+_WORD = regex(r"[^\W_]+")
+_HEX = regex(r"(?=.*\d)[0-9a-fA-F]+")
+
+
+def _unread(m: re.Match[str], seen: set[int]) -> str:
+    """A word of a line in x, a number in 0, as far as it is not seen: what is read ends where it did."""
+    stand_in = "0" if _HEX.fullmatch(m[0]) else "x"
+    return "".join(c if at in seen else stand_in for at, c in enumerate(m[0], m.start()))
 
 
 def _groups(pattern: re.Pattern[str], edit: Callable[[str], str], text: str) -> str:

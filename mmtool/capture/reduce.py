@@ -29,8 +29,8 @@ class Reduced:
     """It is as it was: without its other lines its readers would read something else."""
 
 
-_READERS = (firmware_log.lines_read, answers.lines_read, report.lines_read, memblock_log.lines_read)
-"""What reads logs: each says of which lines."""
+_OF_A_BOOT = (firmware_log.lines_read, answers.lines_read, memblock_log.lines_read)
+"""What reads a boot's lines: each says which, and reads them whole."""
 
 
 def reduce_log(data: bytes) -> Reduced:
@@ -60,8 +60,13 @@ def _dots(line: str) -> str:
 
 def lines_read(text: str) -> set[int]:
     """The numbers of the lines that mmtool takes something from."""
-    kept: set[int] = set().union(*(read(text) for read in _READERS))
+    kept = boot_lines_read(text) | report.lines_read(text)
     return kept | _continued(text, kept)
+
+
+def boot_lines_read(text: str) -> set[int]:
+    """The lines of these that are not read as parts of reports."""
+    return set().union(*(read(text) for read in _OF_A_BOOT))
 
 
 def _continued(text: str, kept: set[int]) -> set[int]:

@@ -54,14 +54,24 @@ def _refuse_link(name: str, folder: int) -> None:
 
 
 def _read(file: int, most: int) -> bytes:
-    with os.fdopen(file, "rb") as stream:
-        found = os.fstat(stream.fileno())
+    try:
+        found = os.fstat(file)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, NOT_PLAIN)
-        # files of /proc and /sys tell no size, or one that is not theirs
-        data = stream.read(most + 1) if found.st_size <= most else None
-    if data is None or len(data) > most:
+        # files of /proc and /sys tell no size, or one that is not theirs; of /proc/sys no more may be asked for at once
+        # than the kernel has room for
+        data, more = bytearray(), found.st_size <= most
+        while more and len(data) <= most:
+            part = os.read(file, _AT_ONCE)
+            data += part
+            more = bool(part)
+    finally:
+        os.close(file)
+    if more or found.st_size > most or len(data) > most:
         raise OSError(errno.EFBIG, f"longer than {most} bytes")
-    return data
+    return bytes(data)
+
+
+_AT_ONCE = 1 << 18

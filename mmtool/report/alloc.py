@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmtool.linux.mm.page_alloc.outcome import Outcome, Step, ZoneResult, ZoneTry
+from mmtool.linux.mm.page_alloc.outcome import Estimate, Outcome, Step, ZoneResult, ZoneTry
 from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
     ALLOC_HIGHATOMIC,
@@ -105,15 +105,22 @@ def outcome_document(outcome: Outcome, system: System) -> dict[str, Any]:
     return {
         "ok": outcome.ok, "pfn": pfn, "phys": None if pfn is None else f"{pfn << system.kernel.page_shift:#x}",
         "node": outcome.zone.nid if outcome.zone else None, "zone": outcome.zone.name if outcome.zone else None,
-        "reason": outcome.reason or None, "path": [step_document(step, outcome.order) for step in outcome.path],
+        "reason": outcome.reason or None, "estimates": [e.value for e in outcome.estimates],
+        "path": [step_document(step, outcome.order) for step in outcome.path],
     }  # fmt: skip
 
 
-def render_outcomes(outcomes: Sequence[Outcome], allocated: int, system: System, output: str, explain: bool) -> None:
-    """Print outcomes to standard output; `allocated` counts those that succeeded, also where not all are listed."""
+def render_outcomes(
+    outcomes: Sequence[Outcome], allocated: int, without: int | None, system: System, output: str, explain: bool
+) -> None:
+    """Print outcomes to standard output; `allocated` counts those that succeeded, also where not all are listed.
+
+    `without` counts those that do if reclaim frees nothing; None where that is no question.
+    """
     if output in ("json", "yaml"):
         document = {
             "schema": "mmtool.alloc/1", "allocated": allocated,
+            "without_reclaim": without,
             "outcomes": [outcome_document(o, system) for o in outcomes],
             "state": state_document(state_of(system), system.kernel),
         }  # fmt: skip
@@ -129,6 +136,16 @@ def render_outcomes(outcomes: Sequence[Outcome], allocated: int, system: System,
     if explain:
         tables += _explained(outcomes)
     sys.stdout.write(text_tables(tables))
+    names = dict.fromkeys(e for o in outcomes for e in o.estimates)
+    sys.stdout.write(_estimates(names, [] if without is None else [f"if reclaim frees nothing {without} succeed"]))
+
+
+def _estimates(names: Iterable[Estimate], bounds: Sequence[str]) -> str:
+    """What makes an answer an estimate, below it; "" for a result."""
+    said = [e.value for e in names]
+    if not said:
+        return ""
+    return "\nAn estimate; the state does not tell\n" + "".join(f"  - {text}\n" for text in [*said, *bounds])
 
 
 def _outcome_table(outcomes: Iterable[Outcome], system: System) -> Table:
@@ -185,19 +202,26 @@ def render_script(results: Sequence[LineResult], system: System, output: str) ->
         }  # fmt: skip
         print_document(document, output)
         return
+    estimated = any(r.without_reclaim is not None for r in results)
+    bound = [("if reclaim frees nothing", Kind.COUNT)] if estimated else []
     t = Table(
         "lines", "Lines of the script",
-        columns(("line", Kind.COUNT), ("allocated", Kind.COUNT), "zones", "stopped", ("freed", Kind.COUNT),
+        columns(("line", Kind.COUNT), ("allocated", Kind.COUNT), *bound, "zones", "stopped", ("freed", Kind.COUNT),
                 ("kept", Kind.COUNT)),
     )  # fmt: skip
     for r in results:
         zones = " ".join(f"{nid}/{name}:{n}" for (nid, name), n in r.zones.items())
-        t.rows.append((r.line, r.allocated, zones, r.stopped, r.freed, r.kept))
-    sys.stdout.write(csv_table(t) if output == "csv" else text_tables([t]))
+        t.rows.append((r.line, r.allocated, *[r.without_reclaim] * len(bound), zones, r.stopped, r.freed, r.kept))
+    if output == "csv":
+        sys.stdout.write(csv_table(t))
+        return
+    sys.stdout.write(text_tables([t]) + _estimates(dict.fromkeys(e for r in results for e in r.estimates), []))
 
 
 def _line(r: LineResult) -> dict[str, Any]:
     if r.freed is not None:
         return {"line": r.line, "freed": r.freed, "kept": r.kept}
     zones = {f"{nid}/{name}": n for (nid, name), n in r.zones.items()}
-    return {"line": r.line, "allocated": r.allocated, "zones": zones, "stopped": r.stopped}
+    found: dict[str, Any] = {"line": r.line, "allocated": r.allocated, "zones": zones, "stopped": r.stopped}
+    found["estimates"] = [e.value for e in r.estimates]
+    return found | {"without_reclaim": r.without_reclaim}

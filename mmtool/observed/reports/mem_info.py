@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from mmtool.late import dataclass
@@ -162,9 +162,12 @@ class LineNumbers:
     def at(self, offset: int) -> int:
         return self.numbers[max(0, bisect_right(self.starts, offset) - 1)]
 
-    def within(self, start: int, end: int) -> list[int]:
-        """The lines that text[start:end] is of."""
-        return self.numbers[max(0, bisect_right(self.starts, start) - 1) : bisect_right(self.starts, end - 1)]
+    def within(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """The lines that text[start:end] is of, and which part of each: its places from the line's beginning on."""
+        first = max(0, bisect_right(self.starts, start) - 1)
+        for i in range(first, bisect_right(self.starts, end - 1)):
+            follows = self.starts[i + 1] - 1 if i + 1 < len(self.starts) else end
+            yield self.numbers[i], max(start, self.starts[i]) - self.starts[i], min(end, follows) - self.starts[i]
 
 
 def parse_mem_info(text: str, start: int, end: int, numbers: LineNumbers) -> MemInfo | None:

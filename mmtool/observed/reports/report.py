@@ -136,14 +136,20 @@ def parse_reports(text: str) -> list[Report]:
 
 def lines_read(text: str) -> set[int]:
     """The numbers of the lines of a log that reports are read from."""
+    return set(places_read(text))
+
+
+def places_read(text: str) -> dict[int, list[tuple[int, int]]]:
+    """Of each such line the parts that are read, as places in `kernel_lines`' words of that number, joined."""
     with recorded() as found:
         parse_reports(text)
     joined, numbers = _joined(_freed(text))
     is_log = {id(string): string == joined for string in {id(m.string): m.string for m in found}.values()}
-    told: set[int] = set()
+    told: dict[int, list[tuple[int, int]]] = {}
     for m in found:
         if m.start() < m.end() and is_log[id(m.string)]:
-            told.update(numbers.within(m.start(), m.end()))
+            for number, start, end in numbers.within(m.start(), m.end()):
+                told.setdefault(number, []).append((start, end))
     return told
 
 

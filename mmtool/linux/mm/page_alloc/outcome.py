@@ -41,6 +41,15 @@ class Step:
     detail: dict[str, int | str | bool] = field(default_factory=dict)
 
 
+class Estimate(Enum):
+    """What an answer rests on that the state does not tell."""
+
+    LISTS = "which pages of the LRU lists can be freed: all that are scanned are taken to be"
+    SLAB = "what slab caches give back: nothing is taken to be"
+    MOVABLE = "where movable pages lie"
+    CPU_LISTS = "which types of pages CPUs' lists hold: half of them movable is a guess"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of an allocation. `pfn` is the block's first page, None when there is none.
@@ -54,6 +63,8 @@ class Outcome:
     zone: Zone | None
     path: tuple[Step, ...]
     reason: str = ""
+    estimates: tuple[Estimate, ...] = ()
+    """Empty where the state decides it."""
 
     @property
     def ok(self) -> bool:
