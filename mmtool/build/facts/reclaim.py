@@ -211,7 +211,7 @@ class ReclaimFacts(Facts):
         Change("7.0", not_in="6.19"), Change("7.3", not_in="7.2"),
         marks=Mark("mm/memory.c", "should_try_to_free_swap(si, folio, vma, nr_pages, vmf->flags)"),
     )  # fmt: skip
-    """A store to a page that is read back leaves its slot as a load does: that it was a store is forgotten too early."""
+    """A store to a page that is read back leaves its slot as a load does: it is forgotten too early that it was one."""
     swapin_maps_writable: bool = since("6.11", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
     """A page that is read back from swap is mapped writable at once; before, only by a store."""
     anon_reuse_needs_one_reference: bool = until(
