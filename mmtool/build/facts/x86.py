@@ -151,7 +151,9 @@ class X86Facts(Facts):
 
     # what processors and builds bring
     five_levels_always: bool = since(
-        "6.17", marks=Mark("arch/x86/Kconfig", "config X86_5LEVEL", gone=True, since="4.12")
+        "6.16",
+        "x86/mm/64: Make 5-level paging support unconditional",
+        marks=Mark("arch/x86/Kconfig", "config X86_5LEVEL", gone=True, since="4.12")
     )
     """Five levels of page tables are no option any more."""
     highmem64g_removed: bool = since(

@@ -99,7 +99,7 @@ def init_cpu_to_node(boot: X86Boot) -> None:
             continue
         alloc_node_data(boot, nid)
         node = Pgdat(nid, 0, 0)
-        log_node(node, True, boot.kernel, boot.log)
+        log_node(node, (0, 0), True, boot.kernel, boot.log)
         boot.numa.pgdat[nid] = node
 
 
