@@ -264,3 +264,9 @@ def test_memory_that_no_zone_takes_in_stays_the_nodes(release: str, end: int) ->
     assert said(booted, "Initmem") == [f"Initmem setup node 0 [mem 0x0000000000001000-{end:#018x}]"]
     holes = said(booted, "On node 0, zone Normal")
     assert holes == ["On node 0, zone Normal: 2 pages in unavailable ranges"] * (end == 0x6FFFFFFF)
+
+
+@pytest.mark.parametrize(("release", "end"), [("3.13.0", "ffffffff]"), ("4.19.0", "000000006fffffff]")])
+def test_where_zone_dma32_was_said_to_end(release: str, end: str) -> None:
+    text = MAP.replace("BIOS-e820: [mem 0x0000000100000000-0x000000047fffffff] usable\n", "")
+    assert said(boot(release, text=text), "  DMA32 ")[0].endswith(f"-0x{end}")

@@ -43,7 +43,7 @@ def arch_zone_limits_init(kernel: Kernel, max_pfn: int, max_low_pfn: int) -> lis
     if kernel.enabled("ZONE_DMA"):
         zones.append(("DMA", min(MAX_DMA_PFN, low)))
     if kernel.enabled("ZONE_DMA32"):
-        zones.append(("DMA32", min(MAX_DMA32_PFN, low)))
+        zones.append(("DMA32", MAX_DMA32_PFN if kernel.release.dma32_ends_at_4g else min(MAX_DMA32_PFN, low)))
     zones.append(("Normal", low))
     if kernel.enabled("HIGHMEM"):
         zones.append(("HighMem", max_pfn))
