@@ -77,12 +77,12 @@ def test_a_build_is_a_profiles_own_by_its_very_name_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "profile"),
     [
-        ("7.1.13+deb13-cloud-amd64", "debian-7.3-cloud-amd64"),
-        ("7.0.13+deb13-cloud-amd64", "debian-6.18-cloud-amd64"),  # 6.19 lies between
-        ("6.5.0-4-arm64", "debian-6.1-cloud-arm64"),
+        ("7.4.1+deb13-cloud-amd64", "debian-7.3-cloud-amd64"),
+        ("6.14.6+deb13-cloud-amd64", "debian-6.12-cloud-amd64"),
+        ("5.19.0-2-arm64", "debian-6.1-cloud-arm64"),  # 6.0 follows it
         ("6.3.0-1-686", "debian-6.1-686"),
         ("5.9.0-4-amd64", "generic-x86_64"),  # older than all that there are
-        ("7.1.13-mine", "generic-x86_64"),
+        ("7.4.1-mine", "generic-x86_64"),
     ],
 )
 def test_debians_other_kernels_are_like_those_next_to_them(name: str, profile: str) -> None:

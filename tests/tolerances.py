@@ -98,22 +98,23 @@ _LINEAR_MAP = (
     "KASLR moves the linear map, and decides by chance whether a page of its tables, or of struct pages', is shared"
 )
 
+LATE = ("6.12", "6.18", "7.1", "7.3")
 _late = memory(32 << 10, 16)
 
 TOLERANCES: tuple[Tolerance, ...] = (
     *(
         Tolerance(f"x86-{release}-efi-*", "memory", _LATE_MEMORY + "; " + _EFI_TABLES, memory(32 << 10, 48))
-        for release in ("6.12", "6.18", "7.3")
+        for release in LATE
     ),
-    *(Tolerance(f"x86-{release}-*", "memory", _LATE_MEMORY, _late) for release in ("6.12", "6.18", "7.3")),
-    *(Tolerance(f"x86-{release}-*", "pcp_high", _TUNED, tuned) for release in ("6.12", "6.18", "7.3")),
+    *(Tolerance(f"x86-{release}-*", "memory", _LATE_MEMORY, _late) for release in LATE),
+    *(Tolerance(f"x86-{release}-*", "pcp_high", _TUNED, tuned) for release in LATE),
     Tolerance("x86-6.1-512m-debug", "memory", _VMALLOC, memory(4, 4)),
     Tolerance("x86-*-efi-*", "memblock", _EFI_TABLES, reservations(48 << 10, 4)),
     Tolerance("x86-5.10-efi-*", "memory", _EFI_TABLES, memory(48, 48)),
     Tolerance("x86-*-efi-*", "managed", _EFI_TABLES, pages(10)),
-    *(Tolerance(f"x86-{release}-*", "managed", _SCATTERED, pages(1)) for release in ("6.12", "6.18", "7.3")),
-    *(Tolerance(f"arm64-{release}-*", "memory", _LATE_MEMORY, _late) for release in ("6.12", "6.18", "7.3")),
-    *(Tolerance(f"arm64-{release}-*", "pcp_high", _TUNED, tuned) for release in ("6.12", "6.18", "7.3")),
+    *(Tolerance(f"x86-{release}-*", "managed", _SCATTERED, pages(1)) for release in LATE),
+    *(Tolerance(f"arm64-{release}-*", "memory", _LATE_MEMORY, _late) for release in LATE),
+    *(Tolerance(f"arm64-{release}-*", "pcp_high", _TUNED, tuned) for release in LATE),
     *(Tolerance(f"arm64-{release}-*", "managed", _LINEAR_MAP, pages(1)) for release in ("6.1", "6.12")),
     Tolerance("arm64-6.1-crashkernel-high", "memblock", _LINEAR_MAP, reservations(4096, 0)),
     Tolerance("arm64-6.1-crashkernel-high", "reservations", _LINEAR_MAP, numbers(1)),

@@ -51,7 +51,9 @@ def alloc(
     """
     if (order is None) == (script is None):
         raise UsageError("give --order, or --script with a file of lines")
+    from mmtool.linux.mm.page_alloc.outcome import Estimate
     from mmtool.report.alloc import render_outcomes, render_script
+    from mmtool.system.script import without_reclaim
 
     system = load_system(**state)
     use_cpu(system, cpu)
@@ -61,8 +63,12 @@ def alloc(
         render_script(run_script(parse_script(_lines(script), system, script), system), system, output)
         return
     assert order is not None
+    other = without_reclaim(system)
     outcomes, allocated = _allocate(system, order, gfp, node, nodemask, count)
-    render_outcomes(outcomes, allocated, system, output, explain)
+    without = None
+    if other is not None and Estimate.LISTS in system.estimates:
+        without = _allocate(other, order, gfp, node, nodemask, count)[1]
+    render_outcomes(outcomes, allocated, without, system, output, explain)
     if not outcomes[-1].ok:
         sys.stdout.flush()
         raise click.exceptions.Exit(1)

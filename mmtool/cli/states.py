@@ -156,7 +156,18 @@ def _system_of_proc(folder: Path) -> System:
         parse_pagetypeinfo(types_text, str(types)) if types_text is not None else None,
     )
     kernel = kernel_named(words[2], version)
-    return system_of(state_from_proc(texts, kernel, str(folder)), kernel)
+    swap_free = _swap_free(folder) >> kernel.page_shift - 10
+    return system_of(state_from_proc(texts, kernel, str(folder), swap_free), kernel)
+
+
+def _swap_free(folder: Path) -> int:
+    """SwapFree of meminfo in KiB; 0 where there is none."""
+    try:
+        lines = _text(folder, "meminfo").splitlines()
+    except InputError:
+        return 0
+    words = next((line.split() for line in lines if line.startswith("SwapFree:")), [])
+    return int(words[1]) if words[1:2] and words[1].isascii() and words[1].isdecimal() and len(words[1]) < 16 else 0
 
 
 def _text(folder: Path, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmtool.build.kernel import Kernel
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, PerCpuPages, Pgdat, Zone
-from mmtool.linux.mm.page_alloc.lru import LruPages
+from mmtool.linux.mm.page_alloc.lru import LruPages, SwapLeft
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.system.state import CpuState, NodeState, SystemState, ZoneState, state_of_zone
 from mmtool.system.system import System, pcp_layout
@@ -21,11 +21,16 @@ def system_of(state: SystemState, kernel: Kernel) -> System:
     for node in state.nodes:
         zones = [_zone_of(zone, node.nid, state, kernel, pageblocks) for zone in node.zones]
         nodes[node.nid] = Pgdat(
-            node.nid, node.start_pfn, node.spanned, zones, kswapd_failures=node.kswapd_failures
+            node.nid, node.start_pfn, node.spanned, zones, kswapd_failures=node.kswapd_failures,
+            slab_reclaimable=node.slab_reclaimable,
         )  # fmt: skip
+    swap = SwapLeft(state.swap_free)
+    for pgdat in nodes.values():
+        for zone in pgdat.zones:
+            zone.lru.swap = swap
     return System(
         kernel, nodes, {n.nid: n.fallback for n in state.nodes}, {n.nid: n.thisnode for n in state.nodes},
-        dict(state.cpu_nodes), state.version, state.synthetic, state.vmalloc,
+        dict(state.cpu_nodes), state.version, state.synthetic, state.vmalloc, swap,
     )  # fmt: skip
 
 
@@ -34,7 +39,7 @@ def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblo
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
         z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,
         z.boost, z.nr_reserved_highatomic, z.boosted, z.reclaim_active, z.below_high,
-        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable), state.movable_known,
+        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable, z.lru_size), state.movable_known,
         state.watermark_boost_factor,
     )  # fmt: skip
     for order, migratetype, runs in z.free:
@@ -68,6 +73,7 @@ def state_of(system: System) -> SystemState:
         NodeState(
             node.nid, node.node_start_pfn, node.node_spanned_pages, tuple(state_of_zone(z) for z in node.zones),
             system.fallback.get(node.nid, ()), system.thisnode.get(node.nid, ()), node.kswapd_failures,
+            node.slab_reclaimable,
         )
         for node in system.nodes.values()
     )  # fmt: skip
@@ -75,5 +81,5 @@ def state_of(system: System) -> SystemState:
         system.kernel.name, system.version, nodes, dict(system.cpu_nodes), pageblocks,
         all(zone.mobility_grouping for zone in system.zones()), system.synthetic, system.vmalloc,
         next((zone.watermark_boost_factor for zone in system.zones()), WATERMARK_BOOST_FACTOR),
-        all(zone.movable_known for zone in system.zones()),
+        all(zone.movable_known for zone in system.zones()), system.swap.pages,
     )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 
 from mmtool.errors import InputError
 from mmtool.late import dataclass
+from mmtool.linux.mm.page_alloc.outcome import Estimate
+from mmtool.system.restore import state_of, system_of
 from mmtool.system.system import System
 
 USAGE = "alloc ORDER GFP [node=N] [count=N|max] [keep], free all or free step=S"
@@ -43,6 +45,10 @@ class LineResult:
     stopped: str | None = None
     freed: int | None = None
     kept: int = 0
+    estimates: tuple[Estimate, ...] = ()
+    """What the line rests on, or one before, that the state does not tell."""
+    without_reclaim: int | None = None
+    """Blocks allocated if reclaim never frees anything, where that it does is an estimate."""
 
 
 def parse_script(lines: Iterable[str], system: System, source: str) -> list[AllocLine | FreeLine]:
@@ -115,8 +121,29 @@ def check_node(system: System, nid: int) -> None:
         raise ValueError(f"node {nid} is not online; there is {', '.join(str(n) for n in system.nodes)}")
 
 
-def run_script(script: Iterable[AllocLine | FreeLine], system: System) -> list[LineResult]:
-    """Do the lines in turn on `system`; what each did."""
+def run_script(script: Sequence[AllocLine | FreeLine], system: System) -> list[LineResult]:
+    """Do the lines in turn on `system`; what each did. Where reclaim is estimated, what they do without is told too."""
+    other = without_reclaim(system)
+    results = _run(script, system)
+    if other is not None:
+        for result, bound in zip(results, _run(script, other), strict=True):
+            if Estimate.LISTS in result.estimates:
+                result.without_reclaim = bound.allocated
+    return results
+
+
+def without_reclaim(system: System) -> System | None:
+    """A copy on which reclaim frees nothing, the other bound; None where there is nothing to reclaim."""
+    if not any(zone.lru.reclaimable for zone in system.zones()):
+        return None
+    other = system_of(state_of(system), system.kernel)
+    other.cpu = system.cpu
+    other.reclaim_frees = False
+    return other
+
+
+def _run(script: Sequence[AllocLine | FreeLine], system: System) -> list[LineResult]:
+    system.estimates.clear()
     kept: list[tuple[int, int]] = []
     results = []
     for line in script:
@@ -128,6 +155,7 @@ def run_script(script: Iterable[AllocLine | FreeLine], system: System) -> list[L
             results.append(LineResult(line.line, freed=len(gone), kept=len(kept)))
         else:
             results.append(_allocate(line, system, kept))
+            results[-1].estimates = tuple(system.estimates)
     return results
 
 

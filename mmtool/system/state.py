@@ -61,7 +61,9 @@ class ZoneState:
     lru: Runs = ()
     """Pages in use that are known to be movable, as (first pfn, number)."""
     reclaimable: int = 0
-    """How many of these reclaim could free."""
+    """How many of these belong to files."""
+    lru_size: tuple[int, int, int, int] | None = None
+    """Pages on the inactive and active lists of anonymous memory and of files; None where only `reclaimable` tells."""
     free: tuple[tuple[int, MigrateType, Runs], ...] = ()
     """The lists that hold blocks: order, type, runs."""
     cpus: Mapping[int, CpuState] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class NodeState:
     fallback: Zonelist
     thisnode: Zonelist
     kswapd_failures: int = 0
+    slab_reclaimable: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class SystemState:
     """vm.watermark_boost_factor."""
     movable_known: bool = False
     """Are all movable pages in the zones' `lru`?"""
+    swap_free: int = 0
+    """Pages that can be swapped out."""
 
 
 def state_of_zone(zone: Zone) -> ZoneState:
@@ -111,7 +116,8 @@ def state_of_zone(zone: Zone) -> ZoneState:
         zone.name, zone.zone_idx, zone.zone_start_pfn, zone.spanned_pages, zone.present_pages, zone.managed_pages,
         zone.watermark, zone.watermark_boost, tuple(zone.lowmem_reserve), zone.nr_reserved_highatomic,
         zone.nr_free_pages, zone.nr_free_cma_pages, zone.boosted_watermark, zone.reclaim_active, zone.below_high,
-        tuple((start, end - start) for start, end in zone.lru.ranges()), zone.lru.reclaimable, free,
+        tuple((start, end - start) for start, end in zone.lru.ranges()), zone.lru.size[2] + zone.lru.size[3],
+        (zone.lru.size[0], zone.lru.size[1], zone.lru.size[2], zone.lru.size[3]), free,
         {cpu: _state_of_cpu(pcp) for cpu, pcp in zone.per_cpu_pageset.items()},
     )  # fmt: skip
 

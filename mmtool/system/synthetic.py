@@ -17,7 +17,7 @@ from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.mmzone import PagesetLimits, Pgdat, Watermarks, Zone
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType, PageblockTypes
 from mmtool.linux.mm.page_alloc.pageset_limits import MIN_PERCPU_PAGELIST_HIGH_FRACTION, zone_highsize
-from mmtool.linux.mm.vmscan.node import MAX_RECLAIM_RETRIES
+from mmtool.linux.mm.vmscan.zone import MAX_RECLAIM_RETRIES
 from mmtool.linux.mm.vmstat import calculate_normal_threshold
 from mmtool.linux.mm.zonelist import build_all_zonelists
 from mmtool.observed.buddyinfo import ZoneBlocks
@@ -30,6 +30,7 @@ MOST_BLOCKS = 1 << 20
 """Free blocks below the largest order that are laid out."""
 LRU_FILE = ("nr_zone_inactive_file", "nr_zone_active_file")
 LRU_ANON = ("nr_zone_inactive_anon", "nr_zone_active_anon")
+LRU = (*LRU_ANON, *LRU_FILE)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class ProcTexts:
     buddyinfo: Sequence[ZoneBlocks]
     pagetypeinfo: PageTypeInfo | None
 
+def state_from_proc(texts: ProcTexts, kernel: Kernel, source: str, swap_free: int = 0) -> SystemState:
+    """The state that /proc describes, on `kernel`, with `swap_free` pages of swap to take.
 
-def state_from_proc(texts: ProcTexts, kernel: Kernel, source: str) -> SystemState:
-    """The state that /proc describes, on `kernel`. InputError where the texts are of another kernel or machine."""
+    InputError where the texts are of another kernel or machine.
+    """
     _check_orders(texts, kernel, source)
     types = {(z.nid, z.name): z for z in texts.pagetypeinfo.zones} if texts.pagetypeinfo else {}
     blocks = {(z.nid, z.name): z for z in texts.buddyinfo}
@@ -60,8 +63,12 @@ def state_from_proc(texts: ProcTexts, kernel: Kernel, source: str) -> SystemStat
         idx = len(by_node[z.nid])
         by_node[z.nid].append(maker.zone(z, idx, blocks.get(key), types.get(key)))
     hopeless = {z.nid for z in texts.zoneinfo.zones if z.unreclaimable}
-    nodes = _nodes(by_node, hopeless, kernel)
-    return SystemState(kernel.name, texts.version, nodes, cpu_nodes, tuple(maker.pageblocks), synthetic=True)
+    slabs = {nid: counters.get("nr_slab_reclaimable") for nid, counters in texts.zoneinfo.nodes.items()}
+    nodes = _nodes(by_node, hopeless, slabs, kernel)
+    return SystemState(
+        kernel.name, texts.version, nodes, cpu_nodes, tuple(maker.pageblocks), synthetic=True,
+        swap_free=swap_free,
+    )  # fmt: skip
 
 
 def _check_orders(texts: ProcTexts, kernel: Kernel, source: str) -> None:
@@ -108,7 +115,9 @@ def _check_counts(texts: ProcTexts, kernel: Kernel, source: str) -> None:
             raise InputError(source, None, f"a CPU's list keeps more pages of zone {z.name} than it has")
 
 
-def _nodes(by_node: Mapping[int, list[ZoneState]], hopeless: Collection[int], kernel: Kernel) -> tuple[NodeState, ...]:
+def _nodes(
+    by_node: Mapping[int, list[ZoneState]], hopeless: Collection[int], slabs: Mapping[int, int | None], kernel: Kernel
+) -> tuple[NodeState, ...]:
     """Nodes with zonelists as they come about where all distances are alike: /proc does not tell them."""
     pgdats = {}
     for nid, zones in by_node.items():
@@ -128,7 +137,7 @@ def _nodes(by_node: Mapping[int, list[ZoneState]], hopeless: Collection[int], ke
         nodes.append(
             NodeState(
                 nid, start, end - start, tuple(zones), tuple(lists.fallback[nid]), tuple(lists.thisnode[nid]),
-                MAX_RECLAIM_RETRIES if nid in hopeless else 0,
+                MAX_RECLAIM_RETRIES if nid in hopeless else 0, slabs.get(nid),
             )
         )  # fmt: skip
     return tuple(nodes)
@@ -255,6 +264,7 @@ class _Maker:
             self._reserved_highatomic(z, types), free, z.counters.get("nr_free_cma", 0),
             lru=tuple((start, end - start) for start, end in lru),
             reclaimable=sum(z.counters.get(name, 0) for name in LRU_FILE),
+            lru_size=_lru_size(z, lru),
             free=tuple((order, kind, tuple(runs)) for (order, kind), runs in layout.free.items()),
             cpus=cpus,
         )  # fmt: skip
@@ -302,6 +312,16 @@ class _Maker:
             {index: tuple(pages) for index, pages in lists.items()},
             stat_threshold=calculate_normal_threshold(z.managed, shift, len(self.cpu_nodes)),
         )  # fmt: skip
+
+
+def _lru_size(z: ZoneInfo, placed: Sequence[tuple[int, int]]) -> tuple[int, int, int, int]:
+    """The lengths of a zone's LRU lists, as far as their pages found a place; those of files first."""
+    left = sum(end - start for start, end in placed)
+    size = {}
+    for name in (*LRU_FILE, *LRU_ANON):
+        size[name] = min(z.counters.get(name, 0), left)
+        left -= size[name]
+    return size[LRU[0]], size[LRU[1]], size[LRU[2]], size[LRU[3]]
 
 
 def _counts(blocks: ZoneBlocks, types: ZoneTypes | None) -> dict[tuple[int, MigrateType], int]:

@@ -6,21 +6,22 @@ It is one thing wherever it came from: a boot in the model, a recorded state, /p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
 from mmtool.build.gfp import GfpFlags, gfp_flags
 from mmtool.build.kernel import Kernel
 from mmtool.late import dataclass
-from mmtool.linux.mm.compaction import try_to_compact_pages
+from mmtool.linux.mm.compaction import CompactResult, try_to_compact_pages
 from mmtool.linux.mm.gfp import gfp_migratetype, gfp_zone
 from mmtool.linux.mm.mmzone import PcpLayout, Pgdat, Zone
 from mmtool.linux.mm.page_alloc.buddy import account_freepages, free_one_page
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, get_page_from_freelist, refused
+from mmtool.linux.mm.page_alloc.lru import SwapLeft
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
-from mmtool.linux.mm.page_alloc.outcome import Outcome, Step
+from mmtool.linux.mm.page_alloc.outcome import Estimate, Outcome, Step, block_before, lists_moved
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
 from mmtool.linux.mm.page_alloc.slowpath import (
     Ask,
@@ -41,7 +42,7 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     gfp_to_alloc_flags,
 )
 from mmtool.linux.mm.vmalloc.state import VmallocState
-from mmtool.linux.mm.vmscan.node import try_to_free_pages, wakeup_kswapd
+from mmtool.linux.mm.vmscan.node import NodeReclaim, try_to_free_pages, wakeup_kswapd
 from mmtool.linux.mm.vmstat import fold_zone_stats
 from mmtool.system.quick import QuickPages
 from mmtool.system.state import Zonelist
@@ -49,6 +50,12 @@ from mmtool.system.state import Zonelist
 FAST_PATH = "__alloc_pages"
 _Request = tuple[int, int, int | None, frozenset[int] | None]
 """What is asked for: mask, order, node, nodemask."""
+
+
+def _listed(zone: Zone) -> int:
+    """Pages on the lists of the CPU that acts."""
+    return zone.this_cpu.count if zone.this_cpu is not None else 0
+
 
 
 @dataclass
@@ -70,6 +77,12 @@ class System(QuickPages):
     """Are the page frame numbers made up, because only counts are known?"""
     vmalloc: VmallocState | None = None
     """Virtual memory, where it is known; pages alone leave it as it is."""
+    swap: SwapLeft = field(default_factory=SwapLeft)
+    """What can be swapped out, which the zones' lists know too."""
+    reclaim_frees: bool = field(init=False, default=True)
+    """Does reclaim free the pages that it scans? Nothing tells: that it frees none is the other bound."""
+    estimates: dict[Estimate, None] = field(init=False, default_factory=dict)
+    """What the requests since this was cleared rest on and the state does not tell."""
     failure: Outcome | None = field(init=False, default=None)
     """The last allocation that failed, with its path."""
     gfp: GfpFlags = field(init=False)
@@ -193,11 +206,24 @@ class System(QuickPages):
         """Allocate 2**order pages and say how it went (__alloc_pages())."""
         ac = self.context(gfp, order, nid, nodemask)
         steps: list[Step] = []
+        lists = {(zone.nid, zone.name): (list(zone.free_area.nr_free), _listed(zone)) for zone in ac.zones}
+        before, self.estimates = self.estimates, {}
         taken = self._alloc(ac, steps)
+        mine = tuple(self.estimates)
+        self.estimates = before | self.estimates
         if taken is None:
             assert self.failure is not None
             return self.failure
-        return Outcome(order, gfp, taken[0], taken[1], tuple(steps))
+        pfn, zone = taken
+        moved = block = None
+        if len(steps) == 1 and (zone.nid, zone.name) in lists:
+            free, listed = lists[zone.nid, zone.name]
+            moved = lists_moved(free, zone.free_area.nr_free, _listed(zone) - listed, order)
+            if moved is not None and moved.taken:
+                block = block_before(zone, pfn, order)
+        return Outcome(
+            order, gfp, pfn, zone, tuple(steps), estimates=mine, looked_in=ac.zones, moved=moved, block=block
+        )  # fmt: skip
 
     def _alloc_pfn(
         self, gfp: int, order: int, nid: int | None, nodemask: frozenset[int] | None, pcp_busy: bool
@@ -227,7 +253,9 @@ class System(QuickPages):
             taken = self._slow_path(ac, path)
             if taken is None:
                 reason = str(path[-1].detail.get("reason", ""))
-                self.failure = Outcome(ac.order, ac.gfp, None, None, tuple(path), reason)
+                self.failure = Outcome(
+                    ac.order, ac.gfp, None, None, tuple(path), reason, tuple(self.estimates), ac.zones
+                )  # fmt: skip
         if taken is not None:
             self._wake_for_boost(taken[1], ac)
         return taken
@@ -239,6 +267,8 @@ class System(QuickPages):
     def _slow_path(self, ac: AllocContext, steps: list[Step] | None) -> Page | None:
         """The slow path in a machine where nobody else acts, and all that it asks for is done at once, by estimate."""
         asking = alloc_pages_slowpath(ac, steps)
+        if self.synthetic:
+            self.estimates[Estimate.CPU_LISTS] = None
         try:
             while True:
                 self._answer(next(asking), ac)
@@ -249,22 +279,38 @@ class System(QuickPages):
     def _answer(self, ask: Ask, ac: AllocContext) -> None:
         match ask:
             case WakeKswapd():
-                ask.freed = wakeup_kswapd(self.nodes[ask.nid], ac.order, ac.highest_zoneidx)
+                node = self.nodes[ask.nid]
+                ask.freed = wakeup_kswapd(node, ac.order, ac.highest_zoneidx, frees=self.reclaim_frees)
+                if ask.freed is not None:
+                    self._rests_on_reclaim([node])
             case Compact():
                 ask.result, zones = try_to_compact_pages(ac, ask.zones, ask.alloc_flags)
                 ask.done = tuple(zones)
+                if any(z.result is not CompactResult.SKIPPED and not z.zone.movable_known for z in zones):
+                    self.estimates[Estimate.MOVABLE] = None
             case Reclaim():
-                ask.freed = try_to_free_pages(self.nodes.values(), ask.zones)
+                sc = NodeReclaim(ac.highest_zoneidx, ac.order, self.reclaim_frees)
+                ask.freed = try_to_free_pages(self.nodes, ask.zones, sc)
+                self._rests_on_reclaim([self.nodes[nid] for nid in {zone.nid for zone in ask.zones}])
             case Unreserve():
                 ask.given = unreserve_highatomic_pageblock(ask.zones, ac.migratetype, ask.force)
             case DrainAllPages():
                 self.drain_all_pages()
 
+    def _rests_on_reclaim(self, nodes: Iterable[Pgdat]) -> None:
+        """Note what reclaim on these nodes hangs on that is not known; nothing where there is nothing to reclaim."""
+        for node in nodes:
+            if any(zone.lru.reclaimable for zone in node.populated_zones()):
+                self.estimates[Estimate.LISTS] = None
+            if node.slab_reclaimable != 0:
+                self.estimates[Estimate.SLAB] = None
+
     def _wake_for_boost(self, zone: Zone, ac: AllocContext) -> None:
         """The end of rmqueue(): a zone whose watermark was boosted wakes kswapd, which works at once."""
         if zone.boosted_watermark and (ac.alloc_flags & ALLOC_KSWAPD or not self.facts.boost_wakes_by_right):
             zone.boosted_watermark = False
-            wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx)
+            if wakeup_kswapd(self.nodes[zone.nid], 0, zone.zone_idx, frees=self.reclaim_frees) is not None:
+                self._rests_on_reclaim([self.nodes[zone.nid]])
 
     # Freeing
 

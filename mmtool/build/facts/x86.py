@@ -172,6 +172,13 @@ class X86Facts(Facts):
         "7.3", marks=Mark("arch/x86/kernel/alternative.c", 'free_init_pages("SMP alternatives"')
     )
     """The list of lock prefixes is given back once it is known that there are several CPUs."""
+    smp_alternatives_freed_by_initcall: bool = between(
+        Change("7.1", not_in="7.0"),
+        Change("7.3"),
+        marks=Mark("arch/x86/kernel/alternative.c", "arch_initcall(free_smp_locks)"),
+    )
+    """That list is given back by an arch_initcall, once deferred memory has come; before, by
+    alternative_instructions()."""
     bss_decrypted_serves_hyperv: bool = since(
         "6.6", "x86/hyperv: Add smp support for SEV-SNP guest", marks=Mark("arch/x86/hyperv/ivm.c", "__bss_decrypted")
     )

@@ -17,7 +17,7 @@ from mmtool.linux.mm.page_alloc.get_page_from_freelist import wmark_pages
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.linux.mm.page_alloc.rmqueue import __rmqueue_smallest
 from mmtool.linux.mm.page_alloc.zone_watermark import zone_watermark_ok
-from mmtool.linux.mm.vmscan.node import zone_reclaimable_pages
+from mmtool.linux.mm.vmscan.zone import zone_reclaimable_pages
 from mmtool.linux.mm.vmstat import zone_page_state_snapshot
 
 EXTFRAG_THRESHOLD = 500

@@ -223,6 +223,8 @@ class Pgdat:
     totalreserve_pages: int = 0
     kswapd_failures: int = 0
     """How often in a row kswapd freed nothing; from MAX_RECLAIM_RETRIES on nobody wakes it."""
+    slab_reclaimable: int | None = None
+    """Pages of slab caches that could be given back; None where nothing tells."""
 
     @property
     def node_end_pfn(self) -> int:

@@ -29,10 +29,8 @@ from mmtool.linux.mm.folio import (
 from mmtool.linux.mm.memory_state import MAX_NR_GENS, Memory
 from mmtool.linux.mm.mlock import mlock_drain_local
 from mmtool.linux.mm.mm_inline import folio_lru_gen, lruvec_add_folio, lruvec_add_folio_tail, lruvec_del_folio
+from mmtool.linux.mm.vmscan.scan_control import SWAP_CLUSTER_MAX as SWAP_CLUSTER_MAX
 from mmtool.linux.mm.workingset import workingset_activation
-
-SWAP_CLUSTER_MAX = 32
-"""The pages that reclaim takes off a list at once, and that it is content with."""
 
 
 def folio_add_lru(m: Memory, slot: int) -> None:

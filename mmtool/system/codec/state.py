@@ -9,6 +9,7 @@ from mmtool.build.kernel import Kernel
 from mmtool.build.profile import GENERIC, available, load_profile
 from mmtool.build.release import release_facts
 from mmtool.errors import InputError, UsageError
+from mmtool.linux.mm.folio import LRU_NAMES
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Watermarks
 from mmtool.linux.mm.page_alloc.migratetype import MigrateType
 from mmtool.system.codec.vmalloc import vmalloc_document, vmalloc_from_json
@@ -34,11 +35,12 @@ def state_document(state: SystemState, kernel: Kernel) -> dict[str, Any]:
         "cpus": {str(cpu): nid for cpu, nid in state.cpu_nodes.items()},
         "mobility_grouping": state.mobility_grouping,
         "watermark_boost_factor": state.watermark_boost_factor, "movable_known": state.movable_known,
+        "swap_free": state.swap_free,
         "pageblocks": [[pfn, count, kind.label] for pfn, count, kind in state.pageblocks],
         "nodes": [
             {
                 "nid": node.nid, "start_pfn": node.start_pfn, "spanned": node.spanned,
-                "kswapd_failures": node.kswapd_failures,
+                "kswapd_failures": node.kswapd_failures, "slab_reclaimable": node.slab_reclaimable,
                 "fallback": [list(entry) for entry in node.fallback],
                 "thisnode": [list(entry) for entry in node.thisnode],
                 "zones": [_zone_document(zone) for zone in node.zones],
@@ -63,6 +65,7 @@ def _zone_document(zone: ZoneState) -> dict[str, Any]:
         "nr_free_pages": zone.nr_free, "nr_free_cma": zone.nr_free_cma, "boosted": zone.boosted,
         "reclaim_active": zone.reclaim_active, "below_high": zone.below_high,
         "movable": [list(run) for run in zone.lru], "reclaimable": zone.reclaimable,
+        **({} if zone.lru_size is None else {"lru": dict(zip(LRU_NAMES[:4], zone.lru_size, strict=True))}),
         "free": [
             {"order": order, "type": kind.label, "runs": [list(run) for run in runs]}
             for order, kind, runs in zone.free
@@ -105,7 +108,7 @@ def state_from_document(body: Mapping[str, Any]) -> SystemState:
             node["nid"], node["start_pfn"], node["spanned"],
             tuple(_zone(zone, index) for index, zone in enumerate(node["zones"])),
             tuple((nid, name) for nid, name in node["fallback"]), tuple((nid, name) for nid, name in node["thisnode"]),
-            node["kswapd_failures"],
+            node["kswapd_failures"], node.get("slab_reclaimable"),
         )
         for node in body["nodes"]
     )  # fmt: skip
@@ -115,6 +118,7 @@ def state_from_document(body: Mapping[str, Any]) -> SystemState:
         tuple((pfn, count, MigrateType.from_name(kind)) for pfn, count, kind in body["pageblocks"]),
         body["mobility_grouping"], body["synthetic"], vmalloc_from_json(vmalloc) if vmalloc is not None else None,
         body.get("watermark_boost_factor", WATERMARK_BOOST_FACTOR), body.get("movable_known", False),
+        body.get("swap_free", 0),
     )  # fmt: skip
 
 
@@ -127,13 +131,19 @@ def _zone(zone: Mapping[str, Any], index: int) -> ZoneState:
         Watermarks(zone["min"], zone["low"], zone["high"], zone["promo"]), zone["boost"], reserve,
         zone["reserved_highatomic"], zone["nr_free_pages"], zone["nr_free_cma"], zone.get("boosted", False),
         zone.get("reclaim_active", False), zone["below_high"],
-        tuple((pfn, count) for pfn, count in zone["movable"]), zone["reclaimable"],
+        tuple((pfn, count) for pfn, count in zone["movable"]), zone["reclaimable"], _lru_size(zone.get("lru")),
         tuple(
             (part["order"], MigrateType.from_name(part["type"]), tuple((pfn, count) for pfn, count in part["runs"]))
             for part in zone["free"]
         ),
         {int(cpu): _cpu(kept) for cpu, kept in zone["cpus"].items()},
     )  # fmt: skip
+
+
+def _lru_size(size: Mapping[str, int] | None) -> tuple[int, int, int, int] | None:
+    if size is None:
+        return None
+    return size["inactive_anon"], size["active_anon"], size["inactive_file"], size["active_file"]
 
 
 def _cpu(kept: Mapping[str, Any]) -> CpuState:

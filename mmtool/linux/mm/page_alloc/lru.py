@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+
+class SwapLeft:
+    """nr_swap_pages: the pages that can still be swapped out, of the whole machine."""
+
+    def __init__(self, pages: int = 0) -> None:
+        self.pages = pages
 
 
 class LruPages:
-    """A zone's movable pages as ranges of pfns, and how many of them reclaim could free.
+    """A zone's movable pages as ranges of pfns, and how many of them each LRU list holds.
 
-    Which of them is which does not matter here: `reclaimable` counts those of files, which need no swap.
+    Which of them lies on which list does not matter here: nobody says it. `size` are the lists' lengths as far as they
+    are known, inactive and active anonymous pages, inactive and active ones of files.
     """
 
-    def __init__(self, ranges: Iterable[tuple[int, int]] = (), reclaimable: int = 0) -> None:
+    def __init__(
+        self, ranges: Iterable[tuple[int, int]] = (), reclaimable: int = 0, size: Sequence[int] | None = None
+    ) -> None:
+        """Without `size` the `reclaimable` pages are inactive ones of files."""
         self._starts: list[int] = []
         self._ends: list[int] = []
         for start, end in sorted(ranges):
             if start < end:
                 self._starts.append(start)
                 self._ends.append(end)
-        self.reclaimable = min(reclaimable, sum(self._ends) - sum(self._starts))
+        most = sum(self._ends) - sum(self._starts)
+        self.size = [0, 0, reclaimable, 0] if size is None else list(size)
+        for lru in (0, 1, 3, 2):
+            self.size[lru] = min(self.size[lru], most)
+            most -= self.size[lru]
+        self.swap = SwapLeft()
+
+    @property
+    def reclaimable(self) -> int:
+        """Pages that reclaim could take: those of files, and anonymous ones where there is swap."""
+        return sum(self.size) if self.swap.pages > 0 else self.size[2] + self.size[3]
 
     def ranges(self) -> list[tuple[int, int]]:
         """[start, end) of each run, upwards."""
@@ -62,11 +83,11 @@ class LruPages:
         self._starts.insert(at, start)
         self._ends.insert(at, end)
 
-    def reclaim(self, want: int) -> list[tuple[int, int]]:
-        """Up to `want` pages that reclaim frees, as ranges; they are no longer in use."""
-        left, gone = min(want, self.reclaimable), []
-        self.reclaimable -= left
-        while left > 0:
+    def take(self, lru: int, want: int) -> list[tuple[int, int]]:
+        """Up to `want` pages of a list, as ranges; they are no longer in use."""
+        left, gone = min(want, self.size[lru]), []
+        self.size[lru] -= left
+        while left > 0 and self._starts:
             start, end = self._starts[-1], self._ends[-1]
             cut = max(start, end - left)
             gone.append((cut, end))

@@ -27,7 +27,7 @@ from mmtool.linux.mm.page_alloc.zone_watermark import (
     gfp_to_alloc_flags,
     zone_watermark_ok,
 )
-from mmtool.linux.mm.vmscan.node import MAX_RECLAIM_RETRIES, zone_reclaimable_pages
+from mmtool.linux.mm.vmscan.zone import MAX_RECLAIM_RETRIES, zone_reclaimable_pages
 from mmtool.linux.mm.vmstat import zone_page_state_snapshot
 
 Page = tuple[int, Zone]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import isqrt
-
 from mmtool.linux.mm.folio import (
     LRU_ACTIVE_ANON,
     LRU_INACTIVE_ANON,
@@ -24,19 +22,17 @@ from mmtool.linux.mm.mm_inline import list_head, lruvec_add_folio
 from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, folio_add_lru, lru_add_drain, lru_note_cost
 from mmtool.linux.mm.swap_state import complete_writeback
-from mmtool.linux.mm.vmscan.scan_control import MAX_SWAPPINESS, SWAPPINESS_ANON_ONLY, ReclaimStat, ScanControl
+from mmtool.linux.mm.vmscan.balance import inactive_too_few, scan_balance
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY, ReclaimStat, ScanControl
 from mmtool.linux.mm.vmscan.shrink_folio_list import folio_referenced, shrink_folio_list
 from mmtool.linux.mm.workingset import workingset_age_nonresident
 
 KINDS = ("anon", "file")
-PAGES_PER_GIB_SHIFT = 18
 
 
 def inactive_is_low(m: Memory, inactive_lru: int) -> bool:
     """inactive_is_low(): are there fewer inactive pages than the target, one for each active below a GiB?"""
-    inactive, active = m.stats.page_state(inactive_lru), m.stats.page_state(inactive_lru + 1)
-    gb = (inactive + active) >> PAGES_PER_GIB_SHIFT
-    return inactive * (isqrt(10 * gb) if gb else 1) < active
+    return inactive_too_few(m.stats.page_state(inactive_lru), m.stats.page_state(inactive_lru + 1))
 
 
 def prepare_scan_control(m: Memory, sc: ScanControl) -> None:
@@ -98,12 +94,7 @@ def _scan_balance(m: Memory, sc: ScanControl) -> tuple[int, int, int]:
         return 1, 1, 1
     if sc.cache_trim_mode:
         return only_file
-    total = sc.anon_cost + sc.file_cost
-    anon_cost, file_cost = total + sc.anon_cost, total + sc.file_cost
-    total = anon_cost + file_cost
-    ap = swappiness * (total + 1) // (anon_cost + 1)
-    fp = (MAX_SWAPPINESS - swappiness) * (total + 1) // (file_cost + 1)
-    return ap, fp, ap + fp
+    return scan_balance(swappiness, sc.anon_cost, sc.file_cost)
 
 
 def isolate_lru_folios(m: Memory, nr_to_scan: int, lru: int) -> list[int]:

@@ -8,6 +8,8 @@ from mmtool.late import dataclass
 
 DEF_PRIORITY = 12
 """Reclaim starts with a 4096th of each list and doubles its share from round to round."""
+SWAP_CLUSTER_MAX = 32
+"""The pages that reclaim takes off a list at once, and that it is content with."""
 MAX_SWAPPINESS = 200
 SWAPPINESS_ANON_ONLY = MAX_SWAPPINESS + 1
 

@@ -60,7 +60,8 @@ def _image(kernel: Kernel, cmdline: Cmdline, cpus: int) -> list[Freed]:
     """The parts of the image that are given back, as offsets from _text."""
     pieces: list[Freed] = []
     if kernel.release.frees_smp_alternatives and _knows_cpus(cmdline, cpus):
-        moment = Moment.ALTERNATIVE_INSTRUCTIONS
+        late = kernel.release.smp_alternatives_freed_by_initcall
+        moment = Moment.ARCH_INITCALL if late else Moment.ALTERNATIVE_INSTRUCTIONS
         pieces += image_part(kernel, moment, "SMP alternatives", "smp_locks", "smp_locks_end")
     pieces += mem_encrypt_free_decrypted_mem(kernel)
     pieces += free_initmem(kernel, "unused kernel image (initmem)")
