@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from mmtool.build.fact import parse_series
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
-from mmtool.linux.mm.folio import LRU_NAMES, PG_LRU, PG_PRESENT
+from mmtool.linux.mm.folio import ANON, LRU_NAMES, PG_DIRTY, PG_LRU, PG_PRESENT, folio_is_file_lru
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold
-from mmtool.linux.mm.memory_state import COUNTERS, Memory
-from mmtool.linux.mm.mm_inline import list_head
+from mmtool.linux.mm.memory_state import COUNTERS, MAX_NR_GENS, Memory
+from mmtool.linux.mm.mm_inline import folio_lru_gen, gen_head, list_head
 from mmtool.system.reclaim_run import perform, run_workload, workload_memory
 from mmtool.system.reclaim_script import parse_workload
 
@@ -39,6 +39,7 @@ ONE_BY_ONE = {("5.10", "classic", "mlock-1")}
 A_TICK_LATER = {("6.18", "mglru", "store-1"), ("7.2", "mglru", "write-1")}
 """Whether the clock has ticked between two changes of a file's times decides over one page of the inode table."""
 RELEASES = ("5.10", "6.1", "6.12", "6.18", "7.2", "7.3")
+KINDS = [(release, lru) for release in RELEASES for lru in ("classic", "mglru") if (release, lru) != ("5.10", "mglru")]
 
 
 def facts(release: str) -> ReclaimFacts:
@@ -77,48 +78,104 @@ def test_as_the_kernel_did(record: dict[str, Any]) -> None:
 # What always holds
 
 
+def on_list(m: Memory, head: int) -> list[int]:
+    slots = []
+    slot = m.next[head]
+    while slot != head:
+        assert m.prev[m.next[slot]] == slot
+        slots.append(slot)
+        slot = m.next[slot]
+    return slots
+
+
 def check(m: Memory) -> None:
     """Every page is in one place, and the counts are those of the lists."""
-    seen: set[int] = set()
-    for lru in range(4):
-        head = list_head(m, lru)
-        slots = []
-        slot = m.next[head]
-        while slot != head:
-            slots.append(slot)
-            slot = m.next[slot]
-        assert len(slots) == m.lruvec.size[lru]
-        assert not seen & set(slots)
-        assert all(m.flags[slot] & PG_LRU for slot in slots)
-        seen |= set(slots)
+    places: list[int] = []
+    if m.lru_gen is None:
+        for lru in range(4):
+            slots = on_list(m, list_head(m, lru))
+            assert len(slots) == m.lruvec.size[lru]
+            places += slots
+    else:
+        held = [[0, 0] for _ in range(MAX_NR_GENS)]
+        for gen in range(MAX_NR_GENS):
+            for file in (0, 1):
+                places += on_list(m, gen_head(m, gen, file))
+        for slot in places:
+            # What a walk promoted is still on the list of the generation that it was found in.
+            held[folio_lru_gen(m.flags[slot])][folio_is_file_lru(m.flags[slot])] += 1
+        assert held == m.lru_gen.nr_pages
+        assert sum(map(sum, held)) == sum(m.lruvec.size[:4])
+        assert all(m.lru_gen.max_seq - seq < MAX_NR_GENS for seq in m.lru_gen.min_seq)
+    assert len(set(places)) == len(places)
+    assert all(m.flags[slot] & PG_LRU for slot in places)
     present = sum(1 for flags in m.flags if flags & PG_PRESENT)
     assert present == m.memcg.usage - m.memcg.stock
-    assert present == len(seen) + m.lruvec.size[4] + len(m.lru_add)
+    assert present == len(places) + m.lruvec.size[4] + len(m.lru_add)
+    assert m.file_dirty == {
+        slot for slot, flags in enumerate(m.flags) if flags & PG_DIRTY and not flags & ANON
+    }  # fmt: skip
+    swapped = [slot for slot in range(len(m.flags)) if m.swap_entry[slot] >= 0]
+    assert len({m.swap_entry[slot] for slot in swapped}) == len(swapped)
+    # Slots that wait to be given back are still charged.
+    assert len(swapped) == m.swap.charged - len(m.swap.slots_ret)
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 1 << 20), st.sampled_from(RELEASES), st.integers(100, 300))
-def test_no_page_is_lost_and_none_is_twice(seed: int, release: str, limit: int) -> None:
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 1 << 20),
+    st.sampled_from(KINDS),
+    st.integers(100, 300),
+    st.sampled_from(("none", "zram:500", "disk:300")),
+)
+def test_no_page_is_lost_and_none_is_twice(seed: int, kind: tuple[str, str], limit: int, swap: str) -> None:
     rng = random.Random(seed)
-    lines = [f"machine max={limit}", "file A 400", f"anon B {max(limit // 3, 1)}"]
+    anon = max(limit // 3, 1) if swap == "none" else 200
+    lines = [f"machine max={limit} swap={swap}", "file A 400", f"anon B {anon}"]
     for _ in range(6):
-        op = rng.choice(["read A", "load A", "store B", "load B"])
-        last = 399 if op.endswith("A") else max(limit // 3, 1) - 1
-        lines.append(f"{op} uniform 0-{last} n={rng.randrange(1, 500)} seed={rng.randrange(1 << 20)}")
+        op = rng.choice(["read A", "load A", "store A", "write A", "store B", "load B"])
+        last = 399 if op.endswith("A") else anon - 1
+        lines.append(f"{op} uniform 0-{last} n={rng.randrange(1, 400)} seed={rng.randrange(1 << 20)}")
+        lines.append(rng.choice(["sync A", f"advise B pageout 0-{anon // 2}", "reclaim 40", "fadvise A dontneed 0-99"]))
     workload = parse_workload(lines, "-")
-    m = workload_memory(workload, facts(release))
+    m = workload_memory(workload, facts(kind[0]), kind[1])
     for step in workload.steps:
-        assert perform(m, step) == 0
+        perform(m, step)
         check(m)
         assert m.memcg.usage <= limit
 
 
-@pytest.mark.parametrize("release", RELEASES)
-def test_a_working_set_that_fits_stays(release: str) -> None:
-    workload = parse_workload(["machine max=300", "file A 200", "read A seq 0-199 times=9"], "-")
-    run = run_workload(workload, facts(release))
-    assert run.lines[0].pages == {"A": "200r"}
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from(KINDS), st.integers(40, 200), st.sampled_from(("read", "load")), st.integers(2, 6))
+def test_a_working_set_that_fits_stays(kind: tuple[str, str], size: int, op: str, times: int) -> None:
+    # A cgroup is charged 64 pages at a time, which its limit has to leave room for.
+    workload = parse_workload(
+        [f"machine max={size + 64}", f"file A {size}", f"{op} A seq 0-{size - 1} times={times}"], "-"
+    )
+    run = run_workload(workload, facts(kind[0]), kind[1])
+    assert run.lines[0].pages == {"A": f"{size}{'r' if op == 'read' else 'i'}"} or op == "load"
     assert "pgscan_file" not in run.lines[0].counters
+    assert run.lines[0].counters.get("pgmajfault", 0) == (size if op == "load" else 0)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from(KINDS), st.integers(150, 250), st.integers(300, 500), st.sampled_from(("read", "load")))
+def test_a_cyclic_scan_that_does_not_fit_evicts_what_it_brings_in(
+    kind: tuple[str, str], limit: int, size: int, op: str
+) -> None:
+    """As in the records: each page that comes back had been evicted, and none is evicted that did not come in."""
+    workload = parse_workload([f"machine max={limit}", f"file A {size}", *[f"{op} A seq 0-{size - 1}"] * 4], "-")
+    m = workload_memory(workload, facts(kind[0]), kind[1])
+    for number, step in enumerate(workload.steps):
+        before, present = dict(m.vmstat), sum(1 for flags in m.flags if flags & PG_PRESENT)
+        perform(m, step)
+        came = m.vmstat["workingset_refault_file"] - before["workingset_refault_file"]
+        gone = m.vmstat["pgsteal_file"] - before["pgsteal_file"]
+        if number and m.facts.lru_gen_counts_all_refaults | (kind[1] == "classic"):
+            assert sum(1 for flags in m.flags if flags & PG_PRESENT) == present + came - gone
+            assert came >= size - limit
+        assert m.vmstat["pgscan_file"] >= m.vmstat["pgsteal_file"]
+        check(m)
 
 
 @given(st.integers(0, 64), st.lists(st.integers(0, 500), max_size=8))

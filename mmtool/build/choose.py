@@ -142,7 +142,7 @@ def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[A
         why = f"there is no such release: {version[0] + 1}.0 came after {like}"
     else:
         return []
-    effect, give = "whatever differs between the two", "--kernel RELEASE (3.0 to 7.3)"
+    effect, give = "whatever differs between the two", f"--kernel RELEASE (3.0 to {NEWEST_KNOWN[0]}.{NEWEST_KNOWN[1]})"
     return [Assumption("release", f"Linux {name} does as {like}", why, effect, give)]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmtool import __version__
+from mmtool.cli.uses import dress
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class LazyGroup(Group):
             from mmtool.cli.completion import complete_files
 
             complete_files(command)
+        dress(command, name)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -126,6 +128,9 @@ def cli() -> None:
     Give it what the firmware said (a kernel log, /sys/firmware/memmap, a device tree) and it prints what the kernel
     would: `mmtool dmesg.txt`. `mmtool help COMMAND` tells more of each command.
     """
+
+
+dress(cli, "")
 
 
 def main() -> None:

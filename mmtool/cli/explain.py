@@ -14,7 +14,7 @@ from mmtool.cli.output import output_option
     "--sysctl",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A setting that reports do not show: vm.panic_on_oom, vm.oom_kill_allocating_task.",
+    help="A setting that reports do not show: vm.panic_on_oom, vm.oom_kill_allocating_task, memory.oom.group.",
 )
 @click.option(
     "--top",

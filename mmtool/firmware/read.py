@@ -10,6 +10,7 @@ from typing import Literal
 
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.capture import LOG, MEMMAP, TREES, CaptureFiles, is_tar, open_folder, open_tar
+from mmtool.firmware.devicetree import BOOTED_BY_TREE
 from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
 from mmtool.firmware.iomem import is_iomem_line, memory_of_iomem, parse_iomem
 from mmtool.firmware.lines import decode
@@ -282,7 +283,7 @@ def _board(
     if machine.arch not in (None, arch, "x86_64", "i386"):
         # a kernel of 32 bits may run on processors of 64
         arch, shown_by = machine.arch or arch, "/"
-    if need_memory and arch != "arm64":
+    if need_memory and arch not in BOOTED_BY_TREE:
         raise InputError(dtb, shown_by, foreign(arch))
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())

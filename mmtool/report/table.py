@@ -33,9 +33,11 @@ class Kind(Enum):
     """Bytes, which may be negative; a table shows them as people say them, CSV as the number."""
     PAGES = "pages"
     """Pages; a table adds what that is in bytes."""
+    PAGES_ONLY = "pages only"
+    """Pages; the number alone."""
 
 
-UNITS = {Kind.SIZE: "(bytes)", Kind.PAGES: "(pages)"}
+UNITS = {Kind.SIZE: "(bytes)", Kind.PAGES: "(pages)", Kind.PAGES_ONLY: "(pages)"}
 """What the number of such a column counts, as a table's head says."""
 
 
@@ -119,10 +121,11 @@ def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
     if kind is Kind.ADDRESS:
         return f"{value:#x}"
     in_bytes = _STYLE.get().in_bytes
-    size = value << page_shift if kind is Kind.PAGES else value
-    if in_bytes and kind is Kind.PAGES:
+    in_pages = kind in (Kind.PAGES, Kind.PAGES_ONLY)
+    size = value << page_shift if in_pages else value
+    if in_bytes and in_pages:
         return size
-    if exact or in_bytes or kind in (Kind.TEXT, Kind.COUNT):
+    if exact or in_bytes or kind in (Kind.TEXT, Kind.COUNT, Kind.PAGES_ONLY):
         return value
     if kind is Kind.SIZE_ONLY:
         return ("-" if value < 0 else "") + human(abs(value))

@@ -23,6 +23,7 @@ from mmtool.linux.mm.oom_kill import (
     constrained_totalpages,
     mem_cgroup_get_max,
     oom_badness,
+    oom_kill_process,
     out_of_memory,
     printed_score,
 )
@@ -96,6 +97,9 @@ class OomAnswer:
     panics: bool
     no_killable: bool
     allocating_task: bool
+    killed: tuple[int, ...]
+    """By the model, the victim first; more than that where memory.oom.group is said to be set. Empty where the model
+    does not know a victim."""
 
     @property
     def victim(self) -> tuple[int, str] | None:
@@ -140,6 +144,7 @@ class _Choice:
         self.low, self.high = _totalpages(report, self.constraint, self.page_kb)
         self.panic_on_oom = _number(sysctl.get("vm.panic_on_oom"))
         said = next((line for line in report.kills if line.allocating), None)
+        self.oom_group = bool(_number(sysctl.get("memory.oom.group")))
         self.allocating = bool(_number(sysctl.get("vm.oom_kill_allocating_task"))) or said is not None
 
     def answer(self) -> OomAnswer:
@@ -159,8 +164,15 @@ class _Choice:
         return OomAnswer(
             self.constraint, _cgroup(report), _task_cgroup(report), self.low, self.page_kb, computed, points, score,
             doubts, tuple(ranking), chosen, died, self._difference(computed, ranking), panics,
-            any(line.said is Said.NOBODY for line in report.kills), allocating,
+            any(line.said is Said.NOBODY for line in report.kills), allocating, self._killed(computed, facts),
         )  # fmt: skip
+
+    def _killed(self, computed: TaskRow | None, facts: OomFacts) -> tuple[int, ...]:
+        """Whoever dies. A cgroup's report has the tasks of the cgroup that ran out; other groups no report tells."""
+        if computed is None:
+            return ()
+        group = self.oom_group and self.constraint is OomConstraint.MEMCG
+        return oom_kill_process(computed.pid, (self._task(row) for row in self.rows), facts, oom_group=group)
 
     def _versions_by_score(self, versions: list[Version]) -> list[Version]:
         """The releases whose rules give the score that was printed: vendors and stable series took changes over."""

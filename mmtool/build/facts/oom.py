@@ -39,6 +39,11 @@ class OomFacts(Facts):
         marks=Mark("mm/oom_kill.c", "Prefer thread group leaders", gone=True),
     )  # fmt: skip
     """Of equal points the process that comes later in the list dies; before, the first."""
+    oom_kills_groups: bool = since(
+        "4.19", "mm, oom: introduce memory.oom.group",
+        marks=Mark("mm/oom_kill.c", "mem_cgroup_get_oom_group("),
+    )  # fmt: skip
+    """With memory.oom.group all of a cgroup dies with the victim."""
     oom_sacrifices_child: bool = until(
         "5.1", "mm, oom: remove 'prefer children over parent' heuristic",
         marks=Mark("mm/oom_kill.c", "or sacrifice child"),

@@ -168,7 +168,7 @@ def _map_swapped(m: Memory, slot: int, entry: int, *, write: bool) -> None:
     if freed:
         m.swap_entry[slot] = -1
     elif (
-        write
+        (write and not m.facts.swapin_store_keeps_slot)
         or m.swap.vm_swap_full()
         or flags & VM_LOCKED
         or (m.facts.swapin_through_cache and m.swap.areas[swp_type(entry)].synchronous)

@@ -149,3 +149,16 @@ def out_of_memory(control: OomControl, tasks: Sequence[OomTask], facts: OomFacts
     if chosen is None:
         return OomChoice(panics=globally and not control.sysrq)
     return OomChoice(chosen[0].pid, chosen[1])
+
+
+def oom_kill_process(victim: int, tasks: Iterable[OomTask], facts: OomFacts, *, oom_group: bool) -> tuple[int, ...]:
+    """oom_kill_process(): who is killed, the chosen process first.
+
+    `tasks` are those of the cgroup whose memory.oom.group is set, the highest up to the one that ran out, if
+    `oom_group`: then all of them die that may be chosen (oom_kill_memcg_member()). The kernel says so in a line
+    "Tasks in ... are going to be killed due to memory.oom.group set"; it may name the victim a second time.
+    """
+    if not oom_group or not facts.oom_kills_groups:
+        return (victim,)
+    others = (task for task in tasks if task.pid != victim)
+    return (victim, *(task.pid for task in others if not task.unkillable and task.oom_score_adj != OOM_SCORE_ADJ_MIN))

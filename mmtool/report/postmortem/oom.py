@@ -70,6 +70,8 @@ def victim_words(j: Judgement) -> list[str]:
         said.append(f"by the table {whom} has most points: {oom.points}{score}{_terms(oom)}")
     elif oom.computed is not None and oom.allocating_task:
         said.append(f"vm.oom_kill_allocating_task: who asked dies, {oom.computed.name} ({oom.computed.pid})")
+    if len(oom.killed) > 1 and not oom.died:
+        said.append(f"memory.oom.group: {len(oom.killed) - 1} more of its cgroup are killed with it")
     if oom.difference is not None and oom.chosen is not None:
         said.append(f"the kernel chose {_named(oom.chosen)}: {_DIFFERENCES[oom.difference]}")
     if oom.ranking or oom.chosen is None:
@@ -160,7 +162,7 @@ def oom_document(oom: OomAnswer, top: int) -> dict[str, Any]:
     elif oom.died:
         killed = [line.pid for line in oom.died]
     else:
-        killed = [victim[0]] if victim else []
+        killed = list(oom.killed)
     return {
         "constraint": oom.constraint.value if oom.constraint else None,
         "cgroup": oom.cgroup if oom.constraint is OomConstraint.MEMCG else None,

@@ -16,8 +16,8 @@ def zone_table(j: Judgement) -> Table:
     first = "high" if j.last_try else "min"
     t = Table(
         "zones", title,
-        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), (first, Kind.COUNT), ("mark", Kind.COUNT),
-                ("reserve", Kind.COUNT), "largest block", "result"),
+        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.PAGES_ONLY), (first, Kind.PAGES_ONLY),
+                ("mark", Kind.PAGES_ONLY), ("reserve", Kind.PAGES_ONLY), "largest block", "result"),
         page_shift=(page_kb(j) << 10).bit_length() - 1,
     )  # fmt: skip
     for zone in j.zones:
