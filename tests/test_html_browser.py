@@ -181,7 +181,7 @@ def test_an_address_is_answered_as_explain_does(chromium: Any, pages: dict[str, 
     mb = booted.memblock
     addresses = {0, 0x9F000, 0xFEE00000, 1 << 45, mb.end_of_DRAM() or 0}
     for regions in (mb.memory.regions, mb.reserved.regions):
-        addresses |= {edge for r in regions[:: max(len(regions) // 8, 1)] for edge in (r.base, r.end - 1, r.end)}
+        addresses |= {edge for r in regions[:: max(len(regions) // 5, 1)] for edge in (r.base, r.end - 1, r.end)}
     for node in booted.nodes.values():
         for zone in node.populated_zones():
             for order, _, runs in list(zone.free_lists())[::3]:

@@ -253,3 +253,20 @@ def test_where_low_memory_of_i386_ends(lines: tuple[str, ...], low: int) -> None
 @pytest.mark.parametrize(("release", "pages"), [("5.13.0", 32), ("5.13.0-generic", 40), ("5.13.4-200.fc34.i686", 40)])
 def test_a_struct_page_of_i386_knows_its_cgroup_in_a_distribution(release: str, pages: int) -> None:
     assert said(boot32(release), "  DMA zone")[0] == f"  DMA zone: {pages} pages used for memmap"
+
+
+@pytest.mark.parametrize(
+    ("release", "end"), [("6.1.0", 0x6FFFFFFF), ("6.15.0-rc2", 0x6FFFFFFF), ("6.15.0", 0x373FDFFF)]
+)
+def test_memory_that_no_zone_takes_in_stays_the_nodes(release: str, end: int) -> None:
+    """Without high memory; what of it shares a pageblock with the last zone's end is a hole of that zone."""
+    booted = boot32(release, "Warning only 883MB will be used.", NON_PAE)
+    assert said(booted, "Initmem") == [f"Initmem setup node 0 [mem 0x0000000000001000-{end:#018x}]"]
+    holes = said(booted, "On node 0, zone Normal")
+    assert holes == ["On node 0, zone Normal: 2 pages in unavailable ranges"] * (end == 0x6FFFFFFF)
+
+
+@pytest.mark.parametrize(("release", "end"), [("3.13.0", "ffffffff]"), ("4.19.0", "000000006fffffff]")])
+def test_where_zone_dma32_was_said_to_end(release: str, end: str) -> None:
+    text = MAP.replace("BIOS-e820: [mem 0x0000000100000000-0x000000047fffffff] usable\n", "")
+    assert said(boot(release, text=text), "  DMA32 ")[0].endswith(f"-0x{end}")

@@ -14,7 +14,6 @@ from mmtool.report.html.parts import section, title
 from mmtool.report.html.tables import fold, of_table
 from mmtool.report.html.view import view
 from mmtool.report.picture.lanes import lanes, largest_takers
-from mmtool.system.codec.page import element
 
 LONG = 40
 """Rows beyond which a table is folded."""
@@ -28,9 +27,8 @@ def html(before: Boot, after: Boot) -> str:
     takers = list(dict.fromkeys(ranked))[:6]
     sides = [Side(name, boot, tuple(lanes(boot, takers))) for name, boot in (("before", before), ("after", after))]
     body = tag("main", _head(before, after, comparison), chart(sides, takers), _changes(comparison), footer())
-    packed = Markup(element(document(before, after, comparison)))
     name = title(before) if title(before) == title(after) else f"{title(before)}, and {after.kernel.name}"
-    return page(f"{name}: what differs", body, [view(side) for side in sides], packed)
+    return page(f"{name}: what differs", body, [view(side) for side in sides], document(before, after, comparison))
 
 
 def _head(before: Boot, after: Boot, comparison: Comparison) -> Markup:

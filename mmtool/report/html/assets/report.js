@@ -1,7 +1,7 @@
 "use strict";
 // The map of the report: it draws what the element "view" holds, looks addresses up in it, and follows the boot's steps.
 // Addresses are BigInt where they are said or compared, Number where they are drawn. Ranges are half-open.
-(() => {
+(async () => {
   const $ = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const LEAST_WINDOW = 4096;
@@ -87,7 +87,14 @@
     return read;
   }
 
-  const sides = JSON.parse($("view").textContent).sides.map(readSide);
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  if (!globalThis.DecompressionStream) return; // the page is read without a map to move about in
+  const sides = (await unpacked($("view").textContent)).map(readSide);
   const lanes = sides.flatMap((side) => side.lanes);
   const whole = { a: Math.min(...sides.map((s) => s.first)), b: Math.max(...sides.map((s) => s.last)) };
   const limit = Math.max(...sides.map((s) => s.limit));
