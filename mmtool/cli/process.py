@@ -106,7 +106,7 @@ def run(
             try:
                 made = from_start(record["machine"], record.get("setup", ()), record["start"])
                 steps = list(run_script(made, record["script"]))
-            except (ScriptError, Refused, LookupError, TypeError, ValueError, AttributeError) as error:
+            except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise InputError(file, number, f"{type(error).__name__}: {error}") from None
             if output == "json":
                 click.echo(run_json(record.get("id"), steps))
@@ -128,7 +128,7 @@ def run(
                 backing = backing_of(state, options)
             made = default_process(machine_of(options), setup)
         before = [snapshot_rows(made)]
-    except (Refused, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise InputError(start or file, None, f"no process can be made of it: {error}") from None
     steps = []
     try:
@@ -265,7 +265,7 @@ def layout(
             answer(asked, record.get("id"), "mode quick" in asked.setup)
         except Refused as error:
             raise InputError(file, number, f"exec fails: {error}") from None
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise InputError(file, number, f"{type(error).__name__}: {error}") from None
 
 

@@ -62,7 +62,7 @@ from mmtool.system.zram_script import parse_zram_script
 CORPUS = Path(__file__).parent / "corpus"
 FOLDER = Path(mkdtemp(prefix="mmtool-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 """Where inputs lie that a reader wants as a file."""
-REFUSALS = (InputError, UsageError, click.ClickException, click.exceptions.Exit, click.Abort)
+REFUSALS = (InputError, UsageError, click.ClickException, click.exceptions.Exit, click.Abort, SystemExit)
 """How an input is refused, or a command says no."""
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
