@@ -9,7 +9,9 @@ from mmtool.errors import InputError
 from mmtool.late import dataclass
 
 FORKS = ("clone", "clone3", "fork", "vfork")
-_PREFIX = re.compile(r"(?:\[pid\s{1,9}(\d{1,10})\] |(\d{1,10})\s+)?(?:(?:\d\d:\d\d:\d\d|\d{1,20})(?:\.\d{1,9})?\s+)?(.*)")
+_PREFIX = re.compile(
+    r"(?:\[pid\s{1,9}(\d{1,10})\] |(\d{1,10})\s+)?(?:(?:\d\d:\d\d:\d\d|\d{1,20})(?:\.\d{1,9})?\s+)?(.*)"
+)
 _CALL = re.compile(r"(\w+)\((.*)\)\s{1,200}= (.*)")
 _BEGUN = re.compile(r"(\w+)\((.*)<unfinished \.\.\.>")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
