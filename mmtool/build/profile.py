@@ -117,7 +117,12 @@ def read_profile(path: str) -> Profile:
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "is not text"
         raise InputError(path, None, f"{reason}; give a YAML profile") from None
-    return with_estimates(_parse(text, path))
+    return parse_profile(text, path)
+
+
+def parse_profile(text: str, source: str) -> Profile:
+    """A profile's text, estimates in place of sizes that it lacks; InputError with the line when it is none."""
+    return with_estimates(_parse(text, source))
 
 
 def with_estimates(profile: Profile) -> Profile:

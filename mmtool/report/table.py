@@ -84,8 +84,24 @@ def styled(style: Style) -> Iterator[None]:
 
 
 def prose(text: str) -> str:
-    """What stands around tables: nothing for a reader who wants no headings."""
-    return text if _STYLE.get().headings else ""
+    """What stands around tables, in the terminal's width: nothing for a reader who wants no headings."""
+    return folded(text) if _STYLE.get().headings else ""
+
+
+def folded(text: str) -> str:
+    """Sentences in the terminal's width, where there is one; a line goes on further in than it begins."""
+    width = terminal_width()
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        start = len(line) - len(line.lstrip())
+        wrapped = wrap(
+            line[start:], max(width - start, NARROWEST_TEXT), subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        lines += [line] if len(line) <= width else [" " * start + part for part in wrapped]
+    return "\n".join(lines)
 
 
 def _word(title: str) -> str:
@@ -156,7 +172,8 @@ def text_tables(tables: Iterable[Table]) -> str:
             parts.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True) if rows else "")
             continue
         body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
-        parts.append(f"{t.title}\n{body}" + (f"\nleft out for width: {', '.join(left_out)}" if left_out else ""))
+        foot = "\n" + folded(f"left out for width: {', '.join(left_out)}") if left_out else ""
+        parts.append(f"{folded(t.title)}\n{body}{foot}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -196,7 +213,8 @@ def _least(column: Column) -> int:
 def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
     """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
     def widths() -> list[int]:
-        return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+        heads = [max(map(len, _head(c, _STYLE.get()).split("\n"))) for c in columns]
+        return [max([heads[i] + GAP, *(len(row[i]) for row in rows)]) for i in range(len(columns))]
 
     left_out: list[str] = []
     kept = list(range(len(columns)))
@@ -267,6 +285,6 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 
 __all__: Sequence[str] = [
-    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
     "terminal_width", "text_tables", "yaml_text",
 ]  # fmt: skip
