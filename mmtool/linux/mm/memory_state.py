@@ -172,6 +172,8 @@ class Memory:
         """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
         self.unread_inode_table = range(0)
         """Slots of the file system's own pages that the first change of a file brings in."""
+        self.inode_block = -1
+        """The slot of the block that files' times are in, once it is read; it stays dirty."""
         self.flusher_woken = False
         """The flusher has been woken and has not had the CPU yet."""
         self.file_dirty: set[int] = set()
