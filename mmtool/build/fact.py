@@ -28,7 +28,7 @@ _LAST_PATCH = 9999
 _BEFORE_CANDIDATES = -100
 
 _CANDIDATE = regex(r"-(?:0\.)?rc(\d{1,2})\b")
-_VERSION = regex(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION = regex(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
 
 def parse_version(text: str) -> Version | None:

@@ -168,7 +168,7 @@ def _with_lost_map(machine: Machine, resources: tuple[EfiRegion, ...]) -> Machin
 
 def _count(ranges: str) -> int:
     """How many CPUs a list such as "0-3,8" names."""
-    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d+)(?:-(\d+))?", ranges))
+    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d{1,9})(?:-(\d{1,9}))?", ranges))
 
 
 def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> Machine:
