@@ -270,3 +270,11 @@ def test_memory_that_no_zone_takes_in_stays_the_nodes(release: str, end: int) ->
 def test_where_zone_dma32_was_said_to_end(release: str, end: str) -> None:
     text = MAP.replace("BIOS-e820: [mem 0x0000000100000000-0x000000047fffffff] usable\n", "")
     assert said(boot(release, text=text), "  DMA32 ")[0].endswith(f"-0x{end}")
+
+
+@pytest.mark.parametrize(("release", "line", "said_so"), [
+    ("6.15.0", "efi: EFI v2.7 by EDK II", True), ("6.14.0", "efi: EFI v2.7 by EDK II", False), ("6.15.0", "", False),
+])  # fmt: skip
+def test_what_efis_stub_left_is_taken_for_granted_where_no_log_shows_it(release: str, line: str, said_so: bool) -> None:
+    told = [a.kind for a in assumptions(boot(release, line)) if a.kind == "boot_loader_memory"]
+    assert told == ["boot_loader_memory"] * said_so
