@@ -62,7 +62,8 @@ def test_a_guest_of_kvm_looks_for_the_end_of_low_memory() -> None:
     assert said(boot("6.19.0", "Hypervisor detected: KVM"), "last_pfn")[0] == line
     assert [len(said(boot(r, h), "last_pfn")) for r, h in (
         ("6.17.0", "Hypervisor detected: KVM"), ("6.19.0", "Hypervisor detected: VMware"),
-        ("6.17.0-12340-gcd5a0afbdf80", "Hypervisor detected: KVM"), ("6.17.0-02340-gcd5a0afbdf80", "Hypervisor detected: KVM"),
+        ("6.17.0-12340-gcd5a0afbdf80", "Hypervisor detected: KVM"),
+        ("6.17.0-02340-gcd5a0afbdf80", "Hypervisor detected: KVM"),
     )] == [2, 2, 3, 2]  # fmt: skip
 
 
