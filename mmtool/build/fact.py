@@ -33,7 +33,7 @@ _MOST_OF_A_MERGE_WINDOW = 10_000
 to 15,000."""
 
 _CANDIDATE = regex(r"-(?:0\.)?rc(\d{1,2})\b")
-_VERSION = regex(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION = regex(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
 
 def parse_version(text: str) -> Version | None:

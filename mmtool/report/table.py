@@ -16,6 +16,7 @@ from typing import Any
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
 from mmtool.report.untrusted import csv_text, printable
+from mmtool.report.yaml_text import yaml_text
 from mmtool.suggest import among
 from mmtool.units import human
 
@@ -84,8 +85,24 @@ def styled(style: Style) -> Iterator[None]:
 
 
 def prose(text: str) -> str:
-    """What stands around tables: nothing for a reader who wants no headings."""
-    return text if _STYLE.get().headings else ""
+    """What stands around tables, in the terminal's width: nothing for a reader who wants no headings."""
+    return folded(text) if _STYLE.get().headings else ""
+
+
+def folded(text: str) -> str:
+    """Sentences in the terminal's width, where there is one; a line goes on further in than it begins."""
+    width = terminal_width()
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        start = len(line) - len(line.lstrip())
+        wrapped = wrap(
+            line[start:], max(width - start, NARROWEST_TEXT), subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        lines += [line] if len(line) <= width else [" " * start + part for part in wrapped]
+    return "\n".join(lines)
 
 
 def _word(title: str) -> str:
@@ -156,7 +173,8 @@ def text_tables(tables: Iterable[Table]) -> str:
             parts.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True) if rows else "")
             continue
         body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
-        parts.append(f"{t.title}\n{body}" + (f"\nleft out for width: {', '.join(left_out)}" if left_out else ""))
+        foot = "\n" + folded(f"left out for width: {', '.join(left_out)}") if left_out else ""
+        parts.append(f"{folded(t.title)}\n{body}{foot}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -196,7 +214,8 @@ def _least(column: Column) -> int:
 def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
     """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
     def widths() -> list[int]:
-        return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+        heads = [max(map(len, _head(c, _STYLE.get()).split("\n"))) for c in columns]
+        return [max([heads[i] + GAP, *(len(row[i]) for row in rows)]) for i in range(len(columns))]
 
     left_out: list[str] = []
     kept = list(range(len(columns)))
@@ -250,23 +269,12 @@ def print_document(doc: dict[str, Any], output: str) -> None:
         sys.stdout.write(yaml_text(doc))
 
 
-def yaml_text(doc: dict[str, Any]) -> str:
-    """A document as YAML, what it holds twice written twice: no reader has to know anchors and aliases."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return str(yaml.dump(doc, Dumper=Dumper, sort_keys=False, default_flow_style=None))
-
-
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
     """Columns from titles (text) and (title, kind) pairs."""
     return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
 
 
 __all__: Sequence[str] = [
-    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
-    "terminal_width", "text_tables", "yaml_text",
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
+    "terminal_width", "text_tables",
 ]  # fmt: skip

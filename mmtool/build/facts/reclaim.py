@@ -188,7 +188,11 @@ class ReclaimFacts(Facts):
     )
     """Clusters of a device that is not rotational are kept on lists by how full they are."""
     swap_cluster_tables: bool = since("6.17", not_in="6.14", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
-    """... of any device, partly used ones first; the CPU has one cluster for all areas."""
+    """... of any device; the CPU has one cluster for all areas."""
+    swap_prefers_nonfull: bool = since("6.18", not_in="6.17", marks=Mark("mm/swapfile.c", "alloc_swap_scan_list("))
+    """Partly used clusters are filled before free ones."""
+    swap_tables: bool = since("6.18", not_in="6.17", marks=Mark("mm/swapfile.c", "cluster_table_is_alloced("))
+    """Each cluster has a table of what its slots hold, which is freed with the last of them."""
     swap_priority_is_minus_1: bool = since("6.19", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
     """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
     swap_entries_freed_together: bool = since(
