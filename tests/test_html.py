@@ -183,8 +183,9 @@ def test_a_workload_is_drawn_line_by_line(lru: str) -> None:
 
 
 def test_plot_does_one_thing_at_a_time() -> None:
-    with pytest.raises(UsageError, match="give one of them"):
-        CliRunner().invoke(plot, [LAPTOP, "--html", "--bar"], catch_exceptions=False)
+    for options in ("--html --bar", "--html -o x.svg", "--detail -o bar", "--bar -o x.html", "--html --detail"):
+        with pytest.raises(UsageError, match="give one of them"):
+            CliRunner().invoke(plot, [LAPTOP, *options.split()], catch_exceptions=False)
 
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20), st.sampled_from("abcd")), max_size=12)

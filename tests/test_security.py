@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.commands import LOG, run
 
 from mmtool.build.image import compress
 from mmtool.errors import InputError
@@ -69,6 +70,30 @@ def test_an_image_that_unpacks_without_end_is_refused(how: str, monkeypatch: pyt
         else:
             with pytest.raises(InputError, match=r"^f: "):
                 compress.decompress(data, "f")
+
+
+def test_a_limit_by_ratio_that_an_option_raises(tmp_path: Path) -> None:
+    log = LOG.read_bytes() + b"\n" * (packed.SMALL + 1)
+    for name, data in (("log.gz", gzip.compress(log)), ("log.xz", lzma.compress(log, preset=0))):
+        (tmp_path / name).write_bytes(data)
+        refused = run(("boot", tmp_path / name))
+        assert (refused.status, refused.out) == (3, b"")
+        assert refused.said == [
+            f"mmtool: {tmp_path}/{name}: unpacks to more than 16 MiB; where you trust it, allow it: "
+            "mmtool --unpack SIZE COMMAND ..."
+        ]
+        assert run(("--unpack", "17M", "boot", tmp_path / name)).out == run(("boot", LOG)).out
+    assert packed.most_of(1 << 20) == 50 << 20
+    assert packed.most_of(1 << 30) == packed.LARGEST
+    done = run(("--unpack", "much", "boot", LOG))
+    assert done.status == 2 and done.said[0].startswith("mmtool: --unpack: 'much' is not a size")
+
+
+def test_very_many_packed_parts_are_refused() -> None:
+    part = gzip.compress(b"")
+    assert packed.unpack(part * packed.MOST_PARTS, "f") == b""
+    with pytest.raises(InputError, match=r"^f: more than 1000 packed parts"):
+        packed.unpack(part * (packed.MOST_PARTS + 1), "f")
 
 
 @pytest.mark.parametrize("program", ["zstd", "lz4"])

@@ -21,6 +21,7 @@ from mmtool.build.profile import (
     available,
     debian_name,
     load_profile,
+    parse_profile,
     profile_name,
     with_estimates,
 )
@@ -36,11 +37,14 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     """The kernel to boot `machine` with, and what of it nothing shows.
 
     `name` is a release or a profile's name and goes before what the log says; `profile` is one of the user's and
-    gives the build. Without either, the log's "Linux version" line decides, else the default profile.
+    gives the build. Without either it is the profile that was collected with the machine; without that the log's "Linux
+    version" line decides, else the default profile.
     A build that no profile was made from gets one that is near, or the generic one of its architecture with what its
     log shows of it (`kernel.build`). UsageError when `name` is neither.
     """
     release = machine.release
+    if name is None and profile is None and machine.build is not None:
+        profile = parse_profile(*machine.build)
     if name is not None and parse_version(name) is None:
         named = load_profile(name)
         profile, release = profile or named, named.release

@@ -122,6 +122,10 @@ class LazyGroup(Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="mmtool")
+@click.option(
+    "--unpack", metavar="SIZE", expose_value=False, callback=lambda ctx, _, size: _allow(size),
+    help="Unpack a compressed file up to SIZE, however small it is.",
+)  # fmt: skip
 def cli() -> None:
     """What Linux does with a machine's memory, told away from the machine.
 
@@ -131,6 +135,19 @@ def cli() -> None:
 
 
 dress(cli, "")
+
+
+def _allow(size: str | None) -> None:
+    """--unpack: for files that one trusts."""
+    if size is None:
+        return
+    from mmtool.firmware.packed import allow
+    from mmtool.units import parse_size
+
+    try:
+        allow(parse_size(size))
+    except ValueError as e:
+        raise UsageError(f"--unpack: {e}") from None
 
 
 def main() -> None:

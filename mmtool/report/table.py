@@ -16,6 +16,7 @@ from typing import Any
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
 from mmtool.report.untrusted import csv_text, printable
+from mmtool.report.yaml_text import yaml_text
 from mmtool.suggest import among
 from mmtool.units import human
 
@@ -268,17 +269,6 @@ def print_document(doc: dict[str, Any], output: str) -> None:
         sys.stdout.write(yaml_text(doc))
 
 
-def yaml_text(doc: dict[str, Any]) -> str:
-    """A document as YAML, what it holds twice written twice: no reader has to know anchors and aliases."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return str(yaml.dump(doc, Dumper=Dumper, sort_keys=False, default_flow_style=None))
-
-
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
     """Columns from titles (text) and (title, kind) pairs."""
     return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
@@ -286,5 +276,5 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 __all__: Sequence[str] = [
     "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
-    "terminal_width", "text_tables", "yaml_text",
+    "terminal_width", "text_tables",
 ]  # fmt: skip

@@ -23,6 +23,9 @@ PATIENCE = 300_000.0
 
 DRAWN = "() => !document.getElementById('view') || document.documentElement.classList.contains('live')"
 
+SETTLED = """() => new Promise((done) =>
+  setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))))"""
+
 TEXTS = """() => {
   // Every piece of text that is seen: where it lies, how large it is set, and whether all of it is within the page.
   const out = [];
@@ -108,7 +111,7 @@ class Page:
 
     def settle(self) -> None:
         """Wait until what was asked for is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(SETTLED)
 
     def faults(self) -> list[str]:
         """What a reader would stumble over: texts that meet, small or cut ones, a page wider than its window."""
