@@ -136,6 +136,28 @@ def test_heads_alone_keep_no_line() -> None:
     assert "alice" not in reduce_log(said.encode()).text and "acme" not in reduce_log(said.encode()).text
 
 
+def test_every_module_that_goes_through_a_logs_lines_says_which_it_reads() -> None:
+    """A reader of its own would go unasked when a log is cut down."""
+    imports = re.compile(r"^from mmtool\.firmware\.(?:lines|log) import .*\b(?:kernel_lines|boots_of)\b", re.MULTILINE)
+    sources = {path.relative_to(TOP / "mmtool").as_posix(): path.read_text() for path in (TOP / "mmtool").rglob("*.py")}
+    using = {name for name, source in sources.items() if imports.search(source)}
+    readers = {"firmware/log.py", "observed/answers.py", "observed/memblock_log.py", "observed/reports/report.py"}
+    assert using - readers == {"capture/reduce.py", "capture/redact.py"}
+    for reader in readers:
+        assert re.search(r"^def (?:lines|places)_read\(", sources[reader], re.MULTILINE), reader
+
+
+def test_a_log_that_is_refused_is_cut_down_like_any_other() -> None:
+    said = (
+        "[0.0] Linux version 6.1.0 (a@b) #1 SMP\n[0.0] BIOS-e820: [mem 0x0-0x9ffff] usable\n"
+        "[0.0] BIOS-e820: [mem 0x100000-0x1ffffffffffffffffff] usable\n[1.0] eth0: of alice\n"
+    )
+    assert isinstance(what_is_read(said)[0][0], str)
+    left = reduce_log(said.encode())
+    assert not left.whole and left.text == said.replace("[1.0] eth0: of alice", "")
+    assert Redactor(Identity(frozenset({"alice"}))).log(said).endswith("of host2\n")
+
+
 CONFIG = """\
 #
 # Automatically generated file; DO NOT EDIT.

@@ -32,7 +32,7 @@ for name in ("runs.jsonl.xz", "recorded.jsonl.xz"):
 MGLRU_WITH_SWAP = {
     (release, "mglru", script)
     for release in ("6.1", "6.12", "7.2", "7.3")
-    for script in ("anon-zram-1", "cluster-2", "high-1", "mlock-1", "shrink-1", "twoswaps-2")
+    for script in ("anon-zram-1", "cluster-2", "high-1", "shrink-1", "twoswaps-2")
 }
 """Page table walks depend on when the process was last switched to, and on hashes of kernel addresses."""
 ONE_BY_ONE = {("5.10", "classic", "mlock-1")}

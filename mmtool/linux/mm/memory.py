@@ -268,6 +268,7 @@ def _do_fault_around(m: Memory, obj: Mapped, page: int) -> None:
 def do_mlock(m: Memory, obj: Mapped, start: int, end: int) -> None:
     """mlock(2): lock the mapping's pages, then bring in those that are missing (mlock_fixup(), __mm_populate())."""
     slots = range(obj.base + start, obj.base + end)
+    obj.split = True
     if m.facts.mlock_in_batches:
         lru_add_drain(m)
     for slot in slots:

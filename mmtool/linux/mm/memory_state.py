@@ -39,6 +39,8 @@ class Mapped:
     base: int
     """The slot of its first page."""
     pages: int
+    split: bool = False
+    """mlock() has cut the mapping: neighbours that are not both locked are of different areas."""
     prev_page: int = -2
     """The page that the last read of the file ended in (ra->prev_pos)."""
     swap_readahead_info: tuple[int, int, int] = (-2, 0, 4)
