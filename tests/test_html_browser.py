@@ -89,8 +89,7 @@ def test_all_of_it_can_be_read(chromium: Any, pages: dict[str, tuple[Boot, Path]
         assert opened.faults() == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["numa4", "x86-6.12-memmap-many"])
+@pytest.mark.parametrize(("name", "width"), [("numa4", WIDTHS[0]), ("x86-6.12-memmap-many", WIDTHS[1])])
 def test_it_can_be_read_wherever_one_looks(
     chromium: Any, pages: dict[str, tuple[Boot, Path]], name: str, width: int
 ) -> None:
