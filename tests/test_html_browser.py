@@ -242,6 +242,28 @@ def test_names_of_strangers_are_not_run(chromium: Any, tmp_path: Path) -> None:
         assert opened.page.locator("img").count() == 0 and opened.faults() == []
 
 
+def test_the_end_of_the_address_space_can_be_looked_at(chromium: Any, tmp_path: Path) -> None:
+    log = tmp_path / "dmesg.txt"
+    log.write_text(
+        "BIOS-e820: [mem 0x0000000000100000-0x000000003fffffff] usable\n"
+        "BIOS-e820: [mem 0xfffffffffffff000-0xffffffffffffffff] reserved\n"
+    )
+    booted = api.boot(str(log))._boot
+    (tmp_path / "page.html").write_text(html(booted))
+    with Page(chromium, tmp_path / "page.html") as opened:
+        assert window(opened) == (0, 0x40000000)
+        ask(opened, "reserved")
+        assert window(opened)[1] == 1 << 64 and opened.faults() == []
+        for _ in range(40):
+            opened.page.click("#in")
+        assert window(opened)[1] <= 1 << 64 and opened.faults() == []
+        opened.page.click("#all")
+        assert window(opened) == (0, 0x40000000)
+        opened.page.set_viewport_size({"width": 1, "height": 900})
+        opened.settle()
+        assert opened.errors == []
+
+
 def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[Boot, Path]], laptop: Page) -> None:
     ask(laptop, "struct pages")
     address = laptop.page.url
