@@ -12,6 +12,7 @@ from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.picture.bar import bar_lines
+from mmtool.report.untrusted import one_line
 from mmtool.units import human
 
 LINES = 30
@@ -57,7 +58,7 @@ def _heading(boot: Boot) -> str:
     nodes = sum(1 for node in boot.nodes.values() if node.populated_zones())
     memory = human(sum(r.size for r in boot.memblock.memory.regions))
     counts = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in ((nodes, "node"), (zones, "zone")))
-    return f"Linux {boot.kernel.name} on {boot.kernel.arch}: {memory}, {counts}"
+    return one_line(f"Linux {boot.kernel.name} on {boot.kernel.arch}: {memory}, {counts}")
 
 
 def _takers(boot: Boot, width: int) -> list[str]:
