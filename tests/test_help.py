@@ -51,13 +51,13 @@ def test_its_lines_call_it_with_what_it_has(words: str) -> None:
 
 @pytest.mark.parametrize("words", USES)
 def test_it_is_shown(words: str) -> None:
-    shown = CliRunner().invoke(cli, [*words.split(), "-h"]).stdout
+    shown = CliRunner().invoke(cli, [*words.split(), "--help"]).stdout
     assert shown.endswith("".join(f"    {line}\n" for line in USES[words]))
 
 
 @pytest.mark.parametrize("name", ["boot", "plot", "whatif", "reserve", "alloc", "vmalloc"])
 def test_own_options_come_first(name: str) -> None:
-    shown = CliRunner().invoke(cli, [name, "-h"]).stdout
+    shown = CliRunner().invoke(cli, [name, "--help"]).stdout
     own = {"boot": "--why", "plot": "--bar", "whatif": "--cmdline+", "reserve": "--crashkernel"}.get(name, "--explain")
     shared = "--state" if name in ("alloc", "vmalloc") else "--cmdline TEXT"
     assert shown.index(f"  {own} ") < shown.index("  -o, --output ") < shown.index(f"  {shared}")

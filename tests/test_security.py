@@ -6,16 +6,23 @@ import ast
 import bz2
 import gzip
 import io
+import json
 import lzma
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.commands import LOG, run
 
+from mmtool.answers.batch import Row, cluster_rows, summary
 from mmtool.build.image import compress
 from mmtool.errors import InputError
 from mmtool.firmware import packed
@@ -118,3 +125,31 @@ def test_nothing_opens_a_connection() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.partition(".")[0] for name in names} & CONNECT, path
+
+
+def test_a_cluster_is_handed_paths_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what comes back is a row of plain values."""
+    handed: list[tuple[Any, ...]] = []
+
+    class Client:
+        def __init__(self, address: str, set_as_default: bool) -> None:
+            self.address = address
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 1}
+
+        def submit(self, work: Callable[[str], Row], *arguments: Any, pure: bool) -> Any:
+            handed.append((work, *arguments))
+            return SimpleNamespace(result=lambda: work(*arguments))
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
+    row, missing = cluster_rows([str(LOG), str(tmp_path / "gone")], "tcp://nowhere:1")
+    assert handed == [(summary, str(LOG)), (summary, str(tmp_path / "gone"))]
+    assert row.error is None and missing.error is not None
+    assert json.loads(json.dumps(asdict(row)))["kernel"] == row.kernel

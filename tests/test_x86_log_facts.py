@@ -6,6 +6,7 @@ import pytest
 
 from mmtool.answers.assumed import assumptions
 from mmtool.build.choose import kernel_for
+from mmtool.build.fact import parse_candidate
 from mmtool.firmware.log import read_log
 from mmtool.linux.arch.x86.kernel.mtrr import x86_setup_var_mtrrs
 from mmtool.linux.init.boot import Boot
@@ -138,6 +139,7 @@ def test_the_number_of_registers_tells_sums_apart() -> None:
     """4512 MiB: 2464 and up to 6 GiB takes five registers; 2976 and up to 5.5 GiB, which is rounder, seven."""
     covered = "total RAM covered: 4512M"
     setting = " gran_size: 64K \tchunk_size: 64K \tnum_reg: {}  \tlose cover RAM: 0G"
+    assert len(updates(boot("6.13.0", covered, setting.replace("64K", "0K").format(5), text=BAY_TRAIL))) == 1
     for registers, end in ((5, 0x9A000000), (7, 0xBA000000)):
         lines = updates(boot("6.13.0", covered, setting.format(registers), text=BAY_TRAIL))
         assert lines == [f"e820: update [mem {end:#010x}-0xffffffff] usable ==> reserved"]
@@ -298,3 +300,23 @@ def test_a_hole_above_ram_where_nothing_else_takes_as_many_registers() -> None:
         "e820: update [mem 0x7c000000-0xffffffff] usable ==> reserved",
         "e820: update [mem 0x181800000-0x181ffffff] usable ==> reserved",
     ]
+
+
+@pytest.mark.parametrize(("name", "version"), [
+    ("6.11.0-12340-gcd5a0afbdf80", (6, 12, -100)), ("6.19.0-12340-gcd5a0afbdf80", (7, 0, -100)),
+    ("6.11.0-09999-gcd5a0afbdf80", (6, 11, 0)), ("6.11.0-rc3", (6, 11, -97)), ("6.11.0-0.rc3.fc41", (6, 11, -97)),
+    ("6.11.3-rc3", (6, 11, 3)), ("6.11", (6, 11, 0)), ("mine", None),
+])  # fmt: skip
+def test_which_release_a_kernel_on_its_way_to_one_is(name: str, version: tuple[int, int, int] | None) -> None:
+    assert parse_candidate(name) == version
+
+
+def test_what_lines_say_of_the_build_may_be_nonsense() -> None:
+    for line in (
+        "Base memory trampoline at [c009b000] 9b000 size 99999999999999",
+        "Base memory trampoline at [00000000] ffffffff size 0",
+        "    vmalloc : 0x00000000 - 0x00000000   ( 120 MB)",
+        "    vmalloc : 0xffffffff - 0xffffffff   ( 120 MB)",
+        "Warning only 99999999999999MB will be used.",
+    ):
+        assert said(boot32("5.1.0", line, NON_PAE), "Zone ranges")

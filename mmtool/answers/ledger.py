@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from copy import copy
+from typing import NamedTuple
 
 from mmtool.firmware.machine import E820Type
-from mmtool.late import dataclass
 from mmtool.linux.init.architecture import architecture
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
@@ -41,8 +41,7 @@ OPTIONS = {
 """The option that moves what an owner takes, by how the owner's name begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(NamedTuple):
     """One taker: `amount` bytes (negative when they come back), at which step, and the option that would change it."""
 
     taker: str
@@ -51,8 +50,7 @@ class LedgerLine:
     option: str = ""
 
 
-@dataclass(frozen=True)
-class MemoryLedger:
+class MemoryLedger(NamedTuple):
     """installed - sum of the takers = memtotal, to the byte."""
 
     installed: int

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mmtool.assumption import Assumption
 from mmtool.build.build import build_options, stable_version
-from mmtool.build.fact import Fact, dotted, parse_version
+from mmtool.build.fact import LAST_OF_MAJOR, Fact, dotted, parse_version
 from mmtool.build.facts.arm64 import Arm64Facts
 from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
@@ -129,8 +129,6 @@ OLDEST = {"arm64": (4, 14, 0)}
 """The first release whose boot is modelled where it is not FIRST_KNOWN."""
 FIRST_KNOWN, NEWEST_KNOWN = (3, 0, 0), (7, 3)
 """The first release whose boot is modelled, and the newest series whose source the facts were read in."""
-LAST_OF_MAJOR = {3: 19, 4: 20, 5: 19, 6: 19}
-"""Series after which the first number went up."""
 
 
 def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[Assumption]:

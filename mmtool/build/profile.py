@@ -21,7 +21,7 @@ from mmtool.shape import ShapeError
 Option = bool | int | str
 
 # Debian's names: 6.1.0-50-cloud-amd64, 6.12.117+deb12-cloud-amd64, 6.1.0-50-686-pae.
-_DEBIAN = regex(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
+_DEBIAN = regex(r"(\d{1,9}\.\d{1,9})\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
 
 GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
 """Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""

@@ -219,10 +219,17 @@ def _usage(error: click.UsageError) -> str:
     """What is wrong with the command line, and where its help is."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    if error.ctx is None:
-        return message
-    see = f"see {error.ctx.command_path} -h"
+    see = f"see {error.ctx.command_path if error.ctx is not None else _called()} -h"
     return f"{message} ({see})" if message.endswith("?") else f"{message}; {see}"
+
+
+def _called() -> str:
+    """The words of the command line that name a command, where click does not know it: an option without its value."""
+    first, second = (*sys.argv[1:], "", "")[:2]
+    if first not in COMMANDS:
+        return "mmtool"
+    command = getattr(import_module(f"mmtool.cli.{first}"), first)
+    return f"mmtool {first} {second}" if second in getattr(command, "commands", {}) else f"mmtool {first}"
 
 
 def _defect(error: Exception) -> str:

@@ -111,7 +111,7 @@ def run(
             if output == "json":
                 click.echo(run_json(record.get("id"), steps))
             else:
-                click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
+                click.echo(text_tables([run_table(str(record.get("id") or "script"), record["script"], steps)]))
         return
     if is_strace(text):
         run_trace(text, file, machine_of(options), root, exe, output)

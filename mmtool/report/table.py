@@ -86,7 +86,7 @@ def styled(style: Style) -> Iterator[None]:
 
 def prose(text: str) -> str:
     """What stands around tables, in the terminal's width: nothing for a reader who wants no headings."""
-    return folded(text) if _STYLE.get().headings else ""
+    return folded(printable(text)) if _STYLE.get().headings else ""
 
 
 def folded(text: str) -> str:
@@ -174,7 +174,7 @@ def text_tables(tables: Iterable[Table]) -> str:
             continue
         body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
         foot = "\n" + folded(f"left out for width: {', '.join(left_out)}") if left_out else ""
-        parts.append(f"{folded(t.title)}\n{body}{foot}")
+        parts.append(f"{folded(printable(t.title))}\n{body}{foot}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

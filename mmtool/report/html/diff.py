@@ -22,9 +22,7 @@ LONG = 40
 def html(before: Boot, after: Boot) -> str:
     """The page of a comparison, with its mmtool.diff/1 document in it."""
     comparison = compare(before, after)
-    # An owner has one colour on both sides: that of its rank before, then of its rank after.
-    ranked = [*largest_takers(memory_ledger(before)), *largest_takers(memory_ledger(after))]
-    takers = list(dict.fromkeys(ranked))[:6]
+    takers = largest_takers(memory_ledger(before), memory_ledger(after))
     sides = [Side(name, boot, tuple(lanes(boot, takers))) for name, boot in (("before", before), ("after", after))]
     body = tag("main", _head(before, after, comparison), chart(sides, takers), _changes(comparison), footer())
     name = title(before) if title(before) == title(after) else f"{title(before)}, and {after.kernel.name}"

@@ -19,6 +19,7 @@ from mmtool.units import human
 
 MOST_DOES = 12
 """What a step did to memblock, of which so many are listed; the map shows all."""
+INDENT = "\u2003"
 SCALE = "watermark_scale_factor"
 MOST_NODES = 16
 """Nodes up to which the table of distances is open."""
@@ -223,7 +224,7 @@ def _reasons(boot: Boot, *topics: str) -> Markup:
 
 
 def _reasons_table(topic: Why) -> Markup:
-    rows = [[r.what.strip(), r.formula, r.result, tag("code", r.function)] for r in topic.reasons]
+    rows = [[r.what.replace("  ", INDENT), r.formula, r.result, tag("code", r.function)] for r in topic.reasons]
     return grid(["what", "formula", "is", "in"], rows, texts=[True] * 4, caption=topic.says, hidden=True)
 
 

@@ -1,4 +1,7 @@
-"""Memory that the MTRRs leave uncached is no RAM: arch/x86/kernel/cpu/mtrr/cleanup.c. Bytes, half-open ranges."""
+"""Memory that the MTRRs leave uncached is no RAM: arch/x86/kernel/cpu/mtrr/cleanup.c, generic.c.
+
+Bytes, half-open ranges. Where a log does not show the registers, their sum or their number may tell what they cover.
+"""
 
 from __future__ import annotations
 
@@ -79,14 +82,16 @@ def hidden_ranges(boot: X86Boot) -> list[tuple[int, int]]:
                 above = [(FOUR_GIB, top), (hole, high)] if hole > top > FOUR_GIB else [(FOUR_GIB, high)]
                 found.append([(0, max(left, low)), *(part for part in above if part[0] < part[1])])
         hole += hole & -hole
-    settings = [note.values for note in boot.notes("mtrr_setting")]
+    settings = [note.values for note in boot.notes("mtrr_setting") if all(note.values)]
     agreeing = (ranges for ranges in found if all(_takes(ranges, *setting) for setting in settings))
     return next(agreeing, found[0] if found else [])
 
 
 def _low_end(total: int, low: int) -> int:
-    """Where low memory ends that `total` bytes are covered of, 0 where RAM goes on: a hole smaller than 1 MiB goes
-    unseen in the sum, and firmware that leaves one ends low memory at a round place."""
+    """Where low memory ends if `total` bytes of it are covered; 0 where RAM goes on beyond.
+
+    A hole smaller than 1 MiB goes unseen in the sum, and firmware that leaves one ends low memory at a round place.
+    """
     if (total + MIB) % LOW_UNIT == 0:
         total += MIB
     return max(total, low) if low < total + MIB else 0
