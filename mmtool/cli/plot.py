@@ -28,11 +28,10 @@ def plot(bar: bool, as_page: bool, detail: bool, output: str, **options: Any) ->
         raise UsageError("--bar, --html and --detail are each a picture of their own; give one of them")
     booted = boot_machine(**options)
     if bar or output == "bar":
-        from shutil import get_terminal_size
-
         from mmtool.report.picture.bar import bars
+        from mmtool.report.terminal import terminal_columns
 
-        sys.stdout.write(bars(booted, get_terminal_size().columns, coloured=stdout_in_colour()))
+        sys.stdout.write(bars(booted, terminal_columns(), coloured=stdout_in_colour()))
         return
     if as_page or output == "html":
         from mmtool.report.html.boot import html

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, replace
 from enum import Enum
-from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
+from mmtool.report.terminal import terminal_width
 from mmtool.report.untrusted import csv_text, printable
 from mmtool.suggest import among
 from mmtool.units import human
@@ -165,13 +165,6 @@ def _head(column: Column, style: Style) -> str:
     return f"{column.title}\n{unit}" if unit and unit.strip("()") not in column.title else column.title
 
 
-def terminal_width() -> int | None:
-    """How many columns there are; None for a pipe or a file that nobody gave a width."""
-    if os.environ.get("COLUMNS") or sys.stdout.isatty():
-        return get_terminal_size().columns
-    return None
-
-
 GAP = 2
 """Blanks between two columns, and what tabulate adds to a title's own width."""
 NARROWEST_TEXT = 12
@@ -192,6 +185,7 @@ def _least(column: Column) -> int:
 
 def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
     """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
+
     def widths() -> list[int]:
         return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
 
@@ -265,5 +259,5 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 __all__: Sequence[str] = [
     "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
-    "terminal_width", "text_tables", "yaml_text",
+    "text_tables", "yaml_text",
 ]  # fmt: skip
