@@ -45,6 +45,8 @@ def main(sources: list[str]) -> int:
             faulty += bool(faults)
             for fault in faults[:5]:
                 print(f"{source}: {fault}", flush=True)
+            if pages % 25 == 0:
+                print(f"{pages} pages so far, {faulty} with faults", flush=True)
     print(f"{pages} pages, {faulty} with faults; {slowest[0]:.2f} s for {slowest[1]}, {largest[0]} B for {largest[1]}")
     return 1 if faulty else 0
 
@@ -55,10 +57,9 @@ def looked_at(started: object, path: Path) -> list[tuple[str, str]]:
         scheme = "dark" if width == WIDTHS[0] else "light"
         for script in (True, False):
             with Page(started, path, width=width, java_script_enabled=script, color_scheme=scheme) as opened:
+                opened.page.evaluate(OPEN)
                 name = f"{width} px, {'with' if script else 'without'} script"
                 found += [(name, fault) for fault in opened.faults()]
-                opened.page.evaluate(OPEN)
-                found += [(f"{name}, open", fault) for fault in opened.faults()]
     return found
 
 

@@ -285,7 +285,7 @@ def _what(schema: Mapping[str, Any], pattern: str) -> str:
 
 def _compiled_array(said: Mapping[str, Any], home: str) -> Shape:
     match said:
-        case {"prefixItems": list(places), "items": False, "minItems": int(), **rest} if not rest:
+        case {"prefixItems": list(places), "items": False, "minItems": int(n), **rest} if not rest and n == len(places):
             return row(*(_compiled(place, home) for place in places))
         case {"items": {"type": "integer", "minimum": int(low), "maximum": int(high)}, **rest} if not rest:
             return integers(low, high)

@@ -57,6 +57,10 @@ def test_results_are_frozen_and_escaped() -> None:
     machine = mmtool.boot(str(CAPTURE), cmdline="<b>")
     with pytest.raises(dataclasses.FrozenInstanceError):
         machine.zones[0].name = "HighMem"  # type: ignore[misc]
+    ledger = machine.ledger()
+    for result in (ledger, ledger.lines[0], machine.explain(0)[0], mmtool.verify(CAPTURE), machine.nodes[0]):
+        with pytest.raises((AttributeError, dataclasses.FrozenInstanceError)):
+            setattr(result, next(iter(getattr(result, "_fields", None) or result.__dataclass_fields__)), None)
     assert machine._repr_html_().startswith("<pre") and "<b>" not in machine._repr_html_()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from support.boards import board_of_log
+from support.boards import board_of_log, write_board
 
 from mmtool.answers.assumed import assumptions
 from mmtool.build.choose import kernel_for
@@ -112,3 +112,12 @@ def test_cma_of_a_build_that_is_not_known(tmp_path: Path, name: str, size: int) 
     assert told == [f"the build's CMA area has {size} MiB"]
     asked = start_kernel(machine, kernel_for(machine), cmdline="cma=16M")
     assert not [a for a in assumptions(asked) if a.kind == "cma"]
+
+
+def test_a_tree_that_no_boot_loader_filled_in_hides_the_ram_disk(tmp_path: Path) -> None:
+    for number, chosen in enumerate(({}, {"bootargs": b"quiet\0"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        machine = read_input(write_board(folder, [(0x80000000, 0x40000000)], **chosen))
+        told = [a.kind for a in assumptions(start_kernel(machine, kernel_for(machine, "6.1"))) if a.kind == "initrd"]
+        assert told == ["initrd"] * (not chosen)

@@ -181,7 +181,7 @@ def test_bad_input_says_what_and_where(case: str) -> None:
 def test_a_missing_file_is_bad_input() -> None:
     result = CliRunner().invoke(buddy, ["--memblock", "/nonexistent/x.json"])
     assert isinstance(result.exception, InputError)
-    assert result.exception.message == "No such file or directory"
+    assert result.exception.message == "cannot be read: No such file or directory"
 
 
 def test_a_kernel_that_does_not_exist_is_wrong_usage() -> None:

@@ -15,7 +15,10 @@ from threading import Event
 import pytest
 from click.testing import CliRunner
 
+from mmtool.build.choose import kernel_for
+from mmtool.build.profile import with_estimates
 from mmtool.capture import reading
+from mmtool.capture.build_files import build_of, collect_profile
 from mmtool.capture.collect import Collected, collect
 from mmtool.capture.identity import Identity, read_identity
 from mmtool.capture.reading import run_program
@@ -169,6 +172,40 @@ def test_the_kernels_files_are_found_by_its_release(tmp_path: Path) -> None:
     assert len(files["System.map"]) == 25_000
     put(root, "proc/config.gz", gzip.compress(b"CONFIG_NUMA=m\n"))
     assert collect(root, no_program).files["config"] == b"CONFIG_NUMA=m\n"
+
+
+def test_the_profile_of_its_build_comes_with_a_machine(tmp_path: Path) -> None:
+    """As `mmtool boot` without an input makes it of a machine that it runs on; options go before it."""
+    root = machine_of(NUMA, tmp_path / "root")
+    put(root, "proc/config.gz", gzip.compress(b"CONFIG_X86_64=y\nCONFIG_NUMA=y\nCONFIG_NODES_SHIFT=3\n"))
+    found = collect(root, printing((NUMA / "dmesg.txt").read_bytes()))
+    collect_profile(found, root)
+    made = build_of(found.files, root, "")
+    target = f"{tmp_path}/c.tar.gz"
+    write_capture(found.files, target, force=False)
+    machine = read_input(target)
+    assert made is not None
+    assert kernel_for(machine).profile == kernel_for(machine, profile=with_estimates(made.profile)).profile
+    assert kernel_for(machine).profile.config["NODES_SHIFT"] == 3
+    without = replace(machine, build=None)
+    assert kernel_for(machine, "6.1").profile == kernel_for(without, "6.1").profile
+    assert kernel_for(machine).profile != kernel_for(without).profile
+
+
+def test_a_build_that_shows_no_profile_is_said(tmp_path: Path) -> None:
+    found = Collected({"config": b"CONFIG_ALPHA=y\n"})
+    collect_profile(found, tmp_path)
+    assert "profile.yaml" not in found.files and "no profile.yaml, the architecture" in str(found.missing[0])
+    collect_profile(found := Collected({}), tmp_path)
+    assert not found.files and not found.missing
+
+
+@pytest.mark.parametrize("text", ["", "name: [", "a: &a [*a]", "name: x\narch: vax\n", "sizes: {struct_page: -1}"])
+def test_a_damaged_profile_of_a_stranger_is_refused(text: str, tmp_path: Path) -> None:
+    files = {"dmesg.txt": (NUMA / "dmesg.txt").read_bytes(), "profile.yaml": text.encode()}
+    write_capture(files, f"{tmp_path}/c", force=False)
+    with pytest.raises(InputError, match=f"^{tmp_path}/c/profile.yaml"):
+        kernel_for(read_capture(f"{tmp_path}/c"))
 
 
 # What is missing

@@ -322,7 +322,10 @@ def test_a_file_without_a_command_is_booted() -> None:
     assert mmtool("-", stdin=LOG.read_bytes()).stdout == mmtool("boot", LOG).stdout
 
 
-FIRST_SCREENS = sorted([*(FIXTURES / "logs").glob("*.txt"), *(FIXTURES / "captures").glob("*-*")])
+FIRST_SCREENS = sorted(
+    [*(FIXTURES / "logs").glob("*.txt"), *(FIXTURES / "captures").glob("*-*"), *(FIXTURES / "arm64").glob("*-*"),
+     FIXTURES / "captures" / "x86-6.12-64g" / "memmap.txt", FIXTURES / "arm64" / "arm64-6.1-numa2" / "machine.dtb.gz"]
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FIRST_SCREENS, ids=lambda path: path.name)
@@ -490,3 +493,21 @@ def test_broken_yaml_is_told_in_one_line(text: bytes, said: str) -> None:
 def test_an_order_below_zero_is_negative() -> None:
     done = mmtool("alloc", "--proc", FIXTURES / "trials" / "6.12-dma", "--order", "-1")
     assert done.returncode == 2 and b"order -1 is negative" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("boot", "--only"), "option '--only' requires an argument; see mmtool boot -h"),
+        (("slab", "kmalloc", "--size"), "option '--size' requires an argument; see mmtool slab kmalloc -h"),
+        (("boot", "x", "y"), "got unexpected extra argument (y); see mmtool boot -h"),
+        (("bot",), "there is no command 'bot'; did you mean boot? (see mmtool -h)"),
+        (("version",), "there is no command 'version'; did you mean --version or verify? (see mmtool -h)"),
+        (("map", LOG, "--to", "qemu", "--bytes"), "--to has a format of its own: it does not go with --bytes"),
+        (("boot", LOG, "-o", "josn"), "(.txt, .json, .yaml, .csv, .log, .svg, .html); did you mean json?"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_where_its_help_is(arguments: tuple[str | Path, ...], said: str) -> None:
+    done = mmtool(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert done.stderr.startswith(b"mmtool: ") and said in done.stderr.decode()

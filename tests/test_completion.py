@@ -79,7 +79,7 @@ def test_no_command_is_imported_for_its_name() -> None:
         "print(*[m for m in sys.modules if m.startswith('mmtool.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"mmtool.cli", "mmtool.errors"}
+    assert set(done.stdout.split()) == {"mmtool.cli", "mmtool.cli.uses", "mmtool.errors"}
     assert [item.value for item in cli.shell_complete(context, "b")] == ["batch", "boot", "buddy", "buddyinfo"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from mmtool.cli import COMMANDS, cli
+from mmtool.examples import with_files
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -175,9 +178,15 @@ def test_a_term_has_a_few_lines_and_a_command_that_works(term: str) -> None:
     assert re.search(r"^\.RI \( [a-z_]\w+ \(\)\)$", said, flags=re.M)
     command = unescaped(block)
     assert re.search(r"\bmmtool [a-z]", command)
-    done = subprocess.run(["bash", "-c", command], cwd="/", env=environment(), capture_output=True, text=True)
     # that a log reports a failure is explain's exit status
-    assert (done.returncode, done.stdout != "") == (int("mmtool explain" in command), True), done.stderr
+    expected = int("mmtool explain" in command)
+    if "|" in command:
+        done = subprocess.run(["bash", "-c", command], cwd="/", env=environment(), capture_output=True, text=True)
+        assert (done.returncode, done.stdout != "") == (expected, True), done.stderr
+        return
+    for line in command.splitlines():
+        result = CliRunner().invoke(cli, with_files(shlex.split(line)[1:]))
+        assert (result.exit_code, result.stdout != "") == (expected, True), result.stderr
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="no man here")

@@ -19,6 +19,7 @@ from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
 from mmtool.errors import InputError
 from mmtool.observed.accesses import LOAD, OBJECT_SHIFT, READ, STORE, WRITE, AccessTrace, read_accesses
+from mmtool.system import reclaim_run
 from mmtool.system.reclaim_run import run_workload
 from mmtool.system.reclaim_script import Step, WorkloadMachine, parse_workload
 
@@ -160,6 +161,38 @@ def test_a_trace_does_what_its_script_does(lines: list[str], kernel: tuple[str, 
     workload.steps[:] = [Step(1, "", "mix", mix=uses)]
     script = ScriptSource(workload).run(facts(release), lru, size)
     assert script == TraceSource(t, WorkloadMachine()).run(facts(release), lru, size)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.lists(st.tuples(st.sampled_from(["load", "store", "read", "write"]), st.integers(0, 149)), min_size=400,
+             max_size=800),
+    st.sampled_from([("5.10", "classic"), ("6.12", "classic"), ("6.1", "mglru"), ("7.3", "mglru")]),
+    st.integers(80, 200),
+)  # fmt: skip
+def test_the_short_way_is_the_long_way(uses: list[tuple[str, int]], kernel: tuple[str, str], size: int) -> None:
+    """Loads and stores too; but that the process of a script flushes its TLB, which empties the CPU's batches."""
+    release, lru = kernel
+    machine = "machine max=100 swap=ram:2000"
+    workload = parse_workload([machine, "file A 150", "anon B 150"], "-")
+    mixed = tuple((op, "B" if op[0] in "ls" and page % 2 else "A", page) for op, page in uses)
+    # A trace's first load of an anonymous page is taken to be a store.
+    known: set[int] = set()
+    once = []
+    for op, name, page in mixed:
+        once.append(("store" if name == "B" and page not in known else op, name, page))
+        known.add(page if name == "B" else -1)
+    workload.steps[:] = [Step(1, "", "mix", mix=tuple(once))]
+    names = {"A": "f", "B": "anon"}
+    # Every page once, so that the trace has the script's places.
+    pages = "".join(f"r f:{page}\nl anon:{page}\n" for page in range(150))
+    everything = trace(pages + "".join(f"{op[0]} {names[name]}:{page}\n" for op, name, page in mixed))
+    everything.ids, everything.ops = everything.ids[300:], everything.ops[300:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reclaim_run, "lru_add_drain", lambda m: None)
+        script = ScriptSource(workload).run(facts(release), lru, size)
+    traced = TraceSource(everything, WorkloadMachine(swap=workload.machine.swap)).run(facts(release), lru, size)
+    assert script == traced
 
 
 @settings(deadline=None, max_examples=20)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.captures import Capture, captures
+from support.captures import captures
 
 from mmtool import api
 from mmtool.cli.alloc import alloc
@@ -25,7 +25,6 @@ from mmtool.cli.reclaim import reclaim
 from mmtool.cli.states import read_json
 from mmtool.errors import InputError, UsageError
 from mmtool.examples import resolved
-from mmtool.linux.init.boot import Boot
 from mmtool.report.html.boot import html
 from mmtool.report.html.markup import tag, text
 from mmtool.report.html.steps import PURPOSE
@@ -60,10 +59,6 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
-
-
-def booted(capture: Capture) -> Boot:
-    return api.boot(str(capture.path))._boot
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +113,12 @@ def test_a_page_without_a_document_is_refused(page: str, says: str, tmp_path: Pa
         read_json(str(tmp_path / "x.html"))
 
 
-def test_every_step_of_every_boot_says_what_it_is_for() -> None:
+def test_every_machine_has_its_page_and_every_step_says_what_it_is_for() -> None:
     said: dict[str, str] = {}
     for capture in [c for c in captures() if c.says_where_memory_is]:
-        said |= {step.name: PURPOSE.get(step.name, "") for step in booted(capture).steps}
+        booted = api.boot(str(capture.path))._boot
+        said |= {step.name: PURPOSE.get(step.name, "") for step in booted.steps}
+        assert Elements(html(booted)).open == [], capture.path
     assert {"mem_init", "arm64_memblock_init", "e820__memory_setup"} <= set(said)
     assert [name for name, says in said.items() if not says.endswith((".", ")"))] == []
 
@@ -146,6 +143,7 @@ def test_names_of_strangers_are_text(tmp_path: Path) -> None:
     assert "\\u202e" in page and "&#8238;" not in page
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_the_text_is_it_comes_back(value: str) -> None:
     elements = Elements(tag("p", tag("b", title=value), value))
@@ -183,13 +181,15 @@ def test_a_workload_is_drawn_line_by_line(lru: str) -> None:
 
 
 def test_plot_does_one_thing_at_a_time() -> None:
-    with pytest.raises(UsageError, match="give one of them"):
-        CliRunner().invoke(plot, [LAPTOP, "--html", "--bar"], catch_exceptions=False)
+    for options in ("--html --bar", "--html -o x.svg", "--detail -o bar", "--bar -o x.html", "--html --detail"):
+        with pytest.raises(UsageError, match="give one of them"):
+            CliRunner().invoke(plot, [LAPTOP, *options.split()], catch_exceptions=False)
 
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20), st.sampled_from("abcd")), max_size=12)
 
 
+@settings(deadline=None)
 @given(RANGES)
 def test_each_byte_is_named_by_the_smallest_range_around_it(ranges: list[tuple[int, int, str]]) -> None:
     entries = [(start, start + size, name) for start, size, name in ranges]
@@ -200,8 +200,3 @@ def test_each_byte_is_named_by_the_smallest_range_around_it(ranges: list[tuple[i
         least = {name for size, name in around if size == min(size for size, _ in around)}
         found = {name for start, end, name in named if start <= at < end}
         assert found <= least and bool(found) == bool(around)
-
-
-def test_a_page_of_every_machine() -> None:
-    for capture in [c for c in captures() if c.says_where_memory_is]:
-        assert Elements(html(booted(capture))).open == [], capture.path

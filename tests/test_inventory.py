@@ -100,11 +100,14 @@ def test_a_body_is_read() -> None:
 
 
 @pytest.mark.skipif(not sources(), reason="MMTOOL_KERNEL_SOURCES names no unpacked kernel")
-def test_every_call_is_in_the_inventory_and_every_entry_is_called() -> None:
+def test_every_call_is_in_the_inventory() -> None:
     for (file, function), listed in inventory().items():
-        called: set[str] = set()
         for tree in sources():
-            calls = calls_of((tree / file).read_text(), function)
-            assert calls - set(listed) == set(), f"{tree.name}: {file}"
-            called |= calls
+            assert calls_of((tree / file).read_text(), function) - set(listed) == set(), f"{tree.name}: {file}"
+
+
+@pytest.mark.skipif(len(sources()) < 4, reason="MMTOOL_KERNEL_SOURCES names no kernels from 5.10 to the newest")
+def test_every_entry_is_called_by_some_release() -> None:
+    for (file, function), listed in inventory().items():
+        called = {call for tree in sources() for call in calls_of((tree / file).read_text(), function)}
         assert set(listed) - called == set(), file

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from mmtool.cli import COMMANDS, cli
 from mmtool.cli.output import SUFFIXES, OutputType
 from mmtool.errors import UsageError
+from mmtool.examples import with_files
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 NUMA = str(FIXTURES / "captures" / "x86-6.1-numa4-ring")
@@ -215,3 +217,30 @@ def test_what_is_not_known_is_on_the_first_screen_with_what_to_give() -> None:
         "  distance 10 within a node, 20 between nodes; give --slit FILE",
     ]
     assert "Not known" not in run("boot", NUMA).stdout
+
+
+WIDE = [
+    ("explain", "example:oom"),
+    ("explain", "example:failure"),
+    ("lint", str(FIXTURES / "fdt" / "faults.dtb.gz")),
+    ("whatif", NUMA, "--cmdline+", "crashkernel=256M hugepages=100 transparent_hugepage=never"),
+    ("slab", "kmalloc", "--size", "5000"),
+    ("boot", NUMA, "--all"),
+    ("boot", NUMA, "--explain", "0x98000"),
+    ("ledger", NUMA),
+    ("reserve", NUMA, "--crashkernel", "512M"),
+    ("map", NUMA),
+    ("example",),
+]
+
+
+@pytest.mark.parametrize("command", WIDE, ids=" ".join)
+def test_at_80_columns_no_line_is_longer(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables drop columns, sentences go on in the next line; what nobody gave a width for stays as it is."""
+    arguments = with_files(list(command))
+    whole = run(*arguments).stdout
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run(*arguments).stdout
+    assert [line for line in narrow.splitlines() if len(line) > 80 and " " in line.strip()] == []
+    words = [re.findall(r"[A-Za-z]{4,}", text) for text in (whole, narrow)]
+    assert len(words[1]) > 0.6 * len(words[0])

@@ -20,6 +20,7 @@ from mmtool.linux.mm.folio import ANON, LRU_NAMES, PG_DIRTY, PG_LRU, PG_PRESENT,
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold
 from mmtool.linux.mm.memory_state import COUNTERS, MAX_NR_GENS, Memory
 from mmtool.linux.mm.mm_inline import folio_lru_gen, gen_head, list_head
+from mmtool.report.reclaim import run_tables
 from mmtool.system.reclaim_run import perform, run_workload, workload_memory
 from mmtool.system.reclaim_script import parse_workload
 
@@ -31,14 +32,14 @@ for name in ("runs.jsonl.xz", "recorded.jsonl.xz"):
 MGLRU_WITH_SWAP = {
     (release, "mglru", script)
     for release in ("6.1", "6.12", "7.2", "7.3")
-    for script in ("anon-zram-1", "cluster-2", "high-1", "mlock-1", "shrink-1", "twoswaps-2")
+    for script in ("anon-zram-1", "cluster-2", "high-1", "shrink-1", "twoswaps-2")
 }
 """Page table walks depend on when the process was last switched to, and on hashes of kernel addresses."""
 ONE_BY_ONE = {("5.10", "classic", "mlock-1")}
 """Locking up to 5.17 puts pages back one by one, through batches that are not modelled in full."""
 A_TICK_LATER = {("6.18", "mglru", "store-1"), ("7.2", "mglru", "write-1")}
 """Whether the clock has ticked between two changes of a file's times decides over one page of the inode table."""
-RELEASES = ("5.10", "6.1", "6.12", "6.18", "7.2", "7.3")
+RELEASES = ("5.10", "6.1", "6.12", "6.17", "6.18", "7.2", "7.3")
 KINDS = [(release, lru) for release in RELEASES for lru in ("classic", "mglru") if (release, lru) != ("5.10", "mglru")]
 
 
@@ -234,3 +235,23 @@ def test_the_document_has_the_five_lists() -> None:
 def test_bad_scripts_are_refused_at_their_line(script: str, place: str) -> None:
     result = CliRunner().invoke(reclaim, ["run", "-"], input=script)
     assert str(result.exception).startswith(place)
+
+
+def test_tables_say_what_was_scanned_and_why() -> None:
+    script = ["machine max=96 swap=zram:128", "file A 200", "anon B 64", "store B seq 0-63", "read A seq 0-199"]
+    run = run_workload(parse_workload(script, "-"), facts("6.12"))
+    tables = {table.name: table for table in run_tables(run)}
+    (row,) = tables["reclaim"].rows
+    counters = run.lines[1].counters
+    assert row[:4] == ("5", run.lines[1].events["max"], counters["pgscan_file"], counters["pgscan_anon"])
+    assert sum(run.lines[1].balances.values()) > 0 and "by what each has cost" in row[-1]
+    pictures = [row[:3] for row in tables["places"].rows]
+    assert pictures[:2] == [("4", "A", "." * 40), ("4", "B", "i" * 13)]
+    assert set(pictures[2][2]) == {".", "r"} and pictures[2][2].endswith("rrr")
+    assert "generations" not in tables
+    without_swap = ["machine max=96", "file A 200", "read A seq 0-199"]
+    bare = run_workload(parse_workload(without_swap, "-"), facts("6.12"))
+    assert {balance.name for line in bare.lines for balance in line.balances} == {"NO_SWAP"}
+    young = run_workload(parse_workload(script, "-"), facts("6.12"), "mglru")
+    rows = next(table for table in run_tables(young) if table.name == "generations").rows
+    assert [sum(row[2:]) for row in rows] == [sum(g[1:]) for line in young.lines for g in line.generations or ()]

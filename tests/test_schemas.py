@@ -169,15 +169,18 @@ def test_a_name_that_there_is_not_is_said_with_what_was_meant() -> None:
 
 READ = {
     "memblock-script": "memblock/vectors.jsonl.gz", "regions": "freelists/t512m_1c.json.gz",
-    "recording": "traces/nodes-6.1.json.xz",
+    "recording": "traces/nodes-6.1.json.xz", "process-record": "process/x86_64-6.12.jsonl.xz",
+    "slab-cache": "../mmtool/build/caches/debian-6.1-cloud-amd64.jsonl.gz",
 }  # fmt: skip
+LINES = {"memblock-script", "process-record", "slab-cache"}
+"""Kinds of which a file holds an object a line."""
 
 
 @pytest.mark.parametrize("name", READ)
 def test_what_was_recorded_is_of_its_schema(name: str) -> None:
     open_validator = jsonschema.Draft202012Validator(schema.bundle(name))
     text = read_bytes(str(FIXTURES / READ[name])).decode()
-    for line in text.splitlines() if name == "memblock-script" else [text]:
+    for line in text.splitlines() if name in LINES else [text]:
         open_validator.validate(small(json.loads(line)) if name == "recording" else json.loads(line))
 
 

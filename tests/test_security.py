@@ -6,15 +6,23 @@ import ast
 import bz2
 import gzip
 import io
+import json
 import lzma
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from support.commands import LOG, run
 
+from mmtool.answers.batch import Row, cluster_rows, summary
 from mmtool.build.image import compress
 from mmtool.errors import InputError
 from mmtool.firmware import packed
@@ -71,6 +79,30 @@ def test_an_image_that_unpacks_without_end_is_refused(how: str, monkeypatch: pyt
                 compress.decompress(data, "f")
 
 
+def test_a_limit_by_ratio_that_an_option_raises(tmp_path: Path) -> None:
+    log = LOG.read_bytes() + b"\n" * (packed.SMALL + 1)
+    for name, data in (("log.gz", gzip.compress(log)), ("log.xz", lzma.compress(log, preset=0))):
+        (tmp_path / name).write_bytes(data)
+        refused = run(("boot", tmp_path / name))
+        assert (refused.status, refused.out) == (3, b"")
+        assert refused.said == [
+            f"mmtool: {tmp_path}/{name}: unpacks to more than 16 MiB; where you trust it, allow it: "
+            "mmtool --unpack SIZE COMMAND ..."
+        ]
+        assert run(("--unpack", "17M", "boot", tmp_path / name)).out == run(("boot", LOG)).out
+    assert packed.most_of(1 << 20) == 50 << 20
+    assert packed.most_of(1 << 30) == packed.LARGEST
+    done = run(("--unpack", "much", "boot", LOG))
+    assert done.status == 2 and done.said[0].startswith("mmtool: --unpack: 'much' is not a size")
+
+
+def test_very_many_packed_parts_are_refused() -> None:
+    part = gzip.compress(b"")
+    assert packed.unpack(part * packed.MOST_PARTS, "f") == b""
+    with pytest.raises(InputError, match=r"^f: more than 1000 packed parts"):
+        packed.unpack(part * (packed.MOST_PARTS + 1), "f")
+
+
 @pytest.mark.parametrize("program", ["zstd", "lz4"])
 def test_what_a_program_cannot_unpack_is_one_line(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = by_program(program, bytes(range(256)) * 40)
@@ -93,3 +125,31 @@ def test_nothing_opens_a_connection() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.partition(".")[0] for name in names} & CONNECT, path
+
+
+def test_a_cluster_is_handed_paths_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what comes back is a row of plain values."""
+    handed: list[tuple[Any, ...]] = []
+
+    class Client:
+        def __init__(self, address: str, set_as_default: bool) -> None:
+            self.address = address
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 1}
+
+        def submit(self, work: Callable[[str], Row], *arguments: Any, pure: bool) -> Any:
+            handed.append((work, *arguments))
+            return SimpleNamespace(result=lambda: work(*arguments))
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
+    row, missing = cluster_rows([str(LOG), str(tmp_path / "gone")], "tcp://nowhere:1")
+    assert handed == [(summary, str(LOG)), (summary, str(tmp_path / "gone"))]
+    assert row.error is None and missing.error is not None
+    assert json.loads(json.dumps(asdict(row)))["kernel"] == row.kernel

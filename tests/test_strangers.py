@@ -91,6 +91,24 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert replace(read_capture(f"{tmp_path}/here"), origin="") == replace(read_capture(f"{tmp_path}/c"), origin="")
 
 
+def test_a_tree_in_folders_within_folders_is_read_as_deep_as_a_kernel_would(tmp_path: Path) -> None:
+    """And what is no plain file in it is none of its properties."""
+    deep = tmp_path / "t"
+    deep.mkdir()
+    (deep / "#address-cells").write_bytes(b"\0\0\0\2")
+    (deep / "#size-cells").write_bytes(b"\0\0\0\2")
+    (deep / "compatible").write_bytes(b"acme,board\0")
+    os.mkfifo(deep / "model")
+    (deep / "serial-number").symlink_to("/dev/zero")
+    below = deep
+    for _ in range(150):
+        below = below / "a"
+        below.mkdir()
+    tree = read_input(f"{tmp_path}/t", need_memory=False).fdt
+    assert tree is not None and tree.compatible == ("acme,board",) and tree.model is None
+    assert [problem.message for problem in tree.problems] == ["nodes below depth 62 are left out"]
+
+
 # A tar file's members
 
 

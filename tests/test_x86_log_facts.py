@@ -6,7 +6,9 @@ import pytest
 
 from mmtool.answers.assumed import assumptions
 from mmtool.build.choose import kernel_for
+from mmtool.build.fact import parse_candidate
 from mmtool.firmware.log import read_log
+from mmtool.linux.arch.x86.kernel.mtrr import x86_setup_var_mtrrs
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.main import start_kernel
 
@@ -61,7 +63,9 @@ def test_a_guest_of_kvm_looks_for_the_end_of_low_memory() -> None:
     assert said(boot("6.19.0", "Hypervisor detected: KVM"), "last_pfn")[0] == line
     assert [len(said(boot(r, h), "last_pfn")) for r, h in (
         ("6.17.0", "Hypervisor detected: KVM"), ("6.19.0", "Hypervisor detected: VMware"),
-    )] == [2, 2]  # fmt: skip
+        ("6.17.0-12340-gcd5a0afbdf80", "Hypervisor detected: KVM"),
+        ("6.17.0-02340-gcd5a0afbdf80", "Hypervisor detected: KVM"),
+    )] == [2, 2, 3, 2]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,7 @@ def test_the_number_of_registers_tells_sums_apart() -> None:
     """4512 MiB: 2464 and up to 6 GiB takes five registers; 2976 and up to 5.5 GiB, which is rounder, seven."""
     covered = "total RAM covered: 4512M"
     setting = " gran_size: 64K \tchunk_size: 64K \tnum_reg: {}  \tlose cover RAM: 0G"
+    assert len(updates(boot("6.13.0", covered, setting.replace("64K", "0K").format(5), text=BAY_TRAIL))) == 1
     for registers, end in ((5, 0x9A000000), (7, 0xBA000000)):
         lines = updates(boot("6.13.0", covered, setting.format(registers), text=BAY_TRAIL))
         assert lines == [f"e820: update [mem {end:#010x}-0xffffffff] usable ==> reserved"]
@@ -197,6 +202,7 @@ def test_page_0_was_ram_for_a_while(release: str, ram: int) -> None:
         ("5.13.5", "On node 0, zone DMA: 96 pages in unavailable ranges"),
         ("5.14.0-0.rc1.fc35", "  DMA zone: 28769 pages in unavailable ranges"),
         ("5.14.0-rc2", "On node 0, zone DMA: 96 pages in unavailable ranges"),
+        ("5.14.0-12001-g0123456789ab", "On node 0, zone DMA: 96 pages in unavailable ranges"),
     ],
 )
 def test_release_candidates_come_before_their_release(release: str, line: str | None) -> None:
@@ -253,3 +259,64 @@ def test_where_low_memory_of_i386_ends(lines: tuple[str, ...], low: int) -> None
 @pytest.mark.parametrize(("release", "pages"), [("5.13.0", 32), ("5.13.0-generic", 40), ("5.13.4-200.fc34.i686", 40)])
 def test_a_struct_page_of_i386_knows_its_cgroup_in_a_distribution(release: str, pages: int) -> None:
     assert said(boot32(release), "  DMA zone")[0] == f"  DMA zone: {pages} pages used for memmap"
+
+
+@pytest.mark.parametrize(
+    ("release", "end"), [("6.1.0", 0x6FFFFFFF), ("6.15.0-rc2", 0x6FFFFFFF), ("6.15.0", 0x373FDFFF)]
+)
+def test_memory_that_no_zone_takes_in_stays_the_nodes(release: str, end: int) -> None:
+    """Without high memory; what of it shares a pageblock with the last zone's end is a hole of that zone."""
+    booted = boot32(release, "Warning only 883MB will be used.", NON_PAE)
+    assert said(booted, "Initmem") == [f"Initmem setup node 0 [mem 0x0000000000001000-{end:#018x}]"]
+    holes = said(booted, "On node 0, zone Normal")
+    assert holes == ["On node 0, zone Normal: 2 pages in unavailable ranges"] * (end == 0x6FFFFFFF)
+
+
+@pytest.mark.parametrize(("release", "end"), [("3.13.0", "ffffffff]"), ("4.19.0", "000000006fffffff]")])
+def test_where_zone_dma32_was_said_to_end(release: str, end: str) -> None:
+    text = MAP.replace("BIOS-e820: [mem 0x0000000100000000-0x000000047fffffff] usable\n", "")
+    assert said(boot(release, text=text), "  DMA32 ")[0].endswith(f"-0x{end}")
+
+
+@pytest.mark.parametrize(("release", "line", "said_so"), [
+    ("6.15.0", "efi: EFI v2.7 by EDK II", True), ("6.14.0", "efi: EFI v2.7 by EDK II", False), ("6.15.0", "", False),
+])  # fmt: skip
+def test_what_efis_stub_left_is_taken_for_granted_where_no_log_shows_it(release: str, line: str, said_so: bool) -> None:
+    told = [a.kind for a in assumptions(boot(release, line)) if a.kind == "boot_loader_memory"]
+    assert told == ["boot_loader_memory"] * said_so
+
+
+SETTING = " gran_size: 64K \tchunk_size: {}M \tnum_reg: {}  \tlose cover RAM: 0G"
+
+
+def test_a_hole_above_ram_where_nothing_else_takes_as_many_registers() -> None:
+    """RAM to 2 GiB and to 6 GiB and 24 MiB, of which the next 8 MiB are uncached, on to 8 GiB."""
+    text = MAP.replace("000000006fffffff", "000000007a000fff").replace("0000000070000000", "0000000080000000")
+    text = text.replace("000000047fffffff", "00000001817fffff")
+    ranges = [(0, 0x7C000000), (1 << 32, 0x181800000), (0x182000000, 2 << 32)]
+    total = sum(end - start for start, end in ranges) >> 20
+    settings = [SETTING.format(mib, x86_setup_var_mtrrs(ranges, mib << 20, 64 << 10)) for mib in (1, 8, 64, 256)]
+    assert updates(boot("6.6.8", f"total RAM covered: {total}M", *settings, text=text)) == [
+        "e820: update [mem 0x7c000000-0xffffffff] usable ==> reserved",
+        "e820: update [mem 0x181800000-0x181ffffff] usable ==> reserved",
+    ]
+
+
+@pytest.mark.parametrize(("name", "version"), [
+    ("6.11.0-12340-gcd5a0afbdf80", (6, 12, -100)), ("6.19.0-12340-gcd5a0afbdf80", (7, 0, -100)),
+    ("6.11.0-09999-gcd5a0afbdf80", (6, 11, 0)), ("6.11.0-rc3", (6, 11, -97)), ("6.11.0-0.rc3.fc41", (6, 11, -97)),
+    ("6.11.3-rc3", (6, 11, 3)), ("6.11", (6, 11, 0)), ("mine", None),
+])  # fmt: skip
+def test_which_release_a_kernel_on_its_way_to_one_is(name: str, version: tuple[int, int, int] | None) -> None:
+    assert parse_candidate(name) == version
+
+
+def test_what_lines_say_of_the_build_may_be_nonsense() -> None:
+    for line in (
+        "Base memory trampoline at [c009b000] 9b000 size 99999999999999",
+        "Base memory trampoline at [00000000] ffffffff size 0",
+        "    vmalloc : 0x00000000 - 0x00000000   ( 120 MB)",
+        "    vmalloc : 0xffffffff - 0xffffffff   ( 120 MB)",
+        "Warning only 99999999999999MB will be used.",
+    ):
+        assert said(boot32("5.1.0", line, NON_PAE), "Zone ranges")

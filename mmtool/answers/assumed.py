@@ -41,6 +41,7 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
             "initrd", "there is no initial RAM disk", "a map alone does not show one",
             "its size is missing from what is reserved until init runs", "--initrd START-END",
         )  # fmt: skip
+    yield from _of_the_boot_loader(boot)
     yield from _distances(boot)
     yield from _page_table_levels(boot)
     yield from _zone_device(boot)
@@ -49,6 +50,23 @@ def _of_the_machine(boot: Boot) -> Iterator[Assumption]:
         yield Assumption(
             "efi_map", "EFI's boot services keep nothing until they end", "the log has no EFI memory map",
             "boot services' memory counts as free from the start", "the log of a boot with efi=debug",
+        )  # fmt: skip
+
+
+def _of_the_boot_loader(boot: Boot) -> Iterator[Assumption]:
+    """What a boot loader leaves in memory and no input shows."""
+    tree = boot.machine.fdt
+    if tree is not None and boot.machine.initrd is None and tree.chosen.bootargs is None:
+        yield Assumption(
+            "initrd", "there is no initial RAM disk", "no boot loader has filled in the tree's /chosen",
+            "its size; what is placed from above, as CMA and a crash kernel, may lie lower",
+            "--initrd START-END, or /sys/firmware/fdt of the running machine",
+        )  # fmt: skip
+    if boot.edits_map and boot.kernel.release.setup_data_only_in_memblock and boot.notes("efi_version"):
+        yield Assumption(
+            "boot_loader_memory", "EFI's boot stub left nothing for the kernel to read (setup_data)",
+            "no log shows it from 6.15 on", "some kB below the RAM disk; an option ROM may have more",
+            "a log of an older kernel on this machine, whose e820 updates show it",
         )  # fmt: skip
 
 

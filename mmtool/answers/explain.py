@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mmtool.firmware.machine import E820Entry
-from mmtool.late import dataclass
 from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.address_space import VMEMMAP
 from mmtool.linux.mm.mmzone import Zone
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one stage says: `start` to `end` (bytes, half-open) is the range that it says it of."""
 
     stage: str

@@ -7,11 +7,11 @@ All amounts are bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
+from typing import NamedTuple
 
 from mmtool.firmware.machine import E820Type
-from mmtool.late import dataclass
 from mmtool.linux.init.architecture import architecture
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
@@ -41,8 +41,7 @@ OPTIONS = {
 """The option that moves what an owner takes, by how the owner's name begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(NamedTuple):
     """One taker: `amount` bytes (negative when they come back), at which step, and the option that would change it."""
 
     taker: str
@@ -51,8 +50,7 @@ class LedgerLine:
     option: str = ""
 
 
-@dataclass(frozen=True)
-class MemoryLedger:
+class MemoryLedger(NamedTuple):
     """installed - sum of the takers = memtotal, to the byte."""
 
     installed: int
@@ -142,7 +140,7 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
     takes: dict[str, int] = defaultdict(int)
     memory = [(r.base, r.end) for r in mb.memory.regions]
     left = Ranges()
-    for piece in [*(p for r in mb.reserved.regions for p in _overlap((r.base, r.end), memory)), *_no_map(boot)]:
+    for piece in [*_overlaps([(r.base, r.end) for r in mb.reserved.regions], memory), *_no_map(boot)]:
         left.add(*piece)
     for start, end, owner in sorted(mb.ledger.entries, key=lambda t: t[1] - t[0]):
         if amount := left.within(start, end):
@@ -191,6 +189,18 @@ def _split_pages(boot: Boot) -> int:
 def _given_back(boot: Boot) -> list[LedgerLine]:
     """What is freed after the hand-over: a negative amount a piece."""
     return [LedgerLine(f"given back: {piece.name}", -piece.size, piece.step) for piece in boot.given_back]
+
+
+def _overlaps(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What two lists of ranges have in common; each is in ascending order and without overlaps."""
+    at = 0
+    for start, end in some:
+        while at < len(others) and others[at][1] <= start:
+            at += 1
+        here = at
+        while here < len(others) and others[here][0] < end:
+            yield max(start, others[here][0]), min(end, others[here][1])
+            here += 1
 
 
 def _overlap(r: tuple[int, int], ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

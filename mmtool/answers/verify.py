@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
 from mmtool.linux.mm.mmzone import Zone
@@ -26,8 +25,7 @@ ZONE_STEPS = {
 """A zone's fields, and the step of the boot that gives each its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class FactResult:
+class FactResult(NamedTuple):
     """How many of the lines or numbers of a fact are exact, of how many."""
 
     fact: str
@@ -35,8 +33,7 @@ class FactResult:
     expected: int
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A line that only one side has, or a number that is not the same: of the step that is responsible.
 
     `line` is the number of the kernel's line in its log.
@@ -49,8 +46,7 @@ class Difference:
     line: int | None = None
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(NamedTuple):
     """The facts that the kernel's report shows, and every difference."""
 
     facts: tuple[FactResult, ...]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mmtool.assumption import Assumption
 from mmtool.build.build import build_options, stable_version
-from mmtool.build.fact import Fact, dotted, parse_version
+from mmtool.build.fact import LAST_OF_MAJOR, Fact, dotted, parse_version
 from mmtool.build.facts.arm64 import Arm64Facts
 from mmtool.build.facts.of import OfFacts
 from mmtool.build.facts.slab import SlabFacts
@@ -21,6 +21,7 @@ from mmtool.build.profile import (
     available,
     debian_name,
     load_profile,
+    parse_profile,
     profile_name,
     with_estimates,
 )
@@ -36,11 +37,14 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
     """The kernel to boot `machine` with, and what of it nothing shows.
 
     `name` is a release or a profile's name and goes before what the log says; `profile` is one of the user's and
-    gives the build. Without either, the log's "Linux version" line decides, else the default profile.
+    gives the build. Without either it is the profile that was collected with the machine; without that the log's "Linux
+    version" line decides, else the default profile.
     A build that no profile was made from gets one that is near, or the generic one of its architecture with what its
     log shows of it (`kernel.build`). UsageError when `name` is neither.
     """
     release = machine.release
+    if name is None and profile is None and machine.build is not None:
+        profile = parse_profile(*machine.build)
     if name is not None and parse_version(name) is None:
         named = load_profile(name)
         profile, release = profile or named, named.release
@@ -125,8 +129,6 @@ OLDEST = {"arm64": (4, 14, 0)}
 """The first release whose boot is modelled where it is not FIRST_KNOWN."""
 FIRST_KNOWN, NEWEST_KNOWN = (3, 0, 0), (7, 3)
 """The first release whose boot is modelled, and the newest series whose source the facts were read in."""
-LAST_OF_MAJOR = {3: 19, 4: 20, 5: 19, 6: 19}
-"""Series after which the first number went up."""
 
 
 def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[Assumption]:
@@ -142,7 +144,7 @@ def _out_of_reach(name: str, version: tuple[int, int, int], arch: str) -> list[A
         why = f"there is no such release: {version[0] + 1}.0 came after {like}"
     else:
         return []
-    effect, give = "whatever differs between the two", "--kernel RELEASE (3.0 to 7.3)"
+    effect, give = "whatever differs between the two", f"--kernel RELEASE (3.0 to {NEWEST_KNOWN[0]}.{NEWEST_KNOWN[1]})"
     return [Assumption("release", f"Linux {name} does as {like}", why, effect, give)]
 
 

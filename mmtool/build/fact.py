@@ -27,8 +27,16 @@ Version = tuple[int, int, int]
 _LAST_PATCH = 9999
 _BEFORE_CANDIDATES = -100
 
+LAST_OF_MAJOR = {3: 19, 4: 20, 5: 19, 6: 19}
+"""Series after which the first number went up."""
+
+_DESCRIBED = regex(r"\d+\.\d+\.0-(\d{5})-g[0-9a-f]{7}")
+_MOST_OF_A_MERGE_WINDOW = 10_000
+"""Commits after a release from which on all but the last days of the next one's merge window are in; it brings 12,000
+to 15,000."""
+
 _CANDIDATE = regex(r"-(?:0\.)?rc(\d{1,2})\b")
-_VERSION = regex(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION = regex(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?")
 
 
 def parse_version(text: str) -> Version | None:
@@ -45,8 +53,15 @@ def parse_series(text: str) -> Version | None:
 
 
 def parse_candidate(text: str) -> Version | None:
-    """Like parse_version(), but a release candidate, "6.12.0-rc3" or Fedora's "6.12.0-0.rc3", comes before 6.12.0."""
+    """Like parse_version(), but a release candidate, "6.12.0-rc3" or Fedora's "6.12.0-0.rc3", comes before 6.12.0.
+
+    What is on its way to the first one, "6.11.0-12340-gcd5a0afbdf80" as git calls it, counts as the next release's.
+    """
     version, m = parse_version(text), _CANDIDATE.search(text)
+    described = _DESCRIBED.match(text)
+    if version and described and int(described[1]) >= _MOST_OF_A_MERGE_WINDOW:
+        last = version[1] == LAST_OF_MAJOR.get(version[0])
+        return (version[0] + last, 0 if last else version[1] + 1, _BEFORE_CANDIDATES)
     return (*version[:2], _BEFORE_CANDIDATES + int(m[1])) if version and m and not version[2] else version
 
 

@@ -21,7 +21,7 @@ from mmtool.shape import ShapeError
 Option = bool | int | str
 
 # Debian's names: 6.1.0-50-cloud-amd64, 6.12.117+deb12-cloud-amd64, 6.1.0-50-686-pae.
-_DEBIAN = regex(r"(\d+\.\d+)\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
+_DEBIAN = regex(r"(\d{1,9}\.\d{1,9})\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:amd64|arm64(?:-16k)?|686(?:-pae)?))$")
 
 GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
 """Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""
@@ -117,7 +117,12 @@ def read_profile(path: str) -> Profile:
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "is not text"
         raise InputError(path, None, f"{reason}; give a YAML profile") from None
-    return with_estimates(_parse(text, path))
+    return parse_profile(text, path)
+
+
+def parse_profile(text: str, source: str) -> Profile:
+    """A profile's text, estimates in place of sizes that it lacks; InputError with the line when it is none."""
+    return with_estimates(_parse(text, source))
 
 
 def with_estimates(profile: Profile) -> Profile:
@@ -175,10 +180,14 @@ def _checked(document: object, source: str) -> Profile:
     )
 
 
+LONGEST_NAME = 100
+"""Letters of a profile's name; what a hostile release gives may be no name of a file at all."""
+
+
 def profile_name(release: str) -> str | None:
     """The package's profile for a kernel of this release name, if there is one for its very configuration."""
     name = debian_name(release)
-    return name if name is not None and (_SHIPPED / f"{name}.yaml").is_file() else None
+    return name if name is not None and len(name) <= LONGEST_NAME and (_SHIPPED / f"{name}.yaml").is_file() else None
 
 
 def debian_name(release: str) -> str | None:

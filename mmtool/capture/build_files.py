@@ -11,12 +11,26 @@ from mmtool.build.image.btf import NO_TYPES, Types, read_btf
 from mmtool.build.make import MadeProfile, make_profile_from
 from mmtool.build.options import STRUCTURES
 from mmtool.build.shown import shown_facts, structures_asked_for
+from mmtool.capture.collect import Collected, Missing
 from mmtool.capture.reading import read_in_time
-from mmtool.errors import InputError
+from mmtool.errors import InputError, UsageError
+from mmtool.firmware.capture import PROFILE
 from mmtool.firmware.packed import unpack
 from mmtool.regex import regex
+from mmtool.report.profile import to_yaml
 
 BTF, KALLSYMS = "sys/kernel/btf/vmlinux", "proc/kallsyms"
+
+
+def collect_profile(found: Collected, root: Path = Path("/")) -> None:
+    """Put the profile of the running kernel's build among what was collected, where the kernel shows enough of it."""
+    try:
+        made = build_of(found.files, root, "this machine")
+    except (InputError, UsageError) as e:
+        found.missing.append(Missing(PROFILE, str(e), "what boot itself takes is estimated"))
+        return
+    if made is not None:
+        found.files[PROFILE] = (to_yaml(made.profile) + "\n").encode()
 
 
 def build_of(files: Mapping[str, bytes], root: Path, source: str) -> MadeProfile | None:

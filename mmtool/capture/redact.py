@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from mmtool.capture.confided import fill, hide_table, hide_tree, hide_values
 from mmtool.capture.identity import NO_HOST, Identity, is_serial, names_of_host
-from mmtool.capture.reduce import boot_lines_read, lines_read
+from mmtool.capture.reduce import boot_lines_read, with_continued
 from mmtool.firmware.capture import LOG
 from mmtool.firmware.lines import kernel_lines, plain, raw_pieces
 from mmtool.observed.reports.report import places_read
@@ -101,14 +101,29 @@ _TASK = tuple(
     regex(pattern)
     for pattern in (
         r"^(.{1,64}?)(?=: (?:page allocation|vmalloc|vmemmap)| invoked oom-killer| cpuset=)",
-        r"[Kk]ill(?:ed|ing)? process \d+,? (?:\(|')(.{1,64}?)(?:\)|')(?=,| |$)",
+        r"[Kk]ill(?:ed|ing)? process \d+,?(?: UID \d+,)? (?:\(|'|\")(.{1,64}?)(?:\)|'|\")(?=,| |$)",
+        r"[Kk]illing process '([^']{1,64})'",
+        r"(?:SIGTERM|SIGKILL) to process \d+ (?:uid \d+ )?\"([^\"]{1,64})\"",
+        r"Kill(?:ing)? '([^']{1,64})' \(\d",
+        r"on behalf of '([^']{1,64})'",
         r",task=([^,]{1,64})",
-        r"\bComm: (.{1,15}?) (?:Not tainted|Tainted|Kdump)",
         r"^\[ *\d+\](?: +-?\d+){6,11} +(\S.*)$",
-        r"oom_reaper: reaped process \d+ \((.{1,64}?)\)",
+        r"(?:oom_reaper: (?:reaped process|unable to reap pid:) ?|OOM victim )\d+ \((.{1,64}?)\)",
     )
 )
 """Where a line of a report names a task."""
+_PROGRAMS = regex(
+    r"(?:kworker|kswapd|khugepaged|kcompactd|ksoftirqd|swapper|migration|rcu_|jbd2|kthreadd|oom_reaper|writeback|cpuhp|"
+    r"kdevtmpfs|systemd-|dbus-|gnome-|qemu-system-)[\w/:.+-]*|"
+    r"(?:python|ruby|perl|php|node|java|postgres|mysqld|mariadbd|redis-server|mongod|dockerd|containerd|containerd-shim|"
+    r"kubelet|chrome|chromium|firefox|Web Content|Isolated Web Co|plasmashell|Xorg|Xwayland|cc1|cc1plus|clang|ld|"
+    r"stress|stress-ng|systemd|\(sd-pam\)|init|bash|dash|zsh|ksh|sh|busybox|sshd|sudo|cron|crond|agetty|getty|login|rsyslogd|"
+    r"polkitd|NetworkManager|udevd|nginx|httpd|apache2|sleep|cat|cp|dd|tar|gzip|xz|rsync|git|make|gcc|rustc|cargo|go|vim|"
+    r"emacs|top|htop|less|find|grep|awk|sed)[\d.]*"
+)
+"""Programs and kernel threads of any machine; what others are called may be somebody's."""
+_MEMCG_OF_CACHE = regex(r"\bcache: [^\n,(]{1,200}\((?:\d+:)?([^)\n]{1,300})\)")
+"""The cgroup whose part of a cache it is."""
 _CGROUPS = regex(r"(?:(?<=[ =])|^)/[^\s,]*|(?<=cpuset=)[^/\s,][^\s,]*")
 _SLICE = regex(
     r"(?:system|machine|init|app|session|background|kubepods|kubepods-(?:besteffort|burstable))\.(?:slice|scope)|"
@@ -117,6 +132,10 @@ _SLICE = regex(
 )
 """Cgroups that every machine has."""
 _UNIT = regex(r"(.*?)(\.(?:service|scope|slice|socket|mount))?(:?)$")
+
+
+_Part = tuple[int, str, str, str]
+"""A line with a part of a command line: its number, what is before it, the part, what is behind it."""
 
 
 class Redactor:
@@ -154,10 +173,12 @@ class Redactor:
     def log(self, text: str) -> str:
         """A kernel log without names."""
         self._learn(text)
-        read = lines_read(text)
+        of_a_boot, places = boot_lines_read(text), places_read(text)
+        read = with_continued(text, of_a_boot | places.keys())
         lines = text.split("\n")
         hidden = self._command_lines(lines)
-        reported = _reported(text, lines)
+        of_reports = {number: places[number] for number in places.keys() - of_a_boot}
+        reported = _reported(text, lines, of_reports)
         return "\n".join(
             hidden[number] if number in hidden else self._line(reported.get(number, line), number in read)
             for number, line in enumerate(lines, 1)
@@ -180,8 +201,7 @@ class Redactor:
 
     def _command_lines(self, lines: list[str]) -> dict[int, str]:
         """By their numbers the lines with a command line, its values hidden; one in several lines is one."""
-        hidden: dict[int, str] = {}
-        parts: list[tuple[int, str, str, str]] = []
+        said: list[list[_Part]] = [[]]
         for number, line in enumerate(lines, 1):
             words = plain(line)
             if (m := _CMDLINE.match(words)) is None:
@@ -190,17 +210,17 @@ class Redactor:
             end = "\\" if words.endswith(_CONTINUED) else ""
             rest = line[at:]
             kept = rest.rstrip()
-            parts.append((number, line[:at], kept.removesuffix(end), end + rest[len(kept) :]))
+            said[-1].append((number, line[:at], kept.removesuffix(end), end + rest[len(kept) :]))
             if not end:
-                hidden |= self._hidden(parts)
-                parts = []
-        return hidden | self._hidden(parts)
-
-    def _hidden(self, parts: list[tuple[int, str, str, str]]) -> dict[int, str]:
-        text, at, hidden = self.cmdline("".join(part for _, _, part, _ in parts)), 0, {}
-        for number, head, part, end in parts:
-            hidden[number] = head + text[at : at + len(part)] + end
-            at += len(part)
+                said.append([])
+        texts = ["".join(part for _, _, part, _ in parts) for parts in said]
+        hidden: dict[int, str] = {}
+        for parts, text in zip(said, texts, strict=True):
+            # printk may have cut the one where another goes on: its last word is then no option, as it looks like
+            left, at = self.cmdline(text + _rest_of(text, texts)), 0
+            for number, head, part, end in parts:
+                hidden[number] = head + left[at : at + len(part)] + end
+                at += len(part)
         return hidden
 
     def _line(self, line: str, is_read: bool) -> str:
@@ -218,7 +238,8 @@ class Redactor:
             return head + self._of_anything(rest)
         rest = self._patterns(rest)
         for pattern in _TASK:
-            rest = _groups(pattern, self._known, rest)
+            rest = _groups(pattern, self._task, rest)
+        rest = _groups(_MEMCG_OF_CACHE, self._cgroup_name, rest)
         return head + (_CGROUPS.sub(self._cgroup, rest) if _names_cgroups(words) else rest)
 
     def _of_anything(self, text: str) -> str:
@@ -258,6 +279,10 @@ class Redactor:
             pairs[start:end] = re.findall("..", digits)
         return m[1].join(pairs)
 
+    def _task(self, name: str) -> str:
+        """A task's name; programs that every machine has keep theirs, but for a name of this machine in it."""
+        return self._known(name) if _PROGRAMS.fullmatch(name) else self._stand_in("task", name)
+
     def _cgroup(self, m: re.Match[str]) -> str:
         """A cgroup's path; what systemd and container engines call theirs on every machine stays."""
         return "/".join(map(self._cgroup_name, m[0].split("/")))
@@ -286,20 +311,31 @@ class Redactor:
         return self._stand_ins[kind, name]
 
 
-def _reported(text: str, lines: list[str]) -> dict[int, str]:
-    """By their numbers the lines that are read as parts of reports alone, with x for what of them is not read.
+def _rest_of(text: str, others: list[str]) -> str:
+    """How a command line goes on that was cut, as far as another line of the log tells."""
+    end = text[-_TAIL:]
+    found = (other[other.find(end) + len(end) :] for other in others if len(end) == _TAIL and end in other)
+    return max(found, key=len, default="")
+
+
+_TAIL = 40
+"""Letters by which the place is found where a command line was cut."""
+
+
+def _reported(text: str, lines: list[str], read: dict[int, list[tuple[int, int]]]) -> dict[int, str]:
+    """By their numbers the lines of reports, with x for what of them is not read: `read` has the places that are.
 
     Any line that a report's words are found in may be one of a program's: "eth0: gateway:10 of alice".
     """
-    of_a_boot, said = boot_lines_read(text), kernel_lines(text)
+    said = kernel_lines(text)
     told = dict(said)
     once = Counter(number for number, _ in said)
     hidden = {}
-    for number, places in places_read(text).items():
+    for number, places in read.items():
         line, words = lines[number - 1], told[number]
         head = line.rfind(words)
         # not of one that is put together from several, or cut into several
-        if number not in of_a_boot and once[number] == 1 and words and head >= 0 and "\\" not in line:
+        if once[number] == 1 and words and head >= 0 and "\\" not in line:
             seen = {head + at for start, end in places for at in range(start, end)} | set(range(head))
             hidden[number] = _WORD.sub(lambda m, seen=seen: _unread(m, seen), line)  # type: ignore[misc]
     return hidden

@@ -60,8 +60,7 @@ def _dots(line: str) -> str:
 
 def lines_read(text: str) -> set[int]:
     """The numbers of the lines that mmtool takes something from."""
-    kept = boot_lines_read(text) | report.lines_read(text)
-    return kept | _continued(text, kept)
+    return with_continued(text, boot_lines_read(text) | report.places_read(text).keys())
 
 
 def boot_lines_read(text: str) -> set[int]:
@@ -69,11 +68,11 @@ def boot_lines_read(text: str) -> set[int]:
     return set().union(*(read(text) for read in _OF_A_BOOT))
 
 
-def _continued(text: str, kept: set[int]) -> set[int]:
-    """The other pieces of kept lines that mail or a terminal broke."""
+def with_continued(text: str, kept: set[int]) -> set[int]:
+    """These lines, and the other pieces of those that mail or a terminal broke."""
     numbers = [*sorted({number for number, _ in kernel_lines(text)}), text.count("\n") + 2]
     followed = dict(pairwise(numbers))
-    return {piece for number in kept for piece in range(number + 1, followed.get(number, number + 1))}
+    return kept | {piece for number in kept for piece in range(number + 1, followed.get(number, number + 1))}
 
 
 def what_is_read(text: str) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmtool import __version__
+from mmtool.cli.uses import dress
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class LazyGroup(Group):
             from mmtool.cli.completion import complete_files
 
             complete_files(command)
+        dress(command, name)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -120,12 +122,32 @@ class LazyGroup(Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="mmtool")
+@click.option(
+    "--unpack", metavar="SIZE", expose_value=False, callback=lambda ctx, _, size: _allow(size),
+    help="Unpack a compressed file up to SIZE, however small it is.",
+)  # fmt: skip
 def cli() -> None:
     """What Linux does with a machine's memory, told away from the machine.
 
     Give it what the firmware said (a kernel log, /sys/firmware/memmap, a device tree) and it prints what the kernel
     would: `mmtool dmesg.txt`. `mmtool help COMMAND` tells more of each command.
     """
+
+
+dress(cli, "")
+
+
+def _allow(size: str | None) -> None:
+    """--unpack: for files that one trusts."""
+    if size is None:
+        return
+    from mmtool.firmware.packed import allow
+    from mmtool.units import parse_size
+
+    try:
+        allow(parse_size(size))
+    except ValueError as e:
+        raise UsageError(f"--unpack: {e}") from None
 
 
 def main() -> None:
@@ -197,10 +219,17 @@ def _usage(error: click.UsageError) -> str:
     """What is wrong with the command line, and where its help is."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
-    if error.ctx is None:
-        return message
-    see = f"see {error.ctx.command_path} -h"
+    see = f"see {error.ctx.command_path if error.ctx is not None else _called()} -h"
     return f"{message} ({see})" if message.endswith("?") else f"{message}; {see}"
+
+
+def _called() -> str:
+    """The words of the command line that name a command, where click does not know it: an option without its value."""
+    first, second = (*sys.argv[1:], "", "")[:2]
+    if first not in COMMANDS:
+        return "mmtool"
+    command = getattr(import_module(f"mmtool.cli.{first}"), first)
+    return f"mmtool {first} {second}" if second in getattr(command, "commands", {}) else f"mmtool {first}"
 
 
 def _defect(error: Exception) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmtool.linux.mm.page_alloc.outcome import Outcome
     from mmtool.system.system import System
 
+MOST = 4_000_000
+"""Allocations that are done at most."""
 LISTED = 1000
 """How many allocations are listed one by one; of more only a failure is."""
 
@@ -103,6 +105,8 @@ def _allocate(
         raise UsageError(said) from None
     if count != "max" and (not count.isdecimal() or not int(count)):
         raise UsageError(f"--count: {count!r} is neither a number from 1 on nor max")
+    if count != "max" and (len(count) > 9 or int(count) > MOST):
+        raise UsageError(f"--count: at most {MOST} allocations are done")
     left = None if count == "max" else int(count)
     outcomes: list[Outcome] = []
     done = 0
@@ -115,6 +119,8 @@ def _allocate(
         if not outcomes[-1].ok:
             break
         done += 1
+        if done == MOST and left is None:
+            raise UsageError(f"--count max: {MOST} allocations have been done, and there is more; say a number")
     return outcomes, done
 
 

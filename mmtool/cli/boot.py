@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmtool.cli.options import ADDRESS, boot_machine, examples, machine_options
+from mmtool.cli.options import ADDRESS, boot_machine, machine_options
 from mmtool.cli.output import output_option, shape_asked, stdout_in_colour
 from mmtool.errors import UsageError
 
@@ -21,7 +21,6 @@ SECTIONS = ("firmware", "memblock", "nodes", "zones", "zonelists", "buddy", "wat
 DOCUMENTS = ("table", "json", "yaml", "csv")
 """The formats of what is no picture and no log."""
 WHY = ("zones", "managed", "min_free", "watermarks", "zonelists")
-EXAMPLES = examples("mmtool boot dmesg.txt", "mmtool boot dmesg.txt --only zones,zonelists -o json")
 
 
 def _why_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -36,7 +35,7 @@ def _section_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return some_of(SECTIONS, incomplete)
 
 
-@click.command(epilog=EXAMPLES)
+@click.command()
 @click.option(
     "--only", metavar="SECTION,...", multiple=True, help=f"Only these sections: {', '.join(SECTIONS)}.",
     shell_complete=_section_names,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mmtool.cli.output import output_option
-from mmtool.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +34,13 @@ def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool,
     "flags", "nid"}, ...], "reserved": [...]}, or a recorded stage with "memblock", "cmdline" and "kernel"; it may be
     compressed. The answer is the state right after: which blocks are free, list by list, from head to tail.
     """
+    from mmtool.cli.states import read_json
     from mmtool.firmware.cmdline import parse_cmdline
     from mmtool.linux.init.main import hand_over
     from mmtool.linux.mm.memblock import Memblock
     from mmtool.observed.memblock import memblock_from_json
 
-    recorded = memblock_from_json(_load_json(source), source)
+    recorded = memblock_from_json(read_json(source), source)
     kernel = _kernel(recorded, name, no_deferred)
     mb = Memblock(kernel.release, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes)
     mb.memory.restore(recorded.memory)
@@ -67,7 +65,7 @@ def _kernel(recorded: RecordedMemblock, name: str | None, no_deferred: bool) -> 
 
 def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
     from mmtool.report import buddy as report
-    from mmtool.report.table import yaml_text
+    from mmtool.report.yaml_text import yaml_text
 
     if output == "table":
         return report.table(pgdats)
@@ -78,37 +76,3 @@ def _render(pgdats: Mapping[int, Pgdat], output: str) -> str:
     if output == "yaml":
         return yaml_text(report.document(pgdats)).rstrip("\n")
     return report.csv(pgdats).rstrip("\n")
-
-
-def _load_json(source: str) -> Any:
-    """The parsed content of a file ("-": standard input), gzipped or not; InputError when there is none."""
-    import json
-
-    data = _read(source)
-    try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(source, f"byte {error.start}", "not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise InputError(source, error.lineno, f"not JSON: {error.msg}") from None
-    except RecursionError:
-        raise InputError(source, None, "nested too deep") from None
-    except ValueError:
-        # Python refuses integers of thousands of digits.
-        raise InputError(source, None, "a number in it is too long") from None
-
-
-def _read(source: str) -> bytes:
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(source, None, getattr(error, "strerror", None) or "cannot be read") from None
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    import gzip
-    import zlib
-
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error):
-        raise InputError(source, None, "a gzip file, but a broken one") from None

@@ -26,6 +26,7 @@ def capture(target: str, whole: bool, keep_names: bool, force: bool, output: str
     """
     from datetime import UTC, datetime
 
+    from mmtool.capture.build_files import collect_profile
     from mmtool.capture.collect import collect
     from mmtool.capture.identity import read_identity
     from mmtool.capture.private import make_private
@@ -36,6 +37,7 @@ def capture(target: str, whole: bool, keep_names: bool, force: bool, output: str
     if target == "-" and sys.stdout.isatty():
         raise UsageError("a tar file does not go to a terminal; give a folder or FILE.tar.gz")
     found = collect()
+    collect_profile(found)
     changes = make_private(found, read_identity(), whole=whole, keep_names=keep_names)
     for missing in found.missing:
         click.echo(f"mmtool: {missing}", err=True)

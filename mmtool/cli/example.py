@@ -31,9 +31,11 @@ def example(name: str | None, output: str | None) -> None:
     if name is None:
         if output is not None:
             raise UsageError(f"-o copies an example: which of {', '.join(EXAMPLES)}?")
+        from mmtool.report.table import folded
+
         width = max(map(len, EXAMPLES))
         for each, known in EXAMPLES.items():
-            print(f"{each:{width}}  {known.about}")
+            print(folded(f"{each:{width}}  {known.about}"))
         return
     name = name.removeprefix(PREFIX)
     path = example_path(name)

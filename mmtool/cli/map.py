@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mmtool.cli.options import boot_machine, input_options
-from mmtool.cli.output import output_option
+from mmtool.cli.output import output_option, shape_asked
 from mmtool.errors import UsageError
 
 
@@ -23,6 +23,6 @@ def map(to: str | None, output: str, **options: Any) -> None:
     """
     from mmtool.report.map import render
 
-    if to is not None and output != "table":
-        raise UsageError("--to has a format of its own: it does not go with -o")
+    if to is not None and (output != "table" or (option := shape_asked())):
+        raise UsageError(f"--to has a format of its own: it does not go with {'-o' if output != 'table' else option}")
     render(boot_machine(**options), to, output)

@@ -121,11 +121,6 @@ MOST_CPUS = 8192
 SIZE, ADDRESS, RANGE, BOOT = Size(), Address(), Range(), BootNumber()
 
 
-def examples(*lines: str) -> str:
-    """The foot of a command's help."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 SOURCE_OPTIONS = (
     click.argument("input", metavar="[FILE|DIR|-]", required=False),
     click.option("--e820", metavar="FILE|DIR|-", help="Read as a kernel log, /sys/firmware/memmap or a bare table."),

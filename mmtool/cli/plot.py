@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mmtool.cli.options import boot_machine, input_options
 from mmtool.cli.output import output_option, stdout_in_colour
@@ -24,16 +25,15 @@ def plot(bar: bool, as_page: bool, detail: bool, output: str, **options: Any) ->
     With --detail a row each, to scale but for holes: what the firmware calls it, nodes, zones, reservations by owner,
     free blocks by order.
     """
-    if bar + as_page + detail > 1:
-        raise UsageError("--bar, --html and --detail are each a picture of their own; give one of them")
+    form = _form(bar, as_page, detail, output)
     booted = boot_machine(**options)
-    if bar or output == "bar":
+    if form == "bar":
         from mmtool.report.picture.bar import bars
         from mmtool.report.terminal import terminal_columns
 
         sys.stdout.write(bars(booted, terminal_columns(), coloured=stdout_in_colour()))
         return
-    if as_page or output == "html":
+    if form == "html":
         from mmtool.report.html.boot import html
 
         sys.stdout.write(html(booted))
@@ -49,3 +49,13 @@ def plot(bar: bool, as_page: bool, detail: bool, output: str, **options: Any) ->
     from mmtool.report.picture.poster import poster
 
     sys.stdout.write(poster(booted))
+
+
+def _form(bar: bool, as_page: bool, detail: bool, output: str) -> str:
+    """Which of the formats is asked for, by an option or by -o."""
+    asked = {form for form, wanted in (("bar", bar), ("html", as_page), ("svg", detail)) if wanted}
+    if click.get_current_context().get_parameter_source("output") is not ParameterSource.DEFAULT:
+        asked.add(output)
+    if len(asked) > 1:
+        raise UsageError("--bar, --html and --detail are each a picture of their own; give one of them, and -o with it")
+    return asked.pop() if asked else output

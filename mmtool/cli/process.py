@@ -90,6 +90,7 @@ def run(
     (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError
+    from mmtool.linux.mm.mmap.mm_types import Refused
     from mmtool.observed.process_records import read_text, records_of, split_script
     from mmtool.observed.strace import is_strace
     from mmtool.report.process import explain_tables, memory_json, memory_tables, run_json, run_table
@@ -105,12 +106,12 @@ def run(
             try:
                 made = from_start(record["machine"], record.get("setup", ()), record["start"])
                 steps = list(run_script(made, record["script"]))
-            except (ScriptError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise InputError(file, number, f"{type(error).__name__}: {error}") from None
             if output == "json":
                 click.echo(run_json(record.get("id"), steps))
             else:
-                click.echo(text_tables([run_table(record.get("id") or "script", record["script"], steps)]))
+                click.echo(text_tables([run_table(str(record.get("id") or "script"), record["script"], steps)]))
         return
     if is_strace(text):
         run_trace(text, file, machine_of(options), root, exe, output)
@@ -127,7 +128,7 @@ def run(
                 backing = backing_of(state, options)
             made = default_process(machine_of(options), setup)
         before = [snapshot_rows(made)]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise InputError(start or file, None, f"no process can be made of it: {error}") from None
     steps = []
     try:
@@ -231,6 +232,7 @@ def layout(
     program of the kind asked for is laid out.
     """
     from mmtool.errors import InputError, UsageError
+    from mmtool.linux.mm.mmap.mm_types import Refused
     from mmtool.observed.process_records import read_text, records_of
     from mmtool.report.process import layout_json, layout_tables, ranges_json
     from mmtool.report.table import text_tables
@@ -254,14 +256,16 @@ def layout(
             setup.append(f"rlimit {name.upper()} {value}")
         try:
             answer(process_default.ask(machine_of(options), setup), None, randomize)
-        except ValueError as error:
+        except (ValueError, Refused) as error:
             raise UsageError(str(error)) from None
         return
     for number, record in records_of(read_text(file), file):
         try:
             asked = process_layout.question(record)
             answer(asked, record.get("id"), "mode quick" in asked.setup)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except Refused as error:
+            raise InputError(file, number, f"exec fails: {error}") from None
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise InputError(file, number, f"{type(error).__name__}: {error}") from None
 
 

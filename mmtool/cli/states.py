@@ -75,11 +75,15 @@ def _is_pipe() -> bool:
 
 def read_json(source: str) -> Any:
     """A JSON document, plain, compressed or in a page that mmtool made; InputError with the line when it is none."""
+    return parse_json(_document_bytes(source), source)
+
+
+def _document_bytes(source: str) -> bytes:
     from mmtool.firmware.packed import read_bytes
     from mmtool.system.codec.page import document_bytes, is_page
 
     data = read_bytes(source)
-    return parse_json(document_bytes(data, source) if is_page(data) else data, source)
+    return document_bytes(data, source) if is_page(data) else data
 
 
 def parse_json(data: bytes, source: str) -> Any:
@@ -89,11 +93,15 @@ def parse_json(data: bytes, source: str) -> Any:
     if data.startswith(b"schema: mmtool."):
         return _parse_yaml(data, source)
     try:
-        return json.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise InputError(source, f"byte {e.start}", "not UTF-8 text") from None
+    # A recorded trace is long: what is not needed any more goes before the next copy is made.
+    del data
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as e:
-        raise InputError(source, e.lineno, f"not JSON: {e.msg}{_hint(data)}") from None
+        raise InputError(source, e.lineno, f"not JSON: {e.msg}{_hint(text)}") from None
     except (RecursionError, ValueError):
         raise InputError(source, None, "not JSON that can be read: nested too deep, or a number too long") from None
 
@@ -115,9 +123,9 @@ def _parse_yaml(data: bytes, source: str) -> Any:
         raise InputError(source, None, "not YAML that can be read: nested too deep, or a number too long") from None
 
 
-def _hint(data: bytes) -> str:
+def _hint(text: str) -> str:
     """What to do where it is another output of mmtool's."""
-    table = data.startswith(b"Linux ") or b"\nWhere it went\n" in data
+    table = text.startswith("Linux ") or "\nWhere it went\n" in text
     return "; this is the table: add -o json to mmtool boot" if table else ""
 
 

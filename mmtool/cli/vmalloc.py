@@ -32,6 +32,7 @@ MOST = 100_000
 @click.option("--cpu", type=int, metavar="N", help="The CPU that asks; else the first.")
 @click.option("--free", "freed", type=SIZE, multiple=True, metavar="ADDR", help="Free the area at ADDR before.")
 @click.option("--base", type=SIZE, metavar="ADDR", help="Where the vmalloc area begins, where KASLR hides it.")
+@click.option("--explain", is_flag=True, help="Say which holes the search passed, and why it ended where it did.")
 @click.option("--info", metavar="FILE|-", help="Read a copy of /proc/vmallocinfo: use, holes, what would still fit.")
 @state_options
 @output_option("table", "json", "yaml", "csv")
@@ -45,6 +46,7 @@ def vmalloc(
     cpu: int | None,
     freed: tuple[int, ...],
     base: int | None,
+    explain: bool,
     info: str | None,
     output: str,
     **state: Any,
@@ -71,7 +73,7 @@ def vmalloc(
     use_cpu(system, cpu)
     v = _vmalloc_of(system, base)
     missing = [address for address in freed if not v.vfree(address)]
-    attempts = _allocate(v, system, size, align, gfp, node, huge, count) if size is not None else []
+    attempts = _allocate(v, system, size, align, gfp, node, huge, count, explain) if size is not None else []
     assert system.vmalloc is not None
     system.vmalloc = state_of_vmalloc(v, system.vmalloc)
     render_attempts(attempts, [a for a in freed if a not in missing], v, system, output)
@@ -116,7 +118,7 @@ def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
 
 
 def _allocate(
-    v: Vmalloc, system: System, size: int, align: int, gfp: str, node: int | None, huge: bool, count: str
+    v: Vmalloc, system: System, size: int, align: int, gfp: str, node: int | None, huge: bool, count: str, explain: bool
 ) -> list[Attempt]:
     from mmtool.build.gfp import GfpError
     from mmtool.report.vmalloc import Attempt
@@ -138,11 +140,20 @@ def _allocate(
     attempts: list[Attempt] = []
     while left is None or len(attempts) < left:
         lines = len(v.log.lines)
+        holes = _holes(v) if explain else ()
         area = v.vmalloc_node_range(size, mask, align=align, node=node, huge=huge, caller="mmtool")
-        attempts.append(Attempt(size, area, tuple(line.text for line in v.log.lines[lines:])))
+        said = tuple(line.text for line in v.log.lines[lines:])
+        attempts.append(Attempt(size, area, said, holes if not attempts or area is None else (), align))
         if area is None:
             break
     return attempts
+
+
+def _holes(v: Vmalloc) -> tuple[tuple[int, int], ...]:
+    """The free ranges [start, end) of the vmalloc area, upwards; the tree has those of all addresses."""
+    low, high = v.space.start, v.space.end
+    clipped = ((max(hole.start, low), min(hole.end, high)) for hole in v.space.free)
+    return tuple((start, end) for start, end in clipped if start < end)
 
 
 def _render_info(source: str, output: str, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from mmtool.firmware.below import read_below
 from mmtool.firmware.packed import LARGEST, unpack
 from mmtool.late import dataclass
 
-LOG, MEMMAP = "dmesg.txt", "memmap.txt"
+LOG, MEMMAP, PROFILE = "dmesg.txt", "memmap.txt", "profile.yaml"
 TREES = ("machine.dtb.gz", "machine.dtb")
 _BEGINNINGS = (LOG, MEMMAP, *TREES)
 """Files without one of which nothing says where memory is."""

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from mmtool.late import dataclass
 
 Range = tuple[int, int]
+BOOTED_BY_TREE = {"arm64"}
+"""Architectures whose kernels learn of memory by a device tree, of those that are modelled."""
 
 
 class Problem(NamedTuple):

@@ -126,10 +126,16 @@ def _read_lines(boot: _Boot, lines: list[Line]) -> set[int]:
 
 
 def lines_read(text: str) -> set[int]:
-    """The numbers of the lines that `read_log` takes something from, of whichever boot in the log."""
+    """The numbers of the lines that `read_log` takes something from, of whichever boot in the log.
+
+    Of one that it refuses all that it would look at.
+    """
     told: set[int] = set()
     for lines in boots_of(text):
-        told |= _read_lines(_Boot(""), lines)
+        try:
+            told |= _read_lines(_Boot(""), lines)
+        except InputError:
+            told |= {number for number, words in lines if _head(words.lstrip()) is not None}
         told |= {number for number, words in lines if words.lstrip().startswith((*_BEFORE_VERSION, *_MADE_HEADS))}
     return told
 

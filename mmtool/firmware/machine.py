@@ -144,6 +144,8 @@ class Machine:
     """Everything else that the log shows of firmware and hardware, in its order."""
     kernel_base: int | None = None
     """Physical address of the kernel image (KASLR), as /proc/iomem's "Kernel code" starts."""
+    build: tuple[str, str] | None = None
+    """A profile of the kernel's build that was collected with the machine, as YAML, and the file that it is from."""
     fdt: DeviceTree | None = None
     """The device tree, on machines that have one."""
     warnings: tuple[tuple[int, str], ...] = ()

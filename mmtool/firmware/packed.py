@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
 from mmtool.errors import InputError
+from mmtool.units import human
 
-LARGEST = 1 << 28
-"""Bytes beyond which a file is not unpacked."""
-TOO_LARGE = "unpacks to more than 256 MiB, which no log is; give the part with the boot"
+SMALL, RATIO, LARGEST = 16 << 20, 50, 1 << 28
+"""A file is unpacked to so many bytes, to so many times its own size if that is more, and never beyond the last."""
+MOST_PARTS = 1000
+"""Packed parts of one file, one after the other."""
+_ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
+
+
+def allow(size: int) -> None:
+    """Unpack every file up to `size` bytes from now on, however small it is."""
+    _ALLOWED.set(size)
+
+
+def most_of(packed: int, largest: int | None = None) -> int:
+    """To how many bytes a file of `packed` bytes is unpacked; `largest` in place of LARGEST."""
+    allowed = _ALLOWED.get()
+    return allowed if allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
+
+
+def too_large(most: int) -> str:
+    """What to say of a file that unpacks to more than `most` bytes."""
+    return f"unpacks to more than {human(most)}; where you trust it, allow it: mmtool --unpack SIZE COMMAND ..."
 
 
 _MAGICS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"PK\x03\x04")
@@ -90,13 +110,14 @@ def unpack(data: bytes, source: str) -> bytes:
 
 
 def _by_program(name: str, data: bytes, source: str) -> bytes:
+    most = most_of(len(data))
     try:
-        unpacked, status = run_unpacker(name, data, LARGEST)
+        unpacked, status = run_unpacker(name, data, most)
     except FileNotFoundError:
         hint = f"compressed with {name}, which is not installed here; give it unpacked ({name} -d)"
         raise InputError(source, None, hint) from None
-    if len(unpacked) > LARGEST:
-        raise InputError(source, None, TOO_LARGE)
+    if len(unpacked) > most:
+        raise InputError(source, None, too_large(most))
     if status:
         raise InputError(source, None, f"the compressed file is damaged, says {name}; copy it again")
     return unpacked
@@ -127,6 +148,7 @@ def _unzip(data: bytes, source: str) -> bytes:
     import zipfile
     import zlib
 
+    most = most_of(len(data))
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = [member for member in archive.infolist() if not member.is_dir()]
@@ -136,9 +158,9 @@ def _unzip(data: bytes, source: str) -> bytes:
             if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputError(source, None, "packed as few zip archives are; unpack it first")
             with archive.open(files[0]) as file:
-                unpacked = file.read(LARGEST + 1)
-            if len(unpacked) > LARGEST:
-                raise InputError(source, None, TOO_LARGE)
+                unpacked = file.read(most + 1)
+            if len(unpacked) > most:
+                raise InputError(source, None, too_large(most))
             return unpacked
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError, LookupError) as e:
         raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
@@ -146,16 +168,19 @@ def _unzip(data: bytes, source: str) -> bytes:
 
 def _unpack(new: Callable[[], _Unpacker], error: type[Exception], data: bytes, source: str) -> bytes:
     """Every packed part of the data, one after the other (appending to a compressed log makes several)."""
-    magic, parts, size = data[:2], [], 0
+    magic, size, most = data[:2], 0, most_of(len(data))
+    parts: list[bytes] = []
     while data[:2] == magic:
+        if len(parts) == MOST_PARTS:
+            raise InputError(source, None, f"more than {MOST_PARTS} packed parts, one after the other")
         unpacker = new()
         try:
-            parts.append(unpacker.decompress(data, LARGEST - size + 1))
+            parts.append(unpacker.decompress(data, most - size + 1))
         except (error, EOFError, ValueError) as e:
             raise InputError(source, None, f"the compressed file is damaged: {e}; copy it again") from e
         size += len(parts[-1])
-        if size > LARGEST:
-            raise InputError(source, None, TOO_LARGE)
+        if size > most:
+            raise InputError(source, None, too_large(most))
         if not unpacker.eof:
             raise InputError(source, None, "the compressed file ends too early; copy it again")
         data = unpacker.unused_data

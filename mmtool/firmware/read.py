@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from mmtool.errors import InputError, UsageError
-from mmtool.firmware.capture import LOG, MEMMAP, TREES, CaptureFiles, is_tar, open_folder, open_tar
+from mmtool.firmware.capture import LOG, MEMMAP, PROFILE, TREES, CaptureFiles, is_tar, open_folder, open_tar
+from mmtool.firmware.devicetree import BOOTED_BY_TREE
 from mmtool.firmware.e820 import UNKNOWN_TYPE, Located, is_bare_line, parse_table
 from mmtool.firmware.iomem import is_iomem_line, memory_of_iomem, parse_iomem
 from mmtool.firmware.lines import decode
@@ -96,8 +97,9 @@ def read_capture(
 ) -> Machine:
     """The Machine in a capture, a folder or a tar file of one: what its log says, machine.dtb (or .gz), SRAT.aml and
     SLIT.aml; where the log has lost its beginning, memmap.txt, proc/version and proc/cmdline. Where the image lies
-    comes from proc/iomem. `srat` and `slit` go before the capture's. `memory` and `need_memory` as for `read_board`,
-    `boot` as for `read_machine`. Raises InputError, and UsageError for `memory` without a tree.
+    comes from proc/iomem, what is known of the kernel's build from profile.yaml. `srat` and `slit` go before the
+    capture's. `memory` and `need_memory` as for `read_board`, `boot` as for `read_machine`. Raises InputError, and
+    UsageError for `memory` without a tree.
     """
     return _captured(open_capture(path), memory, srat, slit, need_memory, boot)
 
@@ -144,6 +146,9 @@ def _captured(
     possible = files.read("sys/devices/system/cpu/possible")
     if machine.cpus is None and possible is not None:
         machine = replace(machine, cpus=_count(decode(possible)) or None)
+    build = files.read(PROFILE)
+    if build is not None:
+        machine = replace(machine, build=(decode(build), files.place(PROFILE)))
     iomem = files.read("proc/iomem")
     if machine.kernel_base is None and iomem is not None:
         machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
@@ -163,7 +168,7 @@ def _with_lost_map(machine: Machine, resources: tuple[EfiRegion, ...]) -> Machin
 
 def _count(ranges: str) -> int:
     """How many CPUs a list such as "0-3,8" names."""
-    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d+)(?:-(\d+))?", ranges))
+    return sum(int(m[2] or m[1]) - int(m[1]) + 1 for m in re.finditer(r"(\d{1,9})(?:-(\d{1,9}))?", ranges))
 
 
 def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> Machine:
@@ -282,7 +287,7 @@ def _board(
     if machine.arch not in (None, arch, "x86_64", "i386"):
         # a kernel of 32 bits may run on processors of 64
         arch, shown_by = machine.arch or arch, "/"
-    if need_memory and arch != "arm64":
+    if need_memory and arch not in BOOTED_BY_TREE:
         raise InputError(dtb, shown_by, foreign(arch))
     if memory:
         tree, machine = with_memory(tree, memory), replace(machine, efi=())

@@ -11,8 +11,8 @@ from mmtool.firmware.below import read_below
 from mmtool.late import dataclass
 
 _VERSION = re.compile(r"slabinfo - version: (\S+)(?:\s.*)?")
-_NUMBERS = r"\s+".join([r"(\d{1,18})"] * 5)
-_ROW = re.compile(rf"(.+?)\s+{_NUMBERS}\s*: tunables\s+(\d+)\s+(\d+)\s+(\d+)\s*: slabdata\s+(\d+)\s+(\d+)\s+(\d+).*")
+_NUMBERS, _THREE = (r"\s+".join([r"(\d{1,18})"] * count) for count in (5, 3))
+_ROW = re.compile(rf"(\S+(?: \S+)*)\s{{1,99}}{_NUMBERS}\s*: tunables\s+{_THREE}\s*: slabdata\s+{_THREE}.*")
 _NAMES = ("slabinfo", "slabinfo.txt", "proc/slabinfo")
 _FILES = ("slabs", "objects", "total_objects", "order", "objs_per_slab", "object_size", "slab_size")
 

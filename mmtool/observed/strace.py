@@ -9,12 +9,14 @@ from mmtool.errors import InputError
 from mmtool.late import dataclass
 
 FORKS = ("clone", "clone3", "fork", "vfork")
-_PREFIX = re.compile(r"(?:\[pid\s+(\d+)\] |(\d+)\s+)?(?:(?:\d\d:\d\d:\d\d|\d+)(?:\.\d+)?\s+)?(.*)")
-_CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*)")
-_BEGUN = re.compile(r"(\w+)\((.*?)\s*<unfinished \.\.\.>")
+_PREFIX = re.compile(
+    r"(?:\[pid\s{1,9}(\d{1,10})\] |(\d{1,10})\s+)?(?:(?:\d\d:\d\d:\d\d|\d{1,20})(?:\.\d{1,9})?\s+)?(.*)"
+)
+_CALL = re.compile(r"(\w+)\((.*)\)\s{1,200}= (.*)")
+_BEGUN = re.compile(r"(\w+)\((.*)<unfinished \.\.\.>")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
-_ATTACHED = re.compile(r"(?:strace: )?Process (\d+) attached")
-_TOOK = re.compile(r"\s+<\d+\.\d+>$")
+_ATTACHED = re.compile(r"(?:strace: )?Process (\d{1,10}) attached")
+_TOOK = re.compile(r"\s{1,9}<\d{1,9}\.\d{1,9}>$")
 _ANY = re.compile(r"^(?:\[pid\s+\d+\] |\d+\s+)?(?:[\d:.]+\s+)?(?:execve|brk|mmap2?)\(", re.MULTILINE)
 
 
@@ -54,9 +56,10 @@ def parse_strace(text: str, file: str) -> Iterator[Call]:
         if not body or body.startswith(("+++", "---", "strace:", "exit", "<... exit")):
             continue
         if (begun := _BEGUN.fullmatch(body)) is not None:
-            pending[pid] = f"{begun[1]}({begun[2]}"
+            arguments = begun[2].rstrip()
+            pending[pid] = f"{begun[1]}({arguments}"
             if begun[1] in FORKS:
-                yield Call(line, pid, begun[1], _split(begun[2]), None)
+                yield Call(line, pid, begun[1], _split(arguments), None)
             continue
         if (resumed := _RESUMED.fullmatch(body)) is not None:
             body = pending.pop(pid, f"{resumed[1]}(") + resumed[2]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmtool.linux.mm.page_alloc.outcome import Estimate, Outcome, Step, ZoneResult, ZoneTry
+from mmtool.linux.mm.page_alloc.outcome import Estimate, ListsMoved, Outcome, Step, ZoneResult, ZoneTry
 from mmtool.linux.mm.page_alloc.zone_watermark import (
     ALLOC_CMA,
     ALLOC_HIGHATOMIC,
@@ -107,7 +107,46 @@ def outcome_document(outcome: Outcome, system: System) -> dict[str, Any]:
         "node": outcome.zone.nid if outcome.zone else None, "zone": outcome.zone.name if outcome.zone else None,
         "reason": outcome.reason or None, "estimates": [e.value for e in outcome.estimates],
         "path": [step_document(step, outcome.order) for step in outcome.path],
+        **({"lists": _lists_document(outcome.moved)} if outcome.moved is not None else {}),
     }  # fmt: skip
+
+
+def _lists_document(moved: ListsMoved) -> dict[str, Any]:
+    return {
+        "taken": {str(o): n for o, n in moved.taken.items()},
+        "put_back": {str(o): n for o, n in moved.put_back.items()}, "cpu_pages": moved.listed,
+    }  # fmt: skip
+
+
+def lists_said(outcome: Outcome, system: System) -> str:
+    """What an allocation did to its zone's lists, in words."""
+    moved, order, cpu = outcome.moved, outcome.order, system.cpu
+    assert moved is not None
+    if outcome.block is None:
+        return f"CPU {cpu}'s own list had it; no free list changed"
+    head, largest = outcome.block
+    place = "" if system.synthetic else f" at {head << system.kernel.page_shift:#x}"
+    said = [f"order {largest}{place} taken"]
+    if moved.taken != {largest: 1}:
+        others = {o: n - (o == largest) for o, n in moved.taken.items() if n - (o == largest)}
+        said[0] += f"; for the list with it {_orders(others)}" if others and largest in moved.taken else ""
+        if largest not in moved.taken:
+            said[0] += f"; with what the list got the free lists lose {_orders(moved.taken)}"
+    if moved.listed > 0:
+        said.append(f"{moved.listed >> order} more of order {order} for CPU {cpu}'s list")
+    if moved.put_back:
+        said.append(f"{_orders(moved.put_back)} put back")
+    return ", ".join(said)
+
+
+def _orders(blocks: Mapping[int, int]) -> str:
+    """Orders of blocks from the largest down: "orders 9 to 3" where there is one of each."""
+    orders = sorted(blocks, reverse=True)
+    if set(blocks.values()) != {1}:
+        return ", ".join(f"{blocks[o]} of order {o}" for o in orders)
+    if len(orders) > 2 and orders[0] - orders[-1] == len(orders) - 1:
+        return f"orders {orders[0]} to {orders[-1]}"
+    return f"order{'s' * (len(orders) > 1)} {', '.join(map(str, orders))}"
 
 
 def render_outcomes(
@@ -134,7 +173,7 @@ def render_outcomes(
         return
     tables = [table]
     if explain:
-        tables += _explained(outcomes)
+        tables += _explained(outcomes, system)
     sys.stdout.write(text_tables(tables))
     names = dict.fromkeys(e for o in outcomes for e in o.estimates)
     sys.stdout.write(_estimates(names, [] if without is None else [f"if reclaim frees nothing {without} succeed"]))
@@ -162,31 +201,47 @@ def _outcome_table(outcomes: Iterable[Outcome], system: System) -> Table:
     return t
 
 
-def _explained(outcomes: Sequence[Outcome]) -> list[Table]:
+def _explained(outcomes: Sequence[Outcome], system: System) -> list[Table]:
     """The path of the first outcome, and of the last if that failed."""
     chosen = [outcomes[0]] + ([outcomes[-1]] if len(outcomes) > 1 and not outcomes[-1].ok else [])
-    return [_path_table(outcome, number) for number, outcome in enumerate(chosen)]
+    return [
+        table
+        for number, outcome in enumerate(chosen)
+        for table in (_request_table(outcome, system), _path_table(outcome, number, system.kernel.page_shift))
+    ]
 
 
-def _path_table(outcome: Outcome, number: int) -> Table:
+def _request_table(outcome: Outcome, system: System) -> Table:
+    """Where the request may look and what it did to the lists there."""
+    t = Table("request", "The request", columns("what", "says"))
+    zones = " > ".join(f"{zone.nid}/{zone.name}" for zone in outcome.looked_in) or "no zone"
+    t.rows.append(("looks in", f"{zones} (mmtool boot --why zonelists says why in this order)"))
+    if outcome.moved is not None:
+        t.rows.append(("lists", lists_said(outcome, system)))
+    return t
+
+
+def _path_table(outcome: Outcome, number: int, page_shift: int) -> Table:
     title = "Step by step" if not number else "The one that failed, step by step"
     t = Table(
         "path", title,
         columns(
-            "step", "watermark", "rights", "zone", ("free", Kind.COUNT), ("usable", Kind.COUNT), ("mark", Kind.COUNT),
-            ("reserve", Kind.COUNT), "result",
+            "step", "zone", "result", ("free", Kind.PAGES_ONLY), ("usable", Kind.PAGES_ONLY), ("mark", Kind.PAGES_ONLY),
+            ("reserve", Kind.PAGES_ONLY), "watermark", "rights",
         ),
+        page_shift=page_shift,
     )  # fmt: skip
     for step in outcome.path:
         does = WORDS.get(step.function, step.function)
         detail = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in step.detail.items())
         if not step.zones:
-            t.rows.append((does, None, None, None, None, None, None, None, detail))
+            t.rows.append((does, None, detail, None, None, None, None, None, None))
         for i, tried in enumerate(step.zones):
             check = tried.check
             numbers = (check.free, check.usable, check.min, check.lowmem_reserve) if check else (None,) * 4
-            head = (does, mark_name(step.alloc_flags), " ".join(rights(step.alloc_flags))) if not i else ("", "", "")
-            t.rows.append((*head, f"{tried.zone.nid}/{tried.zone.name}", *numbers, why(tried, outcome.order)))
+            mark = (mark_name(step.alloc_flags), " ".join(rights(step.alloc_flags))) if not i else ("", "")
+            zone = f"{tried.zone.nid}/{tried.zone.name}"
+            t.rows.append((does if not i else "", zone, why(tried, outcome.order), *numbers, *mark))
     return t
 
 

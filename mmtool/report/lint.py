@@ -8,7 +8,8 @@ from typing import Any
 from mmtool.answers.lint import Finding, Lint
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.read import architecture_name
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document
+from mmtool.report.table import Kind, Table, columns, csv_table, folded, print_document
+from mmtool.report.untrusted import one_line
 from mmtool.units import human
 
 
@@ -19,12 +20,12 @@ def render(origin: str, kernel: Kernel, linted: Lint, output: str) -> None:
     elif output == "csv":
         sys.stdout.write(csv_table(table(linted)))
     else:
-        head = f"Linux {kernel.name} on {kernel.arch}, pages of {human(1 << kernel.page_shift)}"
+        head = one_line(f"Linux {kernel.name} on {kernel.arch}, pages of {human(1 << kernel.page_shift)}")
         if linted.foreign is not None:
             head = f"A {architecture_name(linted.foreign)} machine, judged by what holds for every device tree"
         lines = [head, ""]
         lines += [sentence(origin, finding) for finding in linted.findings] or ["nothing found"]
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(folded("\n".join(lines) + "\n"))
 
 
 def sentence(origin: str, finding: Finding) -> str:

@@ -12,6 +12,7 @@ from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.picture.bar import bar_lines
 from mmtool.report.terminal import terminal_columns
+from mmtool.report.untrusted import one_line
 from mmtool.units import human
 
 LINES = 30
@@ -34,7 +35,7 @@ def summary(boot: Boot, width: int, *, coloured: bool) -> list[str]:
     """The lines of the summary, at most `width` characters each where no name is longer."""
     parts = [
         [_heading(boot)],
-        ["Where it went", *_takers(boot)],
+        ["Where it went", *_takers(boot, width)],
         ["Zones", *_zones(boot), *_lists(boot, width)],
         ["Free when init starts", *(f"  {line}" for line in bar_lines(boot, width - 2, coloured=coloured))],
     ]
@@ -57,10 +58,10 @@ def _heading(boot: Boot) -> str:
     nodes = sum(1 for node in boot.nodes.values() if node.populated_zones())
     memory = human(sum(r.size for r in boot.memblock.memory.regions))
     counts = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in ((nodes, "node"), (zones, "zone")))
-    return f"Linux {boot.kernel.name} on {boot.kernel.arch}: {memory}, {counts}"
+    return one_line(f"Linux {boot.kernel.name} on {boot.kernel.arch}: {memory}, {counts}")
 
 
-def _takers(boot: Boot) -> list[str]:
+def _takers(boot: Boot, width: int) -> list[str]:
     """The ledger in short: the largest takers, the others in one line, and what is left."""
     sums = memory_ledger(boot)
     ranked = sorted((line for line in sums.lines if line.amount > 0), key=lambda line: -line.amount)
@@ -74,10 +75,12 @@ def _takers(boot: Boot) -> list[str]:
         rows.append((f"{len(returned)} given back later", -sum(line.amount for line in returned), ""))
     rows.append(("MemTotal", sums.memtotal, ""))
     whole = max(sums.installed, 1)
-    return [
-        f"  {name[:32]:<32} {_signed(size):>11} {100 * abs(size) / whole:5.1f}%  {why}".rstrip()
+    wide = min(max(len(name) for name, _, _ in rows), 32)
+    lines = [
+        f"  {name[:wide]:<{wide}} {_signed(size):>11} {100 * abs(size) / whole:5.1f}%  {why}".rstrip()
         for name, size, why in rows
     ]
+    return [_fitting([line], width) for line in lines]
 
 
 def _signed(size: int) -> str:

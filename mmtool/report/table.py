@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from mmtool.errors import UsageError
 from mmtool.late import dataclass
 from mmtool.report.terminal import terminal_width
 from mmtool.report.untrusted import csv_text, printable
+from mmtool.report.yaml_text import yaml_text
 from mmtool.suggest import among
 from mmtool.units import human
 
@@ -33,9 +33,11 @@ class Kind(Enum):
     """Bytes, which may be negative; a table shows them as people say them, CSV as the number."""
     PAGES = "pages"
     """Pages; a table adds what that is in bytes."""
+    PAGES_ONLY = "pages only"
+    """Pages; the number alone."""
 
 
-UNITS = {Kind.SIZE: "(bytes)", Kind.PAGES: "(pages)"}
+UNITS = {Kind.SIZE: "(bytes)", Kind.PAGES: "(pages)", Kind.PAGES_ONLY: "(pages)"}
 """What the number of such a column counts, as a table's head says."""
 
 
@@ -82,8 +84,24 @@ def styled(style: Style) -> Iterator[None]:
 
 
 def prose(text: str) -> str:
-    """What stands around tables: nothing for a reader who wants no headings."""
-    return text if _STYLE.get().headings else ""
+    """What stands around tables, in the terminal's width: nothing for a reader who wants no headings."""
+    return folded(printable(text)) if _STYLE.get().headings else ""
+
+
+def folded(text: str) -> str:
+    """Sentences in the terminal's width, where there is one; a line goes on further in than it begins."""
+    width = terminal_width()
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        start = len(line) - len(line.lstrip())
+        wrapped = wrap(
+            line[start:], max(width - start, NARROWEST_TEXT), subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        lines += [line] if len(line) <= width else [" " * start + part for part in wrapped]
+    return "\n".join(lines)
 
 
 def _word(title: str) -> str:
@@ -119,10 +137,11 @@ def cell(value: Any, kind: Kind, *, exact: bool, page_shift: int = 12) -> Any:
     if kind is Kind.ADDRESS:
         return f"{value:#x}"
     in_bytes = _STYLE.get().in_bytes
-    size = value << page_shift if kind is Kind.PAGES else value
-    if in_bytes and kind is Kind.PAGES:
+    in_pages = kind in (Kind.PAGES, Kind.PAGES_ONLY)
+    size = value << page_shift if in_pages else value
+    if in_bytes and in_pages:
         return size
-    if exact or in_bytes or kind in (Kind.TEXT, Kind.COUNT):
+    if exact or in_bytes or kind in (Kind.TEXT, Kind.COUNT, Kind.PAGES_ONLY):
         return value
     if kind is Kind.SIZE_ONLY:
         return ("-" if value < 0 else "") + human(abs(value))
@@ -153,7 +172,8 @@ def text_tables(tables: Iterable[Table]) -> str:
             parts.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True) if rows else "")
             continue
         body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
-        parts.append(f"{t.title}\n{body}" + (f"\nleft out for width: {', '.join(left_out)}" if left_out else ""))
+        foot = "\n" + folded(f"left out for width: {', '.join(left_out)}") if left_out else ""
+        parts.append(f"{folded(printable(t.title))}\n{body}{foot}")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -187,7 +207,8 @@ def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Co
     """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
 
     def widths() -> list[int]:
-        return [max([len(c.title) + GAP, *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+        heads = [max(map(len, _head(c, _STYLE.get()).split("\n"))) for c in columns]
+        return [max([heads[i] + GAP, *(len(row[i]) for row in rows)]) for i in range(len(columns))]
 
     left_out: list[str] = []
     kept = list(range(len(columns)))
@@ -241,23 +262,12 @@ def print_document(doc: dict[str, Any], output: str) -> None:
         sys.stdout.write(yaml_text(doc))
 
 
-def yaml_text(doc: dict[str, Any]) -> str:
-    """A document as YAML, what it holds twice written twice: no reader has to know anchors and aliases."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return str(yaml.dump(doc, Dumper=Dumper, sort_keys=False, default_flow_style=None))
-
-
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
     """Columns from titles (text) and (title, kind) pairs."""
     return tuple(Column(s) if isinstance(s, str) else Column(*s) for s in specs)
 
 
 __all__: Sequence[str] = [
-    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "print_document", "prose", "styled",
-    "text_tables", "yaml_text",
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
+    "text_tables",
 ]  # fmt: skip

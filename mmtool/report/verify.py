@@ -27,7 +27,7 @@ def render(
         sys.stderr.write("".join(line + "\n" for line in remarks(assumed)))
     else:
         left = f"\nnot compared: {', '.join(result.not_compared)}\n" if result.not_compared else ""
-        tables = text_tables([table(result)]) + prose("".join(differences(result, coloured)))
+        tables = text_tables([table(result)]) + ("".join(differences(result, coloured)) if prose("shown") else "")
         sys.stdout.write(tables + prose(left + section(assumed)))
 
 

@@ -15,6 +15,7 @@ from mmtool.system.codec.state import state_document
 from mmtool.system.codec.vmalloc import runs_of_pages
 from mmtool.system.restore import state_of
 from mmtool.system.system import System
+from mmtool.units import human, round_up
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Attempt:
     size: int
     area: VmStruct | None
     said: tuple[str, ...]
+    holes: tuple[tuple[int, int], ...] = ()
+    """The free ranges [start, end) of addresses that there were, upwards, where that is to be explained."""
+    align: int = 1
 
     @property
     def ok(self) -> bool:
@@ -67,11 +71,37 @@ def render_attempts(attempts: Sequence[Attempt], freed: Sequence[int], v: Vmallo
         waiting = f"{v.space.lazy_pages} of {v.space.lazy_max_pages} pages wait to be purged"
         parts.append(prose(f"Freed: {', '.join(f'{address:#x}' for address in freed)} ({waiting})\n"))
     if attempts:
-        parts.append(text_tables([table]))
+        searches = [search_table(attempt, system.kernel.page_size) for attempt in attempts if attempt.holes]
+        parts.append(text_tables([table, *searches]))
     said = [line for attempt in attempts for line in attempt.said]
     if said:
         parts.append(prose("What the kernel says\n" + "".join(f"{line}\n" for line in said)))
     sys.stdout.write("\n".join(filter(None, parts)))
+
+
+def search_table(attempt: Attempt, page_size: int) -> Table:
+    """How alloc_vmap_area() searched: what it needs, the holes that it passed, the one that it took."""
+    t = Table("search", "The search for addresses, from below", columns("what", "says"))
+    area, holes = attempt.area, attempt.holes
+    need = area.size if area is not None else round_up(attempt.size, page_size) + page_size
+    aligned = f", at a multiple of {human(attempt.align)}" if attempt.align > page_size else ""
+    t.rows.append(("needs", f"{human(need - page_size)} and a guard page of {human(page_size)}{aligned}"))
+    if area is None:
+        largest = max((end - start for start, end in holes), default=0)
+        why = "none holds it" if need > largest else "it is not for want of a place"
+        t.rows.append(("holes", f"{len(holes)}, the largest {human(largest)}: {why}"))
+        return t
+    found = next((hole for hole in holes if hole[0] <= area.addr < hole[1]), None)
+    if found is None:
+        t.rows.append(("taken", "an area of this size that was freed before and kept, or what purging freed ones gave"))
+        return t
+    passed = holes[: holes.index(found)]
+    widest = human(max((end - start for start, end in passed), default=0))
+    lower = f"{len(passed)} lower do not hold it, the largest {widest}" if passed else ""
+    t.rows.append(("holes", f"{len(holes)}, {lower or 'the lowest holds it'}"))
+    span = f"[{found[0]:#x}-{found[1] - 1:#x}]"
+    t.rows.append(("taken", f"{span}; {human(found[1] - found[0] - need)} of it is left"))
+    return t
 
 
 def _table(attempts: Sequence[Attempt], system: System) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmtool.linux.init.boot import Boot
+from mmtool.report.untrusted import one_line
 
 MEMBLOCK_FLAGS = {
     0x1: "hotplug", 0x2: "mirror", 0x4: "nomap", 0x8: "driver_managed", 0x10: "rsrv_noinit", 0x20: "rsrv_kern",
@@ -21,4 +22,4 @@ def heading(boot: Boot) -> str:
     sure = (
         f"profile {profile.name}" if profile.exact else f"no profile of this build; sizes are those of {profile.name}"
     )
-    return f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})"
+    return one_line(f"Linux {boot.kernel.name} on {boot.kernel.arch} ({sure})")

@@ -16,6 +16,7 @@ from mmtool.build.fact import Version, parse_version
 from mmtool.errors import InputError
 from mmtool.late import dataclass
 from mmtool.system.memblock_script import Outcome
+from mmtool.units import human
 
 OLDEST: Version = (4, 20, 0)
 """The first release whose memblock is modelled."""
@@ -48,12 +49,19 @@ class Comparison:
     difference: str | None
 
 
+LONGEST = 16 << 20
+"""Bytes of a record."""
+
+
 def read_records(path: str) -> Iterator[Record]:
     """The records of a file, plain or gzip ("-": standard input). InputError names the line that is unusable."""
     number = 0
     try:
         with _unpacked(path) as stream:
-            for number, line in enumerate(stream, 1):
+            while line := stream.readline(LONGEST + 1):
+                number += 1
+                if len(line) > LONGEST:
+                    raise InputError(path, number, f"a line of more than {human(LONGEST)}")
                 if line.strip():
                     yield _record(path, number, line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from functools import partial
+from typing import TypeVar
 
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.errors import UsageError
@@ -28,10 +29,13 @@ from mmtool.linux.mm.page_writeback import filemap_fdatawrite, wb_workfn
 from mmtool.linux.mm.swap import lru_add_drain
 from mmtool.linux.mm.swap_state import is_swapped, reclaim_swap_cache
 from mmtool.linux.mm.swapfile.swap_info import swp_offset, swp_type
-from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY, Balance
 from mmtool.system.reclaim_script import Step, Workload
 
 PAGE_SIZE = 4096
+Counts = tuple[dict[str, int], dict[str, int], dict[Balance, int]]
+"""vmstat, memory.events and the rounds of reclaim, as they were."""
+_K = TypeVar("_K")
 FAULTS_BETWEEN_LINES = 140
 """Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""
 
@@ -51,6 +55,10 @@ class LineOutcome:
     memory_swap: int
     generations: list[list[int]] | None
     """Of the multi-generational LRU, oldest first: sequence number, anonymous pages, pages of files."""
+    events: dict[str, int]
+    """memory.events, what the line added."""
+    balances: dict[Balance, int]
+    """Rounds of reclaim on the classic LRU, by why they scanned what they did."""
 
 
 @dataclass(slots=True)
@@ -69,7 +77,7 @@ def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") 
     m = workload_memory(workload, facts, lru)
     run = WorkloadRun(lru)
     for step in workload.steps:
-        before = dict(m.vmstat)
+        before = dict(m.vmstat), dict(m.memcg.events), dict(m.balances)
         m.stats.read_between(FAULTS_BETWEEN_LINES)
         if m.lru_gen is not None:
             m.lru_gen.mm_in_use = True
@@ -194,16 +202,21 @@ ACCESS: dict[str, Callable[[Memory, Mapped, int], bool]] = {
 }  # fmt: skip
 
 
-def _outcome(m: Memory, step: Step, rc: int, before: dict[str, int]) -> LineOutcome:
+def _outcome(m: Memory, step: Step, rc: int, before: Counts) -> LineOutcome:
     return LineOutcome(
         line=step.line, does=step.text, rc=rc,
         pages={obj.name: _pages(m, obj) for obj in m.objects.values()},
         swap={obj.name: runs for obj in m.objects.values() if (runs := _swap(m, obj))},
         lists=dict(zip(LRU_NAMES, m.lruvec.size, strict=True)),
-        counters={name: n - before[name] for name, n in m.vmstat.items() if n != before[name]},
+        counters=_more(m.vmstat, before[0]),
         memory=m.memcg.usage, memory_swap=m.swap.charged,
-        generations=_generations(m),
+        generations=_generations(m), events=_more(m.memcg.events, before[1]), balances=_more(m.balances, before[2]),
     )  # fmt: skip
+
+
+def _more(now: dict[_K, int], before: dict[_K, int]) -> dict[_K, int]:
+    """What was added, without what was not."""
+    return {name: n - before.get(name, 0) for name, n in now.items() if n != before.get(name, 0)}
 
 
 def _generations(m: Memory) -> list[list[int]] | None:

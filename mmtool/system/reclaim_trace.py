@@ -7,15 +7,27 @@ from collections import defaultdict
 
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.late import dataclass
-from mmtool.linux.mm.filemap import filemap_read, generic_perform_write
-from mmtool.linux.mm.folio import PG_ACTIVE, PG_DIRTY, PG_PRESENT, PG_REFERENCED, PTE_PRESENT, PTE_WRITE, PTE_ZERO
-from mmtool.linux.mm.memory import load, store
+from mmtool.linux.mm.folio import (
+    PG_ACTIVE,
+    PG_DIRTY,
+    PG_PRESENT,
+    PG_RECLAIM,
+    PG_REFERENCED,
+    PTE_DIRTY,
+    PTE_PRESENT,
+    PTE_WRITE,
+    PTE_YOUNG,
+    PTE_ZERO,
+)
 from mmtool.linux.mm.memory_state import Mapped, Memory
+from mmtool.linux.mm.page_writeback import wb_workfn
 from mmtool.linux.mm.swap import folio_mark_accessed
-from mmtool.observed.accesses import LOAD, OBJECT_SHIFT, READ, STORE, WRITE, AccessTrace
-from mmtool.system.reclaim_run import FAULTS_BETWEEN_LINES, workload_memory
+from mmtool.observed.accesses import LOAD, OBJECT_SHIFT, READ, STORE, AccessTrace
+from mmtool.system.reclaim_run import ACCESS, FAULTS_BETWEEN_LINES, workload_memory
 from mmtool.system.reclaim_script import Workload, WorkloadMachine, WorkloadObject
 
+OPS = ("read", "write", "load", "store")
+"""The ways of `mmtool.observed.accesses`, by their numbers, as scripts call them."""
 PTES = 512
 """Pages that one page table maps: neighbours within it stay neighbours."""
 MOST_SLOTS = 1 << 20
@@ -82,35 +94,40 @@ def perform_trace(m: Memory, trace: AccessTrace, placed: Placed) -> Performed:
     """Do the accesses of a trace, one after the other, up to one that fails, as a single line of a script does.
 
     A page that is loaded from before anything was stored to it is taken to hold data, as in a trace that began later
-    than its process. What cannot change anything but bits of the page is done here, the rest where the kernel does it.
+    than its process. What changes bits alone is done here, as load() and store() do it, the rest where the kernel does.
     """
     done = Performed()
     objects = [m.objects[f"{n}"] for n in range(len(placed.objects))]
     of = [objects[n] for n in placed.object_of]
     slots = array("I", (obj.base + page for obj, page in zip(of, placed.page_of, strict=True)))
-    flags, classic = m.flags, m.lru_gen is None
-    used = PG_ACTIVE | PG_REFERENCED
+    tables = array("I", (slot - page % PTES for slot, page in zip(slots, placed.page_of, strict=True)))
+    flags, g = m.flags, m.lru_gen
+    used, stored = PG_ACTIVE | PG_REFERENCED, PTE_YOUNG | PTE_DIRTY
     m.stats.read_between(FAULTS_BETWEEN_LINES)
     for at, (op, number) in enumerate(zip(trace.ops, trace.ids, strict=True), 1):
         slot = slots[number]
         f = flags[slot]
         if op == LOAD:
             if f & PTE_PRESENT:
-                load(m, of[number], placed.page_of[number])
+                flags[slot] = f | PTE_YOUNG
+                if g is not None:
+                    g.pmd_young.add(tables[number])
                 continue
         elif op == READ:
             if f & PG_PRESENT:
                 obj, page = of[number], placed.page_of[number]
                 if obj.prev_page != page:
-                    if not classic or f & used != used:
+                    if g is not None or f & used != used:
                         folio_mark_accessed(m, slot)
                     obj.prev_page = page
                 continue
         elif op == STORE:
             if f & PTE_WRITE:
-                store(m, of[number], placed.page_of[number])
+                flags[slot] = f | stored
+                if g is not None:
+                    g.pmd_young.add(tables[number])
                 continue
-        elif f & PG_DIRTY:
+        elif f & (PG_DIRTY | PG_RECLAIM) == PG_DIRTY:
             continue
         done.misses += not f & IN_MEMORY
         if not _served(m, op, of[number], placed.page_of[number]):
@@ -121,11 +138,10 @@ def perform_trace(m: Memory, trace: AccessTrace, placed: Placed) -> Performed:
 
 def _served(m: Memory, op: int, obj: Mapped, page: int) -> bool:
     """An access that may need a page; False where there is no memory for it."""
-    if op == READ:
-        return filemap_read(m, obj, page)
-    if op == WRITE:
-        return generic_perform_write(m, obj, page)
     slot = obj.base + page
-    if op == STORE or (obj.anon and not m.flags[slot] & IN_MEMORY and m.swap_entry[slot] < 0):
-        return store(m, obj, page)
-    return load(m, obj, page)
+    if op == LOAD and obj.anon and not m.flags[slot] & IN_MEMORY and m.swap_entry[slot] < 0:
+        op = STORE
+    served = ACCESS[OPS[op]](m, obj, page)
+    if m.flusher_woken:
+        wb_workfn(m)
+    return served

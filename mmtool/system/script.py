@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 
-from mmtool.errors import InputError
+from mmtool.errors import InputError, UsageError
 from mmtool.late import dataclass
 from mmtool.linux.mm.page_alloc.outcome import Estimate
 from mmtool.system.restore import state_of, system_of
@@ -121,8 +121,17 @@ def check_node(system: System, nid: int) -> None:
         raise ValueError(f"node {nid} is not online; there is {', '.join(str(n) for n in system.nodes)}")
 
 
+LEAST_BLOCKS, ROUNDS, MOST_BLOCKS = 100_000, 8, 4_000_000
+"""What a script may allocate: so many blocks, or all pages so often if that is more; in the end so many."""
+FAILURE = 20
+"""What an allocation that looks everywhere counts for."""
+
+
 def run_script(script: Sequence[AllocLine | FreeLine], system: System) -> list[LineResult]:
-    """Do the lines in turn on `system`; what each did. Where reclaim is estimated, what they do without is told too."""
+    """Do the lines in turn on `system`; what each did. Where reclaim is estimated, what they do without is told too.
+
+    UsageError where they want very many blocks, over and over.
+    """
     other = without_reclaim(system)
     results = _run(script, system)
     if other is not None:
@@ -146,6 +155,7 @@ def _run(script: Sequence[AllocLine | FreeLine], system: System) -> list[LineRes
     system.estimates.clear()
     kept: list[tuple[int, int]] = []
     results = []
+    left = min(max(LEAST_BLOCKS, ROUNDS * sum(zone.managed_pages for zone in system.zones())), MOST_BLOCKS)
     for line in script:
         if isinstance(line, FreeLine):
             gone = [b for b in kept if not line.step or (b[0] >> b[1]) % line.step]
@@ -154,16 +164,20 @@ def _run(script: Sequence[AllocLine | FreeLine], system: System) -> list[LineRes
                 system.free_pages(pfn, order)
             results.append(LineResult(line.line, freed=len(gone), kept=len(kept)))
         else:
-            results.append(_allocate(line, system, kept))
+            results.append(_allocate(line, system, kept, left))
             results[-1].estimates = tuple(system.estimates)
+            left -= (results[-1].allocated or 0) + FAILURE
+            if left < 0:
+                raise UsageError(f"line {line.line} of the script: too many blocks by here; make more than one of it")
     return results
 
 
-def _allocate(line: AllocLine, system: System, kept: list[tuple[int, int]]) -> LineResult:
+def _allocate(line: AllocLine, system: System, kept: list[tuple[int, int]], most: int) -> LineResult:
+    """Do a line, as far as `most` blocks and one more."""
     result = LineResult(line.line, allocated=0)
     blocks: list[int] = []
     order, gfp, node, left = line.order, line.gfp, line.node, line.count
-    while left is None or len(blocks) < left:
+    while (left is None or len(blocks) < left) and len(blocks) <= most:
         pfn = system.alloc_pfn(gfp, order, node)
         if pfn is None:
             result.stopped = system.failure.reason if system.failure else ""

@@ -2,7 +2,7 @@
 
 /proc tells how many free blocks of each order and type a zone has, not where they lie. Any layout without a pair of
 free buddies gives the same answers as far as only counts decide, and nothing else is told of it: page frame numbers are
-made up (`SystemState.synthetic`).
+made up (`SystemState.synthetic`). Pages on CPUs' lists make no blocks either when they are given back.
 """
 
 from __future__ import annotations
@@ -226,6 +226,18 @@ class _Layout:
         return taken
 
 
+    def take_apart(self, migratetype: MigrateType, count: int) -> list[int]:
+        """Up to `count` pages in use whose buddies stay in use, so that no block comes of freeing them."""
+        pages: list[int] = []
+        holes = self._holes(migratetype)
+        for order in range(len(holes) - 1, 0, -1):
+            while holes[order] and len(pages) < count:
+                left = count - len(pages)
+                pfn, whole = _last(holes[order], order, -(-left >> order - 1))
+                pages += range(pfn, pfn + min(whole << order, 2 * left), 2)
+        return pages
+
+
 def _last(runs: list[Run], order: int, most: int) -> Run:
     """Take up to `most` blocks of an order off the end of the last run."""
     pfn, count = runs.pop()
@@ -293,8 +305,7 @@ class _Maker:
         movable = pageset.count // 2
         for kind, count in ((MigrateType.UNMOVABLE, pageset.count - movable), (MigrateType.MOVABLE, movable)):
             while count > 0:
-                taken = layout.take_used(kind, count)
-                pages = [pfn for start, end in taken for pfn in range(start, end)]
+                pages = layout.take_apart(kind, count)
                 lists.setdefault(int(kind), []).extend(pages)
                 count -= len(pages)
                 if count > 0:

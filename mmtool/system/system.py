@@ -21,7 +21,7 @@ from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, get_page_from_freelist, refused
 from mmtool.linux.mm.page_alloc.lru import SwapLeft
 from mmtool.linux.mm.page_alloc.migratetype import MIGRATE_PCPTYPES, MigrateType
-from mmtool.linux.mm.page_alloc.outcome import Estimate, Outcome, Step
+from mmtool.linux.mm.page_alloc.outcome import Estimate, Outcome, Step, block_before, lists_moved
 from mmtool.linux.mm.page_alloc.per_cpu_pages import commit_of, decay_pcp_high, drain_pages_zone, drain_zone_pages
 from mmtool.linux.mm.page_alloc.slowpath import (
     Ask,
@@ -50,6 +50,12 @@ from mmtool.system.state import Zonelist
 FAST_PATH = "__alloc_pages"
 _Request = tuple[int, int, int | None, frozenset[int] | None]
 """What is asked for: mask, order, node, nodemask."""
+
+
+def _listed(zone: Zone) -> int:
+    """Pages on the lists of the CPU that acts."""
+    return zone.this_cpu.count if zone.this_cpu is not None else 0
+
 
 
 @dataclass
@@ -200,6 +206,7 @@ class System(QuickPages):
         """Allocate 2**order pages and say how it went (__alloc_pages())."""
         ac = self.context(gfp, order, nid, nodemask)
         steps: list[Step] = []
+        lists = {(zone.nid, zone.name): (list(zone.free_area.nr_free), _listed(zone)) for zone in ac.zones}
         before, self.estimates = self.estimates, {}
         taken = self._alloc(ac, steps)
         mine = tuple(self.estimates)
@@ -207,7 +214,16 @@ class System(QuickPages):
         if taken is None:
             assert self.failure is not None
             return self.failure
-        return Outcome(order, gfp, taken[0], taken[1], tuple(steps), estimates=mine)
+        pfn, zone = taken
+        moved = block = None
+        if len(steps) == 1 and (zone.nid, zone.name) in lists:
+            free, listed = lists[zone.nid, zone.name]
+            moved = lists_moved(free, zone.free_area.nr_free, _listed(zone) - listed, order)
+            if moved is not None and moved.taken:
+                block = block_before(zone, pfn, order)
+        return Outcome(
+            order, gfp, pfn, zone, tuple(steps), estimates=mine, looked_in=ac.zones, moved=moved, block=block
+        )  # fmt: skip
 
     def _alloc_pfn(
         self, gfp: int, order: int, nid: int | None, nodemask: frozenset[int] | None, pcp_busy: bool
@@ -237,7 +253,9 @@ class System(QuickPages):
             taken = self._slow_path(ac, path)
             if taken is None:
                 reason = str(path[-1].detail.get("reason", ""))
-                self.failure = Outcome(ac.order, ac.gfp, None, None, tuple(path), reason, tuple(self.estimates))
+                self.failure = Outcome(
+                    ac.order, ac.gfp, None, None, tuple(path), reason, tuple(self.estimates), ac.zones
+                )  # fmt: skip
         if taken is not None:
             self._wake_for_boost(taken[1], ac)
         return taken

@@ -103,17 +103,17 @@ class Campaign:
         signal.setitimer(signal.ITIMER_PROF, STOP_AFTER)
         try:
             TARGETS[name].run(data, Random(crc32(data)))
-        except (Exception, TooLongError) as e:
+        except (Exception, SystemExit, TooLongError) as e:
             return e
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
         return None
 
-    def one(self, name: str) -> None:
-        """The next input of a target."""
+    def one(self, name: str, *, dense: bool = True) -> None:
+        """The next input of a target; without `dense` none is a large one."""
         result, random, mutator = self.results[name], self.randoms[name], self.mutators[name]
-        dense = random.randrange(DENSE if name in COMMANDS else 10 * DENSE) == 0
-        data = mutator.dense() if dense else mutator.next()
+        large = random.randrange(DENSE if name in COMMANDS else 10 * DENSE) == 0
+        data = mutator.dense() if dense and large else mutator.next()
         result.inputs += 1
         before = time.process_time()
         error = self._quietly(name, data)

@@ -76,8 +76,12 @@ class Mutator:
         return (self._bytes(data) if self.random.random() < 0.04 else data)[:LARGEST]
 
     def dense(self) -> bytes:
-        """A large input: what follows from one seed's lines (or bytes), over and over, up to LARGEST."""
+        """A large input: one seed's lines or bytes over and over, up to LARGEST, or a long run of a character in it."""
         data = self.next()[: LARGEST // 2] or b"0"
+        if self.random.random() < 0.4:
+            run = self.random.choice((b" ", b"\t", b"0", b"9", b"a", b"[", b"<", b"(", b":", b"=", b"-", b" \n", b", "))
+            at = self.random.randrange(len(data) + 1)
+            return data[:at] + run * (60_000 // len(run)) + data[at:]
         if self.random.random() < 0.5:
             return (data + b"\n") * (LARGEST // (len(data) + 1))
         lines = data.split(b"\n")

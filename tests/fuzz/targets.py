@@ -62,7 +62,7 @@ from mmtool.system.zram_script import parse_zram_script
 CORPUS = Path(__file__).parent / "corpus"
 FOLDER = Path(mkdtemp(prefix="mmtool-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 """Where inputs lie that a reader wants as a file."""
-REFUSALS = (InputError, UsageError, click.ClickException, click.exceptions.Exit, click.Abort)
+REFUSALS = (InputError, UsageError, click.ClickException, click.exceptions.Exit, click.Abort, SystemExit)
 """How an input is refused, or a command says no."""
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -204,36 +204,36 @@ def _process_texts(data: bytes, random: Random) -> None:
 
 
 READERS: Mapping[str, Target] = {
-    "log": Target(("log",), _logs, 20),
-    "map": Target(("map",), _maps, 20),
-    "wrapped": Target(("wrapped",), _text(unwrap), 60),
-    "packed": Target(("packed",), _bytes(lambda data: unpack(data, "F")), 100),
-    "tree": Target(("tree",), _bytes(lambda data: parse_fdt(data, "F")), 30),
-    "acpi": Target(("acpi",), _tables, 200),
-    "capture": Target(("capture",), _capture, 40),
-    "captured": Target(("log", "map", "acpi"), _captured, 30),
-    "cmdline": Target(("cmdline",), _text(parse_cmdline), 150),
-    "config": Target(("config",), _text(lambda text: read_config(text, "F")), 200),
-    "system-map": Target(("system-map",), _text(lambda text: read_system_map(text, "F")), 200),
-    "image": Target(("image",), _images, 30),
-    "profile": Target(("profile",), _profile_text, 40),
-    "state": Target(("state",), _state, 30),
-    "stage": Target(("stage",), _state, 60),
-    "lists": Target(("lists",), _lists, 100),
-    "vectors": Target(("vectors",), _file(read_records), 60),
-    "memblock-log": Target(("memblock-log",), _text(lambda text: parse_memblock_log(text, "F", (6, 1, 0))), 20),
-    "report": Target(("report",), _reports, 15),
-    "trace": Target(("trace",), _trace, 100),
-    "zoneinfo": Target(("zoneinfo",), _text(lambda text: parse_zoneinfo(text, "F")), 100),
-    "buddyinfo": Target(("proc",), _text(lambda text: parse_buddyinfo(text, "F")), 60),
-    "pagetypeinfo": Target(("proc",), _text(lambda text: parse_pagetypeinfo(text, "F")), 150),
-    "vmallocinfo": Target(("vmallocinfo",), _text(lambda text: parse_vmallocinfo(text.splitlines(), "F")), 100),
-    "slabinfo": Target(("slabinfo",), _text(lambda text: parse_slabinfo(text.splitlines(), "F")), 100),
-    "maps": Target(("maps",), _text(lambda text: parse_maps(text, "F")), 200),
-    "process": Target(("process-script", "process-records", "layout", "strace"), _process_texts, 100),
-    "slab-caches": Target(("slab-caches",), _text(lambda text: read_creations(text.splitlines(), "F")), 200),
-    "reclaim-script": Target(("reclaim-script",), _text(lambda text: parse_workload(text.splitlines(), "F")), 150),
-    "zram-script": Target(("zram-script",), _text(lambda text: parse_zram_script(text.splitlines(), "F", 4096)), 150),
+    "log": Target(("log",), _logs, 100),
+    "map": Target(("map",), _maps, 100),
+    "wrapped": Target(("wrapped",), _text(unwrap), 300),
+    "packed": Target(("packed",), _bytes(lambda data: unpack(data, "F")), 500),
+    "tree": Target(("tree",), _bytes(lambda data: parse_fdt(data, "F")), 150),
+    "acpi": Target(("acpi",), _tables, 1000),
+    "capture": Target(("capture",), _capture, 200),
+    "captured": Target(("log", "map", "acpi"), _captured, 150),
+    "cmdline": Target(("cmdline",), _text(parse_cmdline), 750),
+    "config": Target(("config",), _text(lambda text: read_config(text, "F")), 1000),
+    "system-map": Target(("system-map",), _text(lambda text: read_system_map(text, "F")), 1000),
+    "image": Target(("image",), _images, 150),
+    "profile": Target(("profile",), _profile_text, 200),
+    "state": Target(("state",), _state, 150),
+    "stage": Target(("stage",), _state, 300),
+    "lists": Target(("lists",), _lists, 500),
+    "vectors": Target(("vectors",), _file(read_records), 300),
+    "memblock-log": Target(("memblock-log",), _text(lambda text: parse_memblock_log(text, "F", (6, 1, 0))), 100),
+    "report": Target(("report",), _reports, 75),
+    "trace": Target(("trace",), _trace, 500),
+    "zoneinfo": Target(("zoneinfo",), _text(lambda text: parse_zoneinfo(text, "F")), 500),
+    "buddyinfo": Target(("proc",), _text(lambda text: parse_buddyinfo(text, "F")), 300),
+    "pagetypeinfo": Target(("proc",), _text(lambda text: parse_pagetypeinfo(text, "F")), 750),
+    "vmallocinfo": Target(("vmallocinfo",), _text(lambda text: parse_vmallocinfo(text.splitlines(), "F")), 500),
+    "slabinfo": Target(("slabinfo",), _text(lambda text: parse_slabinfo(text.splitlines(), "F")), 500),
+    "maps": Target(("maps",), _text(lambda text: parse_maps(text, "F")), 1000),
+    "process": Target(("process-script", "process-records", "layout", "strace"), _process_texts, 500),
+    "slab-caches": Target(("slab-caches",), _text(lambda text: read_creations(text.splitlines(), "F")), 1000),
+    "reclaim-script": Target(("reclaim-script",), _text(lambda text: parse_workload(text.splitlines(), "F")), 750),
+    "zram-script": Target(("zram-script",), _text(lambda text: parse_zram_script(text.splitlines(), "F", 4096)), 750),
 }
 """What reads each kind of input, alone."""
 

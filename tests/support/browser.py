@@ -21,6 +21,11 @@ WIDTHS = (360, 1200)
 PATIENCE = 300_000.0
 """Milliseconds after which a browser that does not answer never will, however busy the machine is."""
 
+DRAWN = "() => !document.getElementById('view') || document.documentElement.classList.contains('live')"
+
+SETTLED = """() => new Promise((done) =>
+  setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))))"""
+
 TEXTS = """() => {
   // Every piece of text that is seen: where it lies, how large it is set, and whether all of it is within the page.
   const out = [];
@@ -95,6 +100,8 @@ class Page:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address = path.absolute().as_uri()
         self.page.goto(self.address + fragment)
+        if how.get("java_script_enabled", True):
+            self.page.wait_for_function(DRAWN)
 
     def __enter__(self) -> Page:
         return self
@@ -104,7 +111,7 @@ class Page:
 
     def settle(self) -> None:
         """Wait until what was asked for is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(SETTLED)
 
     def faults(self) -> list[str]:
         """What a reader would stumble over: texts that meet, small or cut ones, a page wider than its window."""

@@ -11,10 +11,10 @@ from mmtool.answers.lint.finding import Case, Finding, Rule
 from mmtool.build.kernel import Kernel
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.firmware.devicetree import BOOTED_BY_TREE
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.read import NO_MEMORY, foreign
 from mmtool.late import dataclass
-from mmtool.linux.init.architecture import BOOTED_BY_TREE
 from mmtool.linux.init.main import start_kernel
 
 __all__ = ["RULES", "Finding", "Lint", "lint"]

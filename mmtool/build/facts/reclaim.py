@@ -163,7 +163,10 @@ class ReclaimFacts(Facts):
     """A page that was used once before it went to a generation does not go to the oldest."""
     lru_gen_faults_are_active: bool = until(
         "7.2", not_in="7.1",
-        marks=Mark("mm/swap.c", "lru_gen_in_fault() && !(current->flags & PF_MEMALLOC)) folio_set_active", until="7.3"),
+        marks=Mark(
+            "mm/swap.c", "lru_gen_in_fault() && !(current->flags & PF_MEMALLOC)) folio_set_active",
+            since="6.1", until="7.3",
+        ),
     )  # fmt: skip
     """Pages that a fault brings in go to the youngest generations; later only those of the working set do."""
     lru_gen_promotes_second_use: bool = since(
@@ -185,7 +188,11 @@ class ReclaimFacts(Facts):
     )
     """Clusters of a device that is not rotational are kept on lists by how full they are."""
     swap_cluster_tables: bool = since("6.17", not_in="6.14", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
-    """... of any device, partly used ones first; the CPU has one cluster for all areas."""
+    """... of any device; the CPU has one cluster for all areas."""
+    swap_prefers_nonfull: bool = since("6.18", not_in="6.17", marks=Mark("mm/swapfile.c", "alloc_swap_scan_list("))
+    """Partly used clusters are filled before free ones."""
+    swap_tables: bool = since("6.18", not_in="6.17", marks=Mark("mm/swapfile.c", "cluster_table_is_alloced("))
+    """Each cluster has a table of what its slots hold, which is freed with the last of them."""
     swap_priority_is_minus_1: bool = since("6.19", marks=Mark("mm/swapfile.c", "prio = DEF_SWAP_PRIO"))
     """Areas without a priority have -1, all of them; before, -2 and each the next lower one."""
     swap_entries_freed_together: bool = since(
@@ -196,8 +203,19 @@ class ReclaimFacts(Facts):
     """Unmapping pages empties the CPU's batches first."""
     swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
     """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""
-    swapin_through_cache: bool = since("7.2", marks=Mark("mm/swap_state.c", "swapin_sync("))
+    swapin_through_cache: bool = since(
+        "7.0", not_in="6.19",
+        marks=(
+            Mark("mm/swap_state.c", "swapin_folio(", until="7.2"),
+            Mark("mm/swap_state.c", "swapin_sync(", since="7.2"),
+        ),
+    )  # fmt: skip
     """Every page comes back through the swap cache; before, not from a device that reads without waiting."""
+    swapin_store_keeps_slot: bool = between(
+        Change("7.0", not_in="6.19"), Change("7.3", not_in="7.2"),
+        marks=Mark("mm/memory.c", "should_try_to_free_swap(si, folio, vma, nr_pages, vmf->flags)"),
+    )  # fmt: skip
+    """A store to a page that is read back leaves its slot as a load does: it is forgotten too early that it was one."""
     swapin_maps_writable: bool = since("6.11", marks=Mark("mm/memory.c", "pte_needs_soft_dirty_wp"))
     """A page that is read back from swap is mapped writable at once; before, only by a store."""
     anon_reuse_needs_one_reference: bool = until(

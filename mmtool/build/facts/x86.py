@@ -84,6 +84,9 @@ class X86Facts(Facts):
     )
     """free_area_init() runs from mm_core_init(), after setup_arch() has printed its last line."""
 
+    dma32_ends_at_4g: bool = until("4.0", "x86/mm: Fix zone ranges boot printout", not_in="3.13")
+    """Zone DMA32 is said to end at 4 GiB, also where memory ends before."""
+
     # kernel/setup.c, mm: early page tables and what boot takes
     early_page_tables_for_five_levels: bool = since(
         "5.12", not_in="5.11", marks=Mark("arch/x86/mm/init.c", "INIT_PGD_PAGE_TABLES 4")
@@ -151,7 +154,9 @@ class X86Facts(Facts):
 
     # what processors and builds bring
     five_levels_always: bool = since(
-        "6.17", marks=Mark("arch/x86/Kconfig", "config X86_5LEVEL", gone=True, since="4.12")
+        "6.16",
+        "x86/mm/64: Make 5-level paging support unconditional",
+        marks=Mark("arch/x86/Kconfig", "config X86_5LEVEL", gone=True, since="4.12")
     )
     """Five levels of page tables are no option any more."""
     highmem64g_removed: bool = since(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from mmtool.build.image.lz4 import LZ4_LEGACY, decompress_lz4
 from mmtool.errors import InputError
-from mmtool.firmware.packed import run_unpacker
+from mmtool.firmware.packed import most_of, run_unpacker, too_large
 
 LARGEST = 1 << 30
 """Bytes beyond which no kernel image is: more is a mistake or an attack."""
@@ -58,9 +58,10 @@ def _bzip2(data: bytes) -> bytes:
 
 
 def _all(stream: zlib._Decompress | lzma.LZMADecompressor | bz2.BZ2Decompressor, data: bytes) -> bytes:
-    out = stream.decompress(data, LARGEST)
+    most = most_of(len(data), LARGEST)
+    out = stream.decompress(data, most)
     if not stream.eof:
-        raise ValueError("more than 1 GiB" if len(out) >= LARGEST else "it ends too early")
+        raise ValueError(too_large(most) if len(out) >= most else "it ends too early")
     return out
 
 
@@ -71,20 +72,21 @@ def _zstd(data: bytes) -> bytes:
     except ImportError:
         return _zstd_program(frame)
     try:
-        return bytes(zstd.ZstdDecompressor().decompress(frame, LARGEST))
+        return bytes(zstd.ZstdDecompressor().decompress(frame, most_of(len(frame), LARGEST)))
     except zstd.ZstdError as e:
         raise ValueError(e) from None
 
 
 def _zstd_program(frame: bytes) -> bytes:
+    most = most_of(len(frame), LARGEST)
     try:
-        unpacked, status = run_unpacker("zstd", frame, LARGEST)
+        unpacked, status = run_unpacker("zstd", frame, most)
     except FileNotFoundError:
         raise _NoProgramError(
             "compressed with zstd, which this Python cannot read: install the program zstd or decompress it first"
         ) from None
-    if len(unpacked) > LARGEST:
-        raise ValueError("more than 1 GiB")
+    if len(unpacked) > most:
+        raise ValueError(too_large(most))
     if status:
         raise ValueError("zstd says that it is damaged")
     return unpacked
@@ -114,6 +116,6 @@ _KINDS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
     b"\xfd7zXZ\0": ("xz", _xz),
     b"\x5d\0\0": ("lzma", _lzma),
     b"BZh": ("bzip2", _bzip2),
-    LZ4_LEGACY: ("lz4", lambda data: decompress_lz4(data, LARGEST)),
+    LZ4_LEGACY: ("lz4", lambda data: decompress_lz4(data, most_of(len(data), LARGEST))),
     _ZSTD: ("zstd", _zstd),
 }

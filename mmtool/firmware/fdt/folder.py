@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.below import read_plain
+from mmtool.firmware.fdt.blob import MAX_DEPTH
 
 _MAGIC, _VERSION, _COMPATIBLE = 0xD00DFEED, 17, 16
 _BEGIN_NODE, _END_NODE, _PROP, _END = 1, 2, 3, 9
@@ -29,7 +30,7 @@ def flatten(path: Path, source: str) -> bytes:
     def pad() -> None:
         body.extend(bytes(-len(body) % 4))
 
-    def node(folder: Path, name: str) -> None:
+    def node(folder: Path, name: str, depth: int = 0) -> None:
         words(_BEGIN_NODE)
         body.extend(name.encode("latin-1", "replace") + b"\0")
         pad()
@@ -45,7 +46,8 @@ def flatten(path: Path, source: str) -> bytes:
             if len(body) > _LARGEST:
                 raise InputError(source, None, "holds more than 16 MiB, which no device tree does")
         for child in (entry for entry in entries if entry.is_dir() and not entry.is_symlink()):
-            node(child, child.name)
+            if depth < MAX_DEPTH:  # those below are no kernel's either, as whoever reads the blob says
+                node(child, child.name, depth + 1)
         words(_END_NODE)
 
     try:

@@ -21,8 +21,6 @@ MODELS = {
     "arm64": "mmtool.linux.arch.arm64.model",
 }
 """Which module has the `ARCHITECTURE` of a kernel's arch. Only the one that boots is loaded."""
-BOOTED_BY_TREE = {"arm64"}
-"""Those of them that a device tree tells of memory."""
 
 
 class Architecture(ABC, Generic[B]):

@@ -168,7 +168,7 @@ def _map_swapped(m: Memory, slot: int, entry: int, *, write: bool) -> None:
     if freed:
         m.swap_entry[slot] = -1
     elif (
-        write
+        (write and not m.facts.swapin_store_keeps_slot)
         or m.swap.vm_swap_full()
         or flags & VM_LOCKED
         or (m.facts.swapin_through_cache and m.swap.areas[swp_type(entry)].synchronous)
@@ -268,6 +268,7 @@ def _do_fault_around(m: Memory, obj: Mapped, page: int) -> None:
 def do_mlock(m: Memory, obj: Mapped, start: int, end: int) -> None:
     """mlock(2): lock the mapping's pages, then bring in those that are missing (mlock_fixup(), __mm_populate())."""
     slots = range(obj.base + start, obj.base + end)
+    obj.split = True
     if m.facts.mlock_in_batches:
         lru_add_drain(m)
     for slot in slots:

@@ -17,6 +17,7 @@ from mmtool.late import dataclass
 from mmtool.linux.mm.folio import ANON, NR_LRU_LISTS, VM_RAND_READ
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold, LruvecStats, PercpuBatches
 from mmtool.linux.mm.swapfile.swapfile import SwapAreas
+from mmtool.linux.mm.vmscan.scan_control import Balance
 
 PAGE_COUNTER_MAX = 1 << 62
 """No limit."""
@@ -38,6 +39,8 @@ class Mapped:
     base: int
     """The slot of its first page."""
     pages: int
+    split: bool = False
+    """mlock() has cut the mapping: neighbours that are not both locked are of different areas."""
     prev_page: int = -2
     """The page that the last read of the file ended in (ra->prev_pos)."""
     swap_readahead_info: tuple[int, int, int] = (-2, 0, 4)
@@ -156,6 +159,8 @@ class Memory:
         else:
             self.stats = CgroupThreshold(self.charge_batch, cpus, stops_counting=facts.memcg_stats_stop_counting)
         self.vmstat = dict.fromkeys(COUNTERS, 0)
+        self.balances: dict[Balance, int] = {}
+        """Rounds of reclaim by why they scanned what they did."""
         self.lru_add: list[int] = []
         self.lru_activate: list[int] = []
         self.lru_deactivate: list[int] = []
@@ -169,6 +174,8 @@ class Memory:
         """Requests to devices are held back, those of reclaim too, until the readahead is complete (current->plug)."""
         self.unread_inode_table = range(0)
         """Slots of the file system's own pages that the first change of a file brings in."""
+        self.inode_block = -1
+        """The slot of the block that files' times are in, once it is read; it stays dirty."""
         self.flusher_woken = False
         """The flusher has been woken and has not had the CPU yet."""
         self.file_dirty: set[int] = set()
@@ -196,6 +203,10 @@ class Memory:
         self.shadow += [-1] * pages
         self.swap_entry += [-1] * pages
         self.unread_inode_table = range(base, base + pages)
+
+    def note_balance(self, why: Balance) -> None:
+        """A round of reclaim on the classic LRU has chosen what to scan."""
+        self.balances[why] = self.balances.get(why, 0) + 1
 
     def swap_left(self) -> int:
         """mem_cgroup_get_nr_swap_pages(): the pages that can still be swapped out."""

@@ -103,7 +103,7 @@ def free_area_init(
     nodes = {}
     for nid in sorted(possible_nodes if facts.numa_lets_offline_nodes_be else online_nodes):
         nodes[nid] = cutter.node(nid)
-        log_node(nodes[nid], nid in online_nodes, kernel, log)
+        log_node(nodes[nid], cutter.spans.get(nid, (0, 0)), nid in online_nodes, kernel, log)
         free_area_init_core(nodes[nid], mb, kernel, dma_reserve, flat_end, log)
     memmap_init(
         mb.memory.regions, nodes, cutter.pageblocks, facts,
@@ -385,12 +385,13 @@ def free_area_init_core(
             memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
 
 
-def log_node(node: Pgdat, online: bool, kernel: Kernel, log: KernelLog) -> None:
-    """The lines with which free_area_init_node() begins a node."""
+def log_node(node: Pgdat, pfns: tuple[int, int], online: bool, kernel: Kernel, log: KernelLog) -> None:
+    """The lines with which free_area_init_node() begins a node, whose memory reaches over `pfns`, no matter how much of
+    that zones take in."""
     facts = kernel.release
     if node.node_spanned_pages or not facts.numa_lets_offline_nodes_be:
         if not facts.numa_prints_initmem:
-            span = mem_range(node.node_start_pfn, node.node_end_pfn, kernel.page_shift, facts)
+            span = mem_range(*pfns, kernel.page_shift, facts)
             log.info(f"Initmem setup node {node.nid} {span}")
     else:
         if facts.says_initializing_memoryless and not online:
@@ -407,7 +408,8 @@ def memmap_init_holes(
 
     Models the walk of memmap_init() (from 5.13 on; earlier ones in the releases' stable branches). With
     SPARSEMEM only pages of a section that holds memory have a struct page, and the hole after the last
-    memory reaches to its section's end; with FLATMEM all pages below pfn `flat_end` have one.
+    memory reaches to its section's end; with FLATMEM all pages below pfn `flat_end` have one, and memory that no zone
+    takes in is a hole.
     """
     section = 1 << (kernel.section_size_bits - kernel.page_shift)
     ranges = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
@@ -423,8 +425,8 @@ def memmap_init_holes(
                     _say_unavailable(valid.count(hole, low), zone.nid, zone.name, log)
                 hole = high
             last_zone = zone
-    if last_zone is not None and flat_end is None:
-        last_end = -(-ranges[-1][1] // section) * section
+    if last_zone is not None:
+        last_end = -(-ranges[-1][1] // section) * section if flat_end is None else ranges[-1][1]
         if hole < last_end:
             _say_unavailable(valid.count(hole, last_end), ranges[-1][2], last_zone.name, log)
 

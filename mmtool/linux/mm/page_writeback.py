@@ -33,10 +33,13 @@ def wakeup_flusher_threads(m: Memory) -> None:
 
 
 def wb_workfn(m: Memory) -> None:
-    """wb_workfn(): the flusher's turn, if it was woken."""
+    """wb_workfn(): the flusher's turn, if it was woken.
+
+    Writing a file's pages ends with its inode, which makes the block that it is in dirty again (ext4_write_inode()).
+    """
     if m.flusher_woken:
         m.flusher_woken = False
-        filemap_fdatawrite(m, sorted(m.file_dirty))
+        filemap_fdatawrite(m, sorted(m.file_dirty - {m.inode_block}))
 
 
 def filemap_fdatawrite(m: Memory, slots: Iterable[int]) -> None:

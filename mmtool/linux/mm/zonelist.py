@@ -94,14 +94,15 @@ class NodeLoad:
         counts_up = self.kernel.release.zonelist_load_counts_up
         skip_local = self.kernel.release.zonelist_skips_memoryless and local not in memory
         order = [] if skip_local else [local]
-        previous = local
         load = self.nr_online - len(order)
         # No load of a node that is still to come changes on the way, so that one sorting finds the best each time.
-        for best in sorted((n for n in memory if n != local), key=lambda n: self.value(local, n, distance)):
-            if distance(local, best) != distance(local, previous):
+        value = {n: self.value(local, n, distance) for n in memory if n != local}
+        previous = distance(local, local)
+        for best in sorted(value, key=value.__getitem__):
+            if (away := value[best][0] - (best < local)) != previous:
                 self.load[best] = self.load.get(best, 0) + 1 if counts_up else load
             order.append(best)
-            previous = best
+            previous = away
             load -= 1
         return order
 

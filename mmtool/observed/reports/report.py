@@ -134,13 +134,8 @@ def parse_reports(text: str) -> list[Report]:
     return reports
 
 
-def lines_read(text: str) -> set[int]:
-    """The numbers of the lines of a log that reports are read from."""
-    return set(places_read(text))
-
-
 def places_read(text: str) -> dict[int, list[tuple[int, int]]]:
-    """Of each such line the parts that are read, as places in `kernel_lines`' words of that number, joined."""
+    """By its number each line of a log that reports are read from: which parts, as places in its words."""
     with recorded() as found:
         parse_reports(text)
     joined, numbers = _joined(_freed(text))

@@ -12,7 +12,6 @@ from mmtool.report.html.markup import Markup, tag
 from mmtool.report.html.page import page
 from mmtool.report.html.view import view
 from mmtool.report.picture.lanes import lanes, largest_takers
-from mmtool.system.codec.page import element
 
 
 def html(boot: Boot) -> str:
@@ -36,7 +35,7 @@ def html(boot: Boot) -> str:
             tag("code", "mmtool alloc --state FILE.html --order 3"), " goes on from it.",
         ),
     )  # fmt: skip
-    return page(parts.title(boot), body, [view(side)], Markup(element(document(boot, tuple(TABLES)))))
+    return page(parts.title(boot), body, [view(side)], document(boot, tuple(TABLES)))
 
 
 def footer(*more: object) -> Markup:

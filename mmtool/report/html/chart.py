@@ -111,10 +111,10 @@ def _slider(boot: Boot) -> Markup:
 def _hints(boot: Boot, window: Range) -> Markup:
     """What can be asked, with this machine's numbers."""
     direct = boot.direct_map
-    moved = "" if direct.base_known else " KASLR moves that map; it is taken where it would lie without."
+    moved = "" if direct.base_known else " KASLR moves the kernel's; they are taken where they would lie without."
     return tag(
         "p", "Say ", tag("code", f"{window[1] // 2:#x}"), ", ",
-        tag("code", f"pfn {window[1] // 2 >> boot.kernel.page_shift:#x}"), ", an address of the direct map such as ",
+        tag("code", f"pfn {window[1] // 2 >> boot.kernel.page_shift:#x}"), ", an address of the kernel's such as ",
         tag("code", f"{direct.start + max(window[1] // 2 - direct.phys, 0):#x}"), f", an owner or a zone.{moved}",
         class_="note js", id="q-help",
     )  # fmt: skip

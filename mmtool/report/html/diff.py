@@ -14,7 +14,6 @@ from mmtool.report.html.parts import section, title
 from mmtool.report.html.tables import fold, of_table
 from mmtool.report.html.view import view
 from mmtool.report.picture.lanes import lanes, largest_takers
-from mmtool.system.codec.page import element
 
 LONG = 40
 """Rows beyond which a table is folded."""
@@ -23,14 +22,11 @@ LONG = 40
 def html(before: Boot, after: Boot) -> str:
     """The page of a comparison, with its mmtool.diff/1 document in it."""
     comparison = compare(before, after)
-    # An owner has one colour on both sides: that of its rank before, then of its rank after.
-    ranked = [*largest_takers(memory_ledger(before)), *largest_takers(memory_ledger(after))]
-    takers = list(dict.fromkeys(ranked))[:6]
+    takers = largest_takers(memory_ledger(before), memory_ledger(after))
     sides = [Side(name, boot, tuple(lanes(boot, takers))) for name, boot in (("before", before), ("after", after))]
     body = tag("main", _head(before, after, comparison), chart(sides, takers), _changes(comparison), footer())
-    packed = Markup(element(document(before, after, comparison)))
     name = title(before) if title(before) == title(after) else f"{title(before)}, and {after.kernel.name}"
-    return page(f"{name}: what differs", body, [view(side) for side in sides], packed)
+    return page(f"{name}: what differs", body, [view(side) for side in sides], document(before, after, comparison))
 
 
 def _head(before: Boot, after: Boot, comparison: Comparison) -> Markup:

@@ -9,12 +9,13 @@ from mmtool.report.html.markup import Markup, join, tag
 from mmtool.report.picture.axis import Range
 from mmtool.report.picture.lanes import Lane
 from mmtool.report.picture.rows import Piece
+from mmtool.report.picture.text import text_width
 from mmtool.units import human
 
 FINEST = 1 / 2000
 """Share of a bar's width below which neighbours of one look are one piece."""
-CHARACTER = 7.6
-"""Room for a character of 12 px in any usual font."""
+FONT = 12.0
+"""Pixels of a label's font, as the style sheet has it."""
 SCREENS = (("", 300.0), ("m", 560.0), ("w", 900.0))
 """For which screens labels are chosen: the style sheet's class, and the least width of a bar there in px."""
 
@@ -43,7 +44,7 @@ def _labels(says: str, size: int, room: float) -> Iterator[tuple[str, str]]:
     """What a piece with that share of the bar has room for: (label, classes of the screens that show it)."""
     full = f"{says} {human(size)}"
     whole, short = (
-        next((i for i, (_, width) in enumerate(SCREENS) if room * width > text_room(label)), len(SCREENS))
+        next((i for i, (_, width) in enumerate(SCREENS) if room * width > text_width(label, FONT) + 8), len(SCREENS))
         for label in (full, says)
     )
     if short < whole:
@@ -51,11 +52,6 @@ def _labels(says: str, size: int, room: float) -> Iterator[tuple[str, str]]:
         yield says, f"{SCREENS[short][0]}{until}".strip()
     if whole < len(SCREENS):
         yield full, SCREENS[whole][0]
-
-
-def text_room(label: str) -> float:
-    """Room, in px, that a label and the space around it never exceed."""
-    return len(label) * CHARACTER + 8
 
 
 def _visible(pieces: Iterable[Piece], first: int, last: int) -> list[tuple[int, int, str, str]]:

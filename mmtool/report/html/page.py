@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -10,14 +9,14 @@ from importlib import resources
 from typing import Any
 
 from mmtool.report.html.markup import Markup, join, tag
+from mmtool.system.codec.page import DOCUMENT, element
 
-NOTHING = Markup("")
 NONE = "'none'"
 ASSETS = resources.files("mmtool.report.html") / "assets"
 
 
-def page(title: str, body: Markup, sides: Sequence[Any] = (), document: Markup = NOTHING) -> str:
-    """The whole file, in ASCII: `sides` are the boots that the script draws, `document` the element that is read back.
+def page(title: str, body: Markup, sides: Sequence[Any] = (), document: Any = None) -> str:
+    """The whole file, in ASCII: `sides` are the boots that the script draws, `document` is read back from it.
 
     Its content security policy allows this style sheet and this script, by hash, and no connection whatever. Without
     `sides` there is no script.
@@ -36,20 +35,16 @@ def page(title: str, body: Markup, sides: Sequence[Any] = (), document: Markup =
         tag("title", title),
         tag("style", Markup(style)),
     )
-    scripts = join([data("view", {"sides": sides}), tag("script", Markup(script))] if sides else [])
-    html = f"<!doctype html>\n{tag('html', head, tag('body', body, document, scripts), lang='en')}\n"
+    embedded = Markup(element(DOCUMENT, document)) if document is not None else ""
+    scripts = join([Markup(element("view", sides)), tag("script", Markup(script))] if sides else [])
+    html = f"<!doctype html>\n{tag('html', head, tag('body', body, embedded, scripts), lang='en')}\n"
     return html.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def data(name: str, value: Any) -> Markup:
-    """A value for the script, as JSON in an element that is never run; no "<" in it ends the element."""
-    written = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    return tag("script", Markup(written), type="application/json", id=name)
-
-
 def asset(name: str) -> str:
-    """A file of the assets."""
-    return (ASSETS / name).read_text("ascii")
+    """A file of the assets, without what makes its lines easy to read."""
+    lines = (ASSETS / name).read_text("ascii").splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip())
 
 
 def _hash(content: str) -> str:

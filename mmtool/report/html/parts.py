@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import LedgerLine, MemoryLedger
+from mmtool.answers.why import Why, why
 from mmtool.linux.init.boot import Boot, StepRecord
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.boot import TABLES
@@ -18,6 +19,7 @@ from mmtool.units import human
 
 MOST_DOES = 12
 """What a step did to memblock, of which so many are listed; the map shows all."""
+INDENT = "\u2003"
 SCALE = "watermark_scale_factor"
 MOST_NODES = 16
 """Nodes up to which the table of distances is open."""
@@ -125,7 +127,7 @@ def _taker_row(line: LedgerLine, whole: int, takers: Sequence[str]) -> list[obje
 
 
 def swatch(look: str) -> Markup:
-    return tag("span", class_=f"sw {look}", aria_hidden="true")
+    return tag("span", class_=f"sw {look}")
 
 
 def asks(name: str) -> Markup:
@@ -188,7 +190,13 @@ def zones(boot: Boot) -> Markup:
         texts=[True, True, False, False, False, False, False, True, False], caption="Zones and watermarks", hidden=True,
         class_="zones",
     )  # fmt: skip
-    return section("zones", "Zones and watermarks", table, _formula(boot))
+    return section(
+        "zones",
+        "Zones and watermarks",
+        table,
+        _formula(boot),
+        _reasons(boot, "min_free", "watermarks", "zones", "managed"),
+    )
 
 
 def _zones(boot: Boot) -> list[tuple[int, Zone]]:
@@ -204,16 +212,20 @@ def _formula(boot: Boot) -> Markup:
         tag("dt", "high"), tag("dd", "min + 2 \u00d7 step; up to it kswapd works"),
         tag("dt", "step"), tag("dd", f"the larger of min \u00f7 4 and managed \u00d7 {SCALE} \u00f7 10000"),
     ]  # fmt: skip
-    each = [
-        [f"{nid}/{zone.name}", zone.watermark.min, zone.watermark.low - zone.watermark.min, zone.watermark.low,
-         zone.watermark.high, " ".join(map(str, zone.lowmem_reserve))]
-        for nid, zone in _zones(boot)
-    ]  # fmt: skip
-    table = grid(["zone", "min", "step", "low", "high", "lowmem_reserve"], each,
-                 texts=[True, False, False, False, False, True], caption="Watermarks in pages")  # fmt: skip
     where = tag("p", "An allocation that finds free pages below min has to reclaim itself. ",
                 tag("code", "setup_per_zone_wmarks()"), " works the marks out", class_="note")  # fmt: skip
-    return join([tag("dl", *terms, class_="formula"), where, fold("In pages", table)])
+    return join([tag("dl", *terms, class_="formula"), where])
+
+
+def _reasons(boot: Boot, *topics: str) -> Markup:
+    """Formulas with this machine's numbers, as `mmtool boot --why` has them, each topic to be unfolded."""
+    told = (why(boot, topic) for topic in topics)
+    return join(fold(t.says, _reasons_table(t)) for t in told)
+
+
+def _reasons_table(topic: Why) -> Markup:
+    rows = [[r.what.replace("  ", INDENT), r.formula, r.result, tag("code", r.function)] for r in topic.reasons]
+    return grid(["what", "formula", "is", "in"], rows, texts=[True] * 4, caption=topic.says, hidden=True)
 
 
 def nodes(boot: Boot) -> Markup:
@@ -225,10 +237,10 @@ def nodes(boot: Boot) -> Markup:
         class_="lists",
     )
     if len(ids) == 1:
-        return section("nodes", "Where an allocation looks", lists)
+        return section("nodes", "Where an allocation looks", lists, _reasons(boot, "zonelists"))
     rows = [
         [tag("a", f"node {nid}", href=fragment(f"node {nid}"), data_node=nid),
-         *(tag("td", d, class_=f"r d{_nearness(d)}") for d in (boot.numa.node_distance(nid, other) for other in ids))]
+         *(tag("td", d, class_=f"d{_nearness(d)}") for d in (boot.numa.node_distance(nid, other) for other in ids))]
         for nid in ids
     ]  # fmt: skip
     table = grid(["from \\ to", *(str(nid) for nid in ids)], rows, texts=[True, *([False] * len(ids))],
@@ -237,7 +249,7 @@ def nodes(boot: Boot) -> Markup:
     now = tag("p", hint, id="looks", class_="tip js", aria_live="polite")
     apart = table if len(ids) <= MOST_NODES else fold(f"Distances of {len(ids)} nodes", table)
     shown = lists if len(ids) <= MOST_NODES else fold(f"Zonelists of {len(ids)} nodes", lists)
-    return section("nodes", "Nodes, and where an allocation looks", apart, now, shown)
+    return section("nodes", "Nodes, and where an allocation looks", apart, now, shown, _reasons(boot, "zonelists"))
 
 
 def _nearness(distance: int) -> int:
@@ -272,7 +284,7 @@ def free(boot: Boot) -> Markup:
 def _heat(count: int, order: int, whole: int) -> Markup:
     part = (count << order) / whole
     level = next((i for i, least in enumerate(SHARES) if part >= least), len(SHARES)) if count else 5
-    return tag("td", count or "\u00b7", class_=f"r h{level}", title=f"{100 * part:.1f} %" if count else None)
+    return tag("td", count or "\u00b7", class_=f"h{level}", title=f"{100 * part:.1f} %" if count else None)
 
 
 def appendix(boot: Boot) -> Markup:

@@ -35,18 +35,21 @@ def grid(
 
     It scrolls within itself where it is wider than the page. A `hidden` caption is for those who do not see.
     """
-    sides = [None if left else "r" for left in texts]
-    head = tag("tr", *(tag("th", t, scope="col", class_=side) for t, side in zip(titles, sides, strict=True)))
+    head = tag("tr", *(tag("th", t) for t in titles))
     body = []
-    for row in rows:
-        first, *rest = row
-        cells = [tag("th", first, scope="row", class_=sides[0])]
-        for value, side in zip(rest, sides[1:], strict=True):
-            cells.append(value if _is_cell(value) else tag("td", value, class_=side))
-        body.append(tag("tr", *cells))
+    for first, *rest in rows:
+        body.append(tag("tr", tag("th", first), *(v if _is_cell(v) else tag("td", v) for v in rest)))
     named = tag("caption", caption, class_="away" if hidden else None)
-    table = tag("table", named, tag("thead", head), tag("tbody", *body), class_=class_)
+    looks = " ".join(filter(None, (class_, _right(texts))))
+    table = tag("table", named, tag("thead", head), tag("tbody", *body), class_=looks or None)
     return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _right(texts: Sequence[bool]) -> str:
+    """The style sheet's classes for columns of numbers, which go to the right: r2 for the second; rr is all but one."""
+    if len(texts) > 2 and texts[0] and not any(texts[1:]):
+        return "rr"
+    return " ".join(f"r{i}" for i, left in enumerate(texts, 1) if not left)
 
 
 def _is_cell(value: object) -> TypeGuard[Markup]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmtool.firmware.machine import E820Entry
 from mmtool.linux.arch.x86.kernel.e820 import type_name
+from mmtool.linux.mm.address_space import VMEMMAP
 from mmtool.report.html.chart import Side
 from mmtool.report.picture.lanes import extent, free_runs
 from mmtool.report.untrusted import printable
@@ -28,7 +29,8 @@ def view(side: Side) -> dict[str, Any]:
         return [[f"{e.start:x}", f"{e.end:x}", name(type_name(e.type, boot.kernel.release))] for e in entries]
 
     first, last = extent(boot)
-    direct = boot.direct_map
+    direct, space = boot.direct_map, boot.address_space
+    other = space.other_direct_map
     memory = [
         [f"{r.base:x}", f"{r.end:x}", name(f"memory of node {r.nid}" if mb.valid_node(r.nid) else "memory")]
         for r in mb.memory.regions
@@ -44,13 +46,17 @@ def view(side: Side) -> dict[str, Any]:
         "first": f"{first:x}",
         "last": f"{last:x}",
         "limit": f"{max([last, *(p.end for lane in shown for p in lane.pieces)]):x}",
-        "direct": [f"{direct.start:x}", f"{direct.end:x}", f"{direct.phys:x}", direct.base_known],
+        "bits": boot.kernel.bits_per_long,
+        "direct": [f"{direct.start:x}", f"{direct.phys:x}", direct.base_known],
+        "other_direct": None if other is None else f"{other:x}",
+        "areas": [[f"{area.start:x}", f"{area.end:x}", name(area.name)] for area in space.areas],
+        "vmemmap": [VMEMMAP, boot.kernel.profile.sizes["struct_page"]],
         "lanes": [
             [lane.name, [[f"{p.start:x}", f"{p.end:x}", name(p.look), name(p.says)] for p in lane.pieces]]
             for lane in shown
         ],
         "firmware": ranges(boot.firmware_map),
-        "edited": ranges(boot.edited_map()),
+        "edited": ranges(boot.edited_map()) if boot.edits_map else None,
         "memory": memory,
         "taken": taken,
         "zones": [

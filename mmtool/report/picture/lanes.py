@@ -39,9 +39,10 @@ def lanes(boot: Boot, takers: Sequence[str]) -> list[Lane]:
     ]
 
 
-def largest_takers(sums: MemoryLedger) -> list[str]:
-    """Those of the ledger that have a colour of their own."""
-    ranked = sorted((line for line in sums.lines if line.amount > 0), key=lambda line: -line.amount)
+def largest_takers(*ledgers: MemoryLedger) -> list[str]:
+    """Those of one ledger, or of several, that have a colour of their own, the largest first."""
+    lines = (line for sums in ledgers for line in sums.lines if line.amount > 0)
+    ranked = sorted(lines, key=lambda line: -line.amount)
     return list(dict.fromkeys(line.taker for line in ranked))[:TAKERS]
 
 

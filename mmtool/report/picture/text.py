@@ -6,6 +6,7 @@ from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
 from mmtool.regex import regex
+from mmtool.report.untrusted import printable
 
 ADVANCE = 0.64
 """Width of a character by the size of the font; monospaced fonts have 0.5 to 0.62."""
@@ -23,10 +24,11 @@ def fitting(text: str, width: float, size: float) -> str:
     """`text`, cut where it would be wider than `width`."""
     if text_width(text, size) <= width:
         return text
+    text = text[: int(width / (ADVANCE * size)) + 1]
     while text and text_width(text + "\u2026", size) > width:
         text = text[:-1]
     return text + "\u2026"
 
 
 def xml(text: str) -> str:
-    return escape(_NOT_IN_XML.sub("\ufffd", text))
+    return escape(printable(_NOT_IN_XML.sub("\ufffd", text)))

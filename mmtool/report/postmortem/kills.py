@@ -8,7 +8,7 @@ from mmtool.answers.postmortem.storm import Storm
 from mmtool.answers.postmortem.verdict import Judgement
 from mmtool.report.postmortem.oom import who_died
 from mmtool.report.postmortem.words import reason
-from mmtool.report.table import Kind, Table, columns, text_tables
+from mmtool.report.table import Kind, Table, columns, folded, text_tables
 
 
 def storm_text(storm: Storm, top: int) -> str:
@@ -21,7 +21,7 @@ def storm_text(storm: Storm, top: int) -> str:
     )
     t = Table("storm", "Killed, by name", columns("name", ("processes", Kind.COUNT)))
     t.rows += storm.by_name[:top]
-    return f"{head}\n{text_tables([t])}"
+    return f"{folded(head)}\n{text_tables([t])}"
 
 
 def kills_text(section: list[Judgement]) -> str:
@@ -32,9 +32,8 @@ def kills_text(section: list[Judgement]) -> str:
         f"{' (memory cgroup)' if j.report.memcg else ''}\n"
         for j in section
     ]
-    return (
-        f"lines {first.line} to {last.line}: {len(section)} kills without a dump (it is rate-limited)\n{''.join(said)}"
-    )
+    head = f"lines {first.line} to {last.line}: {len(section)} kills without a dump (it is rate-limited)\n"
+    return folded(head + "".join(said))
 
 
 def storm_document(storm: Storm) -> dict[str, Any]:

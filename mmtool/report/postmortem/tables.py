@@ -16,16 +16,16 @@ def zone_table(j: Judgement) -> Table:
     first = "high" if j.last_try else "min"
     t = Table(
         "zones", title,
-        columns("node", "zone", ("free", Kind.PAGES), ("usable", Kind.COUNT), (first, Kind.COUNT), ("mark", Kind.COUNT),
-                ("reserve", Kind.COUNT), "largest block", "result"),
+        columns("node", "zone", "result", ("free", Kind.PAGES), ("usable", Kind.PAGES_ONLY), (first, Kind.PAGES_ONLY),
+                ("mark", Kind.PAGES_ONLY), ("reserve", Kind.PAGES_ONLY), "largest block"),
         page_shift=(page_kb(j) << 10).bit_length() - 1,
     )  # fmt: skip
     for zone in j.zones:
         check = zone.check
         t.rows.append((
-            zone.dump.nid, zone.dump.name, pages(zone, j, "free"), check.usable if check else None,
+            zone.dump.nid, zone.dump.name, why(zone, j), pages(zone, j, "free"), check.usable if check else None,
             pages(zone, j, first), check.min if check else None, check.lowmem_reserve if check else None,
-            largest_block(zone), why(zone, j),
+            largest_block(zone),
         ))  # fmt: skip
     return t
 
@@ -73,9 +73,11 @@ def all_zones(judged: list[Judgement]) -> Table:
     """A line for each zone of each report; one without zones for a report that has none."""
     t = Table("explain", "Reports", columns(
         "line", "kind", "order", "gfp", "verdict", "cause", "node", "zone",
-        ("free", Kind.COUNT), ("usable", Kind.COUNT), ("min", Kind.COUNT), ("mark", Kind.COUNT),
-        ("reserve", Kind.COUNT), "result",
+        ("free", Kind.PAGES_ONLY), ("usable", Kind.PAGES_ONLY), ("min", Kind.PAGES_ONLY), ("mark", Kind.PAGES_ONLY),
+        ("reserve", Kind.PAGES_ONLY), "result",
     ))  # fmt: skip
+    if judged:
+        t.page_shift = (page_kb(judged[0]) << 10).bit_length() - 1
     for j in judged:
         names = "|".join(mask_names(j)) if j.report.mask is not None else None
         head = (j.report.line, j.report.kind.value, j.report.order, names, j.verdict.value, j.cause.value)

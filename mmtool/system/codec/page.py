@@ -1,6 +1,7 @@
-"""A document within a page of HTML, packed, and back: what a report was made of goes with it.
+"""Documents within a page of HTML, packed, and back: what a report was made of goes with it.
 
-The element is `<script type="application/gzip" id="document">` around base64 of the JSON, which browsers do not run.
+An element is `<script type="application/gzip" id="NAME">` around base64 of the JSON, which browsers do not run; what a
+report was made of has the name "document".
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any
 from mmtool.errors import InputError
 from mmtool.firmware.packed import unpack
 
-OPENED = '<script type="application/gzip" id="document">'
-_ELEMENT = re.compile(re.escape(OPENED).encode() + rb"([A-Za-z0-9+/=\s]*)</script>")
+DOCUMENT = "document"
+_ELEMENT = re.compile(rb'<script type="application/gzip" id="document">([A-Za-z0-9+/=\s]*)</script>')
 _PAGE = re.compile(rb"\s*<!doctype html", re.IGNORECASE)
 
 
-def element(document: Any) -> str:
-    """The element of a page that holds `document`, in ASCII."""
-    packed = gzip.compress(json.dumps(document, separators=(",", ":")).encode(), mtime=0)
-    return f"{OPENED}{b64encode(packed).decode()}</script>"
+def element(name: str, value: Any) -> str:
+    """The element of a page that holds a value, in ASCII."""
+    packed = gzip.compress(json.dumps(value, separators=(",", ":")).encode(), mtime=0)
+    return f'<script type="application/gzip" id="{name}">{b64encode(packed).decode()}</script>'
 
 
 def is_page(data: bytes) -> bool:

@@ -94,7 +94,7 @@ class Words:
         return InputError(self.source, self.number, message)
 
     def integer(self, text: str, what: str, least: int = 0, most: int = MAX_COUNT) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
             raise self.fail(f"{what} is a number from {least} to {most}, not {text[:40]!r}")
         return int(text)
 

@@ -28,6 +28,7 @@ def ext4_dirty_inode(m: Memory) -> None:
         return
     for slot in slots:
         _bdev_getblk(m, slot)
+    m.inode_block = slots[0]
     folio_mark_dirty(m, slots[0])
     for slot in (slots[0], *slots[1 - BH_LRU_SIZE :]):
         m.flags[slot] |= PG_BUFFERS_BUSY

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import Enum
 
 from mmtool.late import dataclass
 from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.page_alloc.buddy import find_buddy_pfn
 from mmtool.linux.mm.page_alloc.zone_watermark import WatermarkCheck
 
 
@@ -51,10 +53,54 @@ class Estimate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ListsMoved:
+    """What an allocation did to its zone's lists, taken together: blocks by order, and pages."""
+
+    taken: Mapping[int, int]
+    """By how many blocks the free lists are shorter."""
+    put_back: Mapping[int, int]
+    """By how many they are longer, through the parts of larger blocks (expand())."""
+    listed: int
+    """By how many pages the CPU's own lists grew; they shrink by a block that they had."""
+
+
+def lists_moved(before: Sequence[int], after: Sequence[int], listed: int, order: int) -> ListsMoved | None:
+    """From the zone's free_area.nr_free before and after; None where more has happened than one block's leaving."""
+    by = [new - old for old, new in zip(before, after, strict=True)]
+    if -sum(change << o for o, change in enumerate(by)) != listed + (1 << order):
+        return None
+    taken = {o: -change for o, change in enumerate(by) if change < 0}
+    return ListsMoved(taken, {o: change for o, change in enumerate(by) if change > 0}, listed)
+
+
+def block_before(zone: Zone, pfn: int, order: int) -> tuple[int, int]:
+    """The free block, (pfn, order), that a block of 2**order pages has just been taken out of.
+
+    Its other parts are free now, or on the list of the CPU that was refilled with them. Two buddies that had been free
+    before would have been one block.
+    """
+    pcp = zone.this_cpu
+    lists = zip(pcp.lists, pcp.layout.order_of, strict=True) if pcp is not None else ()
+    listed = {block for blocks, of in lists if of == order for block in blocks}
+    least = order
+
+    def free(start: int, size: int) -> bool:
+        if zone.free_area.is_free(start, size) or (size == least and start in listed):
+            return True
+        return size > least and free(start, size - 1) and free(start + (1 << size - 1), size - 1)
+
+    while order < zone.top_order and free(find_buddy_pfn(pfn, order), order):
+        pfn &= ~(1 << order)
+        order += 1
+    return pfn, order
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of an allocation. `pfn` is the block's first page, None when there is none.
 
-    `reason` names the step that ended a failed one.
+    `reason` names the step that ended a failed one, `looked_in` the zones that the request might look in, `moved` what
+    it did to the lists, where the first attempt had it and no list was refilled in between.
     """
 
     order: int
@@ -65,6 +111,10 @@ class Outcome:
     reason: str = ""
     estimates: tuple[Estimate, ...] = ()
     """Empty where the state decides it."""
+    looked_in: tuple[Zone, ...] = ()
+    moved: ListsMoved | None = None
+    block: tuple[int, int] | None = None
+    """The free block that it was taken out of, (pfn, order); None where the CPU's list had it."""
 
     @property
     def ok(self) -> bool:

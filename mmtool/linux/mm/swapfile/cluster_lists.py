@@ -13,17 +13,21 @@ FREE, NONFULL, FRAG, FULL, NONE = range(5)
 class ClusterLists(SwapInfo):
     """Clusters on lists: free ones, partly used, those where it was hard to find a slot, full ones.
 
-    6.12 (on devices that are not rotational) fills a free cluster first; from 7.x on, partly used ones come first, of
-    which the header's cluster is one.
+    6.12 (on devices that are not rotational) fills a free cluster first; from 6.18 on, partly used ones come first, of
+    which the header's cluster is one. From 6.14 on a cluster is on no list while it is searched (`isolates`).
     """
 
     def __init__(
         self, area: int, pages: int, prio: int, *, solidstate: bool, synchronous: bool,
-        reclaim: Callable[[SwapInfo, int], bool], nonfull_first: bool,
+        reclaim: Callable[[SwapInfo, int], bool], isolates: bool, nonfull_first: bool,
+        tables: bool,
     ) -> None:  # fmt: skip
         super().__init__(area, pages, prio, solidstate=solidstate, synchronous=synchronous)
         self.reclaim = reclaim
+        self.isolates = isolates
         self.nonfull_first = nonfull_first
+        self.tables = tables
+        """A cluster has a table of its slots only while one is in use: the CPU leaves one that has become free."""
         clusters = -(-pages // SWAPFILE_CLUSTER)
         self.count = [0] * clusters
         self.count[0] = 1
@@ -63,23 +67,27 @@ class ClusterLists(SwapInfo):
             return 0
         offset = self.next
         index = offset // SWAPFILE_CLUSTER
-        if self.on[index] not in (NONFULL, FRAG):
+        if self.on[index] == FREE and not self.tables:
+            offset = index * SWAPFILE_CLUSTER
+        elif self.on[index] not in (NONFULL, FRAG):
             return 0
         return self._scan_cluster(offset)
 
     def _alloc_entry(self) -> int:
         """cluster_alloc_swap_entry(): from the cluster in use, else from the lists in their order; 0 for none."""
-        if not self.nonfull_first:
+        if not self.isolates:
             if self.next and (found := self._scan_cluster(self.next)):
                 return found
             return self._from_free() or self._from_nonfull() or self._from_frag(len(self.lists[FRAG]))
         if not self.solidstate and (found := self.alloc_fast()):
             return found
+        if not self.nonfull_first:
+            return self._from_free() or self._from_nonfull() or self._from_frag(len(self.lists[FRAG]))
         return self._from_nonfull() or self._from_free() or self._from_frag(1)
 
     def _from_free(self) -> int:
         for index in self.lists[FREE]:
-            if self.nonfull_first:
+            if self.isolates:
                 self._remove(index)
             return self._scan_cluster(index * SWAPFILE_CLUSTER)
         return 0
@@ -101,7 +109,7 @@ class ClusterLists(SwapInfo):
     def _scan_first(self, which: int) -> int:
         """Isolate the first cluster of a list and scan it: a slot, 0 for none."""
         index = next(iter(self.lists[which]))
-        if self.nonfull_first:
+        if self.isolates:
             self._remove(index)
         else:
             self._move(index, FRAG)
@@ -124,17 +132,17 @@ class ClusterLists(SwapInfo):
             self._account(found)
             if self.count[index] < SWAPFILE_CLUSTER and found + 1 < end:
                 self.next = found + 1
-        if self.nonfull_first:
+        if self.isolates:
             self._relocate(index)
         return found
 
     def _account(self, offset: int) -> None:
         index = offset // SWAPFILE_CLUSTER
-        if not self.nonfull_first and self.on[index] == FREE:
+        if not self.isolates and self.on[index] == FREE:
             self._move(index, NONFULL)
         self._take(offset)
         self.count[index] += 1
-        if not self.nonfull_first and self.count[index] == SWAPFILE_CLUSTER:
+        if not self.isolates and self.count[index] == SWAPFILE_CLUSTER:
             self._move(index, FULL)
 
     def _relocate(self, index: int) -> None:

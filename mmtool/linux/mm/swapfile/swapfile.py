@@ -50,7 +50,8 @@ class SwapAreas:
         if self.facts.swap_cluster_tables or (self.facts.swap_cluster_lists and solidstate):
             si = ClusterLists(
                 area, pages, prio, solidstate=solidstate, synchronous=synchronous, reclaim=self.try_to_reclaim,
-                nonfull_first=self.facts.swap_cluster_tables,
+                isolates=self.facts.swap_cluster_tables, nonfull_first=self.facts.swap_prefers_nonfull,
+                tables=self.facts.swap_tables,
             )  # fmt: skip
         else:
             make = SsdClusters if solidstate else ScanMap

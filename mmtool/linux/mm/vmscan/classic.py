@@ -23,7 +23,7 @@ from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, folio_add_lru, lru_add_drain, lru_note_cost
 from mmtool.linux.mm.swap_state import complete_writeback
 from mmtool.linux.mm.vmscan.balance import inactive_too_few, scan_balance
-from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY, ReclaimStat, ScanControl
+from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY, Balance, ReclaimStat, ScanControl
 from mmtool.linux.mm.vmscan.shrink_folio_list import folio_referenced, shrink_folio_list
 from mmtool.linux.mm.workingset import workingset_age_nonresident
 
@@ -85,15 +85,18 @@ def _scan_balance(m: Memory, sc: ScanControl) -> tuple[int, int, int]:
     only_anon, only_file = (1, 0, 1), (0, 1, 1)
     swappiness = sc.swappiness
     if not sc.may_swap or m.swap_left() <= 0:
+        m.note_balance(Balance.NO_SWAP)
         return (0, 0, 1) if swappiness == SWAPPINESS_ANON_ONLY and m.facts.anon_only_bails_out else only_file
-    if swappiness == SWAPPINESS_ANON_ONLY:
-        return only_anon
-    if not swappiness:
-        return only_file
+    if swappiness == SWAPPINESS_ANON_ONLY or not swappiness:
+        m.note_balance(Balance.SWAPPINESS)
+        return only_anon if swappiness else only_file
     if not sc.priority:
+        m.note_balance(Balance.LAST_PRIORITY)
         return 1, 1, 1
     if sc.cache_trim_mode:
+        m.note_balance(Balance.TRIM)
         return only_file
+    m.note_balance(Balance.COSTS)
     return scan_balance(swappiness, sc.anon_cost, sc.file_cost)
 
 

@@ -161,10 +161,16 @@ def _is_used_folio(m: Memory, flags: int) -> bool:
     return bool(flags & LRU_GEN_MASK) or not m.facts.lru_gen_refs_start_with_referenced
 
 
-def around(obj: Mapped, page: int) -> range:
-    """The pages around one that lru_gen_look_around() looks at: within the page table and the mapping, 64 at most."""
+def around(m: Memory, obj: Mapped, page: int) -> range:
+    """The pages around one that lru_gen_look_around() looks at: within the page table and the area, 64 at most."""
     start = page - page % PTES_PER_PMD
     end = min(start + PTES_PER_PMD, obj.pages)
+    if obj.split:
+        locked = [flags & VM_LOCKED for flags in m.flags[obj.base + start : obj.base + end]]
+        other = VM_LOCKED - locked[page - start]
+        before, behind = locked[: page - start], locked[page - start :]
+        end = start + len(before) + behind.index(other) if other in behind else end
+        start += len(before) - before[::-1].index(other) if other in before else 0
     if end - start > MIN_LRU_BATCH:
         if page - start < MIN_LRU_BATCH // 2:
             end = start + MIN_LRU_BATCH
@@ -182,7 +188,7 @@ def lru_gen_look_around(m: Memory, g: LruGen, slot: int) -> bool:
     obj = next(o for o in m.objects.values() if o.base <= slot < o.base + o.pages)
     itself = m.facts.lru_gen_looks_around_itself
     m.flags[slot] &= ~(0 if itself else PTE_YOUNG)
-    pages = around(obj, slot - obj.base)
+    pages = around(m, obj, slot - obj.base)
     young = 0 if itself else 1
     new = g.max_seq % MAX_NR_GENS
     promote: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from enum import Enum
 
 from mmtool.late import dataclass
 
@@ -12,6 +13,16 @@ SWAP_CLUSTER_MAX = 32
 """The pages that reclaim takes off a list at once, and that it is content with."""
 MAX_SWAPPINESS = 200
 SWAPPINESS_ANON_ONLY = MAX_SWAPPINESS + 1
+
+
+class Balance(Enum):
+    """Why a round of reclaim scans which kinds of pages (get_scan_count())."""
+
+    NO_SWAP = "files only: nothing can be swapped out"
+    SWAPPINESS = "one kind only, by swappiness"
+    LAST_PRIORITY = "all lists alike: little is left"
+    TRIM = "files only: many are inactive"
+    COSTS = "both kinds, by what each has cost"
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 "use strict";
 // The map of the report: it draws what the element "view" holds, looks addresses up in it, and follows the boot's steps.
 // Addresses are BigInt where they are said or compared, Number where they are drawn. Ranges are half-open.
-(() => {
+(async () => {
   const $ = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const LEAST_WINDOW = 4096;
+  const FINEST = 2 ** -40; // of an address: a window that is smaller would be at the end of what numbers tell apart
   const DRAWN_TO_BE_SEEN = 12;
   const MOST_RANGES = 8;
 
@@ -62,12 +63,17 @@
     const root = document.querySelector(`.map[data-side="${index}"]`);
     const read = {
       title: side.title, shift: BigInt(side.shift), first: Number(big(side.first)), last: Number(big(side.last)),
-      limit: Number(big(side.limit)), firmware: stage(side.firmware), edited: stage(side.edited),
+      limit: Number(big(side.limit)), firmware: stage(side.firmware), edited: side.edited && stage(side.edited),
       memory: stage(side.memory), names: side.names,
       taken: stage(side.taken).sort((p, q) => (p.a < q.a ? -1 : p.a > q.a ? 1 : 0)),
       zones: side.zones.map(([a, b, nid, zone]) => ({ a: big(a), b: big(b), nid, zone: name(zone) })),
       free: side.free.map(([a, b, order, kind]) => ({ a: big(a), b: big(b), order: BigInt(order), kind: name(kind) })),
-      direct: { a: big(side.direct[0]), b: big(side.direct[1]), phys: big(side.direct[2]), known: side.direct[3] },
+      bits: side.bits, areas: stage(side.areas),
+      vmemmap: { name: side.vmemmap[0], size: BigInt(side.vmemmap[1]) },
+      direct: {
+        a: big(side.direct[0]), phys: big(side.direct[1]), known: side.direct[2],
+        other: side.other_direct === null ? null : big(side.other_direct),
+      },
       steps: side.steps.map(([step, does]) => ({
         step, does: does.map(([reserved, add, a, b]) => ({ reserved, add, a: big(a), b: big(b) })),
       })),
@@ -82,7 +88,14 @@
     return read;
   }
 
-  const sides = JSON.parse($("view").textContent).sides.map(readSide);
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  if (!globalThis.DecompressionStream) return; // the page is read without a map to move about in
+  const sides = (await unpacked($("view").textContent)).map(readSide);
   const lanes = sides.flatMap((side) => side.lanes);
   const whole = { a: Math.min(...sides.map((s) => s.first)), b: Math.max(...sides.map((s) => s.last)) };
   const limit = Math.max(...sides.map((s) => s.limit));
@@ -134,6 +147,7 @@
 
   function drawRuler(svg) {
     const width = svg.clientWidth;
+    if (!width) return;
     const span = shown.b - shown.a;
     const widest = Math.max(textWidth(hex(BigInt(Math.ceil(shown.b)))), textWidth("1000.25 GiB"));
     let step = 1;
@@ -176,15 +190,14 @@
     lanes.forEach(drawLane);
     sides.forEach((side) => drawRuler(side.ruler));
     drawOverview();
-    const last = Math.max(Math.round(shown.b) - 1, 0);
-    $("window").textContent = hex(BigInt(Math.max(Math.round(shown.a), 0))) + "\u2013" + hex(BigInt(last));
+    $("window").textContent = range({ a: BigInt(Math.round(shown.a)), b: BigInt(Math.round(shown.b)) });
   }
   const redraw = () => (pending ||= requestAnimationFrame(draw));
 
   // Moving about.
 
   function show(a, b) {
-    const span = Math.min(Math.max(b - a, LEAST_WINDOW), limit);
+    const span = Math.min(Math.max(b - a, LEAST_WINDOW, b * FINEST), limit);
     const from = Math.min(Math.max((a + b - span) / 2, 0), limit - span);
     shown.a = from;
     shown.b = from + span;
@@ -337,10 +350,50 @@
 
   // Asking: what every stage of the boot says of an address, in the words of mmtool boot --explain.
 
+  const holder = (rows, address) => rows.find((r) => r.a <= address && address < r.b);
+
+  function isVirtual(side, address) {
+    if (side.bits === 64) return address >> 63n === 1n;
+    return !holder(side.memory, address) && Boolean(holder(side.areas, address));
+  }
+
+  // Which area a virtual address is in, and the physical address behind it, where one follows from it.
+  function inAddressSpace(side, address) {
+    const { direct, vmemmap } = side;
+    const area = holder(side.areas, address);
+    const says = (text, r, physical = null) => ({ finding: ["address space", text, r], physical });
+    if (!area) {
+      const other = direct.other === null ? -1n : address - direct.other;
+      if (!holder(side.memory, other)) return says("in no area of this kernel's");
+      return says(`physical ${hex(other)} with another number of levels of page tables`, undefined, other);
+    }
+    let physical = address - direct.a + direct.phys;
+    let what = "physical";
+    if (area.says === vmemmap.name) {
+      const pfn = (direct.phys >> side.shift) + (address - area.a) / vmemmap.size;
+      physical = pfn << side.shift;
+      what = `struct page of page ${hex(pfn)}, physical`;
+    } else if (area.a !== direct.a) {
+      return says(`${area.says}: no physical address follows from it`, area);
+    }
+    if (!direct.known && !holder(side.memory, physical)) {
+      return says(`${area.says}, moved by KASLR: what is behind it cannot be told`, area);
+    }
+    return says(`${area.says}: ${what} ${hex(physical)}${direct.known ? "" : ", unless KASLR moved it"}`, area, physical);
+  }
+
+  // The physical address that an address is or has behind it; null where none follows.
+  const physicalOf = (side, address) => (isVirtual(side, address) ? inAddressSpace(side, address).physical : address);
+
   function findings(side, address) {
-    const within = (rows) => rows.find((r) => r.a <= address && address < r.b);
+    if (isVirtual(side, address)) {
+      const { finding, physical } = inAddressSpace(side, address);
+      return physical === null ? [finding] : [finding, ...findings(side, physical)];
+    }
+    const within = (rows) => holder(rows, address);
     const out = [];
     for (const [stage, rows] of [["firmware map", side.firmware], ["kernel's E820 map", side.edited]]) {
+      if (!rows) continue;
       const found = within(rows);
       out.push(found ? [stage, found.says, found] : [stage, "in no entry: a hole, or a device"]);
     }
@@ -371,13 +424,15 @@
   }
 
   function answer(address, notes, found) {
-    asked = address;
+    asked = physicalOf(sides[0], address);
     hit = found || null;
-    const pfn = address >> sides[0].shift;
-    const head = el("p", [el("b", hex(address)), ` \u00b7 pfn ${hex(pfn)} \u00b7 ${human(address)} from the start`]);
+    const where = asked === null ? "" : ` \u00b7 pfn ${hex(asked >> sides[0].shift)} \u00b7 ${human(asked)} from the start`;
+    const head = el("p", [el("b", hex(address)), where]);
     $("answer").replaceChildren(...notes, head, ...sides.flatMap((side) => chain(side, address)));
+    const place = asked === null && found ? found.a : asked;
+    if (place === null) return void redraw();
     const scale = lanes[0].svg.clientWidth / (shown.b - shown.a);
-    const at = Number(address);
+    const at = Number(place);
     const aside = at < shown.a || at >= shown.b;
     if (found && (aside || (found.y - found.x) * scale < DRAWN_TO_BE_SEEN)) showPiece(found);
     else if (aside) show(at - (shown.b - shown.a) / 2, at + (shown.b - shown.a) / 2);
@@ -397,21 +452,14 @@
 
   const SUFFIX = { "": 0n, k: 10n, m: 20n, g: 30n, t: 40n, p: 50n, e: 60n };
 
-  // The number that a query is: { address } in bytes, with a note where it is more than that; null for a name.
+  // The address that a query is, in bytes; null for a name.
   function parse(query) {
-    const { shift, direct } = sides[0];
     const page = /^pfn\s*[:=]?\s*(0x[0-9a-f]+|\d+)$/i.exec(query);
-    if (page) return { address: BigInt(page[1]) << shift };
+    if (page) return BigInt(page[1]) << sides[0].shift;
     const number = /^(0x[0-9a-f]+|\d+)([kmgtpe]?)$/i.exec(query);
     const bare = /^(?=.*[a-f])(?=.*\d)[0-9a-f]{8,16}$/i.exec(query);
     if (!number && !bare) return null;
-    const value = number ? BigInt(number[1]) << SUFFIX[number[2].toLowerCase()] : big(query);
-    if (value >= direct.a && value < direct.b) {
-      const moved = direct.known ? "" : " (where it lies without KASLR)";
-      const note = `${hex(value)} is an address of the direct map${moved}.`;
-      return { address: value - direct.a + direct.phys, note };
-    }
-    return { address: value };
+    return number ? BigInt(number[1]) << SUFFIX[number[2].toLowerCase()] : big(query);
   }
 
   function named(query) {
@@ -435,10 +483,10 @@
   function search(query) {
     const wanted = query.trim();
     if (!wanted) return;
-    const number = parse(wanted);
-    if (number) {
-      const notes = number.note ? [el("p", number.note)] : [];
-      answer(number.address, notes, owner(number.address));
+    const address = parse(wanted);
+    if (address !== null) {
+      const physical = physicalOf(sides[0], address);
+      answer(address, [], physical === null ? null : owner(physical));
       return;
     }
     const found = named(wanted);

@@ -1,4 +1,7 @@
-"""Memory that the MTRRs leave uncached is no RAM: arch/x86/kernel/cpu/mtrr/cleanup.c. Bytes, half-open ranges."""
+"""Memory that the MTRRs leave uncached is no RAM: arch/x86/kernel/cpu/mtrr/cleanup.c, generic.c.
+
+Bytes, half-open ranges. Where a log does not show the registers, their sum or their number may tell what they cover.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,8 @@ def hidden_ranges(boot: X86Boot) -> list[tuple[int, int]]:
 
     A sum below 4 GiB is that of low memory: AMD's processors need no registers for what is above. Else that is covered
     to a round end, the least round one with which low memory ends where the sum says and no lower than RAM does, and
-    which takes as many registers as the lines about tidying them up say.
+    which takes as many registers as the lines about tidying them up say. Where none does, a hole may follow RAM: some
+    firmware has uncached registers there, each as large as the end of the one before allows.
     """
     total, top = boot.notes("mtrr_covered")[-1].values[0], round_up(boot.memblock.max_pfn << PAGE_SHIFT, MIB)
     low = low_ram_end(boot)
@@ -68,20 +72,26 @@ def hidden_ranges(boot: X86Boot) -> list[tuple[int, int]]:
         end = _low_end(total, low)
         return [(0, end), (FOUR_GIB, top)] if end else []
     found: list[list[tuple[int, int]]] = []
-    for shift in range(_ROUNDEST):
-        high = round_up(max(top, FOUR_GIB), MIB << shift)
-        left = total - (high - FOUR_GIB)
-        # what low memory has of the sum's last MiB is not told
-        if low < left + MIB and 0 < left < FOUR_GIB:
-            found.append([(0, max(left, low)), (FOUR_GIB, high)])
-    settings = [note.values for note in boot.notes("mtrr_setting")]
+    hole = max(top, FOUR_GIB)
+    for _ in range(_UNCACHED_REGISTERS):
+        for shift in range(_ROUNDEST):
+            high = round_up(max(hole, FOUR_GIB), MIB << shift)
+            left = total - (high - FOUR_GIB) + (hole - max(top, FOUR_GIB))
+            # what low memory has of the sum's last MiB is not told
+            if low < left + MIB and 0 < left < FOUR_GIB:
+                above = [(FOUR_GIB, top), (hole, high)] if hole > top > FOUR_GIB else [(FOUR_GIB, high)]
+                found.append([(0, max(left, low)), *(part for part in above if part[0] < part[1])])
+        hole += hole & -hole
+    settings = [note.values for note in boot.notes("mtrr_setting") if all(note.values)]
     agreeing = (ranges for ranges in found if all(_takes(ranges, *setting) for setting in settings))
     return next(agreeing, found[0] if found else [])
 
 
 def _low_end(total: int, low: int) -> int:
-    """Where low memory ends that `total` bytes are covered of, 0 where RAM goes on: a hole smaller than 1 MiB goes
-    unseen in the sum, and firmware that leaves one ends low memory at a round place."""
+    """Where low memory ends if `total` bytes of it are covered; 0 where RAM goes on beyond.
+
+    A hole smaller than 1 MiB goes unseen in the sum, and firmware that leaves one ends low memory at a round place.
+    """
     if (total + MIB) % LOW_UNIT == 0:
         total += MIB
     return max(total, low) if low < total + MIB else 0
@@ -115,6 +125,7 @@ def told_by_number(boot: Boot) -> bool:
 
 MIB = 1 << 20
 LOW_UNIT = 256 << 20
+_UNCACHED_REGISTERS = 8
 _ROUNDEST = 24
 """log2 of the MiB of a register beyond which none is."""
 

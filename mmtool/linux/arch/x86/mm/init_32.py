@@ -36,15 +36,14 @@ def _shown_maxmem(boot: X86Boot) -> int:
     keeps fixed addresses for; or in MiB, when a kernel without high memory says how much it can use. 0 if it does not.
     """
     reserve = vmalloc_reserve_32(boot.cmdline.get("vmalloc"))
-    for note in boot.notes("vmalloc_area"):
-        return note.values[1] - page_offset_32(boot.kernel) - reserve
-    # the area's end is two pages below a table's border
-    table = pmd_size_32(boot.kernel)
+    offset, table = page_offset_32(boot.kernel), pmd_size_32(boot.kernel)
+    told = [note.values[1] - offset - reserve for note in boot.notes("vmalloc_area")]
     for note in boot.notes("no_highmem"):
-        border = round_up(note.values[0] + 1 + reserve, table) - reserve
-        if (border - 2 * PAGE_SIZE) >> 20 == note.values[0] >> 20:
-            return border - 2 * PAGE_SIZE
-    return 0
+        # the area's end is two pages below a table's border
+        border = round_up(note.values[0] + 1 + reserve, table) - reserve - 2 * PAGE_SIZE
+        told += [border] if border >> 20 == note.values[0] >> 20 else []
+    possible = range(LEAST_LOWMEM_PAGES << PAGE_SHIFT, (1 << 32) - offset)
+    return next((maxmem for maxmem in told if maxmem in possible), 0)
 
 
 def _wanted_highmem(boot: X86Boot, pages: int) -> int:

@@ -43,7 +43,7 @@ def arch_zone_limits_init(kernel: Kernel, max_pfn: int, max_low_pfn: int) -> lis
     if kernel.enabled("ZONE_DMA"):
         zones.append(("DMA", min(MAX_DMA_PFN, low)))
     if kernel.enabled("ZONE_DMA32"):
-        zones.append(("DMA32", min(MAX_DMA32_PFN, low)))
+        zones.append(("DMA32", MAX_DMA32_PFN if kernel.release.dma32_ends_at_4g else min(MAX_DMA32_PFN, low)))
     zones.append(("Normal", low))
     if kernel.enabled("HIGHMEM"):
         zones.append(("HighMem", max_pfn))
@@ -99,7 +99,7 @@ def init_cpu_to_node(boot: X86Boot) -> None:
             continue
         alloc_node_data(boot, nid)
         node = Pgdat(nid, 0, 0)
-        log_node(node, True, boot.kernel, boot.log)
+        log_node(node, (0, 0), True, boot.kernel, boot.log)
         boot.numa.pgdat[nid] = node
 
 
