@@ -104,6 +104,11 @@ class ReclaimFacts(Facts):
     )
     """... also `max`, for anonymous pages alone."""
 
+    vmpressure_counts_trees: bool = until(
+        "7.3", not_in="7.2",
+        marks=Mark("mm/vmpressure.c", "schedule_work(&vmpr->work)", inside="vmpressure", since="3.10"),
+    )  # fmt: skip
+    """Reclaim of a cgroup wakes a worker to tell of pressure, though with cgroups of version 2 nobody can listen."""
     preempt_lazy: bool = since("6.13")
     """A thread that is woken has to wait until the task goes back to user space (CONFIG_PREEMPT_LAZY, as Debian
     builds kernels from 6.13.2 on); before, until it next offers the CPU, as reclaim does."""
