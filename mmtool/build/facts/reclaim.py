@@ -206,7 +206,10 @@ class ReclaimFacts(Facts):
         "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "swap_is_last_map(", until="7.0")
     )
     """Neighbouring entries of a page table are freed together."""
-    zap_drains_lru: bool = until("7.2", not_in="6.12")
+    zap_drains_lru: bool = until(
+        "6.14", not_in="6.13",
+        marks=Mark("mm/memory.c", "lru_add_drain();", inside="zap_page_range_single", since="6.1"),
+    )  # fmt: skip
     """Unmapping pages empties the CPU's batches first."""
     swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
     """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""
