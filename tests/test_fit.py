@@ -18,6 +18,7 @@ from mmtool.build.fact import parse_series
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
 from mmtool.errors import InputError
+from mmtool.observed import accesses as observed
 from mmtool.observed.accesses import LOAD, OBJECT_SHIFT, READ, STORE, WRITE, AccessTrace, read_accesses
 from mmtool.system import reclaim_run
 from mmtool.system.reclaim_run import run_workload
@@ -323,6 +324,16 @@ def test_bad_traces(text: str, line: int | None, what: str) -> None:
     assert error.value.where == line and what in error.value.message
 
 
+def test_a_trace_is_not_read_on_when_it_has_too_many_accesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed, "MOST_ACCESSES", 100)
+    line = "a-1 [0] 1.0: mm_filemap_get_pages: dev=8:1 ino={} ofs=0-262143\n"
+    with pytest.raises(InputError) as error:
+        trace("".join(line.format(n) for n in range(9)))
+    assert error.value.where == 3 and "more than 100 accesses" in error.value.message
+    with pytest.raises(InputError):
+        trace("1\n" * 101)
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_a_trace_or_an_input_error(data: bytes, addresses: bool) -> None:
@@ -417,6 +428,7 @@ def test_no_size_that_will_do_is_exit_status_1() -> None:
     [
         (), ("--target-refaults", "1", "--curve"), ("--curve", "--lru", "mglru", "--kernel", "5.10"),
         ("--curve", "--kernel", "x"), ("--at", "1,x"), ("--curve", "--swap", "floppy:3"), ("--at", "0"),
+        ("--at", "x" * 30), ("--at", "9" * 30), ("--at", ""),
     ],
 )  # fmt: skip
 def test_wrong_usage(args: tuple[str, ...]) -> None:

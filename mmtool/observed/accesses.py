@@ -86,9 +86,13 @@ class _Builder:
         """The trace; InputError where nothing was in it, or too much."""
         if not self.trace.ids:
             raise InputError(self.source, None, why_none)
-        if len(self.trace.ids) > MOST_ACCESSES:
-            raise InputError(self.source, None, f"more than {MOST_ACCESSES} accesses; give a part of the trace")
+        self.check_length(None)
         return self.trace
+
+    def check_length(self, line: int | None) -> None:
+        """InputError where there are too many accesses."""
+        if len(self.trace.ids) > MOST_ACCESSES:
+            raise InputError(self.source, line, f"more than {MOST_ACCESSES} accesses; give a part of the trace")
 
 
 _OF_SCRIPT = regex(rb"\s*(?:machine(?:\s+\w{1,20}=|\s*(?:#|$))|(?:file|anon)\s+\w\s+\d+\s*(?:#|$))")
@@ -371,6 +375,7 @@ def _file_range(b: _Builder, name: bytes, rest: bytes, source: str, line: int) -
         last = first + (1 << min(int(order[1]), 20)) - 1
     if not 0 <= last - first < _MOST_OF_A_RANGE:
         raise InputError(source, line, f"{name.decode()} names {last - first + 1} pages")
+    b.check_length(line)
     return b.object(f"{m[1].decode()}:{m[2].decode()}", False), first, last
 
 
