@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,12 @@ def test_every_fact_has_evidence() -> None:
         for fact in group.declared():
             changes = [change for change in (fact.begins, fact.ends) if change is not None]
             assert changes and (fact.marks or all(c.title or c.not_in for c in changes)), fact.name
+
+
+def test_every_kind_is_in_the_manual() -> None:
+    package = Path(__file__).parent.parent / "mmtool"
+    texts = [(package / name).read_text() for name in ("answers/assumed.py", "build/choose.py")]
+    kinds = {kind for text in texts for kind in re.findall(r'Assumption\(\s*"([a-z_]+)"', text)}
+    manual = (package.parent / "man/mmtool-formats.5").read_text()
+    told = manual[manual.index("The kinds: of the kernel") :].split(".TP")[0]
+    assert len(kinds) > 12 and kinds == set(re.findall(r"^\.BR? ([a-z_]+)", told, re.MULTILINE))

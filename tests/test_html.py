@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.captures import captures
 
@@ -143,6 +143,7 @@ def test_names_of_strangers_are_text(tmp_path: Path) -> None:
     assert "\\u202e" in page and "&#8238;" not in page
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_the_text_is_it_comes_back(value: str) -> None:
     elements = Elements(tag("p", tag("b", title=value), value))
@@ -188,6 +189,7 @@ def test_plot_does_one_thing_at_a_time() -> None:
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20), st.sampled_from("abcd")), max_size=12)
 
 
+@settings(deadline=None)
 @given(RANGES)
 def test_each_byte_is_named_by_the_smallest_range_around_it(ranges: list[tuple[int, int, str]]) -> None:
     entries = [(start, start + size, name) for start, size, name in ranges]

@@ -89,8 +89,7 @@ def test_all_of_it_can_be_read(chromium: Any, pages: dict[str, tuple[Boot, Path]
         assert opened.faults() == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["numa4", "x86-6.12-memmap-many"])
+@pytest.mark.parametrize(("name", "width"), [("numa4", WIDTHS[0]), ("x86-6.12-memmap-many", WIDTHS[1])])
 def test_it_can_be_read_wherever_one_looks(
     chromium: Any, pages: dict[str, tuple[Boot, Path]], name: str, width: int
 ) -> None:
@@ -241,6 +240,28 @@ def test_names_of_strangers_are_not_run(chromium: Any, tmp_path: Path) -> None:
         assert f"reserve_mem {name}: one range, 4 MiB" in ask(opened, f"reserve_mem {name}")
         assert f"reserve_mem {name}, reserved in reserve_mem" in opened.page.inner_text("#answer")
         assert opened.page.locator("img").count() == 0 and opened.faults() == []
+
+
+def test_the_end_of_the_address_space_can_be_looked_at(chromium: Any, tmp_path: Path) -> None:
+    log = tmp_path / "dmesg.txt"
+    log.write_text(
+        "BIOS-e820: [mem 0x0000000000100000-0x000000003fffffff] usable\n"
+        "BIOS-e820: [mem 0xfffffffffffff000-0xffffffffffffffff] reserved\n"
+    )
+    booted = api.boot(str(log))._boot
+    (tmp_path / "page.html").write_text(html(booted))
+    with Page(chromium, tmp_path / "page.html") as opened:
+        assert window(opened) == (0, 0x40000000)
+        ask(opened, "reserved")
+        assert window(opened)[1] == 1 << 64 and opened.faults() == []
+        for _ in range(40):
+            opened.page.click("#in")
+        assert window(opened)[1] <= 1 << 64 and opened.faults() == []
+        opened.page.click("#all")
+        assert window(opened) == (0, 0x40000000)
+        opened.page.set_viewport_size({"width": 1, "height": 900})
+        opened.settle()
+        assert opened.errors == []
 
 
 def test_what_was_asked_is_in_the_address(chromium: Any, pages: dict[str, tuple[Boot, Path]], laptop: Page) -> None:

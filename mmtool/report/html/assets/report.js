@@ -5,6 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const LEAST_WINDOW = 4096;
+  const FINEST = 2 ** -40; // of an address: a window that is smaller would be at the end of what numbers tell apart
   const DRAWN_TO_BE_SEEN = 12;
   const MOST_RANGES = 8;
 
@@ -146,6 +147,7 @@
 
   function drawRuler(svg) {
     const width = svg.clientWidth;
+    if (!width) return;
     const span = shown.b - shown.a;
     const widest = Math.max(textWidth(hex(BigInt(Math.ceil(shown.b)))), textWidth("1000.25 GiB"));
     let step = 1;
@@ -188,15 +190,14 @@
     lanes.forEach(drawLane);
     sides.forEach((side) => drawRuler(side.ruler));
     drawOverview();
-    const last = Math.max(Math.round(shown.b) - 1, 0);
-    $("window").textContent = hex(BigInt(Math.max(Math.round(shown.a), 0))) + "\u2013" + hex(BigInt(last));
+    $("window").textContent = range({ a: BigInt(Math.round(shown.a)), b: BigInt(Math.round(shown.b)) });
   }
   const redraw = () => (pending ||= requestAnimationFrame(draw));
 
   // Moving about.
 
   function show(a, b) {
-    const span = Math.min(Math.max(b - a, LEAST_WINDOW), limit);
+    const span = Math.min(Math.max(b - a, LEAST_WINDOW, b * FINEST), limit);
     const from = Math.min(Math.max((a + b - span) / 2, 0), limit - span);
     shown.a = from;
     shown.b = from + span;
@@ -428,9 +429,10 @@
     const where = asked === null ? "" : ` \u00b7 pfn ${hex(asked >> sides[0].shift)} \u00b7 ${human(asked)} from the start`;
     const head = el("p", [el("b", hex(address)), where]);
     $("answer").replaceChildren(...notes, head, ...sides.flatMap((side) => chain(side, address)));
-    if (asked === null) return void redraw();
+    const place = asked === null && found ? found.a : asked;
+    if (place === null) return void redraw();
     const scale = lanes[0].svg.clientWidth / (shown.b - shown.a);
-    const at = Number(asked);
+    const at = Number(place);
     const aside = at < shown.a || at >= shown.b;
     if (found && (aside || (found.y - found.x) * scale < DRAWN_TO_BE_SEEN)) showPiece(found);
     else if (aside) show(at - (shown.b - shown.a) / 2, at + (shown.b - shown.a) / 2);
