@@ -64,6 +64,7 @@ def replay(context: click.Context, file: str, output: str, kernel: str | None) -
     from mmtool.errors import UsageError
     from mmtool.observed import memblock_log
     from mmtool.report.memblock_replay import replay_json, replay_lines
+    from mmtool.report.untrusted import one_line
     from mmtool.system import memblock_replay
 
     release = parse_version(kernel) if kernel is not None else None
@@ -74,6 +75,6 @@ def replay(context: click.Context, file: str, output: str, kernel: str | None) -
         click.echo(replay_json(done))
     else:
         for line in replay_lines(done):
-            click.echo(line)
+            click.echo(one_line(line))
     if done.misses:
         context.exit(1)

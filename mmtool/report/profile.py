@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mmtool.build.profile import Option, Profile
 from mmtool.regex import regex
+from mmtool.report.untrusted import one_line
 
 _PLAIN = regex(r"[A-Za-z_][\w./+-]*")
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
@@ -41,4 +42,4 @@ def _value(value: Option) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
