@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +40,8 @@ def remove_parts() -> None:
 def _remove(part: Path) -> None:
     with suppress(OSError):
         if part.is_dir() and not part.is_symlink():
-            shutil.rmtree(part, ignore_errors=True)
+            from shutil import rmtree  # which loads every library of compression
+
+            rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import resource
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 MOST_MEMORY = 8 << 30
 """Bytes: an example for which the model's memory grows without end shall fail and be printed, not end the machine."""
@@ -15,6 +16,10 @@ soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 if soft == resource.RLIM_INFINITY or soft > MOST_MEMORY:
     most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(hard, MOST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+# Whether a test passes does not depend on how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A boot keeps its state for the commands that go on from it; here it is not the user's.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mmtool-state-")

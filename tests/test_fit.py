@@ -18,12 +18,14 @@ from mmtool.build.fact import parse_series
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
 from mmtool.errors import InputError
+from mmtool.observed import accesses as observed
 from mmtool.observed.accesses import LOAD, OBJECT_SHIFT, READ, STORE, WRITE, AccessTrace, read_accesses
 from mmtool.system import reclaim_run
 from mmtool.system.reclaim_run import run_workload
 from mmtool.system.reclaim_script import Step, WorkloadMachine, parse_workload
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "reclaim" / "lru"
+TRACES = FIXTURES.parent / "traces"
 with lzma.open(FIXTURES / "runs.jsonl.xz", "rt") as lines:
     RECORDS = [json.loads(line) for line in lines]
 REFAULTS = ("workingset_refault_file", "workingset_refault_anon")
@@ -275,7 +277,7 @@ def test_events_of_reads_make_those_of_fills_superfluous() -> None:
     )
     # The second event serves the rest of the first one's read.
     assert accesses(t) == [
-        (READ, "8:1:7", 0), (READ, "8:1:7", 1), (LOAD, "8:1:7", 1), (READ, "8:1:7", 2), (READ, "8:1:7", 3),
+        (READ, "8:1:7", 0), (READ, "8:1:7", 1), (READ, "8:1:7", 2), (READ, "8:1:7", 3), (LOAD, "8:1:7", 1),
         (READ, "8:1:7", 0),
     ]  # fmt: skip
     assert len(t.keys) == 4
@@ -322,6 +324,16 @@ def test_bad_traces(text: str, line: int | None, what: str) -> None:
     assert error.value.where == line and what in error.value.message
 
 
+def test_a_trace_is_not_read_on_when_it_has_too_many_accesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed, "MOST_ACCESSES", 100)
+    line = "a-1 [0] 1.0: mm_filemap_get_pages: dev=8:1 ino={} ofs=0-262143\n"
+    with pytest.raises(InputError) as error:
+        trace("".join(line.format(n) for n in range(9)))
+    assert error.value.where == 3 and "more than 100 accesses" in error.value.message
+    with pytest.raises(InputError):
+        trace("1\n" * 101)
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_a_trace_or_an_input_error(data: bytes, addresses: bool) -> None:
@@ -330,6 +342,36 @@ def test_any_bytes_are_a_trace_or_an_input_error(data: bytes, addresses: bool) -
     except InputError:
         return
     assert len(t.ids) == len(t.ops) > 0
+
+
+def test_what_a_kernel_wrote_of_reads() -> None:
+    """ftrace of 6.12: dd wrote five pages, read 20 one by one, 40 at once, and two in eight pieces."""
+    with lzma.open(TRACES / "filemap-6.12.txt.xz") as lines:
+        t = read_accesses(lines, "-")
+    read = [*range(20), *range(40), *[0] * 4, *[1] * 4]
+    assert accesses(t) == [(READ, "0:24:14a", page) for page in read]
+    # Read at once, what the second event names is what the first one had no room for.
+    assert t.ignored == {"mm_filemap_map_pages": 140, "mm_filemap_add_to_page_cache": 5}
+    assert any("were not read" in said for said in t.rests_on)
+
+
+def test_what_lackey_wrote() -> None:
+    with lzma.open(TRACES / "lackey.txt.xz") as file:
+        lines = file.readlines()
+    touched: list[tuple[str, int]] = []
+    for line in lines:
+        if not line.startswith(b"=="):
+            first, size = line[3:].decode().split(",")
+            at, end = int(first, 16), int(first, 16) + int(size) - 1
+            kind = chr(line[0] if line[:1] == b"I" else line[1])
+            touched += [(kind, page) for page in range(at >> 12, (end >> 12) + 1)]
+    t = read_accesses(lines, "-")
+    assert len(t.ids) + t.merged == len(touched) > 12_000
+    assert len(t.keys) == len({page for _, page in touched})
+    kinds = {"I": LOAD, "L": LOAD, "S": STORE, "M": STORE}
+    merged = [(kinds[kind], page) for kind, page in touched]
+    merged = [one for one, before in zip(merged, [None, *merged], strict=False) if one != before]
+    assert [(op, page) for op, _, page in accesses(t)] == merged
 
 
 # The command
@@ -386,6 +428,7 @@ def test_no_size_that_will_do_is_exit_status_1() -> None:
     [
         (), ("--target-refaults", "1", "--curve"), ("--curve", "--lru", "mglru", "--kernel", "5.10"),
         ("--curve", "--kernel", "x"), ("--at", "1,x"), ("--curve", "--swap", "floppy:3"), ("--at", "0"),
+        ("--at", "x" * 30), ("--at", "9" * 30), ("--at", ""),
     ],
 )  # fmt: skip
 def test_wrong_usage(args: tuple[str, ...]) -> None:

@@ -39,7 +39,7 @@ ONE_BY_ONE = {("5.10", "classic", "mlock-1")}
 """Locking up to 5.17 puts pages back one by one, through batches that are not modelled in full."""
 A_TICK_LATER = {("6.18", "mglru", "store-1"), ("7.2", "mglru", "write-1")}
 """Whether the clock has ticked between two changes of a file's times decides over one page of the inode table."""
-RELEASES = ("5.10", "6.1", "6.12", "6.17", "6.18", "7.2", "7.3")
+RELEASES = ("5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.2", "7.3")
 KINDS = [(release, lru) for release in RELEASES for lru in ("classic", "mglru") if (release, lru) != ("5.10", "mglru")]
 
 

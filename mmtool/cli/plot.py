@@ -28,11 +28,10 @@ def plot(bar: bool, as_page: bool, detail: bool, output: str, **options: Any) ->
     form = _form(bar, as_page, detail, output)
     booted = boot_machine(**options)
     if form == "bar":
-        from shutil import get_terminal_size
-
         from mmtool.report.picture.bar import bars
+        from mmtool.report.terminal import terminal_columns
 
-        sys.stdout.write(bars(booted, get_terminal_size().columns, coloured=stdout_in_colour()))
+        sys.stdout.write(bars(booted, terminal_columns(), coloured=stdout_in_colour()))
         return
     if form == "html":
         from mmtool.report.html.boot import html

@@ -140,7 +140,7 @@ def _sizes(text: str) -> list[int]:
     from mmtool.errors import UsageError
 
     words = text.split(",")
-    if not all(word.isascii() and word.isdecimal() and 0 < int(word) <= 1 << 40 for word in words if len(word) < 20):
+    if not all(len(word) < 20 and word.isascii() and word.isdecimal() and 0 < int(word) <= 1 << 40 for word in words):
         raise UsageError(f"--at: {text!r} is no list of sizes in pages (100,200)")
     return sorted({int(word) for word in words})
 

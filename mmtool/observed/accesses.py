@@ -86,9 +86,13 @@ class _Builder:
         """The trace; InputError where nothing was in it, or too much."""
         if not self.trace.ids:
             raise InputError(self.source, None, why_none)
-        if len(self.trace.ids) > MOST_ACCESSES:
-            raise InputError(self.source, None, f"more than {MOST_ACCESSES} accesses; give a part of the trace")
+        self.check_length(None)
         return self.trace
+
+    def check_length(self, line: int | None) -> None:
+        """InputError where there are too many accesses."""
+        if len(self.trace.ids) > MOST_ACCESSES:
+            raise InputError(self.source, line, f"more than {MOST_ACCESSES} accesses; give a part of the trace")
 
 
 _OF_SCRIPT = regex(rb"\s*(?:machine(?:\s+\w{1,20}=|\s*(?:#|$))|(?:file|anon)\s+\w\s+\d+\s*(?:#|$))")
@@ -266,6 +270,7 @@ FAULTS_ONLY = (
 FAULTS_ANON = "a fault says no file: what it touched is taken to be anonymous memory of its process"
 FAULTS_FILE = "a fault says no file: what it touched is taken to be a file mapped by its process"
 NO_WRITES = "no event tells of write(2) to pages that are in memory"
+FILLS_LEFT_OUT = "pages that came in and were not read, by write(2) or read ahead, are left out"
 
 
 class _Ranges:
@@ -273,25 +278,24 @@ class _Ranges:
 
     def __init__(self, builder: _Builder) -> None:
         self.builder = builder
-        self.pending: dict[bytes, tuple[int, int, int, int]] = {}
-        """By task: the object's page 0, the first page, the last and the line."""
+        self.last: dict[bytes, tuple[int, int, int, int]] = {}
+        """By task, its last event: the object's page 0, the first page, the last, and where in the trace it begins."""
+        self.not_served = array("Q")
+        """Places in the trace of pages that a later event has served."""
 
     def asked(self, task: bytes, base: int, first: int, last: int, line: int) -> None:
-        before = self.pending.pop(task, None)
-        if before is not None:
-            same = before[0] == base and before[2] == last and before[1] < first
-            self._add(before, first - 1 if same else before[2])
-        self.pending[task] = base, first, last, line
-
-    def flush(self, task: bytes) -> None:
-        before = self.pending.pop(task, None)
-        if before is not None:
-            self._add(before, before[2])
-
-    def _add(self, which: tuple[int, int, int, int], last: int) -> None:
-        base, first, _, line = which
+        """A task asks for pages."""
+        before = self.last.get(task)
+        if before is not None and (before[0], before[2]) == (base, last) and before[1] < first:
+            at = before[3] + first - before[1]
+            self.not_served.extend(range(at, at + last - first + 1))
+        self.last[task] = base, first, last, len(self.builder.trace.ids)
         for page in range(first, last + 1):
             self.builder.add(READ, base | page, line)
+
+    def ended(self, task: bytes) -> None:
+        """A task does something else than read."""
+        self.last.pop(task, None)
 
 
 def _events(lines: Iterable[bytes], source: str, addresses_anon: bool) -> AccessTrace:
@@ -321,7 +325,7 @@ def _events(lines: Iterable[bytes], source: str, addresses_anon: bool) -> Access
                 reads += 1
                 continue
             if name == b"mm_filemap_fault":
-                ranges.flush(task)
+                ranges.ended(task)
                 b.add(LOAD, base | first, number)
                 reads += 1
                 continue
@@ -329,7 +333,7 @@ def _events(lines: Iterable[bytes], source: str, addresses_anon: bool) -> Access
                 fills.append(len(b.trace.ids))
                 b.add(READ, base | page, number)
         else:
-            ranges.flush(task)
+            ranges.ended(task)
             found = _fault(name, rest, source, number)
             if found is None:
                 ignored[name.decode()] = ignored.get(name.decode(), 0) + 1
@@ -338,11 +342,12 @@ def _events(lines: Iterable[bytes], source: str, addresses_anon: bool) -> Access
             where = f"{ADDRESSES}/{task.decode()}" if task else ADDRESSES
             b.add(op, b.object(where, addresses_anon) | address >> PAGE_SHIFT, number)
             faults += 1
-    for task in list(ranges.pending):
-        ranges.flush(task)
+    gone = ranges.not_served
     if reads and fills:
         ignored["mm_filemap_add_to_page_cache"] = len(fills)
-        _leave_out(b.trace, fills)
+        gone += fills
+    if gone:
+        _leave_out(b.trace, sorted(gone))
     _what_events_do_not_say(b.trace, reads > 0, len(fills) > 0, faults > 0, addresses_anon)
     return b.done("no event of an access in it")
 
@@ -352,6 +357,8 @@ def _what_events_do_not_say(trace: AccessTrace, reads: bool, fills: bool, faults
         trace.rests_on.append(FILLS_ONLY)
     if faults:
         trace.rests_on += [FAULTS_ONLY, FAULTS_ANON if anon else FAULTS_FILE]
+    if reads and fills:
+        trace.rests_on.append(FILLS_LEFT_OUT)
     if reads or fills:
         trace.rests_on.append(NO_WRITES)
 
@@ -368,6 +375,7 @@ def _file_range(b: _Builder, name: bytes, rest: bytes, source: str, line: int) -
         last = first + (1 << min(int(order[1]), 20)) - 1
     if not 0 <= last - first < _MOST_OF_A_RANGE:
         raise InputError(source, line, f"{name.decode()} names {last - first + 1} pages")
+    b.check_length(line)
     return b.object(f"{m[1].decode()}:{m[2].decode()}", False), first, last
 
 
@@ -382,8 +390,8 @@ def _fault(name: bytes, rest: bytes, source: str, line: int) -> tuple[int, int] 
     return int(m[1], 16), LOAD
 
 
-def _leave_out(trace: AccessTrace, which: array[int]) -> None:
-    """Take accesses out again, by their place in the trace, and the pages that no other one uses."""
+def _leave_out(trace: AccessTrace, which: Iterable[int]) -> None:
+    """Take accesses out again, by their places in order, and the pages that no other one uses."""
     ids, ops = array("I"), bytearray()
     at = 0
     for gone in which:

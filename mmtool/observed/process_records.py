@@ -19,7 +19,7 @@ def records_of(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(file, number, f"not JSON: {error}") from None
         if not isinstance(record, dict):
             raise InputError(file, number, "not an object")

@@ -9,7 +9,7 @@ from textwrap import wrap
 from mmtool.answers.assumed import assumptions
 from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
-from mmtool.report.table import terminal_width
+from mmtool.report.terminal import terminal_width
 
 WIDTH = 100
 """Columns of a section where no terminal is narrower."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from shutil import get_terminal_size
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import memory_ledger
@@ -12,6 +11,7 @@ from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.mmzone import Zone
 from mmtool.report.picture.bar import bar_lines
+from mmtool.report.terminal import terminal_columns
 from mmtool.report.untrusted import one_line
 from mmtool.units import human
 
@@ -27,7 +27,7 @@ NARROWEST, WIDEST = 60, 100
 
 def render(boot: Boot, *, coloured: bool) -> None:
     """Print the summary to standard output."""
-    width = min(max(get_terminal_size().columns, NARROWEST), WIDEST)
+    width = min(max(terminal_columns(), NARROWEST), WIDEST)
     sys.stdout.write("\n".join(summary(boot, width, coloured=coloured)) + "\n")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, replace
 from enum import Enum
-from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
 from mmtool.errors import UsageError
 from mmtool.late import dataclass
+from mmtool.report.terminal import terminal_width
 from mmtool.report.untrusted import csv_text, printable
 from mmtool.report.yaml_text import yaml_text
 from mmtool.suggest import among
@@ -186,13 +185,6 @@ def _head(column: Column, style: Style) -> str:
     return f"{column.title}\n{unit}" if unit and unit.strip("()") not in column.title else column.title
 
 
-def terminal_width() -> int | None:
-    """How many columns there are; None for a pipe or a file that nobody gave a width."""
-    if os.environ.get("COLUMNS") or sys.stdout.isatty():
-        return get_terminal_size().columns
-    return None
-
-
 GAP = 2
 """Blanks between two columns, and what tabulate adds to a title's own width."""
 NARROWEST_TEXT = 12
@@ -213,6 +205,7 @@ def _least(column: Column) -> int:
 
 def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Column], Rows, list[str]]:
     """Columns and rows that fit `width`, and the titles of the columns that did not; one that was asked for stays."""
+
     def widths() -> list[int]:
         heads = [max(map(len, _head(c, _STYLE.get()).split("\n"))) for c in columns]
         return [max([heads[i] + GAP, *(len(row[i]) for row in rows)]) for i in range(len(columns))]
@@ -276,5 +269,5 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 __all__: Sequence[str] = [
     "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
-    "terminal_width", "text_tables",
+    "text_tables",
 ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmtool.answers.why import Why
 from mmtool.linux.init.boot import Boot
 from mmtool.report.assumed import entries, say, section
 from mmtool.report.table import Table, columns, csv_table, print_document
+from mmtool.report.terminal import terminal_columns
 from mmtool.report.words import heading
 
 WIDEST = 100
@@ -28,7 +28,7 @@ def render_why(boot: Boot, answers: Sequence[Why], output: str) -> None:
         sys.stdout.write(csv_table(_table(answers[0])))
         say(boot)
         return
-    width = min(get_terminal_size().columns, WIDEST)
+    width = min(terminal_columns(), WIDEST)
     parts = [heading(boot), *("\n".join(_lines(answer, width)) for answer in answers)]
     sys.stdout.write("\n\n".join(parts) + "\n" + section(assumptions(boot)))
 

@@ -66,7 +66,7 @@ class ReclaimFacts(Facts):
     )  # fmt: skip
     """What reclaim looked at and kept is a cost, a page's writing 32 times as much; before, writing alone."""
     nothing_spent_decays_no_cost: bool = since(
-        "6.17", not_in="6.14", marks=Mark("mm/swap.c", "if (!cost)", inside="lru_note_cost_unlock_irq", until="7.3")
+        "6.17", not_in="6.16", marks=Mark("mm/swap.c", "if (!cost)", inside="lru_note_cost_unlock_irq", until="7.3")
     )
     """Reclaim that cost nothing leaves the older costs as they are; before, it may halve them."""
     costs_are_counters: bool = since("7.3", not_in="7.2", marks=Mark("mm/vmscan.c", "PGROTATE_ANON + f"))
@@ -100,10 +100,15 @@ class ReclaimFacts(Facts):
     memory_reclaim_swappiness: bool = since("6.9", "mm: add swapiness= arg to memory.reclaim", not_in="6.1")
     """memory.reclaim takes a swappiness."""
     memory_reclaim_swappiness_max: bool = since(
-        "6.17", not_in="6.14", marks=Mark("mm/vmscan.c", "SWAPPINESS_ANON_ONLY")
+        "6.16", not_in="6.14", seen_in="6.16.12", marks=Mark("mm/vmscan.c", "SWAPPINESS_ANON_ONLY")
     )
     """... also `max`, for anonymous pages alone."""
 
+    vmpressure_counts_trees: bool = until(
+        "7.3", not_in="7.2",
+        marks=Mark("mm/vmpressure.c", "schedule_work(&vmpr->work)", inside="vmpressure", since="3.10"),
+    )  # fmt: skip
+    """Reclaim of a cgroup wakes a worker to tell of pressure, though with cgroups of version 2 nobody can listen."""
     preempt_lazy: bool = since("6.13")
     """A thread that is woken has to wait until the task goes back to user space (CONFIG_PREEMPT_LAZY, as Debian
     builds kernels from 6.13.2 on); before, until it next offers the CPU, as reclaim does."""
@@ -180,14 +185,16 @@ class ReclaimFacts(Facts):
 
     # swap
     swap_slots_cache: bool = until(
-        "6.17", not_in="6.14", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE", since="4.14")
+        "6.16", not_in="6.14", seen_in="6.16.12", marks=Mark("mm/swap_slots.c", "SWAP_SLOTS_CACHE_SIZE", since="4.14")
     )
     """A CPU takes slots of swap, and gives them back, 64 at a time."""
     swap_cluster_lists: bool = since(
         "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "cluster_alloc_swap_entry(")
     )
     """Clusters of a device that is not rotational are kept on lists by how full they are."""
-    swap_cluster_tables: bool = since("6.17", not_in="6.14", marks=Mark("mm/swapfile.c", "percpu_swap_cluster"))
+    swap_cluster_tables: bool = since(
+        "6.16", not_in="6.14", seen_in="6.16.12", marks=Mark("mm/swapfile.c", "percpu_swap_cluster")
+    )
     """... of any device; the CPU has one cluster for all areas."""
     swap_prefers_nonfull: bool = since("6.18", not_in="6.17", marks=Mark("mm/swapfile.c", "alloc_swap_scan_list("))
     """Partly used clusters are filled before free ones."""
@@ -199,7 +206,10 @@ class ReclaimFacts(Facts):
         "6.12", not_in="6.11", seen_in="6.12.117", marks=Mark("mm/swapfile.c", "swap_is_last_map(", until="7.0")
     )
     """Neighbouring entries of a page table are freed together."""
-    zap_drains_lru: bool = until("7.2", not_in="6.12")
+    zap_drains_lru: bool = until(
+        "6.14", not_in="6.13",
+        marks=Mark("mm/memory.c", "lru_add_drain();", inside="zap_page_range_single", since="6.1"),
+    )  # fmt: skip
     """Unmapping pages empties the CPU's batches first."""
     swapin_store_drains_lru: bool = until("7.3", not_in="7.2")
     """A store to a page that is read back from swap, and still in a batch, empties the CPU's batches."""

@@ -176,6 +176,8 @@ class Memory:
         """Slots of the file system's own pages that the first change of a file brings in."""
         self.inode_block = -1
         """The slot of the block that files' times are in, once it is read; it stays dirty."""
+        self.tree_scanned = 0
+        """Pages that reclaim has scanned since it last told of pressure (vmpressure)."""
         self.flusher_woken = False
         """The flusher has been woken and has not had the CPU yet."""
         self.file_dirty: set[int] = set()

@@ -40,7 +40,8 @@ def try_charge(m: Memory, *, retries: bool = True) -> bool:
     drained = False
     left = MAX_RECLAIM_RETRIES
     if m.lru_gen is not None:
-        # From one reclaim to the next something else is taken to have run, and the process been switched to.
+        # From one reclaim to the next something else is taken to have run, and the process been switched to: whoever
+        # is told of memory.events, the clock's work, RCU.
         m.lru_gen.mm_in_use = True
     while True:
         if memcg.stock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmtool.linux.mm.memory_state import Memory
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX
+from mmtool.linux.mm.vmpressure import vmpressure, vmpressure_prio
 from mmtool.linux.mm.vmscan.classic import prepare_scan_control, shrink_lruvec, snapshot_refaults
 from mmtool.linux.mm.vmscan.lru_gen import lru_gen_shrink_lruvec
 from mmtool.linux.mm.vmscan.scan_control import DEF_PRIORITY, ScanControl
@@ -30,7 +31,12 @@ def do_try_to_free_pages(m: Memory, sc: ScanControl) -> int:
     while True:
         while True:
             if m.lru_gen is not None:
+                scanned = sc.nr_scanned
+                if not sc.proactive:
+                    vmpressure_prio(m, sc.priority)
                 lru_gen_shrink_lruvec(m, m.lru_gen, sc)
+                if not sc.proactive:
+                    vmpressure(m, sc.nr_scanned - scanned)
             else:
                 prepare_scan_control(m, sc)
                 shrink_lruvec(m, sc)
