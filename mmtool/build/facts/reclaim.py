@@ -109,7 +109,9 @@ class ReclaimFacts(Facts):
         marks=Mark("mm/vmpressure.c", "schedule_work(&vmpr->work)", inside="vmpressure", since="3.10"),
     )  # fmt: skip
     """Reclaim of a cgroup wakes a worker to tell of pressure, though with cgroups of version 2 nobody can listen."""
-    preempt_lazy: bool = since("6.13")
+    preempt_lazy: bool = since(
+        "6.13", "sched: Add Lazy preemption model", marks=Mark("kernel/Kconfig.preempt", "config PREEMPT_LAZY")
+    )
     """A thread that is woken has to wait until the task goes back to user space (CONFIG_PREEMPT_LAZY, as Debian
     builds kernels from 6.13.2 on); before, until it next offers the CPU, as reclaim does."""
     drop_caches_drops_all: bool = since(

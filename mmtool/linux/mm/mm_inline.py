@@ -18,7 +18,6 @@ from mmtool.linux.mm.folio import (
     PG_UNEVICTABLE,
     PG_WORKINGSET,
     PG_WRITEBACK,
-    folio_is_file_lru,
     folio_lru_list,
 )
 from mmtool.linux.mm.memory_state import MAX_NR_GENS, MAX_NR_TIERS, MIN_NR_GENS, LruGen, Memory
@@ -131,7 +130,7 @@ def lru_gen_update_size(m: Memory, g: LruGen, file: int, old: int, new: int) -> 
 
 def lru_gen_folio_seq(m: Memory, g: LruGen, flags: int, *, reclaiming: bool) -> int:
     """The generation, as a sequence number, that a page is added to."""
-    file = folio_is_file_lru(flags)
+    file = 0 if flags & PG_SWAPBACKED else 1
     swapped_in = flags & PG_SWAPCACHE
     to_write = flags & PG_RECLAIM and flags & (PG_DIRTY | PG_WRITEBACK)
     if m.facts.lru_gen_refs_start_with_referenced:

@@ -10,8 +10,8 @@ from mmtool.linux.mm.folio import (
     LRU_REFS_MASK,
     LRU_REFS_SHIFT,
     PG_ACTIVE,
+    PG_SWAPBACKED,
     PG_WORKINGSET,
-    folio_is_file_lru,
 )
 from mmtool.linux.mm.memcontrol.vmstats import WORKINGSET_ACTIVATE_BASE, WORKINGSET_RESTORE_BASE
 from mmtool.linux.mm.memory_state import MAX_NR_GENS, LruGen, Memory
@@ -97,7 +97,7 @@ def workingset_refault(m: Memory, slot: int, shadow: int, file: int, swap_left: 
 def lru_gen_eviction(m: Memory, g: LruGen, slot: int) -> int:
     """lru_gen_eviction(): count the page in its tier; its place keeps the oldest generation and how it was used."""
     flags = m.flags[slot]
-    file = folio_is_file_lru(flags)
+    file = 0 if flags & PG_SWAPBACKED else 1
     if not flags & (PG_WORKINGSET | LRU_REFS_MASK):
         g.evicted[file][0] += 1
         return g.min_seq[file] << 3
