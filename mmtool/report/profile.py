@@ -14,7 +14,7 @@ _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
     """The profile's text; `remarks` are comments behind sizes, by the size's name."""
-    lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{profile.release}"']
+    lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{one_line(profile.release)}"']
     if profile.uname:
         lines.append(f'uname: "{profile.uname}"')
     if profile.config:
