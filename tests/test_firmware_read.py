@@ -292,3 +292,20 @@ def test_a_machine_without_a_map_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_this_machine(tmp_path)
     assert "dmesg | mmtool boot --e820 -" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"schema": "mmtool.boot/1", "log": ["' + LOG.splitlines()[0] + b'"]}\n',
+        b'{\n  "schema": "mmtool.state/1"}\n' + LOG,
+        b"schema: mmtool.boot/1\nlog: |\n" + LOG,
+        b"<!doctype html>\n<pre>" + LOG + b'</pre><script type="application/gzip" id="document"></script>',
+    ],
+    ids=["JSON", "indented", "YAML", "page"],
+)
+def test_what_mmtool_printed_of_a_boot_is_no_log(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "boot"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="--state takes it"):
+        read_machine(str(file))

@@ -375,6 +375,8 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool, boot: i
         raise InputError(path, None, hint)
     if is_source(data):
         raise InputError(path, None, "is a device tree's source; give it with --dtb")
+    if _is_own(data):
+        raise InputError(path, None, "is what mmtool printed of a boot, not what a machine said; --state takes it")
     if is_tar(data):
         if open_tar(data, path).is_capture:
             raise InputError(path, None, _IS_CAPTURE)
@@ -389,6 +391,13 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool, boot: i
     if kind == "table":
         return _plain_map("table", parse_table(text, path), path)
     return read_log(text, path, need_map=need_map, wanted=boot)
+
+
+def _is_own(data: bytes) -> bool:
+    """Is it JSON, YAML or a page of mmtool's own? Its log lines would else be taken for a kernel's."""
+    head = b"".join(data[:200].split())
+    page = head.startswith(b"<!doctypehtml>") and b'<script type="application/gzip" id="document">' in data
+    return page or head.startswith((b'{"schema":"mmtool.', b"schema:mmtool."))
 
 
 def _plain_map(source: str, located: tuple[Located, ...], path: str) -> Machine:
