@@ -27,7 +27,7 @@ def reclaim() -> None:
 @click.option("--lru", type=click.Choice(["classic", "mglru"]), default="classic", show_default=True, help="Which LRU.")
 @click.option("--memory-max", type=click.IntRange(1), metavar="PAGES", help="memory.max in place of the script's.")
 @click.option("--page-size", type=click.Choice(["4096"]), default="4096", show_default=True, help="Bytes of a page.")
-@click.option("--accesses", type=click.IntRange(1), default=200_000, show_default=True, metavar="N",
+@click.option("--accesses", type=click.IntRange(1), default=100_000, show_default=True, metavar="N",
               help="So many accesses a script may ask for.")
 @output_option("table", "json", "html")
 def run(

@@ -17,7 +17,7 @@ MACHINE_KEYS = ("max", "high", "swap", "swappiness", "fault_around", "page_clust
 DEVICES = ("zram", "ram", "disk")
 MAX_PAGES = 1 << 30
 """The pages that an object may have: a GiB lies between two objects' addresses."""
-MAX_ACCESSES = 200_000
+MAX_ACCESSES = 100_000
 """Of pages by a script, unless more are allowed: what a script asks for may be very much longer than the script."""
 
 
