@@ -18,7 +18,7 @@ from test_profile_image import arm64, vmlinux
 from mmtool.build.kconfig import read_config
 from mmtool.build.make import make_profile_from
 from mmtool.build.options import OPTIONS, STRUCTURES
-from mmtool.build.profile import available, load_profile, profile_text, read_profile
+from mmtool.build.profile import available, load_profile, parse_profile, profile_text, read_profile
 from mmtool.build.system_map import read_system_map
 from mmtool.cli.profile import profile
 from mmtool.errors import InputError, UsageError
@@ -200,3 +200,8 @@ def test_every_option_that_the_model_asks_for_is_kept() -> None:
     asked = re.compile(r'(?:enabled|number|config\.get)\(\s*"((?!CONFIG_)[A-Z][A-Z0-9_]+)"')
     names = {name for path in package.rglob("*.py") for name in asked.findall(path.read_text())}
     assert names <= {option.name for option in OPTIONS}
+
+
+def test_a_text_of_a_megabyte_is_no_profile() -> None:
+    with pytest.raises(InputError, match="has 300000 characters"):
+        parse_profile("x" * 300000, "huge.yaml")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mmtool.build.fact import parse_series
 from mmtool.build.facts.reclaim import ReclaimFacts
 from mmtool.cli.reclaim import reclaim
+from mmtool.errors import InputError
 from mmtool.linux.mm.folio import ANON, LRU_NAMES, PG_DIRTY, PG_LRU, PG_PRESENT, folio_is_file_lru
 from mmtool.linux.mm.memcontrol.vmstats import CgroupThreshold, GlobalThreshold
 from mmtool.linux.mm.memory_state import COUNTERS, MAX_NR_GENS, Memory
@@ -255,3 +256,11 @@ def test_tables_say_what_was_scanned_and_why() -> None:
     young = run_workload(parse_workload(script, "-"), facts("6.12"), "mglru")
     rows = next(table for table in run_tables(young) if table.name == "generations").rows
     assert [sum(row[2:]) for row in rows] == [sum(g[1:]) for line in young.lines for g in line.generations or ()]
+
+
+def test_a_script_that_finds_no_memory_any_more_is_given_up(tmp_path: Path) -> None:
+    script = tmp_path / "full.lru"
+    script.write_text("machine max=4\nanon A 2000\nstore A seq 0-3\nmlock A 0-3\nstore A seq 4-1999\n")
+    done = CliRunner().invoke(reclaim, ["run", str(script)])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).startswith(f"{script}:5: 1000 accesses found no memory")

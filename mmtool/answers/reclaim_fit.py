@@ -115,7 +115,7 @@ class ScriptSource:
                 m.lru_gen.mm_in_use = True
             if step.op in OTHER:
                 perform(m, step)
-            elif do_accesses(m, counted(accesses_of(m, step)), stop=True):
+            elif do_accesses(m, counted(accesses_of(m, step)), 1):
                 return _point(m, memory_max, misses, done)
         return _point(m, memory_max, misses, None)
 

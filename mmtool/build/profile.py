@@ -110,6 +110,10 @@ def profile_text(name: str) -> str:
     return (_SHIPPED / f"{name}.yaml").read_text()
 
 
+MOST_CHARACTERS = 1 << 18
+"""Of a profile, which says a few hundred things of a build."""
+
+
 def read_profile(path: str) -> Profile:
     """A profile file of the user's, estimates in place of sizes it lacks; InputError with the line when it is none."""
     try:
@@ -137,6 +141,8 @@ def with_estimates(profile: Profile) -> Profile:
 
 
 def _parse(text: str, source: str) -> Profile:
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(source, None, f"has {len(text)} characters; a profile has some thousand")
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,6 +10,7 @@ from mmtool.answers.assumed import assumptions
 from mmtool.assumption import Assumption
 from mmtool.linux.init.boot import Boot
 from mmtool.report.terminal import terminal_width
+from mmtool.report.untrusted import one_line
 
 WIDTH = 100
 """Columns of a section where no terminal is narrower."""
@@ -26,13 +27,13 @@ def section(assumed: Iterable[Assumption]) -> str:
     width = min(terminal_width() or WIDTH, WIDTH)
     for a in assumed:
         text = f"{a.kind}: {a.what}: {a.why}. {a.effect[:1].upper()}{a.effect[1:]}. Give {a.give}."
-        lines += wrap(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        lines += wrap(one_line(text), width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(["", "Assumed", *lines, ""]) if lines else ""
 
 
 def remarks(assumed: Iterable[Assumption]) -> list[str]:
     """A line each, where the output itself has no place for them."""
-    return [f"mmtool: assumed: {a.kind}: {a.what} ({a.why}); give {a.give}" for a in assumed]
+    return [one_line(f"mmtool: assumed: {a.kind}: {a.what} ({a.why}); give {a.give}") for a in assumed]
 
 
 def say(boot: Boot) -> None:

@@ -128,7 +128,7 @@ def _unknown(boot: Boot, width: int, room: int) -> list[str]:
     if not assumed:
         return []
     shown = assumed if len(assumed) <= room else assumed[: max(room - 1, 0)]
-    lines = [_fitting(_said(a), width) for a in shown]
+    lines = [one_line(_fitting(_said(a), width)) for a in shown]
     if rest := assumed[len(shown) :]:
         lines.append(_fitting([f"  and {len(rest)} more: {', '.join(a.kind for a in rest)}"], width))
     return ["Not known, so taken for granted (--all says why):", *lines]

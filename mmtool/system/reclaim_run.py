@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from mmtool.build.facts.reclaim import ReclaimFacts
-from mmtool.errors import UsageError
+from mmtool.errors import InputError, UsageError
 from mmtool.late import dataclass
 from mmtool.linux.fs.ext4.inode import INODE_TABLE_PAGES, ext4_buffered_write_iter
 from mmtool.linux.mm.filemap import filemap_read
@@ -36,6 +36,8 @@ PAGE_SIZE = 4096
 Counts = tuple[dict[str, int], dict[str, int], dict[Balance, int]]
 """vmstat, memory.events and the rounds of reclaim, as they were."""
 _K = TypeVar("_K")
+MOST_FAILED = 1000
+"""Accesses that may find no memory: before each fails the kernel tries sixteen times over to reclaim some."""
 FAULTS_BETWEEN_LINES = 140
 """Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""
 
@@ -71,17 +73,21 @@ class WorkloadRun:
 
 
 def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> WorkloadRun:
-    """Perform a workload under a release's rules."""
+    """Perform a workload under a release's rules. Raises InputError, with the line, where it finds no memory left."""
     if lru == "mglru" and not facts.lru_gen:
         raise UsageError("this release has no multi-generational LRU")
     m = workload_memory(workload, facts, lru)
     run = WorkloadRun(lru)
+    failed = 0
     for step in workload.steps:
         before = dict(m.vmstat), dict(m.memcg.events), dict(m.balances)
         m.stats.read_between(FAULTS_BETWEEN_LINES)
         if m.lru_gen is not None:
             m.lru_gen.mm_in_use = True
-        rc = perform(m, step)
+        rc = perform(m, step, MOST_FAILED - failed)
+        failed += max(rc, 0)
+        if failed >= MOST_FAILED:
+            raise InputError(workload.source, step.line, f"{failed} accesses found no memory; give the script more")
         run.lines.append(_outcome(m, step, rc, before))
     run.events = dict(m.memcg.events)
     return run
@@ -109,13 +115,13 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
     return m
 
 
-def perform(m: Memory, step: Step) -> int:
-    """Do what a line says; 0, a negative error number, or how many accesses failed."""
+def perform(m: Memory, step: Step, most_failed: int = MOST_FAILED) -> int:
+    """Do what a line says, up to so many accesses that fail; 0, a negative error number, or how many failed."""
     if step.op in OTHER:
         rc = OTHER[step.op](m, step)
         wb_workfn(m)
         return rc
-    return do_accesses(m, accesses_of(m, step))
+    return do_accesses(m, accesses_of(m, step), most_failed)
 
 
 def accesses_of(m: Memory, step: Step) -> Iterator[tuple[str, Mapped, int]]:
@@ -171,8 +177,8 @@ OTHER: dict[str, Callable[[Memory, Step], int]] = {
 }  # fmt: skip
 
 
-def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], *, stop: bool = False) -> int:
-    """Perform accesses one by one; how many failed. With `stop` the first that fails is the last.
+def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], most_failed: int) -> int:
+    """Perform accesses one by one, until so many have failed; how many did.
 
     So that a load or a store sets the accessed bit whatever the CPU remembers of the page tables, the process flushes
     its TLB before one that comes after a system call or a fault. It does so with mprotect() of a page that it has
@@ -192,7 +198,7 @@ def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], *, stop:
             wb_workfn(m)
         if not done:
             failed += 1
-            if stop:
+            if failed >= most_failed:
                 break
     return failed
 

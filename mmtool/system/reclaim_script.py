@@ -75,13 +75,15 @@ class Workload:
     machine: WorkloadMachine = field(default_factory=WorkloadMachine)
     objects: dict[str, WorkloadObject] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    source: str = "-"
+    """The script as the user named it."""
     left: int = MAX_ACCESSES
     """How many accesses may still be asked for."""
 
 
 def parse_workload(lines: Iterable[str], source: str, most: int = MAX_ACCESSES) -> Workload:
     """Parse a script; InputError, at the line, for what is none, or asks for more than `most` accesses in all."""
-    workload = Workload(left=most)
+    workload = Workload(source=source, left=most)
     machine_seen = False
     for number, text in enumerate(lines, 1):
         words = text.split("#")[0].split()
