@@ -142,7 +142,7 @@ def lines_read(text: str) -> set[int]:
 
 def _complete(boot: _Boot) -> None:
     """Say what of the map is missing. Where that is no more than the lowest 640 KiB, it was RAM: every PC's is."""
-    if boot.efi_cut is not None and not boot.maps:
+    if boot.efi_cut is not None and boot.efi and not boot.maps:
         start = boot.efi[0].start
         lost = f"EFI's map begins here, at {start:#x}: the descriptors before are lost"
         boot.note("map_cut", (start,), boot.efi_cut, lost)

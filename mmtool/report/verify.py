@@ -10,6 +10,7 @@ from mmtool.answers.verify import Verification
 from mmtool.assumption import Assumption
 from mmtool.report.assumed import entries, remarks, section
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
+from mmtool.report.untrusted import one_line
 
 SIGNS = {"kernel": "-", "mmtool": "+"}
 COLOURS = {"kernel": "31", "mmtool": "32"}
@@ -64,7 +65,7 @@ def differences(result: Verification, coloured: bool) -> list[str]:
         if d.fact != last:
             lines.append(f"\n{d.fact}: - the kernel's, + mmtool's\n")
             last = d.fact
-        text = f"{SIGNS[d.side]} {d.text}"
+        text = one_line(f"{SIGNS[d.side]} {d.text}")
         if coloured:
             text = f"\x1b[{COLOURS[d.side]}m{text}\x1b[0m"
         lines.append(f"{text}  ({d.step})\n")

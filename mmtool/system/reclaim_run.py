@@ -36,7 +36,7 @@ PAGE_SIZE = 4096
 Counts = tuple[dict[str, int], dict[str, int], dict[Balance, int]]
 """vmstat, memory.events and the rounds of reclaim, as they were."""
 _K = TypeVar("_K")
-MOST_FAILED = 1000
+MOST_FAILED = 500
 """Accesses that may find no memory: before each fails the kernel tries sixteen times over to reclaim some."""
 FAULTS_BETWEEN_LINES = 140
 """Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""

@@ -44,6 +44,8 @@ def check_consistent(state: SystemState, source: str) -> None:
         where = f"node {node.nid}"
         if len({zone.name for zone in node.zones}) != len(node.zones):
             raise InputError(source, where, "a zone comes twice")
+        if short := next((z.name for z in node.zones if len(z.lowmem_reserve) < len(node.zones)), None):
+            raise InputError(source, where, f"the protection of zone {short} has fewer numbers than there are zones")
         missing = [entry for entry in (*node.fallback, *node.thisnode) if entry not in zones]
         if missing:
             nid, name = missing[0]
