@@ -137,10 +137,12 @@ def test_what_fit_answers_is_what_run_counts(lines: list[str], release: str, ref
     target = fit.targets[0]
     assert target.best is not None and target.best.refaults <= refaults
     for point in [*fit.curve["classic"][:3], target.best]:
+        if point.failed_at is not None:
+            continue  # where a run finds no memory it may be given up
         workload = parse_workload(script, "-")
         workload.machine.max = point.memory_max
         run = run_workload(workload, facts(release))
-        assert point.failed_at is not None or point.refaults == sum(
+        assert point.refaults == sum(
             line.counters.get(name, 0) for line in run.lines for name in REFAULTS
         )
     assert all(p.refaults <= refaults for p in fit.curve["classic"] if p.memory_max >= target.best.memory_max)
