@@ -55,6 +55,7 @@ TARGETS = {
             "test_memblock",
             "test_memblock_vectors",
             "test_memblock_places",
+            "test_memblock_ledger",
             "test_reserve_mem",
             "test_memblock_properties",
             "test_memblock_replay",
