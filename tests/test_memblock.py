@@ -206,7 +206,7 @@ def test_huge_pages_stay_out_of_handover_scratch():
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 6 * MiB
     assert mb.reserved_hugetlb_size(GiB, NUMA_NO_NODE) == 4 * MiB
     # a place that only touches scratch memory is none of its
-    mb.kho_scratch = ((GiB - 10 * MiB, 2 * MiB),)
+    mb.kho_scratch += ((GiB - 10 * MiB, 2 * MiB),)
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 8 * MiB
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 12 * MiB
 
