@@ -111,7 +111,7 @@ def test_as_the_kernel_had_them(case: dict[str, Any]) -> None:
         where = (zone.nid, zone.name)
         mark = zone.watermark
         assert (where, mark.min, mark.low, mark.high) == (where, want["min"], want["low"], want["high"])
-        assert (where, zone.lowmem_reserve) == (where, want["protection"])
+        assert (where, zone.lowmem_reserve) == (where, tuple(want["protection"]))
         if "promo" in want:
             assert (where, mark.promo) == (where, want["promo"])
         if "pcp" in want:
@@ -206,7 +206,7 @@ def test_lowmem_reserve_follows_only_where_the_kernel_does(version: Version) -> 
     facts = facts_of(version)
     node = make_node(0, {"DMA": 4000, "Normal": 256000}, facts)
     init_per_zone_wmark_min([node], Tuning())
-    assert node.zones[0].lowmem_reserve == [0, 0, 1000, 1000, 1000]
+    assert node.zones[0].lowmem_reserve == (0, 0, 1000, 1000, 1000)
     adjust_managed_page_count([node], node.zones[2], 2560, Tuning())
     assert node.zones[0].lowmem_reserve[2] == (1010 if facts.lowmem_reserve_follows_managed else 1000)
 
@@ -311,7 +311,7 @@ def test_what_always_holds(pages: list[dict[str, int]], version: Version, cpus: 
             mark, reserve = zone.watermark, zone.lowmem_reserve
             assert mark.min <= mark.low <= mark.high <= mark.promo
             assert mark.high - mark.low == mark.low - mark.min
-            assert reserve == sorted(reserve) and not any(reserve[: i + 1])
+            assert list(reserve) == sorted(reserve) and not any(reserve[: i + 1])
             assert (zone.pageset is None) == (not zone.populated) or not facts.pcp_high_from_watermark
             shares += mark.min if zone.name != "Movable" or not facts.movable_min_watermark_capped else 0
     assert shares <= min_free >> 2
