@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmtool.build.release import release_facts
-from mmtool.firmware.cmdline import Cmdline
+from mmtool.firmware.cmdline import parse_cmdline
 from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import (
     MEMBLOCK_KHO_SCRATCH,
@@ -380,7 +380,7 @@ def test_dump_is_the_kernels_own_text(name):
 @pytest.mark.parametrize(("cmdline", "said"), [("memblock=debug", True), ("memblock=nothing", False), ("", False)])
 def test_memblock_debug_on_the_command_line_asks_for_the_dump(cmdline, said):
     mb, log = memblock(6, 12), KernelLog()
-    memblock_dump_all(mb, Cmdline(cmdline), log)
+    memblock_dump_all(mb, parse_cmdline(cmdline), log)
     assert [line.text for line in log.lines] == (dump_lines(mb) if said else [])
 
 
