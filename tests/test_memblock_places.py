@@ -208,3 +208,29 @@ def test_repeating_asks_once_for_what_lies_side_by_side(bottom_up, count, asked)
     mb.repeat(count, PAGE, take, 0, 4 * GIB)
     assert mb.reserved_size() == min(count * PAGE, 2 * GIB)
     assert len(calls) == asked
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+@pytest.mark.parametrize("taken_before", [1, 2, 3])
+def test_repeating_lets_a_full_list_grow_where_it_would_have(bottom_up, taken_before):
+    """Room for three: the next place makes the list grow, and the new array lies beside that place, not beside many."""
+    reserved = []
+    for at_once in (False, True):
+        mb = Memblock(release_facts((6, 12, 0)), numa=False, init_reserved_regions=3)
+        mb.allow_resize()
+        mb.bottom_up = bottom_up
+        mb.add(0, GIB)
+        for n in range(taken_before):
+            mb.reserve(GIB // 2 + 2 * n * PAGE, PAGE)
+
+        def take(mb: Memblock = mb) -> int:
+            return mb.phys_alloc(PAGE, PAGE)
+
+        if at_once:
+            mb.repeat(10, PAGE, take, 0, GIB)
+        else:
+            for _ in range(10):
+                take()
+        reserved.append((mb.reserved.regions, mb.grown_arrays))
+    assert reserved[0] == reserved[1]
+    assert bool(reserved[0][1]) == (taken_before > 1)
