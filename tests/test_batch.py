@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import mmtool
 
 from mmtool.answers.batch import AHEAD, Row, inputs_of, rows, summary
 from mmtool.answers.ledger import memory_ledger
@@ -46,8 +47,14 @@ BAD = {"c-empty.txt", "d-noise.bin", "f-broken.dtb"}
 
 
 def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mmtool", "batch", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
+    done = mmtool("batch", *arguments, stdin=stdin.encode())
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_on_cluster(fleet: Path, address: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """With Dask, whose threads do not come along into a child of this process."""
+    command = [sys.executable, "-m", "mmtool", "batch", str(fleet), "--dask", address, *options]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_inputs_of_a_folder(fleet: Path) -> None:
@@ -187,7 +194,7 @@ def test_a_folder_that_is_none() -> None:
 def test_a_dask_cluster_gives_the_same_table(fleet: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        spread = run(fleet, "--dask", cluster.scheduler_address, "-o", "csv")
+        spread = run_on_cluster(fleet, cluster.scheduler_address, "-o", "csv")
     assert (spread.returncode, spread.stderr) == (0, "")
     assert spread.stdout == run(fleet, "--jobs", "1", "-o", "csv").stdout
 
