@@ -171,7 +171,7 @@ def cluster_rows(files: Iterable[str], address: str) -> Iterator[Row]:
 
 def _ask_scheduler(address: str) -> None:
     """Raise what Dask does where nobody answers: a Client would wait a minute for its end, and print a traceback."""
-    from distributed.comm import connect
+    from distributed.comm.core import connect
     from distributed.security import Security
     from distributed.utils import LoopRunner
 
