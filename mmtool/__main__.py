@@ -13,7 +13,11 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 20)
     from mmtool.cli import main
 
-    main()
+    try:
+        main()
+    finally:
+        # Else the interpreter searches all that there is for garbage, several times, before it gives it back at once.
+        gc.freeze()
 
 
 if __name__ == "__main__":

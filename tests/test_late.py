@@ -111,6 +111,19 @@ def test_the_fields_of_a_base_come_first():
         assert repr(More(1, c=5)).endswith("More(a=1, b=2, c=5)") and Base(1) == Base(1, 2) and Base(1) != More(1)
 
 
+def test_dataclasses_makes_subclasses_of_them():
+    @late.dataclass
+    class Base:
+        a: int
+        b: list[int] = field(default_factory=list)
+
+    @dataclasses.dataclass
+    class More(Base):
+        c: int = 3
+
+    assert More(1) == More(1, [], 3) and [f.name for f in dataclasses.fields(More)] == ["a", "b", "c"]
+
+
 @late.dataclass(frozen=True, slots=True)
 class Sent:
     """One that a process can hand to another."""

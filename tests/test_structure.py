@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -198,3 +199,11 @@ def test_dataclasses_are_those_that_start_quickly() -> None:
         if any(alias.name == "dataclass" for alias in node.names)
     }
     assert using == {"mmtool.late", "mmtool.api"}, "import dataclass from mmtool.late"
+
+
+def test_whatever_a_dataclass_annotates_is_a_field() -> None:
+    """mmtool.late does not look for what annotates no field."""
+    names = {"ClassVar", "InitVar", "KW_ONLY"}
+    assert {name for name, (path, _) in modules().items() if names & set(re.findall(r"\w+", path.read_text()))} == {
+        "mmtool.late"
+    }
