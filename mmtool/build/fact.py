@@ -160,6 +160,8 @@ class Change:
 
     def open_at(self, version: Version) -> bool:
         """Is it unknown whether a release has the change, since nothing at hand shows it?"""
+        if not self.not_in and "-" not in self.stable:
+            return False  # as of most, which a boot asks for all
         series = [levels for levels in self.backports if levels[0][:2] == version[:2]]
         if series:
             return any(begin <= version < known for begin, _, known in series)

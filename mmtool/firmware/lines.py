@@ -47,7 +47,7 @@ def decode(data: bytes) -> str:
 
     A terminal's colours go, and a page's hard spaces become plain ones.
     """
-    text = data.decode(_encoding(data), errors="replace")
+    text = data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     if "\r" in text:
@@ -67,7 +67,7 @@ def _encoding(data: bytes) -> str:
         return "utf-16-le"
     if len(head) >= 40 and head[::2].count(0) * 10 > len(head) * 4:
         return "utf-16-be"
-    return "utf-8-sig"
+    return "utf-8"
 
 
 def plain(line: str) -> str:
