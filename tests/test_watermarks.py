@@ -20,6 +20,7 @@ from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
 from mmtool.linux.mm.page_alloc.pageset_limits import (
     pcp_high_at_init,
+    pcp_high_may_be,
     setup_per_cpu_pageset,
     zone_batchsize,
     zone_pcp_update,
@@ -110,7 +111,7 @@ def test_as_the_kernel_had_them(case: dict[str, Any]) -> None:
         where = (zone.nid, zone.name)
         mark = zone.watermark
         assert (where, mark.min, mark.low, mark.high) == (where, want["min"], want["low"], want["high"])
-        assert (where, zone.lowmem_reserve) == (where, want["protection"])
+        assert (where, zone.lowmem_reserve) == (where, tuple(want["protection"]))
         if "promo" in want:
             assert (where, mark.promo) == (where, want["promo"])
         if "pcp" in want:
@@ -127,6 +128,22 @@ def check_pageset(zone: Zone, want: dict[str, int]) -> None:
         assert pcp_high_at_init(zone) == want["high"]
     elif limits.batch == 1:
         assert pcp_high_at_init(zone) == 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: str(c["name"]))
+def test_where_a_list_s_high_may_stand(case: dict[str, Any]) -> None:
+    boot = Boot(case)
+    boot.run()
+    for zone, want in boot.zones():
+        if "pcp" not in want or zone.pageset is None:
+            continue
+        assert pcp_high_may_be(zone, want["pcp"]["high"])
+        low, most = 4 * zone.pageset.batch, zone.pageset.high_max
+        allowed = {high for high in (0, 1, low - 1, low, most, most + 1) if pcp_high_may_be(zone, high)}
+        if zone.facts.pcp_high_is_tuned:
+            assert allowed == {0, low, most}
+        else:
+            assert allowed <= {pcp_high_at_init(zone)}
 
 
 def test_fixture_has_every_release_and_kind_of_machine() -> None:
@@ -189,7 +206,7 @@ def test_lowmem_reserve_follows_only_where_the_kernel_does(version: Version) -> 
     facts = facts_of(version)
     node = make_node(0, {"DMA": 4000, "Normal": 256000}, facts)
     init_per_zone_wmark_min([node], Tuning())
-    assert node.zones[0].lowmem_reserve == [0, 0, 1000, 1000, 1000]
+    assert node.zones[0].lowmem_reserve == (0, 0, 1000, 1000, 1000)
     adjust_managed_page_count([node], node.zones[2], 2560, Tuning())
     assert node.zones[0].lowmem_reserve[2] == (1010 if facts.lowmem_reserve_follows_managed else 1000)
 
@@ -294,7 +311,7 @@ def test_what_always_holds(pages: list[dict[str, int]], version: Version, cpus: 
             mark, reserve = zone.watermark, zone.lowmem_reserve
             assert mark.min <= mark.low <= mark.high <= mark.promo
             assert mark.high - mark.low == mark.low - mark.min
-            assert reserve == sorted(reserve) and not any(reserve[: i + 1])
+            assert list(reserve) == sorted(reserve) and not any(reserve[: i + 1])
             assert (zone.pageset is None) == (not zone.populated) or not facts.pcp_high_from_watermark
             shares += mark.min if zone.name != "Movable" or not facts.movable_min_watermark_capped else 0
     assert shares <= min_free >> 2

@@ -37,11 +37,11 @@ def system_of(state: SystemState, kernel: Kernel) -> System:
 def _zone_of(z: ZoneState, nid: int, state: SystemState, kernel: Kernel, pageblocks: PageblockTypes) -> Zone:
     zone = Zone(
         z.name, nid, z.start_pfn, z.spanned, z.present, kernel.release, pageblocks, kernel.max_page_order, z.zone_idx,
-        z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, list(z.lowmem_reserve), None, state.mobility_grouping,
-        z.boost, z.nr_reserved_highatomic, z.boosted, z.reclaim_active, z.below_high,
-        LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable, z.lru_size), state.movable_known,
+        z.managed, z.nr_free, z.nr_free_cma, 0, z.watermark, z.lowmem_reserve, None, state.mobility_grouping,
+        z.boost, z.nr_reserved_highatomic, z.boosted, z.reclaim_active, z.below_high, state.movable_known,
         state.watermark_boost_factor,
     )  # fmt: skip
+    zone.lru = LruPages(((pfn, pfn + n) for pfn, n in z.lru), z.reclaimable, z.lru_size)
     for order, migratetype, runs in z.free:
         for pfn, count in runs:
             zone.free_area.add_run_to_tail(pfn, count, order, migratetype)

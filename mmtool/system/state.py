@@ -110,11 +110,11 @@ class SystemState:
 def state_of_zone(zone: Zone) -> ZoneState:
     """A zone as plain values."""
     if not zone.populated:
-        return ZoneState(zone.name, zone.zone_idx, lowmem_reserve=tuple(zone.lowmem_reserve))
+        return ZoneState(zone.name, zone.zone_idx, lowmem_reserve=zone.lowmem_reserve)
     free = tuple((order, kind, tuple(runs)) for order, kind, runs in zone.free_lists())
     return ZoneState(
         zone.name, zone.zone_idx, zone.zone_start_pfn, zone.spanned_pages, zone.present_pages, zone.managed_pages,
-        zone.watermark, zone.watermark_boost, tuple(zone.lowmem_reserve), zone.nr_reserved_highatomic,
+        zone.watermark, zone.watermark_boost, zone.lowmem_reserve, zone.nr_reserved_highatomic,
         zone.nr_free_pages, zone.nr_free_cma_pages, zone.boosted_watermark, zone.reclaim_active, zone.below_high,
         tuple((start, end - start) for start, end in zone.lru.ranges()), zone.lru.size[2] + zone.lru.size[3],
         (zone.lru.size[0], zone.lru.size[1], zone.lru.size[2], zone.lru.size[3]), free,

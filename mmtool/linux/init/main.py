@@ -52,7 +52,7 @@ def start_kernel(
             step(boot)
         except (MemblockPanic, MemblockBug) as e:
             raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
-        for owner in boot.memblock.ledger.owners[len(boot.owner_steps) :]:
+        for owner in boot.memblock.ledger.owners_after(len(boot.owner_steps)):
             boot.owner_steps[owner] = name
         now = boot.memblock.snapshot()
         boot.steps.append(StepRecord(name, tuple(now.changes_since(before)), lines, len(boot.log.lines)))

@@ -139,7 +139,7 @@ class Zone:
     nr_free_highatomic: int = 0
     """Pages on the HighAtomic lists; the kernel counts them from 6.12 on."""
     watermark: Watermarks = Watermarks()
-    lowmem_reserve: list[int] = field(default_factory=list)
+    lowmem_reserve: tuple[int, ...] = ()
     """Pages kept from allocations that could have used the zone of that index; /proc/zoneinfo's "protection"."""
     pageset: PagesetLimits | None = None
     """The limits of the per-CPU lists; None before setup_per_cpu_pageset() and for a zone without pages."""
@@ -155,23 +155,32 @@ class Zone:
     """ZONE_RECLAIM_ACTIVE: kswapd is at work, so that per-CPU lists hold little (5.14 on)."""
     below_high: bool = False
     """ZONE_BELOW_HIGH: an allocation met the high watermark, so that per-CPU lists stop growing (6.7 on)."""
-    lru: LruPages = field(default_factory=LruPages)
-    """Pages in use that are known to be movable or reclaimable."""
     movable_known: bool = False
     """Are all movable pages of the zone in `lru`?"""
     watermark_boost_factor: int = WATERMARK_BOOST_FACTOR
     """vm.watermark_boost_factor; 0 for no boosts."""
-    per_cpu_pageset: dict[int, PerCpuPages] = field(default_factory=dict)
-    """Each CPU's lists; empty while the zone is only booted."""
     this_cpu: PerCpuPages | None = None
     """The lists of the CPU that acts (this_cpu_ptr()); None while there is only the boot CPU, which counts at once."""
     kswapd_awake: bool = False
     """Is the node's kswapd at work? Not where it does at once what it is woken for."""
 
+    # Made when first asked for: most zones of a machine with many nodes are empty, and a boot has nothing on all but
+    # the free lists.
+
     @cached_property
     def free_area(self) -> FreeArea:
-        """The free lists; made when first asked for, since most zones of a machine with many nodes are empty."""
+        """The free lists."""
         return FreeArea(self.top_order)
+
+    @cached_property
+    def lru(self) -> LruPages:
+        """Pages in use that are known to be movable or reclaimable."""
+        return LruPages()
+
+    @cached_property
+    def per_cpu_pageset(self) -> dict[int, PerCpuPages]:
+        """Each CPU's lists; empty while the zone is only booted."""
+        return {}
 
     @property
     def pageblock_order(self) -> int:

@@ -142,8 +142,8 @@ class MemblockAlloc(MemblockLists):
         """Call `take` until `count` allocations are made or one fails, with the same result but not the same work.
 
         `take` allocates `size` bytes, a multiple of their alignment, inside [start, end) as long as there is room.
-        Where its second place is next to the first, the free bytes that follow are where it would go on, and are
-        reserved at once. Two are done singly because the second may make the list grow, which takes a place too.
+        The free bytes next to where it took its place are where it would go on, and are reserved at once. Where the
+        list is full, the next is done singly first: it makes the list grow, which takes a place too.
         """
         step = size if self.bottom_up else -size
         before = None
@@ -152,7 +152,7 @@ class MemblockAlloc(MemblockLists):
             if not at:
                 return
             count -= 1
-            if before is not None and at - before == step:
+            if count and (self.reserved.cnt < self.reserved.max or (before is not None and at - before == step)):
                 many = min(count, self._free_beside(at, size, start, end) // size)
                 beside = self.reserved.search(at)
                 if many and beside is not None:

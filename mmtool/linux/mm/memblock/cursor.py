@@ -20,13 +20,14 @@ class FreeCursor:
         self._ends: dict[Wish, int] = {}
         self._holds_at = self._counted()
 
-    def _counted(self) -> tuple[int, int, int]:
-        return self._memory.changed, self._memory.removed, self._reserved.removed
+    def _counted(self) -> int:
+        return self._memory.changed + self._memory.removed + self._reserved.removed
 
     def high(self, wish: Wish, end: int) -> int:
         """Below which address a search for `wish` has to look: `end` for one that is new, 0 for one that is in vain."""
-        if self._counted() != self._holds_at:
-            self._ends, self._holds_at = {}, self._counted()
+        counted = self._counted()
+        if counted != self._holds_at:
+            self._ends, self._holds_at = {}, counted
         return self._ends.get(wish, end)
 
     def ended(self, wish: Wish, found: int, size: int) -> None:

@@ -6,7 +6,9 @@ The kernel keeps no such record; it stands beside the region lists, whose mergin
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import field
+from itertools import islice
 
 from mmtool.late import dataclass
 
@@ -24,9 +26,10 @@ class Ranges:
 
     def cut(self, start: int, end: int) -> None:
         """Take bytes [start, end) out."""
-        found = self.overlapping(start, end)
-        if found.start >= found.stop:
+        first = bisect_right(self.ends, start)
+        if first == len(self.starts) or self.starts[first] >= end:
             return
+        found = self.overlapping(start, end)
         low, high = self.starts[found.start], self.ends[found.stop - 1]
         left = [(a, b) for a, b in ((low, start), (end, high)) if a < b]
         self.starts[found] = [a for a, _ in left]
@@ -41,7 +44,7 @@ class Ranges:
     def add(self, start: int, end: int) -> None:
         """Put [start, end) in, in place of what there is of it."""
         self.cut(start, end)
-        at = bisect_left(self.starts, start)
+        at = bisect_right(self.ends, start)
         self.starts.insert(at, start)
         self.ends.insert(at, end)
 
@@ -57,6 +60,10 @@ class Ledger:
         """Whoever took something, in the order of the first time."""
         return list(self._taken)
 
+    def owners_after(self, count: int) -> Iterator[str]:
+        """Those that came after the first `count`."""
+        return islice(self._taken, count, None)
+
     @property
     def entries(self) -> list[tuple[int, int, str]]:
         """(start, end, owner) of every range: by owner, then by address."""
@@ -69,7 +76,10 @@ class Ledger:
     def take(self, start: int, end: int, owner: str) -> None:
         """Note that bytes [start, end) belong to `owner`; they may belong to others too."""
         if start < end:
-            self._taken.setdefault(owner, Ranges()).add(start, end)
+            ranges = self._taken.get(owner)
+            if ranges is None:
+                ranges = self._taken[owner] = Ranges()
+            ranges.add(start, end)
 
     def give_back(self, start: int, end: int) -> None:
         """Cut bytes [start, end) out of every owner's."""

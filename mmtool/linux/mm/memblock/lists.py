@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from mmtool.build.release import Release
 from mmtool.linux.mm.memblock.cursor import FreeCursor
@@ -294,13 +294,15 @@ class MemblockLists:
             return MEMBLOCK_KHO_SCRATCH
         return MEMBLOCK_MIRROR if self.has_mirror else MEMBLOCK_NONE
 
-    def _wishes(self) -> Iterator[int]:
+    def _wishes(self) -> Iterable[int]:
         """The flags to search with, one after the other: mirrored memory is wished for first and then given up."""
         flags = self._choose_flags()
+        return self._mirror_and_without(flags) if flags & MEMBLOCK_MIRROR else (flags,)
+
+    def _mirror_and_without(self, flags: int) -> Iterator[int]:
         yield flags
-        if flags & MEMBLOCK_MIRROR:
-            self.mirror_warnings += 1
-            yield flags & ~MEMBLOCK_MIRROR
+        self.mirror_warnings += 1
+        yield flags & ~MEMBLOCK_MIRROR
 
     def find_in_range_node(
         self, size: int, align: int, start: int, end: int, nid: int = NUMA_NO_NODE, flags: int = MEMBLOCK_NONE
@@ -363,6 +365,9 @@ class MemblockLists:
         # At or above `end` only a range of size 0 can be found.
         below = high if size else None
         for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below):
+            # So small a hole is the most frequent end of the matter.
+            if range_end - range_start < size:
+                continue
             first, last = min(max(range_start, start), end), min(max(range_end, start), end)
             if last >= size:
                 candidate = (last - size) & ~mask

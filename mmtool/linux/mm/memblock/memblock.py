@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from mmtool.build.kernel import Kernel
@@ -19,6 +20,7 @@ from mmtool.linux.mm.memblock.regions import (
     MEMBLOCK_RSRV_HUGETLB,
     MEMBLOCK_RSRV_KERN,
     MemblockType,
+    Ranges,
 )
 
 __all__ = [
@@ -34,8 +36,6 @@ __all__ = [
 Change = tuple[str, str, int, int]
 """("memory" or "reserved", "add" or "remove", start, end): bytes [start, end)."""
 
-Ranges = tuple[tuple[int, int], ...]
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -48,23 +48,15 @@ class Snapshot:
         """What was added to and removed from memory and reservations since `before`; flags and nodes do not count."""
         changes: list[Change] = []
         for name, old, new in (("memory", before.memory, self.memory), ("reserved", before.reserved, self.reserved)):
-            if old != new:
-                changes += [(name, "remove", start, end) for start, end in _without(old, new)]
-                changes += [(name, "add", start, end) for start, end in _without(new, old)]
+            if old is not new:
+                # What both have as it is takes no part in the difference.
+                gone, come = sorted(set(old).difference(new)), sorted(set(new).difference(old))
+                changes += [(name, "remove", start, end) for start, end in _without(gone, come)]
+                changes += [(name, "add", start, end) for start, end in _without(come, gone)]
         return changes
 
 
-def _covered(type_: MemblockType) -> Ranges:
-    covered: list[tuple[int, int]] = []
-    for r in type_.regions:
-        if covered and covered[-1][1] == r.base:
-            covered[-1] = covered[-1][0], r.end
-        elif r.size:
-            covered.append((r.base, r.end))
-    return tuple(covered)
-
-
-def _without(ranges: Ranges, taken: Ranges) -> list[tuple[int, int]]:
+def _without(ranges: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """`ranges` with the bytes of `taken` cut out; both ascending and disjoint."""
     left, i = [], 0
     for start, end in ranges:
@@ -269,4 +261,4 @@ class Memblock(MemblockAlloc):
 
     def snapshot(self) -> Snapshot:
         """The bytes that memory and reservations cover now."""
-        return Snapshot(_covered(self.memory), _covered(self.reserved))
+        return Snapshot(self.memory.covered(), self.reserved.covered())

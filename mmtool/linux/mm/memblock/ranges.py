@@ -22,14 +22,15 @@ def free_ranges(
     for m in memory.regions[memory.index_after(low) if low else 0 :]:
         if skip(m):
             continue
+        base, end = m.base, m.base + m.size
         while gap <= len(taken):
-            gap_start = taken[gap - 1].end if gap else 0
-            gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
-            if gap_start >= m.end:
+            gap_start = taken[gap - 1].base + taken[gap - 1].size if gap else 0
+            if gap_start >= end:
                 break
-            if m.base < gap_end:
-                yield max(m.base, gap_start), min(m.end, gap_end), m.nid
-                if m.end <= gap_end:
+            gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
+            if base < gap_end:
+                yield base if base > gap_start else gap_start, end if end < gap_end else gap_end, m.nid
+                if end <= gap_end:
                     break
             gap += 1
 
@@ -48,13 +49,14 @@ def free_ranges_reverse(
         m = memory.regions[i]
         if skip(m):
             continue
+        base, end = m.base, m.base + m.size
         while gap >= 0:
-            gap_start = taken[gap - 1].end if gap else 0
             gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
-            if gap_end <= m.base:
+            if gap_end <= base:
                 break
-            if m.end > gap_start:
-                yield max(m.base, gap_start), min(m.end, gap_end), m.nid
-                if m.base >= gap_start:
+            gap_start = taken[gap - 1].base + taken[gap - 1].size if gap else 0
+            if end > gap_start:
+                yield base if base > gap_start else gap_start, end if end < gap_end else gap_end, m.nid
+                if base >= gap_start:
                     break
             gap -= 1

@@ -26,8 +26,10 @@ MEMBLOCK_RSRV_HUGETLB = 0x80
 
 ENOMEM = 12
 
+Ranges = tuple[tuple[int, int], ...]
+"""Bytes [start, end), ascending and apart."""
+
 _base = attrgetter("base")
-_end = attrgetter("end")
 
 
 class MemblockPanic(Exception):
@@ -87,6 +89,8 @@ class MemblockType:
         self._all_merged = True
         self.changed = self.removed = 0
         """How often the list was added to or its regions' flags or nodes were set, and how often it lost something."""
+        self._covered: Ranges = ()
+        self._covered_at = 0
         if release.memblock_empty_list_has_a_region:
             self.regions.append(MemblockRegion(0, 0, 0, 0))
 
@@ -104,11 +108,32 @@ class MemblockType:
         """The size that fits below the last byte of the address space: memblock_cap_size()."""
         return min(size, self.phys_addr_max - base)
 
+    def covered(self) -> Ranges:
+        """The bytes that are in the list, touching regions as one range; the same object until the list changes."""
+        count = self.changed + self.removed
+        if count != self._covered_at:
+            covered: list[tuple[int, int]] = []
+            for r in self.regions:
+                base, end = r.base, r.base + r.size
+                if covered and covered[-1][1] == base:
+                    covered[-1] = covered[-1][0], end
+                elif end > base:
+                    covered.append((base, end))
+            self._covered, self._covered_at = tuple(covered), count
+        return self._covered
+
     # Finding one's way. Walks start where the kernel's walk from the front first meets something.
 
     def index_after(self, address: int) -> int:
         """The index of the first region that ends after `address`, for a walk towards higher addresses."""
-        return bisect_right(self.regions, address, key=_end) if self._in_order else 0
+        if not self._in_order:
+            return 0
+        i = bisect_right(self.regions, address, key=_base)
+        if i:
+            below = self.regions[i - 1]
+            if below.base + below.size > address:
+                return i - 1
+        return i
 
     def index_below(self, address: int) -> int:
         """The number of regions that begin below `address`; all of them when the list is out of order."""
@@ -116,8 +141,12 @@ class MemblockType:
 
     def search(self, address: int) -> MemblockRegion | None:
         """The region that holds the byte at `address`: memblock_search()."""
-        i = bisect_right(self.regions, address, key=_base) - 1
-        return self.regions[i] if i >= 0 and address < self.regions[i].end else None
+        i = bisect_right(self.regions, address, key=_base)
+        if i:
+            r = self.regions[i - 1]
+            if address < r.base + r.size:
+                return r
+        return None
 
     def overlaps(self, base: int, size: int) -> bool:
         """Does any region share a byte with [base, base + size)? Models memblock_overlaps_region().
@@ -169,14 +198,15 @@ class MemblockType:
             r = self.regions[i]
             if r.base >= end:
                 break
-            if r.end > base:
+            r_end = r.base + r.size
+            if r_end > base:
                 if r.base > base:
                     if self.numa and nid != r.nid:
                         self._warn()
                     if flags_matter and flags != r.flags:
                         self._warn()
                     gaps.append((i, base, r.base))
-                base = min(r.end, end)
+                base = min(r_end, end)
             i += 1
         if base < end:
             gaps.append((i, base, end))
@@ -228,16 +258,17 @@ class MemblockType:
         i, stop = max(start - 1, 0), end
         if not self.release.memblock_merges_around_change and not (self._in_order and self._all_merged):
             i, stop = 0, self.cnt
-        stop = min(stop, self.cnt - 1)
         regions = self.regions
+        stop = min(stop, len(regions) - 1)
         while i < stop:
             this, following = regions[i], regions[i + 1]
-            if this.end == following.base and this.nid == following.nid and this.flags == following.flags:
+            end = this.base + this.size
+            if end == following.base and this.nid == following.nid and this.flags == following.flags:
                 this.size += following.size
                 del regions[i + 1]
                 stop -= 1
                 continue
-            if this.end > following.base:
+            if end > following.base:
                 raise MemblockBug(f"memblock: {self.name}[{i}] reaches into the next region")
             i += 1
         if not self.release.memblock_merges_around_change:

@@ -20,6 +20,11 @@ class _Run:
         self.pfn, self.count, self.order, self.migratetype = pfn, count, order, migratetype
 
 
+_NO_PFNS: list[int] = []
+_NO_RUNS: list[_Run] = []
+"""What an order without runs has; never added to."""
+
+
 class FreeArea:
     """Every free block of a zone, in the kernel's list order, head to tail.
 
@@ -35,12 +40,13 @@ class FreeArea:
         self.top_order = top_order
         self.nr_free = [0] * (top_order + 1)
         """Free blocks of each order (free_area.nr_free), all types together."""
-        self._lists = [_Lists(order) for order in range(top_order + 1)]
+        self._lists = _Lists()
         self._single: dict[int, _Run] = {}
         """Runs of one block, by pfn; a pfn heads one free block at most, whatever its order."""
-        self._long_pfns: list[list[int]] = [[] for _ in range(top_order + 1)]
-        self._long: list[list[_Run]] = [[] for _ in range(top_order + 1)]
-        """Runs of two blocks and more, sorted by pfn, and (beside it) their pfns for bisection."""
+        self._long_pfns: list[list[int]] = [_NO_PFNS] * (top_order + 1)
+        self._long: list[list[_Run]] = [_NO_RUNS] * (top_order + 1)
+        """Runs of two blocks and more, sorted by pfn, and (beside it) their pfns for bisection; an order's own lists
+        are made for its first run."""
 
     # What is free
 
@@ -75,17 +81,17 @@ class FreeArea:
 
     def first(self, order: int, migratetype: MigrateType) -> int | None:
         """The block at the head of a list (get_page_from_free_area), None when the list is empty. Pfn."""
-        run = self._lists[order][migratetype].next
+        run = self._lists[order << 3 | migratetype].next
         return run.pfn if run.count else None
 
     def last(self, order: int, migratetype: MigrateType) -> int | None:
         """The block at the tail of a list, None when the list is empty. Pfn."""
-        run = self._lists[order][migratetype].prev
+        run = self._lists[order << 3 | migratetype].prev
         return run.pfn + ((run.count - 1) << order) if run.count else None
 
     def runs(self, order: int, migratetype: MigrateType) -> Iterator[tuple[int, int]]:
         """A list from head to tail as (pfn, number of blocks), blocks that follow each other joined."""
-        sentinel = self._lists[order][migratetype]
+        sentinel = self._lists[order << 3 | migratetype]
         run, size = sentinel.next, 1 << order
         while run is not sentinel:
             pfn, count = run.pfn, run.count
@@ -106,10 +112,10 @@ class FreeArea:
 
     def lists(self) -> Iterator[tuple[int, MigrateType]]:
         """The lists that hold a block, by order and type."""
-        for order, by_type in enumerate(self._lists):
-            for migratetype in sorted(by_type):
-                if by_type[migratetype].next.count:
-                    yield order, migratetype
+        for key in sorted(self._lists):
+            head = self._lists[key]
+            if head.next.count:
+                yield head.order, head.migratetype
 
     # What changes
 
@@ -117,14 +123,14 @@ class FreeArea:
         """Put the block (pfn, order), on no list now, at the head of a list (list_add)."""
         run = _Run(pfn, 1, order, migratetype)
         self._single[pfn] = run
-        _link(run, self._lists[order][migratetype])
+        _link(run, self._lists[order << 3 | migratetype])
         self.nr_free[order] += 1
 
     def add_to_free_list_tail(self, pfn: int, order: int, migratetype: MigrateType) -> None:
         """Put the block (pfn, order), on no list now, at the tail of a list (list_add_tail)."""
         run = _Run(pfn, 1, order, migratetype)
         self._single[pfn] = run
-        _link(run, self._lists[order][migratetype].prev)
+        _link(run, self._lists[order << 3 | migratetype].prev)
         self.nr_free[order] += 1
 
     def add_run_to_tail(self, pfn: int, count: int, order: int, migratetype: MigrateType) -> None:
@@ -133,7 +139,7 @@ class FreeArea:
             return
         run = _Run(pfn, count, order, migratetype)
         self._index(run)
-        _link(run, self._lists[order][migratetype].prev)
+        _link(run, self._lists[order << 3 | migratetype].prev)
         self.nr_free[order] += count
 
     def del_page_from_free_list(self, pfn: int, order: int) -> MigrateType:
@@ -175,7 +181,7 @@ class FreeArea:
 
     def _turn(self, last: _Run, first: _Run) -> None:
         """Make `first` a list's first node and `last`, the one before it, its last."""
-        sentinel = self._lists[first.order][first.migratetype] if first.count else first
+        sentinel = self._lists[first.order << 3 | first.migratetype] if first.count else first
         if sentinel in (last, first):
             return
         sentinel.prev.next, sentinel.next.prev = sentinel.next, sentinel.prev
@@ -207,6 +213,9 @@ class FreeArea:
             self._single[run.pfn] = run
             return
         pfns = self._long_pfns[run.order]
+        if not pfns:
+            self._long_pfns[run.order], self._long[run.order] = [run.pfn], [run]
+            return
         at = bisect_left(pfns, run.pfn)
         pfns.insert(at, run.pfn)
         self._long[run.order].insert(at, run)
@@ -237,18 +246,17 @@ class FreeArea:
         return block
 
 
-class _Lists(dict[MigrateType, _Run]):
-    """The lists of one order by type. A list is its list_head: a node without blocks, linked to itself when empty.
+class _Lists(dict[int, _Run]):
+    """The lists by order << 3 | type. A list is its list_head: a node without blocks, linked to itself when empty.
 
     Made when first asked for: most of a zone's lists never hold a block.
     """
 
-    def __init__(self, order: int) -> None:
-        self.order = order
+    __slots__ = ()
 
-    def __missing__(self, migratetype: MigrateType) -> _Run:
-        head = _Run(-1, 0, self.order, migratetype)
-        head.prev = head.next = self[migratetype] = head
+    def __missing__(self, key: int) -> _Run:
+        head = _Run(-1, 0, key >> 3, MigrateType(key & 7))
+        head.prev = head.next = self[key] = head
         return head
 
 

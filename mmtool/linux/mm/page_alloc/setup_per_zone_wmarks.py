@@ -8,6 +8,7 @@ initial RAM disk are given back, the watermarks stay; lowmem_reserve follows fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from math import isqrt
 
 from mmtool.late import dataclass
@@ -19,6 +20,8 @@ SWAP_CLUSTER_MAX = 32
 MAX_HIGHMEM_MIN = 128
 MIN_FREE_KBYTES = 128
 MAX_FREE_KBYTES = 262144
+_NONE, _LEAST_OF_NOTHING = Watermarks(), Watermarks(*[SWAP_CLUSTER_MAX] * 4)
+"""The watermarks of a zone that manages no page, and of one whose min is a small number in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,14 @@ class WmarkMoment:
 
     step: str
     managed: Mapping[tuple[int, str], int]
-    """What each zone, (node, name), manages."""
+    """What each zone, (node, name), manages that manages some."""
     free_buffer_pages: int
     """nr_free_buffer_pages()."""
 
 
 def wmark_moment(nodes: Sequence[Pgdat], step: str) -> WmarkMoment:
     """How it is now, before `step` sets watermarks. `nodes` are the online ones."""
-    managed = {(zone.nid, zone.name): zone.managed_pages for zone in for_each_zone(nodes)}
+    managed = {(zone.nid, zone.name): zone.managed_pages for zone in for_each_zone(nodes) if zone.managed_pages}
     return WmarkMoment(step, managed, nr_free_buffer_pages(nodes))
 
 
@@ -82,16 +85,20 @@ def setup_per_zone_wmarks(nodes: Sequence[Pgdat], min_free_kbytes: int, tuning: 
     From 5.14 on the per-CPU lists' limits are worked out anew with them.
     """
     pages_min = min_free_kbytes >> (tuning.page_shift - 10)
-    capped = {zone for zone in for_each_zone(nodes) if has_capped_min(zone, nodes)}
-    lowmem = sum(zone.managed_pages for zone in for_each_zone(nodes) if zone not in capped)
-    for zone in for_each_zone(nodes):
+    zones = list(for_each_zone(nodes))
+    capped = [has_capped_min(zone, nodes) for zone in zones]
+    lowmem = sum(zone.managed_pages for zone, cap in zip(zones, capped, strict=True) if not cap)
+    for zone, cap in zip(zones, capped, strict=True):
         managed = zone.managed_pages
+        if not managed:
+            zone.watermark = _LEAST_OF_NOTHING if cap else _NONE
+            continue
         share = pages_min * managed // lowmem if lowmem else 0
-        least = min(max(managed // 1024, SWAP_CLUSTER_MAX), MAX_HIGHMEM_MIN) if zone in capped else share
+        least = min(max(managed // 1024, SWAP_CLUSTER_MAX), MAX_HIGHMEM_MIN) if cap else share
         step = max(share >> 2, managed * tuning.watermark_scale_factor // 10000)
         zone.watermark = Watermarks(least, least + step, least + 2 * step, least + 3 * step)
     calculate_totalreserve_pages(nodes)
-    for zone in for_each_zone(nodes):
+    for zone in zones:
         if zone.facts.pcp_high_from_watermark:
             zone_pcp_update(zone, tuning)
 
@@ -110,15 +117,14 @@ def setup_per_zone_lowmem_reserve(nodes: Sequence[Pgdat], tuning: Tuning) -> Non
     one of index j.
     """
     for pgdat in nodes:
+        nothing = (0,) * len(pgdat.zones)
         for i, zone in enumerate(pgdat.zones):
             ratio = tuning.lowmem_reserve_ratio.get(zone.name, 0)
-            clear = not ratio or not zone.managed_pages
-            above = 0
-            reserve = [0] * len(pgdat.zones)
-            for j in range(i + 1, len(pgdat.zones)):
-                above += pgdat.zones[j].managed_pages
-                reserve[j] = 0 if clear else above // ratio
-            zone.lowmem_reserve = reserve
+            if ratio and zone.managed_pages:
+                above = accumulate(z.managed_pages for z in pgdat.zones[i + 1 :])
+                zone.lowmem_reserve = (*nothing[: i + 1], *(pages // ratio for pages in above))
+            else:
+                zone.lowmem_reserve = nothing
     calculate_totalreserve_pages(nodes)
 
 
@@ -129,7 +135,9 @@ def calculate_totalreserve_pages(nodes: Sequence[Pgdat]) -> int:
     """
     for pgdat in nodes:
         pgdat.totalreserve_pages = sum(
-            min(max(zone.lowmem_reserve, default=0) + zone.watermark.high, zone.managed_pages) for zone in pgdat.zones
+            min(max(zone.lowmem_reserve, default=0) + zone.watermark.high, zone.managed_pages)
+            for zone in pgdat.zones
+            if zone.managed_pages
         )
     return sum(pgdat.totalreserve_pages for pgdat in nodes)
 
