@@ -85,7 +85,8 @@ class Ledger:
         """Cut bytes [start, end) out of every owner's."""
         if start < end:
             for ranges in self._taken.values():
-                ranges.cut(start, end)
+                if ranges.ends and ranges.ends[-1] > start and ranges.starts[0] < end:
+                    ranges.cut(start, end)
 
     def overlapping(self, start: int, end: int) -> list[tuple[int, int, str]]:
         """The ranges that share a byte with [start, end), by address, then in the order of their owners."""
