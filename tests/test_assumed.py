@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from mmtool.answers.assumed import assumptions
 from mmtool.build.choose import kernel_for
 from mmtool.build.fact import Change, Facts, Mark, Member, Symbol, between, since, until
-from mmtool.build.profile import Profile
+from mmtool.build.profile import Profile, available, load_profile
 from mmtool.build.release import Release
 from mmtool.build.shown import groups, shown_facts
 from mmtool.cli.boot import boot
@@ -54,6 +54,25 @@ def test_each_is_gone_once_it_is_given() -> None:
     assert kinds(run(boot, LOG, *given, "-o", "json")) == []
     assert "Assumed" not in run(ledger, LOG, *given).stdout
     assert run(ledger, LOG).stdout.index("Assumed") > run(ledger, LOG).stdout.index("MemTotal")
+
+
+def test_a_configuration_of_another_build_is_said() -> None:
+    given = ("--kernel-base", "16M", "--slit", CAPTURE / "SLIT.aml")
+    (entry,) = json.loads(run(boot, LOG, *given, "--kernel", "debian-7.1-cloud-amd64", "-o", "json").stdout)["assumed"]
+    assert entry["kind"] == "config" and entry["what"] == "the configuration is debian-6.18-cloud-amd64's"
+    assert kinds(run(boot, LOG, *given, "--kernel", "debian-6.18-cloud-amd64", "-o", "json")) == []
+
+
+def test_a_stand_in_for_a_configuration_is_a_profile_there_is() -> None:
+    profiles = [load_profile(name) for name in available()]
+    borrowed = {p.name: p.config_of for p in profiles if p.config_of is not None}
+    assert borrowed and not [name for name, other in borrowed.items() if load_profile(other).config_of is not None]
+    for name, other in borrowed.items():
+        assert load_profile(name).arch == load_profile(other).arch
+        # 7.0 has SLUB's per-CPU partial slabs no more
+        gone = load_profile(other).config.items() - load_profile(name).config.items()
+        assert gone <= {("SLUB_CPU_PARTIAL", True)}
+        assert load_profile(name).config.keys() <= load_profile(other).config.keys()
 
 
 @pytest.mark.parametrize("command", [boot, ledger, verify])

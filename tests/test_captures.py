@@ -11,6 +11,9 @@ import pytest
 from support.captures import FACTS, Capture, answer_of, captures, mmtool_boot, sort_lines
 from tolerances import TOLERANCES, Tolerance, tolerance_for
 
+from mmtool.build.fact import parse_version
+from mmtool.build.release import Release, release_facts
+
 CAPTURES = [c for c in captures() if c.says_where_memory_is]
 X86 = [c for c in CAPTURES if c.memmap.exists()]
 
@@ -31,6 +34,29 @@ def test_predicted_exactly(capture: Capture, fact: str) -> None:
     got = capture.predicted(fact)
     tolerance = tolerance_for(capture.name, fact)
     assert got == want or (tolerance is not None and tolerance.allows(want, got))
+
+
+def _facts(capture: Capture) -> Release:
+    version = parse_version(capture.document["kernel"]["release"])
+    assert version is not None
+    return release_facts(version)
+
+
+@each_capture
+def test_a_list_may_hold_what_the_kernel_says(capture: Capture) -> None:
+    """From 6.7 on a list's high follows its use, within limits, and is 0 before: nr_pcp_alloc() and nr_pcp_high()."""
+    reported, limits = capture.observed("pcp_high"), capture.predicted("pcp_limits")
+    if reported is None:
+        pytest.skip(f"{capture.name} does not show pcp_high")
+    if not _facts(capture).pcp_high_is_tuned:
+        assert reported == capture.predicted("pcp_high")
+        return
+    batches = capture.predicted("zoneinfo")
+    assert reported.keys() == limits.keys()
+    for zone, fields in reported.items():
+        # a CPU that has not used its list since keeps what it had before the watermarks came: from four batches on
+        low = min(limits[zone]["pcp high_min"], 4 * batches[zone]["pcp batch"])
+        assert fields["pcp high"] == 0 or low <= fields["pcp high"] <= limits[zone]["pcp high_max"], zone
 
 
 @pytest.mark.parametrize("capture", X86, ids=_name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mmtool.build.release import release_facts
+from mmtool.firmware.cmdline import parse_cmdline
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.linux.mm.memblock import (
     MEMBLOCK_KHO_SCRATCH,
     MEMBLOCK_MIRROR,
@@ -13,7 +15,7 @@ from mmtool.linux.mm.memblock import (
     Memblock,
     MemblockPanic,
 )
-from mmtool.linux.mm.memblock.dump import dump_lines
+from mmtool.linux.mm.memblock.dump import dump_lines, memblock_dump_all
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -203,6 +205,20 @@ def test_huge_pages_stay_out_of_handover_scratch():
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 2 * MiB
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 6 * MiB
     assert mb.reserved_hugetlb_size(GiB, NUMA_NO_NODE) == 4 * MiB
+    # a place that only touches scratch memory is none of its
+    mb.kho_scratch += ((GiB - 10 * MiB, 2 * MiB),)
+    assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 8 * MiB
+    assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 12 * MiB
+
+
+@pytest.mark.parametrize("release", [(6, 1), (7, 3)])
+def test_a_place_that_was_found_and_not_taken_is_found_again(release):
+    mb = memblock(*release)
+    mb.add_node(0, GiB, 0)
+    mb.reserve(8 * MiB, GiB)
+    mb.reserve(4 * MiB, 3 * MiB)
+    for _ in range(3):
+        assert mb.find_in_range(0, GiB, MiB, 4096) == 7 * MiB
 
 
 def test_a_narrow_address_space_wraps_at_its_own_end():
@@ -359,6 +375,13 @@ def test_dump_is_the_kernels_own_text(name):
     mb = memblock(*options.pop("version"), **options)
     boot_to(name, mb)
     assert dump_lines(mb) == text.splitlines()
+
+
+@pytest.mark.parametrize(("cmdline", "said"), [("memblock=debug", True), ("memblock=nothing", False), ("", False)])
+def test_memblock_debug_on_the_command_line_asks_for_the_dump(cmdline, said):
+    mb, log = memblock(6, 12), KernelLog()
+    memblock_dump_all(mb, parse_cmdline(cmdline), log)
+    assert [line.text for line in log.lines] == (dump_lines(mb) if said else [])
 
 
 def test_dump_of_empty_lists():

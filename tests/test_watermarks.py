@@ -20,6 +20,7 @@ from mmtool.linux.mm.mmzone import Pgdat, Zone
 from mmtool.linux.mm.page_alloc.migratetype import PageblockTypes
 from mmtool.linux.mm.page_alloc.pageset_limits import (
     pcp_high_at_init,
+    pcp_high_may_be,
     setup_per_cpu_pageset,
     zone_batchsize,
     zone_pcp_update,
@@ -127,6 +128,22 @@ def check_pageset(zone: Zone, want: dict[str, int]) -> None:
         assert pcp_high_at_init(zone) == want["high"]
     elif limits.batch == 1:
         assert pcp_high_at_init(zone) == 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: str(c["name"]))
+def test_where_a_list_s_high_may_stand(case: dict[str, Any]) -> None:
+    boot = Boot(case)
+    boot.run()
+    for zone, want in boot.zones():
+        if "pcp" not in want or zone.pageset is None:
+            continue
+        assert pcp_high_may_be(zone, want["pcp"]["high"])
+        low, most = 4 * zone.pageset.batch, zone.pageset.high_max
+        allowed = {high for high in (0, 1, low - 1, low, most, most + 1) if pcp_high_may_be(zone, high)}
+        if zone.facts.pcp_high_is_tuned:
+            assert allowed == {0, low, most}
+        else:
+            assert allowed <= {pcp_high_at_init(zone)}
 
 
 def test_fixture_has_every_release_and_kind_of_machine() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmtool.build.kernel import Kernel
 from mmtool.build.profile import Profile
@@ -43,6 +45,7 @@ def build(version, nodes, table=FLAT, **options):
 
 
 UNEVEN = [[10, 30, 20, 30], [30, 10, 20, 20], [20, 20, 10, 30], [30, 20, 30, 10]]
+LATE = [[10, 20, 30, 40], [20, 10, 30, 21], [30, 30, 10, 40], [40, 21, 40, 10]]
 STAR = [[10, 20, 20, 20], [20, 10, 30, 30], [20, 30, 10, 30], [20, 30, 30, 10]]
 FOUR = {n: {"Normal": 1 << 18} for n in range(4)}
 
@@ -58,6 +61,8 @@ FOUR = {n: {"Normal": 1 << 18} for n in range(4)}
         ((5, 10), UNEVEN, [[0, 2, 1, 3], [1, 3, 2, 0], [2, 0, 1, 3], [3, 1, 0, 2]]),
         # node 3: 1 was first next to node 0, 2 second next to node 1, for which the load had gone down from 3 to 2
         ((5, 10), STAR, [[0, 1, 2, 3], [1, 0, 2, 3], [2, 0, 3, 1], [3, 0, 2, 1]]),
+        # the last in node 0's line has a load of 1 yet, so that node 1 turns to 0 before it (20 and the penalty are 21)
+        ((5, 10), LATE, [[0, 1, 2, 3], [1, 0, 3, 2], [2, 0, 1, 3], [3, 1, 2, 0]]),
         ((6, 12), STAR, [[0, 1, 2, 3], [1, 0, 2, 3], [2, 0, 3, 1], [3, 0, 1, 2]]),
     ],
 )
@@ -67,6 +72,41 @@ def test_each_node_turns_to_the_nearest_and_then_the_least_loaded(version, table
     assert said[:-2] == [f"Fallback order for Node {n}: " + "".join(f"{m} " for m in o) for n, o in enumerate(orders)][
         : 4 * (version > (5, 14))
     ]
+
+
+def best_by_best(version, table, with_memory):
+    """The orders of all nodes as find_next_best_node() makes them: all that are left are weighed for each place."""
+    load, orders = dict.fromkeys(range(len(table)), 0), []
+    for local in range(len(table)):
+        order = [local] if local in with_memory or version < (6, 7) else []
+        left, here, number = with_memory - {local}, table[local][local], len(table) - len(order)
+        while left:
+            best = min(left, key=lambda n: (table[local][n] + (n < local), load[n], n))
+            if table[local][best] != here:
+                load[best] = load[best] + 1 if version > (5, 17) else number
+            order.append(best)
+            left, here, number = left - {best}, table[local][best], number - 1
+        orders.append(order)
+    return orders
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([(5, 10), (6, 1), (6, 12)]),
+    st.integers(2, 6).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.lists(st.sampled_from([20, 21, 22, 30]), min_size=n, max_size=n), min_size=n, max_size=n),
+            st.sets(st.integers(0, n - 1), min_size=1),
+        )
+    ),
+)
+def test_the_orders_are_those_of_weighing_every_node_for_every_place(version, machine):
+    table, with_memory = machine
+    for n, row in enumerate(table):
+        row[n] = 10
+    nodes = {n: {"Normal": 1 << 18 if n in with_memory else 0} for n in range(len(table))}
+    lists, _ = build(version, nodes, table)
+    assert list(lists.node_order.values()) == best_by_best(version, table, with_memory)
 
 
 def test_zones_go_from_high_to_low_and_without_empty_ones():

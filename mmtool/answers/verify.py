@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.kernel.printk import Level
-from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
+from mmtool.linux.mm.mmzone import PagesetLimits, Zone
+from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init, pcp_high_may_be
 from mmtool.observed.answers import LOG_FACTS, OF_THE_MAP, Answers, fact_of, is_collapsed
 from mmtool.observed.zoneinfo import ZoneInfo
 
@@ -20,7 +20,9 @@ Side = Literal["kernel", "mmtool"]
 ZONE_STEPS = {
     "start_pfn": "free_area_init", "spanned": "free_area_init", "present": "free_area_init", "managed": "mem_init",
     "min": "init_per_zone_wmark_min", "low": "init_per_zone_wmark_min", "high": "init_per_zone_wmark_min",
-    "protection": "init_per_zone_wmark_min", "pcp_high": "setup_per_cpu_pageset", "pcp_batch": "setup_per_cpu_pageset",
+    "protection": "init_per_zone_wmark_min", "pcp_high": "setup_per_cpu_pageset",
+    "pcp_high_min": "setup_per_cpu_pageset", "pcp_high_max": "setup_per_cpu_pageset",
+    "pcp_batch": "setup_per_cpu_pageset",
 }  # fmt: skip
 """A zone's fields, and the step of the boot that gives each its value."""
 
@@ -138,30 +140,35 @@ def _reported(zone: ZoneInfo) -> dict[str, object]:
     fields = {
         "start_pfn": zone.start_pfn, "spanned": zone.spanned, "present": zone.present, "managed": zone.managed,
         "min": zone.min, "low": zone.low, "high": zone.high, "protection": list(zone.protection),
-        "pcp_high": first.high if first else None, "pcp_batch": first.batch if first else None,
-    }  # fmt: skip
+    }
+    if first:
+        fields |= {"pcp_high": first.high, "pcp_high_min": first.high_min, "pcp_high_max": first.high_max}
+        fields["pcp_batch"] = first.batch  # fmt: skip
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _modelled(zone: Zone) -> dict[str, object]:
-    marks = zone.watermark
+    marks, limits = zone.watermark, zone.pageset or PagesetLimits(0, 0, 0)
     return {
         "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages, "present": zone.present_pages,
         "managed": zone.managed_pages, "min": marks.min, "low": marks.low, "high": marks.high,
-        "protection": zone.lowmem_reserve, "pcp_high": pcp_high_at_init(zone),
-        "pcp_batch": zone.pageset.batch if zone.pageset else 0,
+        "protection": zone.lowmem_reserve, "pcp_high": pcp_high_at_init(zone), "pcp_high_min": limits.high_min,
+        "pcp_high_max": limits.high_max, "pcp_batch": limits.batch,
     }  # fmt: skip
 
 
 def _compare_zones(boot: Boot, zones: tuple[ZoneInfo, ...]) -> Iterator[Difference]:
     """Every number of the zones that manage pages which is not as predicted."""
-    mine = {(zone.nid, zone.name): _modelled(zone) for node in boot.nodes.values() for zone in node.populated_zones()}
+    mine = {(zone.nid, zone.name): zone for node in boot.nodes.values() for zone in node.populated_zones()}
     for zone in zones:
         if not zone.managed:
             continue
-        predicted = mine.get((zone.nid, zone.name), {})
+        model = mine.get((zone.nid, zone.name))
+        predicted = _modelled(model) if model is not None else {}
         for name, value in _reported(zone).items():
             if predicted.get(name) == value:
+                continue
+            if name == "pcp_high" and model is not None and pcp_high_may_be(model, zone.pagesets[0].high):
                 continue
             what = f"{zone.nid}/{zone.name} {name}:"
             yield Difference("zoneinfo", "kernel", f"{what} {value}", ZONE_STEPS[name], zone.line)

@@ -70,6 +70,8 @@ def kernel_for(machine: Machine, name: str | None = None, profile: Profile | Non
         assumed += _series_only(kernel_name, facts, profile.arch)
     if not profile.exact:
         assumed.append(_other_build(profile))
+    if profile.config_of is not None:
+        assumed.append(_config_of(profile, profile.config_of))
     assumed += _open_facts(facts, profile.arch)
     return Kernel(kernel_name, facts, profile, tuple(assumed))
 
@@ -167,6 +169,14 @@ def _other_build(profile: Profile) -> Assumption:
     )  # fmt: skip
 
 
+def _config_of(profile: Profile, other: str) -> Assumption:
+    return Assumption(
+        "config", f"the configuration is {other}'s", f"that of {profile.uname or profile.name} was not at hand",
+        "an option that differs between the two is as there",
+        "--config with --vmlinuz",
+    )  # fmt: skip
+
+
 _TELLING = (("percpu_static", "per-CPU data"), ("struct_page", "a struct page"), ("pg_data_t", "a node's pg_data_t"))
 
 
@@ -239,6 +249,8 @@ def nearest_kernel(name: str, arch: str, page_size: int) -> tuple[Kernel, tuple[
     same = known[:2] == version[:2]
     release = profile.release if same and re.fullmatch(r"\d+\.\d+", name) else name
     assumed: tuple[str, ...] = () if same else (f"Linux {name}'s build is taken to be like {profile.name}'s",)
+    if profile.config_of is not None:
+        assumed += (f"{profile.name}'s configuration is taken to be {profile.config_of}'s",)
     if version < OLDEST_SLABS:
         assumed += (f"what changed in slabs before {OLDEST_SLABS[0]}.{OLDEST_SLABS[1]} is not known",)
     pages = _PAGE_OPTIONS[page_size]
@@ -296,7 +308,7 @@ def kernel_with_config(kernel: Kernel, options: Mapping[str, Option], name: str)
     struct kmem_cache ends in an array of all possible nodes.
     """
     profile = kernel.profile
-    built = replace(profile, name=name, config=options, exact=False)
+    built = replace(profile, name=name, config=options, config_of=None, exact=False)
     there = replace(kernel, profile=built)
     word = 8 if kernel.is_64bit else 4
     sizes = dict(profile.sizes)

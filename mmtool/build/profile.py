@@ -1,8 +1,9 @@
 """`Profile`: what only a build knows - its configuration and the sizes that its compiler settled.
 
 A profile is a YAML file: `name`, `arch`, `release`, `uname` (as uname -r has it), `config` (CONFIG_ options without
-the prefix: true, false, a number or a word), `sizes` (bytes), `image` (bytes from _text) and `shown` (facts of
-releases that the image proves or disproves). Those of this package lie in profiles/.
+the prefix: true, false, a number or a word), `config_of` (the profile of another build whose configuration that is),
+`sizes` (bytes), `image` (bytes from _text) and `shown` (facts of releases that the image proves or disproves). Those
+of this package lie in profiles/.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Profile:
     """The name of the very kernel that it was made from, as uname -r has it."""
     shown: Mapping[str, bool] = field(default_factory=dict)
     """Facts of releases that its image proves or disproves, whatever its release."""
+    config_of: str | None = None
+    """The profile whose configuration stands in for its own, which was not at hand."""
 
     def enabled(self, option: str) -> bool:
         """Is CONFIG_<option> set?"""
@@ -183,9 +186,13 @@ def _checked(document: object, source: str) -> Profile:
     uname = document.get("uname")
     if uname is not None and not isinstance(uname, str):
         raise InputError(source, None, "'uname' is text, as uname -r prints it")
+    config_of = document.get("config_of")
+    if config_of is not None and not isinstance(config_of, str):
+        raise InputError(source, None, "'config_of' is text, the name of the profile that the configuration is of")
     return Profile(
-        document["name"], document["arch"], document["release"], config, sizes, image, uname=uname, shown=shown
-    )
+        document["name"], document["arch"], document["release"], config, sizes, image,
+        uname=uname, shown=shown, config_of=config_of,
+    )  # fmt: skip
 
 
 LONGEST_NAME = 100

@@ -11,10 +11,15 @@ import click
 from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
+MOST_JOBS = 1024
+"""Processes that --jobs may ask for: all of them are started."""
+
 
 @click.command()
 @click.argument("source", metavar="DIR|-")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes to use; by default one a processor.")
+@click.option(
+    "--jobs", type=click.IntRange(1, MOST_JOBS), metavar="N", help="Processes to use; by default one a processor."
+)
 @click.option("--dask", metavar="ADDRESS", help="Hand the work to the Dask cluster whose scheduler is there.")
 @output_option("ndjson", "csv", shaped=())
 def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:

@@ -13,7 +13,7 @@ from mmtool.linux.arch.x86.kernel.e820 import type_name
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.mm.address_space import KernelArea
 from mmtool.linux.mm.memblock import MemblockRegion
-from mmtool.linux.mm.mmzone import Zone
+from mmtool.linux.mm.mmzone import PagesetLimits, Zone
 from mmtool.linux.mm.page_alloc.pageset_limits import pcp_high_at_init
 from mmtool.report.assumed import entries, say, section
 from mmtool.report.buddy import free_lists
@@ -116,12 +116,14 @@ def _steps(boot: Boot) -> list[dict[str, Any]]:
 
 
 def _zone(zone: Zone) -> dict[str, Any]:
+    limits = zone.pageset or PagesetLimits(0, 0, 0)
     return {
         "name": zone.name, "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages,
         "present": zone.present_pages, "managed": zone.managed_pages,
         "min": zone.watermark.min, "low": zone.watermark.low, "high": zone.watermark.high,
         "protection": zone.lowmem_reserve,
-        "pcp": {"high": pcp_high_at_init(zone), "batch": zone.pageset.batch if zone.pageset else 0},
+        "pcp": {"high": pcp_high_at_init(zone), "high_min": limits.high_min, "high_max": limits.high_max,
+                "batch": limits.batch},
         "free": free_lists(zone),
     }  # fmt: skip
 

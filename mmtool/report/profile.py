@@ -17,6 +17,8 @@ def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
     lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{one_line(profile.release)}"']
     if profile.uname:
         lines.append(f'uname: "{profile.uname}"')
+    if profile.config_of:
+        lines.append(f"config_of: {_text(profile.config_of)}")
     if profile.config:
         lines += ["config:", *(f"  {name}: {_value(value)}" for name, value in profile.config.items())]
     if profile.sizes:

@@ -252,14 +252,18 @@ def csv_table(table: Table) -> str:
     return out.getvalue()
 
 
-def print_document(doc: dict[str, Any], output: str) -> None:
-    """A document for scripts on standard output, as json or yaml."""
+def document_text(doc: dict[str, Any], output: str) -> str:
+    """A document for scripts, as json or yaml."""
     if output == "json":
         import json
 
-        sys.stdout.write(json.dumps(doc) + "\n")
-    else:
-        sys.stdout.write(yaml_text(doc))
+        return json.dumps(doc) + "\n"
+    return yaml_text(doc)
+
+
+def print_document(doc: dict[str, Any], output: str) -> None:
+    """A document for scripts on standard output, as json or yaml."""
+    sys.stdout.write(document_text(doc, output))
 
 
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
@@ -268,6 +272,6 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 
 __all__: Sequence[str] = [
-    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
-    "text_tables",
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "document_text", "folded",
+    "print_document", "prose", "styled", "text_tables",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ import re
 
 from mmtool.regex import regex
 
-_HARMFUL = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but the line feed, what turns the direction of writing, and halves of characters."""
+_HARMFUL = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+"""Control characters but the line feed, what is invisible or turns the direction of writing, and half characters."""
 _FORMULA = regex(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
 
 

@@ -59,9 +59,9 @@ LOG_FACTS = {
 }
 """The kernel's own results in a log, by fact: patterns of the lines."""
 
-FILE_FACTS = ("spans", "managed", "zoneinfo", "pcp_high", "min_free_kbytes")
+FILE_FACTS = ("spans", "managed", "zoneinfo", "pcp_limits", "min_free_kbytes")
 """Facts that files in proc/ hold: where zones lie, the pages they manage, their watermarks and reserves, the limits of
-the first CPU's lists, vm.min_free_kbytes."""
+what a CPU's lists may hold (from 6.18 on), vm.min_free_kbytes."""
 
 FACTS = (*LOG_FACTS, *FILE_FACTS)
 
@@ -74,6 +74,7 @@ _ZONE_FIELDS = {
     "managed": ("managed",),
     "zoneinfo": ("min", "low", "high", "protection", "pcp batch"),
     "pcp_high": ("pcp high",),
+    "pcp_limits": ("pcp high_min", "pcp high_max"),
 }
 
 
@@ -111,7 +112,7 @@ def zoneinfo(text: str) -> dict[str, dict[str, Any]]:
             zone["protection"] = [int(n) for n in m[1].split(",")]
         elif re.match(r" +pagesets", line):
             in_pageset = True
-        elif in_pageset and (m := re.match(r" +(high|batch): +(\d+)", line)):
+        elif in_pageset and (m := re.match(r" +(high|batch|high_min|high_max): +(\d+)", line)):
             zone.setdefault(f"pcp {m[1]}", int(m[2]))
         elif m := re.match(r" +start_pfn: +(\d+)", line):
             zone["start_pfn"] = int(m[1])
@@ -188,7 +189,8 @@ class Capture:
             file = self.path / "proc/sys/vm/min_free_kbytes"
             return int(file.read_text()) if file.exists() else None
         file = self.path / "proc/zoneinfo"
-        return _zone_fact(fact, zoneinfo(file.read_text())) if file.exists() else None
+        zones = _zone_fact(fact, zoneinfo(file.read_text())) if file.exists() else {}
+        return zones if any(None not in fields.values() for fields in zones.values()) else None
 
     def predicted(self, fact: str) -> Any:
         """What mmtool says from the inputs alone, in the shape of `observed`."""

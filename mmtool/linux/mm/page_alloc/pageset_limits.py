@@ -79,3 +79,15 @@ def pcp_high_at_init(zone: Zone) -> int:
     if limits is None or (zone.facts.pcp_high_is_tuned and limits.batch == 1):
         return 0
     return limits.high_min
+
+
+def pcp_high_may_be(zone: Zone, high: int) -> bool:
+    """Can a CPU's high be `high` once init runs? Before 6.7 it is one number.
+
+    From 6.7 on nr_pcp_alloc() and nr_pcp_high() clamp it to the limits of that moment: it is 0 on a list that its CPU
+    never used, and down to four batches on one not used since setup_per_cpu_pageset(), which the watermarks follow.
+    """
+    limits = zone.pageset
+    if limits is None or not zone.facts.pcp_high_is_tuned:
+        return high == pcp_high_at_init(zone)
+    return high == 0 or zone_highsize(0, limits.batch, 1) <= high <= limits.high_max
