@@ -209,11 +209,11 @@ class Facts:
         self.version = version
         self.shown = shown or {}
 
-    def open_facts(self) -> Iterator[str]:
+    @cached_property
+    def open_facts(self) -> tuple[str, ...]:
         """The names of the facts of which nothing at hand tells whether they hold for this release."""
-        for fact in self.declared():
-            if fact.name not in self.shown and fact.open_at(self.version):
-                yield fact.name
+        unsure = (fact.name for fact in self.declared() if fact.open_at(self.version))
+        return tuple(name for name in unsure if name not in self.shown)
 
     @classmethod
     def declared(cls) -> Iterator[Fact]:
