@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from mmtool.errors import UsageError
+from mmtool.regex import regex
 from mmtool.written import registered
 
 INDEX = "capture.json"
 """The file that says what else is there."""
 _TAR = (".tar.gz", ".tgz")
+_ARCHIVE = regex(r"\.(?:tar(?:\.\w+)?|t[bx]z2?|zip)$", re.IGNORECASE)
+"""Names of archives; a folder of such a name would be taken for one."""
 
 
 def is_tar_name(target: str) -> bool:
@@ -27,6 +31,8 @@ def check_target(target: str, *, force: bool) -> None:
     """UsageError where a capture cannot be written, so that nothing is collected for it."""
     if target == "-":
         return
+    if _ARCHIVE.search(target) and not is_tar_name(target):
+        raise UsageError(f"{target}: an archive is written as {' or '.join('FILE' + end for end in _TAR)}")
     path = Path(target)
     folder = path if path.is_dir() else path.absolute().parent
     if not folder.is_dir():

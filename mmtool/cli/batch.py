@@ -11,10 +11,15 @@ import click
 from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
 
+MOST_JOBS = 1024
+"""Processes that --jobs may ask for: all of them are started."""
+
 
 @click.command()
 @click.argument("source", metavar="DIR|-")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes to use; by default one a processor.")
+@click.option(
+    "--jobs", type=click.IntRange(1, MOST_JOBS), metavar="N", help="Processes to use; by default one a processor."
+)
 @click.option("--dask", metavar="ADDRESS", help="Hand the work to the Dask cluster whose scheduler is there.")
 @output_option("ndjson", "csv", shaped=())
 def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
@@ -25,6 +30,8 @@ def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
     from mmtool.answers.batch import cluster_rows, inputs_of, rows
     from mmtool.report.batch import render
 
+    if dask == "":
+        raise UsageError("--dask: name the scheduler's address, such as tcp://127.0.0.1:8786")
     if jobs and dask:
         raise UsageError("--jobs is for this machine's processes, --dask for a cluster's: give one of them")
     files = _listed() if source == "-" else inputs_of(source)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 from mmtool.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def capture(target: str, whole: bool, keep_names: bool, force: bool, output: str
     from mmtool.capture.identity import read_identity
     from mmtool.capture.private import make_private
     from mmtool.capture.store import INDEX, check_target, write_capture
-    from mmtool.report.capture import document, render, summary
+    from mmtool.report.capture import document, rendered, summary
 
     check_target(target, force=force)
     if target == "-" and sys.stdout.isatty():
@@ -40,13 +40,14 @@ def capture(target: str, whole: bool, keep_names: bool, force: bool, output: str
     collect_profile(found)
     changes = make_private(found, read_identity(), whole=whole, keep_names=keep_names)
     for missing in found.missing:
-        click.echo(f"mmtool: {missing}", err=True)
+        note(str(missing))
     if said := summary(changes):
-        click.echo(f"mmtool: {said}", err=True)
+        note(said)
     doc = document(found, datetime.now(UTC), changes, whole=whole, names_kept=keep_names)
     index = json.dumps(doc, indent=1).encode() + b"\n"
+    text = rendered(target, doc, output)  # first, so that nothing is written where a column's name is wrong
     packed = write_capture({INDEX: index, **found.files}, target, force=force)
     if packed is None:
-        render(target, doc, output)
+        click.echo(text, nl=False)
     else:
         sys.stdout.buffer.write(packed)

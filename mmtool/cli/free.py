@@ -8,7 +8,7 @@ import click
 
 from mmtool.cli.alloc import use_cpu
 from mmtool.cli.options import SIZE
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import UsageError
 
@@ -48,7 +48,7 @@ def free(pfn: int | None, phys: int | None, order: int, cpu: int | None, output:
         raise UsageError(f"no zone spans pfn {start:#x}") from None
     taken = next((p for p in range(start, start + (1 << order)) if system.is_free(p)), None)
     if taken is not None:
-        click.echo(f"mmtool: page {taken:#x} is free already", err=True)
+        note(f"page {taken:#x} is free already")
         raise click.exceptions.Exit(1)
     system.free_pages(start, order)
     render(system, zone, start, order, output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mmtool.cli.output import note
 from mmtool.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def profile_from_files(
         sizes=sizes,
     )
     for gap in made.unknown:
-        print(f"mmtool: {gap}", file=sys.stderr)
+        note(gap)
     return made.profile
 
 

@@ -12,8 +12,7 @@ from errno import ENOENT, EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from mmtool.cli.output import note
 from mmtool.errors import InputError
 from mmtool.written import registered
 
@@ -49,7 +48,7 @@ def keep_last_state(boot: Boot) -> None:
     try:
         _write(data)
     except OSError as e:
-        click.echo(f"mmtool: this boot is not kept: {e.strerror or e}{_left()}", err=True)
+        note(f"this boot is not kept: {e.strerror or e}{_left()}")
 
 
 def _write(data: bytes) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from mmtool.cli.options import input_options, machine_and_kernel, rests_on, say_warnings
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 
 
 @click.command()
@@ -37,7 +36,7 @@ def lint(
     linted = find(machine, kernel, cmdline, kernel_base=kernel_base, cpus=cpus)
     say_warnings(machine)
     if linted.not_booted is not None:
-        print(f"mmtool: {machine.origin}: judged without a boot: {linted.not_booted}", file=sys.stderr)
+        note(f"{machine.origin}: judged without a boot: {linted.not_booted}")
     render(machine.origin, kernel, linted, output)
     if linted.findings:
         context.exit(1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mmtool.cli.output import note
 
 if TYPE_CHECKING:
     from mmtool.build.profile import Profile
@@ -26,7 +27,7 @@ def collect_this_machine() -> Collected:
     for missing in found.missing:
         if missing.name == "System.map" and kernel_symbols(Path("/")):
             continue  # the running kernel's own symbols stand in for it
-        print(f"mmtool: {missing}", file=sys.stderr)
+        note(str(missing))
     return found
 
 

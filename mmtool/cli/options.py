@@ -12,6 +12,7 @@ import click
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
 from mmtool.cli.live import this_machine
+from mmtool.cli.output import note
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
@@ -237,7 +238,7 @@ def boot_machine(*, cmdline: str | None, kernel_base: int | None, cpus: int | No
 def say_warnings(machine: Machine) -> None:
     """Say on standard error what the reader of the machine left out or took for something, by line."""
     for line, warning in machine.warnings:
-        print(f"mmtool: {machine.origin}:{f'{line}:' if line else ''} {warning}", file=sys.stderr)
+        note(f"{machine.origin}:{f'{line}:' if line else ''} {warning}")
 
 
 def machine_and_kernel(
@@ -277,7 +278,7 @@ def machine_and_kernel(
         if memory and capture is None:
             raise UsageError("--memory goes with --dtb; another map says itself where memory is")
     files = (config, system_map, vmlinuz)
-    if profile is not None and any(files):
+    if profile is not None and files != (None, None, None):
         raise UsageError("--profile says what --config, --system-map and --vmlinuz would; give one or the others")
     here = None
     if input is not None:
@@ -295,7 +296,7 @@ def machine_and_kernel(
     made = here if kernel is None else None
     if profile is not None:
         made = read_profile(profile)
-    elif any(files):
+    elif files != (None, None, None):
         made = with_estimates(profile_from_files(*files))
     return machine, kernel_for(machine, kernel, made)
 

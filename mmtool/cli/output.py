@@ -143,11 +143,11 @@ def written(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    target = Path(os.path.realpath(path))
-    in_place = target.exists() and not target.is_file()  # a device or a pipe; a folder says itself what it is
     usual = sys.stdout
     ended: click.exceptions.Exit | None = None
     try:
+        target = Path(os.path.realpath(path))
+        in_place = target.exists() and not target.is_file()  # a device or a pipe; a folder says itself what it is
         with nullcontext(target) if in_place else part_beside(target) as part:
             with part.open("w" if in_place else "x", encoding="utf-8", newline="\n") as file:
                 sys.stdout = file
@@ -163,6 +163,13 @@ def written(path: str | None) -> Iterator[None]:
         sys.stdout = usual
     if ended is not None:
         raise ended
+
+
+def note(text: str) -> None:
+    """Say on standard error what goes beside the answer: a line, whatever the name of a file in it holds."""
+    from mmtool.report.untrusted import one_line
+
+    print(f"mmtool: {one_line(text)}", file=sys.stderr)
 
 
 def stdout_in_colour() -> bool:

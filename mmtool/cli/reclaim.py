@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmtool.cli import Group
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 
 if TYPE_CHECKING:
     from mmtool.answers.reclaim_fit import Source
@@ -132,7 +132,7 @@ def _lrus(lru: str, kernel: str, facts: ReclaimFacts) -> list[str]:
     if lru == "mglru":
         raise UsageError("this release has no multi-generational LRU")
     if lru == "both":
-        click.echo(f"mmtool: Linux {kernel} has the classic LRU alone", err=True)
+        note(f"Linux {kernel} has the classic LRU alone")
     return ["classic"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from mmtool.cli import Group
 from mmtool.cli.options import SIZE, gfp_option
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import InputError, UsageError
 
@@ -100,9 +101,9 @@ class Machine:
 
 def _there(config: str) -> bool:
     """Is there a configuration of that name? Without it, one is assumed, and that is said."""
-    if config == "-" or Path(config).exists():
+    if config == "-" or os.path.exists(config):  # noqa: PTH110 (which is false of a name that is too long)
         return True
-    print(f"mmtool: {config}: no such file; going on with the configuration that is nearest", file=sys.stderr)
+    note(f"{config}: no such file; going on with the configuration that is nearest")
     return False
 
 

@@ -11,6 +11,7 @@ import click
 
 from mmtool.cli.last_boot import read_last_state
 from mmtool.cli.options import F
+from mmtool.cli.output import note
 from mmtool.errors import InputError, UsageError
 from mmtool.report.untrusted import printable
 
@@ -44,7 +45,7 @@ def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
         folder = PROC if proc is None else Path(proc)
         return _system_of_proc(folder)
     if state is None and _is_pipe():
-        click.echo("mmtool: goes on from the state on standard input", err=True)
+        note("goes on from the state on standard input")
         return system_of_json(read_json("-"), "-")
     if state is not None:
         return system_of_json(read_json(state), state)
@@ -58,7 +59,7 @@ def load_system(*, state: str | None, live: bool, proc: str | None) -> System:
         raise UsageError(f"the last boot cannot be gone on from: {e.strerror or e}") from None
     system = system_of_json(document, kept)
     source = printable(document["source"])
-    click.echo(f"mmtool: goes on from the last boot, of {source}, Linux {system.kernel.name}", err=True)
+    note(f"goes on from the last boot, of {source}, Linux {system.kernel.name}")
     return system
 
 
@@ -156,7 +157,7 @@ def _system_of_proc(folder: Path) -> System:
     except InputError:
         types_text = None
     if types_text is None:
-        click.echo(f"mmtool: {types} cannot be read (it is for root alone): all free blocks count as Movable", err=True)
+        note(f"{types} cannot be read (it is for root alone): all free blocks count as Movable")
     texts = ProcTexts(
         version,
         parse_zoneinfo(_text(folder, "zoneinfo"), str(folder / "zoneinfo")),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmtool.cli.options import SIZE, gfp_option
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 from mmtool.cli.states import load_system, state_options
 from mmtool.errors import UsageError
 
@@ -79,7 +79,7 @@ def vmalloc(
     render_attempts(attempts, [a for a in freed if a not in missing], v, system, output)
     for address in missing:
         sys.stdout.flush()
-        click.echo(f"mmtool: there is no area of vmalloc at {address:#x}", err=True)
+        note(f"there is no area of vmalloc at {address:#x}")
     if missing or any(not attempt.ok for attempt in attempts):
         sys.stdout.flush()
         raise click.exceptions.Exit(1)
@@ -94,7 +94,7 @@ def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
 
     zones = list(system.zones())
     if system.vmalloc is None:
-        click.echo("mmtool: this state tells nothing of virtual memory: its area is taken to be empty", err=True)
+        note("this state tells nothing of virtual memory: its area is taken to be empty")
         end = max(zone.zone_end_pfn for zone in zones)
         low = max((zone.zone_end_pfn for zone in zones if zone.name in ("DMA", "Normal")), default=end)
         # The processor is taken to have short addresses, and KASLR to be at work where the build has it.
@@ -108,7 +108,7 @@ def _vmalloc_of(system: System, base: int | None) -> Vmalloc:
             raise UsageError(f"--base: {base:#x} is not where a page begins")
         system.vmalloc = moved(system.vmalloc, base)
     elif not system.vmalloc.base_known:
-        click.echo("mmtool: KASLR hides where the vmalloc area begins: addresses are those without it", err=True)
+        note("KASLR hides where the vmalloc area begins: addresses are those without it")
     v = vmalloc_of(
         system.vmalloc, system.kernel, system,
         totalram_pages=sum(zone.managed_pages for zone in zones), online_nodes=len(system.nodes),

@@ -8,7 +8,7 @@ import click
 
 from mmtool.cli.diff import show
 from mmtool.cli.options import boot_machine, input_options
-from mmtool.cli.output import output_option
+from mmtool.cli.output import note, output_option
 
 
 @click.command()
@@ -20,8 +20,8 @@ def whatif(added: str, output: str, cmdline: str | None, **options: Any) -> None
     from mmtool.firmware.cmdline import READ, unread
     from mmtool.suggest import among
 
-    for name in unread(added):
-        click.echo(f"mmtool: --cmdline+: mmtool reads no option {name[:60]!r}{among(name, READ)}", err=True)
+    for name in dict.fromkeys(unread(added)):
+        note(f"--cmdline+: mmtool reads no option {name[:60]!r}{among(name, READ)}")
     before = boot_machine(cmdline=cmdline, **options)
     after = boot_machine(cmdline=f"{before.cmdline.text} {added}".strip(), **options)
     show(before, after, output)

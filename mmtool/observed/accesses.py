@@ -221,7 +221,7 @@ def _lackey(lines: Iterable[bytes], source: str, anon: bool) -> AccessTrace:
             text, _, size = line[2:].partition(b",")
             address = int(text, 16)
             end = (address & last_of_page) + int(size)
-            if address < 0 or end > 2 * last_of_page:
+            if not 0 <= address <= (1 << 64) - int(size) or int(size) < 0 or end > 2 * last_of_page:
                 raise ValueError
         except ValueError:
             if line[:2] in (b"==", b"--", b"**") or not line.strip():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from mmtool import __version__
 from mmtool.capture.collect import Collected
 from mmtool.capture.private import Change
-from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
+from mmtool.report.table import Kind, Table, columns, csv_table, document_text, text_tables
 
 
 def document(
@@ -40,11 +39,10 @@ def summary(changes: Iterable[Change]) -> str:
     return "; ".join(filter(None, said))
 
 
-def render(target: str, doc: dict[str, Any], output: str) -> None:
-    """Print what was collected to standard output."""
+def rendered(target: str, doc: dict[str, Any], output: str) -> str:
+    """What was collected, for standard output. Raises UsageError for a column that there is not."""
     if output in ("json", "yaml"):
-        print_document(doc, output)
-        return
+        return document_text(doc, output)
     t = Table("capture", f"{target}: {len(doc['files'])} files", columns("file", ("bytes", Kind.SIZE)))
     t.rows = [(file["name"], file["bytes"]) for file in doc["files"]]
-    sys.stdout.write(csv_table(t) if output == "csv" else text_tables([t]))
+    return csv_table(t) if output == "csv" else text_tables([t])

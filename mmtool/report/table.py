@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, replace
 from enum import Enum
-from textwrap import wrap
 from typing import Any
 
 from mmtool.errors import UsageError
@@ -93,6 +92,8 @@ def folded(text: str) -> str:
     width = terminal_width()
     if width is None:
         return text
+    from textwrap import wrap  # compiles patterns that only a terminal's width needs
+
     lines = []
     for line in text.split("\n"):
         start = len(line) - len(line.lstrip())
@@ -233,6 +234,8 @@ def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Co
             left_out.insert(0, columns[spare[-1]].title)
         else:
             break
+    from textwrap import wrap
+
     folded = [["\n".join(wrap(row[i], sizes[i])) if len(row[i]) > sizes[i] else row[i] for i in kept] for row in rows]
     return [columns[i] for i in kept], folded, left_out
 
@@ -252,14 +255,18 @@ def csv_table(table: Table) -> str:
     return out.getvalue()
 
 
-def print_document(doc: dict[str, Any], output: str) -> None:
-    """A document for scripts on standard output, as json or yaml."""
+def document_text(doc: dict[str, Any], output: str) -> str:
+    """A document for scripts, as json or yaml."""
     if output == "json":
         import json
 
-        sys.stdout.write(json.dumps(doc) + "\n")
-    else:
-        sys.stdout.write(yaml_text(doc))
+        return json.dumps(doc) + "\n"
+    return yaml_text(doc)
+
+
+def print_document(doc: dict[str, Any], output: str) -> None:
+    """A document for scripts on standard output, as json or yaml."""
+    sys.stdout.write(document_text(doc, output))
 
 
 def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
@@ -268,6 +275,6 @@ def columns(*specs: str | tuple[str, Kind]) -> tuple[Column, ...]:
 
 
 __all__: Sequence[str] = [
-    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "folded", "print_document", "prose", "styled",
-    "text_tables",
+    "Column", "Kind", "Style", "Table", "cell", "columns", "csv_table", "document_text", "folded",
+    "print_document", "prose", "styled", "text_tables",
 ]  # fmt: skip

@@ -6,14 +6,17 @@ import re
 
 from mmtool.regex import regex
 
-_HARMFUL = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but the line feed, what turns the direction of writing, and halves of characters."""
+_HARMFUL = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+"""Control characters but the line feed, what is invisible or turns the direction of writing, and half characters."""
 _FORMULA = regex(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
 
 
 def printable(text: str) -> str:
     """`text` with every control character as \\x.. (\\u.... beyond 255); line feeds stay."""
-    return _HARMFUL.sub(_escaped, text) if _HARMFUL.search(text) else text
+    # Nearly every text is: what str.isprintable() lets pass holds nothing of _HARMFUL, which takes long to compile.
+    if text.replace("\n", "").isprintable():
+        return text
+    return _HARMFUL.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:

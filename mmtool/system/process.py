@@ -39,6 +39,16 @@ FILE_PAGES = 64
 """Pages of the files that scripts map."""
 
 
+@dataclass
+class Left:
+    """What a script may still ask for, so that a line of ten words does not run for hours."""
+
+    repeated: int = 1 << 17
+    """Operations of lines with `repeat`: at first twice as many as there may be mappings."""
+    touched: int = 1 << 21
+    """Bytes that are looked at, one by one, by lines that read and write."""
+
+
 @dataclass(eq=False)
 class Process:
     """A task with what a script needs besides: the names it knows, its open files, and its own image."""
@@ -51,6 +61,7 @@ class Process:
     who: str = "p"
     child: Process | None = None
     hard_sysctls: dict[str, str] = field(default_factory=dict)
+    left: Left = field(default_factory=Left)
 
 
 def processor(machine: Mapping[str, Any], hwcap: int | None) -> Processor:
@@ -110,6 +121,8 @@ def set_sysctl(system: SystemMemory, name: str, value: str) -> bool:
 
     vm.overcommit_ratio and vm.overcommit_kbytes put out each other; vm.nr_hugepages fills or empties the pool.
     """
+    if not (value.isascii() and value.isdecimal()) or len(value) > 18:
+        raise ValueError(f"sysctl {name[:40]}: {value[:40]!r} is no number from 0 to 10^18 - 1")
     number = int(value)
     if name == "vm.nr_hugepages":
         pool = system.hugetlb
@@ -129,8 +142,22 @@ def set_sysctl(system: SystemMemory, name: str, value: str) -> bool:
     return True
 
 
+_THP_MODES = {
+    "enabled": ("always", "madvise", "never"),
+    "defrag": ("always", "defer", "defer+madvise", "madvise", "never"),
+    "shmem_enabled": ("always", "within_size", "advise", "never", "deny", "force"),
+    "use_zero_page": ("0", "1"),
+}
+_MTHP_MODES = ("always", "inherit", "madvise", "within_size", "advise", "never")
+
+
 def set_thp(system: SystemMemory, name: str, value: str) -> bool:
-    """Set a file of /sys/kernel/mm/transparent_hugepage; False if there is none of that name."""
+    """Set a file of /sys/kernel/mm/transparent_hugepage; False if there is none of that name.
+
+    Raises ValueError for a word that the kernel does not take.
+    """
+    if value not in _THP_MODES.get(name, _MTHP_MODES):
+        raise ValueError(f"thp {name[:40]} takes {', '.join(_THP_MODES.get(name, _MTHP_MODES))}, not {value[:40]!r}")
     thp = system.thp
     if name in ("enabled", "defrag", "shmem_enabled"):
         setattr(thp, name, value)
@@ -138,7 +165,9 @@ def set_thp(system: SystemMemory, name: str, value: str) -> bool:
         thp.use_zero_page = value == "1"
     elif name.startswith("hugepages-") and system.facts.has_mthp:
         size, _, what = name.removeprefix("hugepages-").partition("kB/")
-        if not size.isdigit() or what not in ("enabled", "shmem_enabled"):
+        # from four pages to what an entry of the PMD maps
+        sizes = [4 << order + system.page_shift - 12 for order in range(2, system.page_shift - 2)]
+        if size not in map(str, sizes) or what not in ("enabled", "shmem_enabled"):
             return False
         (thp.sizes if what == "enabled" else thp.shmem_sizes)[int(size)] = value
     else:
@@ -157,15 +186,30 @@ def release_version(release: str) -> Version:
 
 
 def number(text: str) -> int:
+    """A number of a script or a record, decimal or hex."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{text[:40]!r} is no number")
     return int(text, 16) if text.startswith("0x") else int(text)
+
+
+MOST_FAULTS = 1 << 18
+"""Page faults that are done for one script or trace: those of 1 GiB in single pages."""
+RLIMITS = (
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
+    "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+)  # fmt: skip
+"""Resource limits by their names without RLIMIT_."""
 
 
 def limit(text: str) -> int:
     """A resource limit as a script or a record writes it: a size, or "unlimited"."""
     if text == "unlimited":
         return UNLIMITED
-    suffix = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1], 0)
-    return number(text[:-1] if suffix else text) << suffix
+    suffix = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
+    value = number(text[:-1] if suffix else text) << suffix
+    if not 0 <= value <= UNLIMITED:
+        raise ValueError(f"a resource limit is a size below 16E or unlimited, not {text[:40]!r}")
+    return value
 
 
 def new_task(
@@ -176,18 +220,24 @@ def new_task(
     arch, config = ARCHITECTURES[machine["arch"]], machine.get("config", {})
     compat = machine.get("task") == "compat32"
     system = system_memory(machine, page_shift, huge_size, hwcap)
+    system.faults_left = MOST_FAULTS
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
     personality = 0
     for line in setup:
-        word, *rest = line.split()
-        if word == "rlimit":
-            limits[rest[0]] = (limit(rest[1]), limit(rest[1]))
-        elif word == "personality":
-            personality = number(rest[0])
-        elif word == "sysctl":
-            set_sysctl(system, rest[0], rest[1])
-        elif word == "thp":
-            set_thp(system, rest[0], rest[1])
+        match line.split():
+            case ["rlimit", name, value] if name in RLIMITS:
+                limits[name] = (limit(value), limit(value))
+            case ["personality", bits] if 0 <= number(bits) < 1 << 32:
+                personality = number(bits)
+            case ["sysctl", name, value]:
+                set_sysctl(system, name, value)
+            case ["thp", name, value]:
+                set_thp(system, name, value)
+            case ["exec" | "env" | "mode" | "times", _]:
+                pass  # of the program, and of how a record was made
+            case _:
+                raise ValueError(f"{line[:60]!r} sets nothing up (rlimit NAME VALUE, personality BITS, sysctl NAME "
+                                 "VALUE, thp FILE WORD, exec PROGRAM, env BYTES)")
     word_bits = 32 if compat else arch.kernel_bits
     if word_bits == 64:
         personality &= ~READ_IMPLIES_EXEC  # exec of a 64-bit program with PT_GNU_STACK takes it away
@@ -301,6 +351,8 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
     for run in filter(None, pages.split(",")):
         first, _, rest = run.partition("+")
         count, kind = int(rest[:-1]), rest[-1]
+        if not 0 <= int(first) <= int(first) + count <= min((vma.end - vma.start) >> shift, MOST_FAULTS):
+            raise ValueError(f"pages {run[:40]!r} are none of the mapping's, or more than {MOST_FAULTS}")
         if kind in "at" and vma.anon_vma is None:
             vma.anon_vma = AnonVma()
             vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1

@@ -8,7 +8,7 @@ from typing import Any
 from mmtool.linux.fs.binfmt_elf import Offsets, Program, Segment
 from mmtool.linux.mm.mmap.fault import touch
 from mmtool.linux.mm.mmap.mm_types import VM_READ, VM_WRITE
-from mmtool.system.process import Process, script_files
+from mmtool.system.process import Process, number, script_files
 from mmtool.system.process_layout import Question, page_sizes, run_exec
 
 DEBIAN = ("TRANSPARENT_HUGEPAGE", "TRANSPARENT_HUGEPAGE_ALWAYS", "KSM", "HUGETLBFS", "COMPAT")
@@ -28,6 +28,8 @@ OF_ARCH: dict[str, dict[str, str]] = {
 MMAP_MIN_ADDR = {"x86_64": "65536", "i386": "65536", "arm64": "4096"}
 BASE = {"x86_64": 0x400000, "i386": 0x8048000, "arm64": 0x400000}
 ALIGN = 0x10000
+MOST_ENVIRONMENT = 6 << 20
+"""Bytes of arguments and environment that exec takes at most: three quarters of _STK_LIM."""
 
 
 def machine(
@@ -83,11 +85,13 @@ def ask(machine: Mapping[str, Any], setup: Sequence[str]) -> Question:
     """exec of the program that the setup names, with its environment."""
     kind, env = "fixed", 0
     for line in setup:
-        word, *rest = line.split()
-        if word == "exec":
-            kind = {"vmrun-pie": "pie", "vmrun-spie": "static-pie"}.get(rest[0].rpartition("/")[2], "fixed")
-        elif word == "env":
-            env = int(rest[0])
+        match line.split():
+            case ["exec", name]:
+                kind = {"vmrun-pie": "pie", "vmrun-spie": "static-pie"}.get(name.rpartition("/")[2], "fixed")
+            case ["env", size]:
+                env = number(size)
+                if not 0 <= env <= MOST_ENVIRONMENT:
+                    raise ValueError(f"an environment has up to {MOST_ENVIRONMENT} bytes, not {size[:40]}")
     program, interpreter = default_program(machine["arch"], kind)
     page, huge = page_sizes(machine)
     return Question(machine, setup, program, interpreter, 2 * len(program.name) + 2 + env, None, page, huge)

@@ -23,7 +23,7 @@ from mmtool.linux.mm.mmap.shmem import drop_pages
 from mmtool.linux.mm.mmap.signals import Signal
 from mmtool.linux.mm.mmap.util import vm_commit_limit
 from mmtool.linux.mm.mmap.vma import do_munmap
-from mmtool.system.process import Process, set_sysctl, set_thp
+from mmtool.system.process import RLIMITS, Process, set_sysctl, set_thp
 
 PROT = {
     "r": mmt.PROT_READ, "w": mmt.PROT_WRITE, "x": mmt.PROT_EXEC, "D": mmt.PROT_GROWSDOWN, "U": mmt.PROT_GROWSUP,
@@ -36,6 +36,8 @@ MAP = {
 }  # fmt: skip
 MREMAP = {"maymove": 1, "fixed": 2, "dontunmap": 4, "none": 0}
 MCL = {"current": 1, "future": 2, "onfault": 4}
+AT_ONCE = 1 << 12
+"""Steps that a line which reads or writes takes before it is looked at how many are left."""
 SUFFIX = {"K": 10, "M": 20, "G": 30, "T": 40}
 NAMED_AFTER = ("mmap", "mremap")
 
@@ -43,7 +45,9 @@ NAMED_AFTER = ("mmap", "mremap")
 class ScriptError(Exception):
     """A line that is no operation: what is wrong with it; `line` is its place among the operations."""
 
-    line = 0
+    def __init__(self, message: str, line: int = 0) -> None:
+        self.line = line
+        super().__init__(message)
 
 
 class Skipped(Exception):
@@ -82,6 +86,8 @@ def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
                 yield step
             if rows > MOST_ROWS:
                 raise ScriptError(f"up to here {rows} mappings are told of, one by one after each line; make two of it")
+        except mmt.TooManyFaults:
+            raise ScriptError("more page faults by here than are done for one script; make two of it", line) from None
         except ScriptError as error:
             error.line = line
             raise
@@ -127,7 +133,7 @@ def _fork(process: Process, line: int) -> Iterator[Step]:
         _warm(process)
         yield snapshot(process, Step(line, process.who, refusal.name, refusal.why))
         return
-    process.child = Process(child, dict(process.names), process.files, process.image, "c")
+    process.child = Process(child, dict(process.names), process.files, process.image, "c", left=process.left)
     # which side runs first is chance; mostly the parent writes first, and the child has run when it says so
     _warm(process)
     _warm(process.child)
@@ -193,12 +199,17 @@ def _go_on(process: Process) -> None:
 def _repeat(process: Process, step: Step, words: Sequence[str]) -> None:
     task = process.task
     task.min_flt = task.maj_flt = 0
+    if len(words) < 3:
+        raise ScriptError("repeat needs a number and an operation")
     try:
         times = expression(process, words[1], 0)
     except Skipped:
         step.ret = "skip"
         return
     step.count = 0
+    process.left.repeated -= times
+    if process.left.repeated < 0:
+        raise ScriptError("more operations are repeated by here than are done for one script; make two of it")
     for i in range(times):
         _perform(process, words[2:], step, i)
         if step.ret == "skip":
@@ -267,6 +278,8 @@ def _factor(process: Process, text: str, i: int) -> int:
         return i
     if text[:1].isdigit():
         scale = 1
+        if not text.isascii() or "_" in text or len(text) > 40:
+            raise ScriptError(f"{text[:40]!r} is no number")
         if text[-1] in SUFFIX and not (text.startswith("0x") and text[-1] in "abcdefABCDEF"):
             text, scale = text[:-1], 1 << SUFFIX[text[-1]]
         elif text[-1] in "PH":
@@ -379,13 +392,19 @@ def _touch(write: bool) -> Callable[[Process, list[str], int], None]:
         step = expression(p, w[2], i) if len(w) > 2 else p.task.sys.page_size
         if not step:
             raise Skipped
-        touch(p.task, start, length, step, write)
+        for offset in range(0, length, step * AT_ONCE):  # what is not mapped ends it soon
+            size = min(step * AT_ONCE, length - offset)
+            p.left.touched -= touch(p.task, start + offset, size, step, write)
+            if p.left.touched < 0:
+                raise ScriptError("more bytes are touched by here than are done for one script; make two of it")
 
     return done
 
 
 def _rlimit(p: Process, w: list[str], i: int) -> None:
     soft, hard = p.task.rlimits.get(w[0], (mmt.UNLIMITED, mmt.UNLIMITED))
+    if w[0] not in RLIMITS:
+        raise ScriptError(f"{w[0][:40]!r} is none of {' '.join(RLIMITS)}")
     new = mmt.UNLIMITED if w[1] == "unlimited" else expression(p, w[1], i)
     if new > hard:
         raise mmt.Refused("EINVAL", f"above the hard limit ({hard})")
@@ -396,12 +415,20 @@ def _rlimit(p: Process, w: list[str], i: int) -> None:
 def _sysctl(p: Process, w: list[str], i: int) -> None:
     if not p.task.privileged:
         raise mmt.Refused("EACCES", "sysctls are the administrator's")
-    if not set_sysctl(p.task.sys, w[0], w[1]):
+    try:
+        known = set_sysctl(p.task.sys, w[0], w[1])
+    except ValueError as error:
+        raise ScriptError(str(error)) from None
+    if not known:
         raise ScriptError(f"{w[0]!r} is no sysctl that is modelled")
 
 
 def _thp(p: Process, w: list[str], i: int) -> None:
-    if not set_thp(p.task.sys, w[0], w[1]):
+    try:
+        known = set_thp(p.task.sys, w[0], w[1])
+    except ValueError as error:
+        raise ScriptError(str(error)) from None
+    if not known:
         raise mmt.Refused("ENOENT", f"the release has no {w[0]}")
 
 

@@ -97,6 +97,8 @@ class Replay:
         for call in calls:
             try:
                 done = self._call(call)
+            except mmt.TooManyFaults:
+                raise BadTrace(call.line, "more page faults by here than are done for one trace") from None
             except (IndexError, ValueError) as error:
                 raise BadTrace(call.line, f"{call.name} cannot be read: {error}") from None
             if done is not None:

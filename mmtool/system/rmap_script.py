@@ -36,6 +36,8 @@ from mmtool.system.process import new_task
 PAGE, HUGE = 4096, 2 << 20
 FIRST_OBJECT, APART = 0x100000000, 1 << 30
 KINDS = ("anon", "shared", "file", "private")
+MOST_PAGES = 100_000
+"""Pages that the lines of a script may tell of in all: each line tells of every page of every process."""
 Runs = dict[str, dict[str, list[str]]]
 
 
@@ -59,6 +61,11 @@ class World:
     shown: dict[int, Folio] = field(default_factory=dict)
     """What the first process had last at each address; others' pages are compared with that."""
 
+    @property
+    def pages(self) -> int:
+        """Pages that are told of after a line."""
+        return len(self.tasks) * sum(obj.pages for obj in self.objects.values())
+
 
 @dataclass(frozen=True)
 class RmapLine:
@@ -73,34 +80,56 @@ def run_rmap(lines: Sequence[str], source: str, release: str) -> Iterator[RmapLi
     """Do a script line by line. InputError names the line that is no operation."""
     machine = {"release": release, "arch": "x86_64", "mem_total_kb": 512 << 10, "config": {"CONFIG_KSM": "y"}}
     world = World({"0": new_task(machine, ("thp enabled never",), PAGE, HUGE)})
+    told = 0
     for number, text in enumerate(lines, 1):
         words = text.split("#", 1)[0].split()
         if not words:
             continue
         try:
-            shown = _line(world, words)
+            told += world.pages * _scans(words)
+            if told <= MOST_PAGES:
+                shown = _line(world, words)
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(source, number, f"not an operation of the script's language ({error})") from None
         except (Refused, Signal) as error:
             raise InputError(source, number, str(error)) from None
         if shown:
+            told += world.pages
+        if told > MOST_PAGES:
+            raise InputError(source, number, f"by here more than {MOST_PAGES} pages are told of; make two of it")
+        if shown:
             yield RmapLine(number, *_snapshot(world))
+
+
+def _number(text: str, most: int, least: int = 0) -> int:
+    """A number of a script; ValueError for what is none from `least` to `most`."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not least <= int(text) <= most:
+        raise ValueError(f"{text[:40]!r} is no number from {least} to {most}")
+    return int(text)
+
+
+def _scans(words: list[str]) -> int:
+    """How often ksmd goes through all pages on a line."""
+    at = 2 if words[0] == "in" else 0
+    return _number(words[at + 1], MOST_PAGES) if words[at] == "ksm" else 0
 
 
 def _line(world: World, words: list[str]) -> bool:
     """One line; False for a declaration."""
     if words[0] in KINDS:
-        _declare(world, words[0], words[1], int(words[2]))
+        _declare(world, words[0], words[1], _number(words[2], APART // PAGE, 1))
         return False
     who = "0"
     if words[0] == "in":
         who, words = words[1], words[2:]
     if words[0] == "ksm":
-        for _ in range(int(words[1])):
+        for _ in range(_scans(words)):
             scan(world.ksmd, world.contents)
         return True
     task = world.tasks[who]
     if words[0] == "fork":
+        if words[1] in world.tasks:
+            raise ValueError(f"there is a process {words[1][:40]!r} already")
         child = world.tasks[words[1]] = fork(task)
         child.others = [t for t in world.tasks.values() if t is not child]
         if task in world.ksmd.tasks:
@@ -114,6 +143,8 @@ def _line(world: World, words: list[str]) -> bool:
 
 
 def _declare(world: World, kind: str, name: str, pages: int) -> None:
+    if name in world.objects:
+        raise ValueError(f"there is an object {name[:40]!r} already")
     start = FIRST_OBJECT + len(world.objects) * APART
     flags = MAP_FIXED | (MAP_PRIVATE if kind in ("anon", "private") else MAP_SHARED)
     file = None
@@ -137,13 +168,15 @@ def _operation(world: World, who: str, task: Task, words: list[str]) -> None:
         do_madvise(task, obj.start, obj.pages * PAGE, "unmergeable")
         return
     first, _, last = words[2].partition("-")
-    start, length = obj.start + int(first) * PAGE, (int(last or first) - int(first) + 1) * PAGE
+    low = _number(first, obj.pages - 1)
+    high = _number(last, obj.pages - 1, low) if last else low
+    start, length = obj.start + low * PAGE, (high - low + 1) * PAGE
     if words[0] == "load":
         touch(task, start, length, PAGE, False)
     elif words[0] == "store":
         _write(world, task, obj, start, length, lambda page: ("store", obj.name, page, who))
     elif words[0] == "same":
-        byte = int(words[3])
+        byte = _number(words[3], 255)
         _write(world, task, obj, start, length, lambda page: ("same", byte))
     elif words[0] == "dontneed":
         do_madvise(task, start, length, "dontneed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import tempfile
 
 from mmtool.errors import InputError
 from mmtool.firmware.fdt.blob import Node, parse_blob
@@ -143,14 +144,13 @@ def _compiled(data: bytes, source: str) -> bytes:
     if shutil.which("dtc") is None:
         advice = "compile it first: dtc -O dtb -o machine.dtb FILE (the package device-tree-compiler)"
         raise InputError(source, None, f"is a device tree's source, and dtc is not installed here; {advice}")
+    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
     try:
-        done = subprocess.run(
-            ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"],
-            input=data,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        # from a file: it may end before it has read all, and then a pipe's SIGPIPE would end mmtool
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
         raise InputError(source, None, "is a device tree's source, on which dtc does not end") from None
     if done.returncode or not done.stdout.startswith(FDT_MAGIC):

@@ -125,6 +125,8 @@ class SystemMemory:
     hw_access_bits: bool = True
     """The CPU sets accessed and dirty bits itself; else (ARMv8.0) a fault does."""
     fault_around_pages: int = 16
+    faults_left: int = 1 << 62
+    """Page faults until `TooManyFaults`: a line of ten words may ask for one a page of terabytes."""
     lazyfree_batch: list[Folio] = field(default_factory=list)
     """Pages that wait for becoming lazily freed (the lru_lazyfree batch of the CPU)."""
 

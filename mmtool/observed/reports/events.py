@@ -269,16 +269,22 @@ _LONGEST_COMM = 15
 
 def _comm(m: re.Match[str]) -> str | None:
     """The task's name: what stands in front on the line, or alone on the line before; 15 characters at most."""
-    line = m.string.rfind("\n", 0, m.start()) + 1
+    line = _line_start(m.string, m.start())
     if line == m.start():
         # mail broke the line behind the name, which is then all that the line before has
-        before = m.string.rfind("\n", 0, max(0, line - 1)) + 1
+        before = _line_start(m.string, max(0, line - 1))
         alone = m.string[before : max(before, line - 1)].split("] ")[-1].strip()
         alone = alone.removesuffix(":")
         return alone if alone and len(alone) <= _LONGEST_COMM and not _SENTENCE.search(alone) else None
     front = _FRONT.search(m.string, line, m.start())
     words = front[1].split("] ")[-1] if front else ""
     return words.rpartition(";")[2].strip()[-_LONGEST_COMM:].strip() or None
+
+
+def _line_start(text: str, at: int) -> int:
+    """Where the line begins that `at` is in; of a line that is longer than any name with its prefix, near enough."""
+    near = max(0, at - _NEAR)
+    return text.rfind("\n", near, at) + 1 or near
 
 
 _SENTENCE = regex(r"\.$|[=,]| \w+ |^\w+ \w+$|^[<>\[(]")

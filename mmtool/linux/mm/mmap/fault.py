@@ -42,17 +42,18 @@ def check_access(task: Task, vma: Vma, addr: int, write: bool) -> None:
         raise Signal(SIGSEGV, SEGV_ACCERR, addr, "the mapping may not be accessed")
 
 
-def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
+def touch(task: Task, start: int, length: int, step: int, write: bool) -> int:
     """Touch a byte at `start`, `start + step`, ... below `start + length`; a signal ends it.
 
-    What lies in one huge page is touched at once.
+    What lies in one huge page is touched at once. Returns how often an entry was looked at.
     """
     tables = task.mm.tables
     g = tables.geometry
     vma: Vma | None = None
     hardware, needed = task.sys.hw_access_bits, PTE_YOUNG | (PTE_DIRTY if write else 0)
-    offset = 0
+    offset = looked = 0
     while offset < length:
+        looked += 1
         addr = (start + offset) & task.word_mask
         if vma is None or not vma.start <= addr < vma.end:
             vma = lock_mm_and_find_vma(task, addr)
@@ -75,3 +76,4 @@ def touch(task: Task, start: int, length: int, step: int, write: bool) -> None:
                 continue
         handle_mm_fault(task, vma, addr, write)
         offset += step
+    return looked

@@ -12,6 +12,7 @@ from mmtool.linux.mm.mmap.mm_types import (
     VVAR_PAGE,
     ZERO_PAGE,
     Folio,
+    TooManyFaults,
     Vma,
 )
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, Pte, PteTable
@@ -25,6 +26,9 @@ def handle_mm_fault(task: Task, vma: Vma, addr: int, write: bool) -> None:
 
     Raises `Signal` where the kernel would send one; such a fault is not counted.
     """
+    task.sys.faults_left -= 1
+    if task.sys.faults_left < 0:
+        raise TooManyFaults
     if vma.flags & VM_HUGETLB:
         hugetlb_fault(task, vma, addr, write)
     elif _handle_mm_fault(task, vma, addr, write):

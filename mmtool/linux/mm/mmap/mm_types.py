@@ -44,6 +44,10 @@ class Refused(Exception):
         self.name, self.why = name, why
 
 
+class TooManyFaults(Exception):
+    """More page faults than a model on paper should do: `SystemMemory.faults_left` is used up."""
+
+
 class AnonVma:
     """An anon_vma: what finds every mapping of a group of anonymous pages.
 

@@ -1,0 +1,159 @@
+"""Options, scripts and names of files that nobody meant: usage or input that is refused in one line, and no more work
+than a line of ten words deserves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mmtool.cli import cli
+from mmtool.errors import InputError, UsageError
+from mmtool.examples import with_files
+from mmtool.firmware.packed import read_bytes
+from mmtool.observed.process_records import records_of
+from mmtool.observed.reports.events import find_events
+from mmtool.report.untrusted import one_line, printable
+from mmtool.system.process import from_start
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def refusal(*args: str, stdin: str = "") -> str:
+    """What a command that is refused says."""
+    result = CliRunner().invoke(cli, args, input=stdin)
+    assert isinstance(result.exception, InputError | UsageError | SystemExit), result.exception
+    assert result.exit_code not in (0, 1) or isinstance(result.exception, InputError | UsageError)
+    assert not result.stdout
+    return str(result.exception) if not isinstance(result.exception, SystemExit) else result.stderr
+
+
+PROCESS = {
+    "repeat": "-:1: repeat needs a number and an operation",
+    "repeat 100000000 read BRK 0": "-:1: more operations are repeated by here",
+    "sysctl vm.max_map_count x": "-:1: sysctl vm.max_map_count: 'x' is no number",
+    "thp enabled banana": "-:1: thp enabled takes always, madvise, never",
+    "rlimit BANANA 5": "-:1: 'BANANA' is none of CPU",
+    "mmap A 0 1_000 rw private,anon": "-:1: '1_000' is no number",
+    "mmap A 0 ٣ rw private,anon": "-:1: '٣' is no number",
+    "% banana": "'banana' sets nothing up",
+    "%": "'' sets nothing up",
+    "% rlimit STACK": "'rlimit STACK' sets nothing up",
+    "% personality -1": "'personality -1' sets nothing up",
+    "% sysctl vm.max_map_count -1": "'-1' is no number",
+    "% env 99999999999": "an environment has up to",
+}
+
+
+@pytest.mark.parametrize("script", PROCESS)
+def test_a_line_of_a_process_that_means_nothing(script: str) -> None:
+    assert PROCESS[script] in refusal("process", "run", "-", stdin=script + "\n")
+
+
+@pytest.mark.parametrize("operation", ["write A 1T P", "write A 1T 1", "mlock A 1T"])
+def test_terabytes_of_faults_are_refused(operation: str) -> None:
+    script = f"sysctl vm.overcommit_memory 1\nmmap A 0 1T rw private,anon\nmadvise A 1T nohugepage\n{operation}\n"
+    assert "-:4: more" in refusal("process", "run", "-", stdin=script)
+
+
+def test_a_page_of_a_record_that_its_mapping_has_not() -> None:
+    text = read_bytes(str(FIXTURES / "process" / "x86_64-7.3.jsonl.xz")).decode()
+    record = next(records_of(text, "r"))[1]
+    record["start"]["vmas"][0]["pages"] = "0+99999999999f"
+    with pytest.raises(ValueError, match="none of the mapping's"):
+        from_start(record["machine"], (), record["start"])
+
+
+RMAP = {
+    "anon A 99999999999": "is no number from 1 to",
+    "anon A 0": "is no number from 1 to",
+    "anon A 16\nanon A 16": "there is an object 'A' already",
+    "anon A 16\nstore A 0-16": "'16' is no number from 0 to 15",
+    "anon A 16\nstore A 5-3": "'3' is no number from 5 to 15",
+    "anon A 16\nsame A 0-1 ٣": "is no number from 0 to 255",
+    "anon A 16\nfork k\nfork k": "there is a process 'k' already",
+    "anon A 16\nksm 99999999999": "is no number",
+    "anon A 16\nmerge A\nksm 99999": "by here more than 100000 pages are told of",
+    "anon A 60000\nstore A 0\nstore A 0": "by here more than 100000 pages are told of",
+}
+
+
+@pytest.mark.parametrize("script", RMAP)
+def test_a_line_of_rmap_that_means_nothing(script: str) -> None:
+    said = refusal("reclaim", "rmap", "-", stdin=script)
+    assert said.startswith(f"-:{script.count(chr(10)) + 1}: ") and RMAP[script] in said
+
+
+@pytest.mark.parametrize("access", ["I  1" + "0" * 400 + ",3", " S ffffffffffffffff,8", " L 0,-5"])
+def test_an_address_that_no_processor_has(access: str) -> None:
+    trace = f"==1== Lackey, an example Valgrind tool\nI  04000f10,3\n{access}\n"
+    assert refusal("reclaim", "fit", "-", "--curve", stdin=trace).endswith("is no line of lackey's")
+
+
+OPTIONS = {
+    ("batch", str(FIXTURES / "logs"), "--jobs", "99999999999"): "1<=x<=1024",
+    ("process", "layout", "--personality", " "): "sets nothing up",
+    ("process", "layout", "--personality", "0x10000000000"): "sets nothing up",
+    ("process", "layout", "--rlimit", "stack="): "sets nothing up",
+    ("process", "layout", "--rlimit", "stack=-1"): "a resource limit is a size",
+    ("process", "layout", "--rlimit", "x y=1"): "sets nothing up",
+    ("boot", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--config", ""): ": ",
+    ("capture", "machine.tar", "--force"): "an archive is written as FILE.tar.gz",
+    ("capture", "machine.zip"): "an archive is written as FILE.tar.gz",
+    ("slab", "kmalloc", "--size", "8", "--config", "x" * 5000, "-o", "yaml", "--columns", "x"): "--columns goes with",
+}
+
+
+@pytest.mark.parametrize("words", OPTIONS, ids=lambda words: " ".join(words)[-60:])
+def test_a_value_of_an_option_that_means_nothing(words: tuple[str, ...]) -> None:
+    assert OPTIONS[words] in refusal(*words)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".json", "a/" * 3000 + "x.json"])
+def test_the_name_of_an_output_that_is_too_long(name: str) -> None:
+    assert refusal("zram", "classes", "-o", name).startswith("-o x" if name[0] == "x" else "-o a")
+
+
+def test_the_name_of_a_configuration_that_is_too_long() -> None:
+    result = CliRunner().invoke(cli, ["slab", "kmalloc", "--size", "8", "--config", "x" * 5000])
+    assert result.exit_code == 0 and "no such file" in result.stderr
+
+
+def test_no_capture_is_left_where_a_column_is_wrong(tmp_path: Path) -> None:
+    assert "no column" in refusal("capture", str(tmp_path / "c"), "--columns", "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_said_beside_the_answer_has_no_control_characters(tmp_path: Path) -> None:
+    log = tmp_path / "\x1b[31m\u202e\n.txt"
+    text = (FIXTURES / "logs" / "laptop-6.16.txt").read_text()
+    log.write_text(text + "[    0.000000] BIOS-e820: [mem 0x0000000000000000-zz] usable\n")
+    result = CliRunner().invoke(cli, ["boot", str(log), "--only", "zones", "-o", "csv"])
+    said = result.stderr
+    assert said.count("\n") == sum(line.startswith("mmtool: ") for line in said.splitlines())
+    assert not {"\x1b", "\u202e"} & set(said)
+
+
+def test_an_option_that_is_not_read_is_named_once() -> None:
+    words = ["whatif", "example:laptop", "--cmdline+", "banana=1 " * 500, "-o", "json"]
+    assert CliRunner().invoke(cli, with_files(words)).stderr.count("banana") == 1
+
+
+def test_what_is_invisible_is_escaped() -> None:
+    assert printable("a\ufeffb\u200bc\u2066d") == "a\\ufeffb\\u200bc\\u2066d"
+    assert one_line("\x85\u2028") == "\\x85\\u2028"
+
+
+def test_a_report_far_along_an_endless_line_is_read_as_one_at_its_start() -> None:
+    head = "hog invoked oom-killer: gfp_mask=0x100dca(GFP_KERNEL), order=0, oom_score_adj=0"
+    for before in ("", "x " * 5000 + "[1.5] ", "\n" * 5000, "x" * 5000 + "\n"):
+        assert [event.comm for event in find_events(before + head)] == ["hog"]
+
+
+@pytest.mark.skipif(shutil.which("dtc") is None, reason="dtc is not installed")
+def test_a_source_that_dtc_does_not_read_to_its_end(tmp_path: Path) -> None:
+    tree = tmp_path / "x.dts"
+    tree.write_bytes(b"/dts-v1/;\n\0" + b"/ { };\n" * 100_000)
+    assert refusal("lint", str(tree)).startswith(f"{tree}: ")
