@@ -168,8 +168,10 @@ class MemblockAlloc(MemblockLists):
             behind = self.reserved.index_after(at + size)
             limit = min(memory.end, end, taken[behind].base if behind < len(taken) else memory.end)
             return max(limit - at - size, 0)
+        limit = max(memory.base, start, self.page_size)
         below = self.reserved.index_below(at)
-        limit = max(memory.base, start, taken[below - 1].end if below else 0)
+        if below:
+            limit = max(limit, taken[below - 1].end)
         return max(at - limit, 0)
 
     def alloc_hugetlb(self, size: int, nid: int, exact_nid: bool, *, owner: str | None = None) -> int | None:
