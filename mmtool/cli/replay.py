@@ -12,7 +12,7 @@ from mmtool.cli.states import parse_json, read_json, system_of_json
 from mmtool.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mmtool.system.replay_compaction import Addresses
+    from mmtool.system.replay.compaction import Addresses
     from mmtool.system.system import System
 
 
@@ -36,7 +36,7 @@ def replay(trace: str, state: str | None, output: str) -> None:
         raise UsageError(f"{trace} is a plain trace: --state FILE gives the state that it begins with")
     from mmtool.observed.ftrace import probes_of, read_events
     from mmtool.report.replay import render
-    from mmtool.system.replay import replay as run
+    from mmtool.system.replay.run import replay as run
 
     start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
@@ -77,7 +77,7 @@ def _definitions(recorded: dict[str, Any] | None) -> str:
 def _addresses(document: Any, system: System) -> Addresses:
     """What the addresses in probes mean, where a recorded state tells it."""
     from mmtool.system.codec.recorded import vmemmap_of, zone_addresses
-    from mmtool.system.replay_compaction import Addresses
+    from mmtool.system.replay.compaction import Addresses
 
     zones = {address: system.zone(nid, name) for address, (nid, name) in zone_addresses(document).items()}
     return Addresses(zones, *vmemmap_of(document))

@@ -1,6 +1,6 @@
 """A text trace of the page allocator: ftrace's own lines, or perf script's, with kmem events and probes on mm/.
 
-Only what the events say; `mmtool.system.replay` knows what follows from it.
+Only what the events say; `mmtool.system.replay.run` knows what follows from it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from mmtool.report.table import print_document
 from mmtool.system.apart import Apart, apart
 from mmtool.system.codec.state import state_document
-from mmtool.system.replay import Miss, Replay
+from mmtool.system.replay.run import Miss, Replay
 from mmtool.system.restore import state_of
 from mmtool.system.system import System
 

@@ -16,7 +16,7 @@ from mmtool.build.gfp import GfpError
 from mmtool.errors import InputError
 from mmtool.late import dataclass
 from mmtool.linux.mm.compaction import CompactResult, compaction_suitable
-from mmtool.linux.mm.mmzone import Pgdat, Zone
+from mmtool.linux.mm.mmzone import Zone
 from mmtool.linux.mm.page_alloc.context import AllocContext
 from mmtool.linux.mm.page_alloc.fallback import unreserve_highatomic_pageblock
 from mmtool.linux.mm.page_alloc.get_page_from_freelist import alloc_pages_bulk, passes, wmark_pages
@@ -33,10 +33,10 @@ from mmtool.linux.mm.page_alloc.slowpath import (
     alloc_pages_slowpath,
 )
 from mmtool.linux.mm.page_alloc.zone_watermark import ALLOC_HIGHATOMIC, gfp_to_alloc_flags
-from mmtool.linux.mm.vmscan.node import pgdat_balanced
 from mmtool.observed.ftrace import TraceEvent
-from mmtool.system.replay_compaction import Addresses, Compactions
-from mmtool.system.replay_order import (
+from mmtool.system.replay.compaction import Addresses, Compactions
+from mmtool.system.replay.kswapd import Kswapds
+from mmtool.system.replay.order import (
     Who,
     ends_of_allocations,
     ends_of_frees,
@@ -106,46 +106,6 @@ class _Request:
     compacts: bool = False
     """Has it compacted since it waits?"""
     pfn: int | None = None
-
-
-@dataclass
-class _Balance:
-    """A pass of balance_pgdat(): its zones, and the boosts that it found and works off.
-
-    It may be put off right where it begins, before it looks at the boosts and says that it is at work.
-    """
-
-    zones: list[Zone]
-    boosts: list[int]
-    active: bool | None = None
-    """Does it say that it is at work? None: nothing has told yet."""
-    late: bool = False
-    """Was it put off where it began?"""
-
-    def comes_to(self, *, active: bool) -> None:
-        """It is at work now, or has been."""
-        if self.late and not self.active:
-            self.boosts = [zone.watermark_boost for zone in self.zones]
-        self.active = active
-        for zone in self.zones:
-            zone.reclaim_active = active
-
-
-@dataclass
-class _Kswapd:
-    """What a node's kswapd is to balance: kswapd_highest_zoneidx of its node, and what kswapd() read of it last."""
-
-    last: int
-    asked: int | None = None
-
-    def wake(self, highest_zoneidx: int) -> None:
-        """wakeup_kswapd()."""
-        self.asked = highest_zoneidx if self.asked is None else max(self.asked, highest_zoneidx)
-
-    def balance(self) -> int:
-        """kswapd(), before it calls balance_pgdat(); the highest zone that this is about."""
-        self.last, self.asked = self.last if self.asked is None else self.asked, None
-        return self.last
 
 
 def replay(
@@ -218,15 +178,7 @@ class _Run:
         """Whose next zone_locked events are part of a refill, which rqbulk began."""
         self.waiting: dict[int, int] = {}
         """Pages that were shown as freed and are not yet, with their orders."""
-        self.kswapds = {nid: _Kswapd(len(node.zones)) for nid, node in system.nodes.items()}
-        self.balances: dict[int, _Balance] = {}
-        """The passes of kswapds, by their tasks' numbers."""
-        self.last_balance = {
-            system.cpu_nodes[event.cpu]: index for index, event in enumerate(events) if event.name == "balpg"
-        }
-        """Each node's last balance_pgdat(); a node whose kswapd never runs again was given up (kswapd_failures)."""
-        self.just_worked_off: list[tuple[Zone, int]] = []
-        """The boosts that were worked off by the last event."""
+        self.kswapds = Kswapds(system, events)
         self.compactions = Compactions(system, addresses, events)
 
     def event(self, index: int, event: TraceEvent) -> None:
@@ -236,16 +188,15 @@ class _Run:
         if event.name != "isof":
             self.compactions.other_event(event)
         self.system.cpu = event.cpu
-        balance = self.balances.get(event.pid)
-        if balance is not None and event.name != "balpgr":
-            balance.comes_to(active=True)
+        if event.name != "balpgr":
+            self.kswapds.acts(event)
         last = self.last.get(event.cpu)
         if last is not None and who_of(self.events[last]) != who_of(event):
             self._interrupted(last)
         self.last[event.cpu] = index
         handle(self, index, event)
         if event.name != "balpgr":
-            self.just_worked_off = []
+            self.kswapds.just_worked_off = []
 
     # Allocations
 
@@ -309,20 +260,10 @@ class _Run:
         zone = self.addresses.zones.get(event.number("zone"))
         if request is None or zone is None:
             return
-        by_slow_path = request.slow and not request.left_lists
-        highest = request.ac.highest_zoneidx if by_slow_path else zone.zone_idx
-        self.kswapds[zone.nid].wake(highest)
-        if index > self.last_balance.get(zone.nid, -1):
-            return
-        node = self.system.nodes[zone.nid]
-        boosted = any(other.watermark_boost for other in node.populated_zones() if other.zone_idx <= highest)
-        if boosted or not pgdat_balanced(node, request.ac.order if by_slow_path else 0, highest):
-            self._kswapd_wakes(node, True)
-
-    @staticmethod
-    def _kswapd_wakes(node: Pgdat, awake: bool) -> None:
-        for zone in node.populated_zones():
-            zone.kswapd_awake = awake
+        if request.slow and not request.left_lists:
+            self.kswapds.wake(index, zone, request.ac.order, request.ac.highest_zoneidx)
+        else:
+            self.kswapds.wake(index, zone, 0, zone.zone_idx)
 
     def alloc(self, index: int, event: TraceEvent) -> None:
         who, order, kernel = who_of(event), event.number("order"), page_of(event)
@@ -366,7 +307,7 @@ class _Run:
         """The fast path of the allocation that is over at `end`, and the slow path as far as it needs nobody."""
         ac = self.system.context(self._gfp(end.text("gfp_flags")), end.number("order"))
         request = _Request(ac)
-        before = self._began_before_kswapd(ac, event) if self.just_worked_off else []
+        before = self._began_before_kswapd(ac, event) if self.kswapds.just_worked_off else []
         for zone, boost in before:
             zone.watermark_boost += boost
         taken = self.system.fast_path(ac, None, self._past_lists(ac, event, end))
@@ -412,12 +353,12 @@ class _Run:
         if "pfn" not in event.fields or (pfn := page_of(event)) is None:
             return []
         now = self._first_zone(ac)
-        for zone, boost in self.just_worked_off:
+        for zone, boost in self.kswapds.just_worked_off:
             zone.watermark_boost += boost
         then = self._first_zone(ac)
-        for zone, boost in self.just_worked_off:
+        for zone, boost in self.kswapds.just_worked_off:
             zone.watermark_boost -= boost
-        return self.just_worked_off if now is not then and self._zone(pfn) is then else []
+        return self.kswapds.just_worked_off if now is not then and self._zone(pfn) is then else []
 
     @staticmethod
     def _first_zone(ac: AllocContext) -> Zone | None:
@@ -526,8 +467,10 @@ class _Run:
             self._free(pfn, self.waiting.pop(pfn), pcp_busy=True)
 
     def _shown_free(self, index: int, event: TraceEvent, pfn: int, order: int) -> None:
-        if self.balances and order in self.system.layout.index:
-            self._shows_kswapd(index, event, self._zone(pfn), order)
+        if self.kswapds.balances and order in self.system.layout.index:
+            own = self.next_own[index]
+            drains = own is not None and self.events[own].name in _DRAINS
+            self.kswapds.shown_by_free(event, self._zone(pfn), order, drains=drains)
         self._with_lock(index, event, _DRAINS, lambda: self._free(pfn, order))
 
     def _free(self, pfn: int, order: int, *, pcp_busy: bool = False) -> None:
@@ -550,40 +493,10 @@ class _Run:
             self._with_lock(index, event, _DRAINS, lambda: drain_pages_zone(drained, cpu))
 
     def kswapd_begins(self, index: int, event: TraceEvent) -> None:
-        """balance_pgdat() begins; what it frees are events of their own."""
-        # kswapd runs on its node's CPUs.
-        node = self.system.nodes[self.system.cpu_nodes[event.cpu]]
-        highest = self.kswapds[node.nid].balance()
-        zones = [zone for zone in node.populated_zones() if zone.zone_idx <= highest]
-        self.balances[event.pid] = _Balance(zones, [zone.watermark_boost for zone in zones])
+        self.kswapds.begins(event)
 
     def kswapd_ends(self, index: int, event: TraceEvent) -> None:
-        self.just_worked_off = []
-        self._kswapd_wakes(self.system.nodes[self.system.cpu_nodes[event.cpu]], False)
-        balance = self.balances.pop(event.pid, None)
-        if balance is None:
-            return
-        balance.comes_to(active=False)
-        for zone, boost in zip(balance.zones, balance.boosts, strict=True):
-            worked_off = min(zone.watermark_boost, boost)
-            zone.watermark_boost -= worked_off
-            if worked_off:
-                self.just_worked_off.append((zone, worked_off))
-
-    def _shows_kswapd(self, index: int, event: TraceEvent, zone: Zone, order: int) -> None:
-        """A free shows whether kswapd is at work in a zone: whether it drains a list that is not full."""
-        pcp = zone.per_cpu_pageset[event.cpu]
-        count = pcp.count + (1 << order)
-        if not min(pcp.batch << 2, pcp.high) <= count < pcp.high:
-            return
-        own = self.next_own[index]
-        drains = own is not None and self.events[own].name == "mm_page_pcpu_drain"
-        for balance in self.balances.values():
-            if balance.active is None and any(zone is other for other in balance.zones):
-                if drains:
-                    balance.comes_to(active=True)
-                else:
-                    balance.late = True
+        self.kswapds.ends(event)
 
     def lru_insertion(self, index: int, event: TraceEvent) -> None:
         pfn = event.number("pfn")
