@@ -201,8 +201,8 @@ def _series_only(name: str, facts: Release, arch: str) -> list[Assumption]:
 
 
 def _open_facts(facts: Release, arch: str) -> list[Assumption]:
-    mine = {fact.name for fact in _of_arch(arch)}
-    unknown = [name for name in facts.open_facts() if name in mine]
+    mine = {fact.name for fact in _of_arch(arch)} if facts.open_facts else ()
+    unknown = [name for name in facts.open_facts if name in mine]
     if not unknown:
         return []
     release = dotted(facts.version)

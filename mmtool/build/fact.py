@@ -160,6 +160,8 @@ class Change:
 
     def open_at(self, version: Version) -> bool:
         """Is it unknown whether a release has the change, since nothing at hand shows it?"""
+        if not self.not_in and "-" not in self.stable:
+            return False  # as of most, which a boot asks for all
         series = [levels for levels in self.backports if levels[0][:2] == version[:2]]
         if series:
             return any(begin <= version < known for begin, _, known in series)
@@ -207,11 +209,11 @@ class Facts:
         self.version = version
         self.shown = shown or {}
 
-    def open_facts(self) -> Iterator[str]:
+    @cached_property
+    def open_facts(self) -> tuple[str, ...]:
         """The names of the facts of which nothing at hand tells whether they hold for this release."""
-        for fact in self.declared():
-            if fact.name not in self.shown and fact.open_at(self.version):
-                yield fact.name
+        unsure = (fact.name for fact in self.declared() if fact.open_at(self.version))
+        return tuple(name for name in unsure if name not in self.shown)
 
     @classmethod
     def declared(cls) -> Iterator[Fact]:

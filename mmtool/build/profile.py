@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def available() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
+@cache
 def load_profile(name: str) -> Profile:
     """A profile that comes with the package; UsageError with the list of names when there is none such."""
     return _shipped(profile_text(name), f"{name}.yaml")

@@ -31,17 +31,18 @@ Piece = tuple[int, str]
 def join(raw: list[str], heads: list[int]) -> list[Piece]:
     """The lines as (number, words); `heads` are where their prefixes end. A broken one has its first piece's number."""
     stamped = [head > 0 and _quotes(line) < head for line, head in zip(raw, heads, strict=True)]
-    words = [line[head:] for line, head in zip(raw, heads, strict=True)]
-    filled = [i for i, text in enumerate(words) if text.strip()]
-    with_stamp = sum(stamped[i] for i in filled)
-    if with_stamp * 4 < len(filled):
+    words = [line[head:] if head else line for line, head in zip(raw, heads, strict=True)]
+    filled = sum(1 for text in words if text and not text.isspace())
+    with_stamp = sum(1 for text, is_stamped in zip(words, stamped, strict=True) if is_stamped and text.strip())
+    if with_stamp * 4 < filled:
         return _join_entries(words)
-    if with_stamp == len(filled):
+    if with_stamp == filled:
         return list(enumerate(words, 1))
     rule = _Rule(raw, stamped)
     out: list[Piece] = []
     for i, text in enumerate(words):
-        if i and not stamped[i] and out and _goes_on(out[-1][1], text, raw[i - 1], raw[i]) and rule.broken(raw, i):
+        joins = bool(text) and i and not stamped[i] and out and _goes_on(out[-1][1], text, raw[i - 1], raw[i])
+        if joins and rule.broken(raw, i):
             glue = "" if rule.cut_at == len(raw[i - 1]) else " "
             number, before = out[-1]
             out[-1] = number, (before.rstrip() if glue else before) + glue + (text.strip() if glue else text)
@@ -58,9 +59,9 @@ class _Rule:
         raw: list[str],
         stamped: list[bool],
     ) -> None:
-        lengths = sorted(len(line.rstrip()) for line in raw if line.strip())
+        lengths = sorted(len(line.rstrip()) for line in raw if line and line.strip())
         self.margin = lengths[(len(lengths) - 1) * 99 // 100] if lengths else 0
-        loose = (i for i in range(1, len(raw)) if not stamped[i] and raw[i].strip() and raw[i - 1].strip())
+        loose = (i for i in range(1, len(raw)) if raw[i] and not stamped[i] and raw[i].strip() and raw[i - 1].strip())
         before = [len(raw[i - 1]) for i in loose]
         self.cut_at = 0
         if len(before) >= 2:
@@ -101,7 +102,7 @@ def _join_entries(words: list[str]) -> list[Piece]:
     """Of a log without stamps only the map's entries: one without its type takes it from the next line."""
     out: list[Piece] = []
     for number, text in enumerate(words, 1):
-        if out and text.strip() and _MAP_ALONE.search(out[-1][1].rstrip()) and not _STARTS.match(text):
+        if text and out and text.strip() and _MAP_ALONE.search(out[-1][1].rstrip()) and not _STARTS.match(text):
             out[-1] = out[-1][0], f"{out[-1][1].rstrip()} {text.strip()}"
         else:
             out.append((number, text))

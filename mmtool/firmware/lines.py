@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from mmtool.errors import InputError
 from mmtool.firmware.joined import join
 from mmtool.firmware.shapes import learn
 from mmtool.firmware.wrapped import unwrap
@@ -42,18 +43,39 @@ _COLOUR = regex(r"\x1b\[[0-9;]*[mK]")
 _INNER = regex(rf"(?:<\d{{1,3}}>)?{_STAMP}")
 
 
-def decode(data: bytes) -> str:
+MOST_SHORT_LINES, SHORT = 250_000, 32
+"""A text of more lines than the first, of fewer characters on average than the second, is no kernel's log. Empty ones
+do not count: a capture has them in place of what is not read."""
+_LINE_BEGINS = regex(r"\n[^\n]")
+
+
+def decode(data: bytes, source: str = "-") -> str:
     """The text of a log file: UTF-8, or UTF-16, without its wrappers; noise becomes U+FFFD.
 
-    A terminal's colours go, and a page's hard spaces become plain ones.
+    A terminal's colours go, and a page's hard spaces become plain ones. InputError, with `source` as the file's name,
+    where the text is far more lines than any log of its size.
     """
-    text = data.decode(_encoding(data), errors="replace")
+    text = data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     if "\r" in text:
         text = text.replace("\r\r\n", "\n").replace("\r\n", "\n")
         text = text.replace("\r", "\n") if "\n" not in text else text
-    return unwrap(text).translate(_SPACES)
+    _refuse_crumbs(text, source)
+    inner = unwrap(text, source)
+    if inner is not text:
+        _refuse_crumbs(inner, source)
+    return inner if inner.isascii() else inner.translate(_SPACES)
+
+
+def _refuse_crumbs(text: str, source: str) -> None:
+    """InputError for a text whose lines are too many and too short: reading takes time and memory by the line."""
+    if text.count("\n") <= MOST_SHORT_LINES:
+        return
+    lines = sum(1 for _ in _LINE_BEGINS.finditer(text))
+    if lines > MOST_SHORT_LINES and len(text) < lines * SHORT:
+        short = f"{len(text) // lines} characters a line on average"
+        raise InputError(source, None, f"{lines} lines of {short} are no kernel's log; give the log out of them")
 
 
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " ") | dict.fromkeys(map(ord, "\u200b\ufeff\u200e\u00ad"), "")
@@ -67,7 +89,7 @@ def _encoding(data: bytes) -> str:
         return "utf-16-le"
     if len(head) >= 40 and head[::2].count(0) * 10 > len(head) * 4:
         return "utf-16-be"
-    return "utf-8-sig"
+    return "utf-8"
 
 
 def plain(line: str) -> str:
@@ -84,18 +106,22 @@ def kernel_lines(text: str) -> list[tuple[int, str]]:
     first one's number.
     """
     raw = text.split("\n")
-    heads = [m.end() if (m := _PREFIX.match(line)) else 0 for line in raw]
+    heads = [m.end() if line and (m := _PREFIX.match(line)) else 0 for line in raw]
     learnt = learn(raw, heads)
     if learnt is not None:
         raw, heads = learnt.raw, learnt.heads
     pieces = join(raw, heads)
     out: list[tuple[int, str]] = []
-    for number, words in pieces:
-        if cuts := _cuts(words):
+    for piece in pieces:
+        number, words = piece
+        # printk pads the seconds to five places, so a stamp from the boot holds this
+        if "[ " in words and (cuts := _cuts(words)):
             ends = [words[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
-            out.extend((number, piece) for piece in map(plain, ends) if piece)
+            out.extend((number, said) for said in map(plain, ends) if said)
+        elif (said := words.rstrip()) == words:
+            out.append(piece)
         else:
-            out.append((number, words.rstrip()))
+            out.append((number, said))
     return out
 
 
@@ -103,11 +129,10 @@ def raw_pieces(line: str) -> list[str]:
     """A raw line cut where `kernel_lines` cuts it; put together again they are the line."""
     m = _PREFIX.match(line)
     start = m.end() if m else 0
-    cuts = [start + cut for cut in _cuts(line[start:])]
+    cuts = [start + cut for cut in _cuts(line[start:])] if "[ " in line else []
     return [line[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
 
 
 def _cuts(words: str) -> list[int]:
     """Where in a line without its prefix further messages begin."""
-    # printk pads the seconds to five places, so a stamp from the boot holds this
-    return [inner.start() for inner in _INNER.finditer(words)] if "[ " in words else []
+    return [inner.start() for inner in _INNER.finditer(words)]

@@ -118,6 +118,8 @@ def _read_lines(boot: _Boot, lines: list[Line]) -> set[int]:
     """Read the lines of a boot; the numbers of those that say something."""
     told: set[int] = set()
     for number, words in lines:
+        if not words:
+            continue
         stripped = words.lstrip()
         head = _head(stripped)
         if head is not None and len(stripped) <= _LONGEST_LINE and _HANDLERS[head](boot, number, stripped, head):
@@ -202,7 +204,8 @@ def chosen_boot(boots: list[list[Line]], wanted: int | None, origin: str) -> int
 
 def _wholeness(boot: list[Line]) -> tuple[bool, bool, bool, bool]:
     """Has a boot a map, its beginning, its map to the last letter, and what follows it?"""
-    last = max((i for i, (_, words) in enumerate(boot) if words.lstrip().startswith(_MAP_HEADS)), default=None)
+    maps = (i for i in range(len(boot) - 1, -1, -1) if boot[i][1] and boot[i][1].lstrip().startswith(_MAP_HEADS))
+    last = next(maps, None)
     has_map = last is not None or _has(boot, _EFI_HEADS)
     ended = last is None or _ENTRY_ENDS.search(boot[last][1]) is not None
     return has_map, _has(boot, ("Linux version ",)), ended, last is None or any(w for _, w in boot[last + 1 :])
@@ -213,7 +216,7 @@ _ENTRY_ENDS = regex(r"\] *\w|\)$|:$")
 
 def _has(boot: list[Line], heads: tuple[str, ...]) -> bool:
     """Does a line of the boot begin with one of `heads`?"""
-    return any(words.lstrip().startswith(heads) for _, words in boot)
+    return any(words and words.lstrip().startswith(heads) for _, words in boot)
 
 
 def _boots(lines: list[Line]) -> list[list[Line]]:
@@ -228,7 +231,7 @@ def _boots(lines: list[Line]) -> list[list[Line]]:
         # what stands before the first kernel's first word is a boot of its own if a kernel speaks there too
         starts.insert(0, 0)
     cuts = [lines[a:b] for a, b in zip(starts, [*starts[1:], len(lines)], strict=True)]
-    return [cut for cut in cuts if any(_head(words.lstrip()) is not None for _, words in cut)]
+    return [cut for cut in cuts if any(words and _head(words.lstrip()) is not None for _, words in cut)]
 
 
 _BEFORE_VERSION = (

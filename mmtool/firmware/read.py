@@ -70,7 +70,7 @@ def read_boots(path: str) -> list[str]:
     if is_folder or is_tar(data):
         files = open_folder(path) if is_folder else open_tar(data, path)
         path, data = files.place(LOG), files.read(LOG) or b""
-    return describe_boots(decode(data), path)
+    return describe_boots(decode(data, path), path)
 
 
 def open_capture(path: str) -> CaptureFiles:
@@ -124,10 +124,10 @@ def _captured(
     tree = next((name for name in TREES if files.get(name) is not None), None)
     log = files.read(LOG)
     if tree is not None:
-        told = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot) if log is not None else None
+        told = _captured_log(files, log, boot) if log is not None else None
         blob = _tree_bytes(files.read(tree) or b"", files.place(tree))
         iomem = files.read("proc/iomem")
-        resources = memory_of_iomem(decode(iomem)) if iomem is not None else ()
+        resources = memory_of_iomem(decode(iomem, files.place("proc/iomem"))) if iomem is not None else ()
         machine = _board(blob, files.place(tree), told, memory, need_memory, resources)
     elif memory:
         raise UsageError(f"--memory goes with a device tree, which {files.path} does not hold")
@@ -151,7 +151,8 @@ def _captured(
         machine = replace(machine, build=(decode(build), files.place(PROFILE)))
     iomem = files.read("proc/iomem")
     if machine.kernel_base is None and iomem is not None:
-        machine = replace(machine, kernel_base=parse_iomem(decode(iomem), files.place("proc/iomem"))[1])
+        place = files.place("proc/iomem")
+        machine = replace(machine, kernel_base=parse_iomem(decode(iomem, place), place)[1])
     return machine
 
 
@@ -179,12 +180,17 @@ def _captured_map(files: CaptureFiles, log: bytes | None, boot: int | None) -> M
     elif memmap is None:
         machine = _of_bytes(log, files.place(LOG), None, True, boot)
     else:
-        machine = read_log(decode(log), files.place(LOG), need_map=False, wanted=boot)
+        machine = _captured_log(files, log, boot)
     if memmap is not None and not (machine.e820 or machine.efi):
         place = files.place(MEMMAP)
-        plain = _plain_map("sysfs memmap", parse_memmap_text(decode(memmap), place), place)
+        plain = _plain_map("sysfs memmap", parse_memmap_text(decode(memmap, place), place), place)
         machine = replace(machine, source=plain.source, e820=plain.e820, e820_places=plain.e820_places, origin=place)
     return machine
+
+
+def _captured_log(files: CaptureFiles, log: bytes, boot: int | None) -> Machine:
+    place = files.place(LOG)
+    return read_log(decode(log, place), place, need_map=False, wanted=boot)
 
 
 def _of_version(machine: Machine, line: str) -> Machine:
@@ -381,7 +387,7 @@ def _of_bytes(data: bytes, path: str, kind: Kind | None, need_map: bool, boot: i
         if open_tar(data, path).is_capture:
             raise InputError(path, None, _IS_CAPTURE)
         return _plain_map("sysfs memmap", read_memmap_tar(data, path), path)
-    text = decode(data)
+    text = decode(data, path)
     kind = kind or recognise(text)
     if kind == "memmap":
         return _plain_map("sysfs memmap", parse_memmap_text(text, path), path)

@@ -36,7 +36,7 @@ class Learnt:
 
 def learn(raw: list[str], heads: list[int]) -> Learnt | None:
     """What the lines show of an unknown prefix or suffix; None without one. `heads`: the known prefixes' ends."""
-    found = [(i, m.start()) for i, line in enumerate(raw) if (m := _ANCHOR.search(line, 0, _LONGEST + 40))]
+    found = [(i, m.start()) for i, line in enumerate(raw) if line and (m := _ANCHOR.search(line, 0, _LONGEST + 40))]
     if len(found) < _AT_LEAST:
         return None
     suffix = _suffix(raw)

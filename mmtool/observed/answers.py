@@ -49,6 +49,7 @@ OF_THE_MAP = ("e820", "zones")
 """Facts that follow from the map and the command line; the others want the sizes of the very build."""
 
 _FACT = {fact: regex("|".join(patterns)) for fact, patterns in LOG_FACTS.items()}
+_ANY = regex("|".join(pattern for patterns in LOG_FACTS.values() for pattern in patterns))
 _HISTORY = regex(r"memblock_|mminit::|   ?memblock_")
 """What memblock=debug and mminit_loglevel= print in between."""
 _RUNNING = regex(r"Run /init|Freeing unused kernel")
@@ -66,7 +67,7 @@ class Answers:
 
 def fact_of(line: str) -> str | None:
     """The fact that a line of a log (without its prefix) tells; None for any other."""
-    if _HISTORY.match(line):
+    if not _ANY.match(line) or _HISTORY.match(line):
         return None
     return next((fact for fact, pattern in _FACT.items() if pattern.match(line)), None)
 
@@ -80,7 +81,7 @@ def read_answers(path: str, boot: int | None = None) -> Answers:
     data = b"" if is_folder else read_bytes(path)
     if is_folder or is_tar(data):
         return answers_of(open_folder(path) if is_folder else open_tar(data, path), boot)
-    return Answers(path, of_log(decode(data), path, boot))
+    return Answers(path, of_log(decode(data, path), path, boot))
 
 
 def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
@@ -90,8 +91,8 @@ def answers_of(files: CaptureFiles, boot: int | None = None) -> Answers:
         raise InputError(files.place(LOG), None, "is not there: there is nothing to compare with")
     return Answers(
         files.place(LOG),
-        of_log(decode(log or b""), files.place(LOG), boot),
-        parse_zoneinfo(decode(zones), files.place(ZONES)).zones if zones is not None else None,
+        of_log(decode(log or b"", files.place(LOG)), files.place(LOG), boot),
+        parse_zoneinfo(decode(zones, files.place(ZONES)), files.place(ZONES)).zones if zones is not None else None,
         _number(decode(kbytes), files.place(KBYTES)) if kbytes is not None else None,
     )
 
@@ -107,6 +108,8 @@ def _of_boot(lines: list[tuple[int, str]]) -> tuple[dict[str, list[tuple[int, st
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     indent = _indented if is_collapsed(words for _, words in lines) else str
     for number, words in lines:
+        if not words:
+            continue
         if _RUNNING.match(words) and "memory" in found:
             return dict(found), number
         if fact := fact_of(indent(words)):

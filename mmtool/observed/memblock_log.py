@@ -164,7 +164,7 @@ def read_memblock_log(path: str, release: Version | None = None) -> MemblockLog:
 
     `release` goes before the log's "Linux version".
     """
-    return parse_memblock_log(decode(read_bytes(path)), path, release)
+    return parse_memblock_log(decode(read_bytes(path), path), path, release)
 
 
 def parse_memblock_log(text: str, source: str, release: Version | None = None) -> MemblockLog:

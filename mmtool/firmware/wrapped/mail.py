@@ -6,7 +6,9 @@ import binascii
 import re
 from dataclasses import field
 
+from mmtool.firmware.packed import SMALL, most_of, too_large
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.firmware.wrapped.refused import WrapperError
 from mmtool.late import dataclass
 from mmtool.regex import regex
 
@@ -14,7 +16,6 @@ _FIELD = regex(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
 _ENCODING = regex(r"content-transfer-encoding:\s*(quoted-printable|base64)", re.IGNORECASE)
 _SOFT = regex(r"=[ \t]*\r?$", re.MULTILINE)
 _BASE64 = regex(r"[A-Za-z0-9+/]{20,100}={0,2}")
-_LARGEST = 1 << 28
 
 
 @dataclass
@@ -40,7 +41,10 @@ class _Part:
 
 
 def undo(text: str) -> str | None:
-    """Of a mail, or of several in one file, the parts that were encoded; of their alternatives the one with most."""
+    """Of a mail, or of several in one file, the parts that were encoded; of their alternatives the one with most.
+
+    WrapperError where a part unpacks to far more than it is.
+    """
     if "-encoding:" in text.lower() and _ENCODING.search(text):
         parts = _parts(text)
         texts = [part.text() for part in parts]
@@ -53,11 +57,21 @@ def undo(text: str) -> str | None:
         return None
     if "=3D" in text and len(_SOFT.findall(text)) >= 3:
         return _of_bytes(binascii.a2b_qp(text.encode("utf-8", "replace")), "utf-8")
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if len(lines) >= 2 and all(" " not in line and _BASE64.fullmatch(line) for line in lines):
+    if _is_base64(text):
         found = _of_base64(text, "utf-8")
         return found if found is not None and kernel_words(found) else None
     return None
+
+
+def _is_base64(text: str) -> bool:
+    """Is it two lines of base64 or more, and nothing else?"""
+    count = 0
+    for raw in text.split("\n"):
+        if line := raw.strip():
+            if " " in line or not _BASE64.fullmatch(line):
+                return False
+            count += 1
+    return count >= 2
 
 
 def _parts(text: str) -> list[_Part]:
@@ -104,10 +118,13 @@ def _of_bytes(data: bytes, charset: str) -> str:
     if data[:2] == b"\x1f\x8b":
         import zlib
 
+        most = most_of(len(data), SMALL)
         try:
-            data = zlib.decompressobj(wbits=31).decompress(data, _LARGEST)
+            data = zlib.decompressobj(wbits=31).decompress(data, most + 1)
         except zlib.error:
             return ""
+        if len(data) > most:
+            raise WrapperError(f"the log in the mail {too_large(most)}")
     try:
         return data.decode(charset, "replace").replace("\r\n", "\n")
     except LookupError:

@@ -13,12 +13,14 @@ from itertools import islice
 from typing import Any
 
 from mmtool.firmware.wrapped.kernel_words import kernel_words
+from mmtool.firmware.wrapped.refused import WrapperError
 from mmtool.regex import regex
 
 Path = tuple[str, ...]
 
 _IN_FRONT = regex(r"[^{}\[\]\"]{0,120}(?=\{)")
 """What may stand before the object of a line: "- " of YAML, "data: " of server-sent events, a container's clock."""
+_DECODER = json.JSONDecoder(strict=False)
 _LOOKED_AT = 40
 """Lines from which the kind of a file is told."""
 
@@ -49,18 +51,18 @@ _FIELD = regex(
 
 def _head(lines: list[str]) -> list[str]:
     """The first lines that are not empty."""
-    return list(islice((line for line in lines if line.strip()), _LOOKED_AT))
+    return list(islice((line for line in lines if line and line.strip()), _LOOKED_AT))
 
 
 def _documents(text: str) -> Iterator[Any]:
-    decoder, at = json.JSONDecoder(strict=False), 0
+    at = 0
     while True:
         while at < len(text) and text[at] in "\x1e \t\r\n,":
             at += 1
         if at >= len(text):
             return
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, at = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             return
         if not isinstance(value, dict | list):
@@ -69,13 +71,14 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def _object(line: str) -> Any:
-    end = line.rfind("}")
-    if end < 0 or (m := _IN_FRONT.match(line)) is None:
+    end = line.rfind("}") + 1
+    if not end or (m := _IN_FRONT.match(line)) is None:
         return None
     try:
-        return json.loads(line[m.end() : end + 1], strict=False)
+        value, read = _DECODER.raw_decode(line[:end], m.end())
     except (ValueError, RecursionError):
         return None
+    return value if read == end else None
 
 
 def _log_of(values: list[Any]) -> str | None:
@@ -97,6 +100,10 @@ def _joined(strings: list[str]) -> str:
     return ("" if any(s.endswith("\n") for s in strings) else "\n").join(strings)
 
 
+_DEEPEST = 40
+"""Records in records in which a log is still looked for."""
+
+
 def _strings(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Every string in a value and where it stands; the elements of a list stand in one place, of a short row apart."""
     stack: list[tuple[Any, Path]] = [(value, path)]
@@ -104,6 +111,8 @@ def _strings(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
         value, path = stack.pop()
         if isinstance(value, str):
             yield path, value
+        elif len(path) > _DEEPEST:
+            continue
         elif isinstance(value, dict):
             if value.get("_TRANSPORT", "kernel") == "kernel":  # the journal's: other programs' messages are no log
                 stack.extend((element, (*path, str(key))) for key, element in reversed(value.items()))
@@ -151,13 +160,19 @@ def undo_journal(text: str) -> str | None:
 _YAML = regex(r"\s*- (?:\{ ?)?[\"']?\w+[\"']?: |\s+[\"']?\w+[\"']?: |---|#|\s*- -? ?\S")
 
 
+_MOST_SIGNS = 60_000
+"""Signs that could begin a value of YAML: its reader takes ten microseconds for each."""
+
+
 def undo_yaml(text: str) -> str | None:
-    """A list of records, as LAVA writes its logs."""
+    """A list of records, as LAVA writes its logs. WrapperError where there is more than is read in passing."""
     head = _head(text.split("\n"))
     if not head or not head[0].startswith(("- ", "---")) or not kernel_words(text):
         return None
     if sum(_YAML.match(line) is not None for line in head) * 3 < len(head):
         return None
+    if sum(map(text.count, "-?:,[{")) > _MOST_SIGNS:
+        raise WrapperError("so large a log is not read as YAML; give the log out of it")
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -194,9 +209,9 @@ _ROWS = 3
 
 def undo_csv(text: str) -> str | None:
     """A table with the message in one column."""
-    lines = [line for line in text.split("\n") if line.strip()]
-    quoted = sum('"' in line and ("," in line or ";" in line or "\t" in line) for line in lines[:_LOOKED_AT])
-    if quoted * 2 <= min(len(lines), _LOOKED_AT) or len(lines) < _ROWS:
+    head = _head(text.split("\n"))
+    quoted = sum('"' in line and ("," in line or ";" in line or "\t" in line) for line in head)
+    if quoted * 2 <= len(head) or len(head) < _ROWS:
         return None
     import csv
     import io

@@ -107,7 +107,7 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
     `release` goes before what the log says of the kernel.
     """
-    reports = parse_reports(decode(read_bytes(path)))
+    reports = parse_reports(decode(read_bytes(path), path))
     return reports if release is None else [replace(report, release=release) for report in reports]
 
 

@@ -364,10 +364,7 @@ class MemblockLists:
         mask = (align - 1) & self.phys_addr_max
         # At or above `end` only a range of size 0 can be found.
         below = high if size else None
-        for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below):
-            # So small a hole is the most frequent end of the matter.
-            if range_end - range_start < size:
-                continue
+        for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below, size):
             first, last = min(max(range_start, start), end), min(max(range_end, start), end)
             if last >= size:
                 candidate = (last - size) & ~mask

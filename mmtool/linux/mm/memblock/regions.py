@@ -137,7 +137,10 @@ class MemblockType:
 
     def index_below(self, address: int) -> int:
         """The number of regions that begin below `address`; all of them when the list is out of order."""
-        return bisect_left(self.regions, address, key=_base) if self._in_order else len(self.regions)
+        regions = self.regions
+        if not self._in_order or not regions or regions[-1].base < address:
+            return len(regions)
+        return bisect_left(regions, address, key=_base)
 
     def search(self, address: int) -> MemblockRegion | None:
         """The region that holds the byte at `address`: memblock_search()."""
@@ -192,10 +195,9 @@ class MemblockType:
         Warns as the kernel does where a region with another node or other flags follows a gap.
         """
         gaps = []
-        flags_matter = flags != MEMBLOCK_NONE or not self.release.memblock_add_without_flags_never_warns
-        i = self.index_after(base)
-        while i < len(self.regions):
-            r = self.regions[i]
+        i, regions = self.index_after(base), self.regions
+        while i < len(regions):
+            r = regions[i]
             if r.base >= end:
                 break
             r_end = r.base + r.size
@@ -203,6 +205,7 @@ class MemblockType:
                 if r.base > base:
                     if self.numa and nid != r.nid:
                         self._warn()
+                    flags_matter = flags != MEMBLOCK_NONE or not self.release.memblock_add_without_flags_never_warns
                     if flags_matter and flags != r.flags:
                         self._warn()
                     gaps.append((i, base, r.base))
@@ -292,11 +295,12 @@ class MemblockType:
             r = self.regions[i]
             if r.base >= end:
                 break
-            if r.end <= base:
+            r_end = r.base + r.size
+            if r_end <= base:
                 pass
             elif r.base < base:
                 self._split(i, base)
-            elif r.end > end:
+            elif r_end > end:
                 self._split(i, end)
                 continue
             else:

@@ -242,7 +242,7 @@ def _set_highmem_pages_init(
 
     Models set_highmem_pages_init() and add_highpages_with_active_regions() of arch/x86 (until 6.14). Each
     page passes the per-CPU list of boot, which holds none back, into __free_one_page() without
-    FPI_TO_TAIL; freeing it in aligned blocks up to a pageblock leaves the same lists.
+    FPI_TO_TAIL; freeing it in the largest aligned blocks whose pageblocks are of one type leaves the same lists.
     """
     pages = 0
     for start, end, region in free_pfn_ranges(memory, reserved):
@@ -254,7 +254,10 @@ def _set_highmem_pages_init(
             zone.managed_pages += last - pfn
             pages += last - pfn
             while pfn < last:
-                order = _block_order(pfn, last, zone.pageblock_order)
-                __free_one_page(zone, pfn, order, zone.pageblocks.get(pfn))
+                order, kind = _block_order(pfn, last, zone.top_order), zone.pageblocks.get(pfn)
+                others = range(pfn + (1 << zone.pageblock_order), pfn + (1 << order), 1 << zone.pageblock_order)
+                if any(zone.pageblocks.get(head) != kind for head in others):
+                    order = zone.pageblock_order
+                __free_one_page(zone, pfn, order, kind)
                 pfn += 1 << order
     return pages
