@@ -68,8 +68,8 @@ class Machine:
         allocator: str | None,
         config: str | None,
     ) -> None:
-        from mmtool.build.choose import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.build.kconfig import read_config
+        from mmtool.build.nearest import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.firmware.cmdline import parse_cmdline
         from mmtool.linux.mm.slab_common import slab_build
         from mmtool.system.slab.machine import check_allocator, configured_allocator
