@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Protocol
 
 from mmtool.errors import InputError
@@ -59,7 +58,7 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
                 yield from unpack(head + file.read(), path).splitlines(keepends=True)
@@ -76,7 +75,10 @@ def read_lines(path: str) -> Iterator[bytes]:
 def read_raw(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
     try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:
+            return file.read()
     except PermissionError as e:
         raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
     except (OSError, ValueError) as e:
