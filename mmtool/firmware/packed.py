@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from stat import S_ISCHR
 from typing import Protocol
 
 from mmtool.errors import InputError
@@ -78,7 +80,11 @@ def read_raw(path: str) -> bytes:
         if path == "-":
             return sys.stdin.buffer.read()
         with open(path, "rb") as file:
-            return file.read()
+            if not S_ISCHR(os.fstat(file.fileno()).st_mode):
+                return file.read()
+            if len(data := file.read(LARGEST + 1)) > LARGEST:
+                raise InputError(path, None, "is a device that has no end")
+            return data
     except PermissionError as e:
         raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
     except (OSError, ValueError) as e:
