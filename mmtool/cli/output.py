@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.written import part_beside
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ SHAPED = ("table", "csv")
 """The formats that have columns."""
 
 
-class Output(NamedTuple):
+@dataclass(frozen=True)
+class Output:
     """A format, and the file that it is written to; None is standard output."""
 
     format: str

@@ -18,8 +18,6 @@ from mmtool.firmware.log import describe_boots, read_log
 from mmtool.firmware.machine import EfiRegion, LogNote, Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
 from mmtool.firmware.packed import read_bytes, read_raw, unpack
-from mmtool.firmware.slit import parse_slit
-from mmtool.firmware.srat import parse_srat
 from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
 from mmtool.regex import regex
 
@@ -134,9 +132,9 @@ def _captured(
     else:
         machine = _captured_map(files, log, boot)
         if aml := files.read("SRAT.aml"):
-            machine = replace(machine, srat=parse_srat(aml, files.place("SRAT.aml")))
+            machine = replace(machine, srat=_srat_of(aml, files.place("SRAT.aml")))
         if aml := files.read("SLIT.aml"):
-            machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
+            machine = replace(machine, slit=_slit_of(aml, files.place("SLIT.aml")))
         machine = _with_tables(machine, srat, slit)
     version, cmdline = (files.read(f"proc/{name}") for name in ("version", "cmdline"))
     if machine.version_line is None and version is not None:
@@ -353,12 +351,24 @@ def _text_of(path: Path) -> str | None:
 
 def read_srat(path: str) -> Srat:
     """The SRAT in a copy of /sys/firmware/acpi/tables/SRAT. Raises InputError."""
-    return parse_srat(read_bytes(path), path)
+    return _srat_of(read_bytes(path), path)
 
 
 def read_slit(path: str) -> Slit:
     """The SLIT in a copy of /sys/firmware/acpi/tables/SLIT. Raises InputError."""
-    return parse_slit(read_bytes(path), path)
+    return _slit_of(read_bytes(path), path)
+
+
+def _srat_of(data: bytes, place: str) -> Srat:
+    from mmtool.firmware.srat import parse_srat
+
+    return parse_srat(data, place)
+
+
+def _slit_of(data: bytes, place: str) -> Slit:
+    from mmtool.firmware.slit import parse_slit
+
+    return parse_slit(data, place)
 
 
 def _read(path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Machine:
