@@ -343,6 +343,10 @@ def test_the_crash_kernel_takes_several_areas():
     little = boot_at("6.18", "", [(M, 64 * M, 0)], config={"CMA": True})
     reserve_crashkernel_cma(little, little.cma, 96 * M)
     assert said(little)[-1] == "crashkernel CMA reservation failed: 96 MB requested, 61 MB reserved in 3 ranges"
+    holes = [(n * 16 * M - 4 * M, n * 16 * M) for n in range(1, 17)]
+    parts = boot_at("6.18", "", [(M, 256 * M, 0)], holes, config={"CMA": True})
+    reserve_crashkernel_cma(parts, parts.cma, 64 * M)
+    assert said(parts)[-1] == "crashkernel CMA reservation failed: 64 MB requested, 32 MB reserved in 4 ranges"
     without = boot_at("6.18", "", [(M, 256 * M, 0)])
     reserve_crashkernel_cma(without, without.cma, 64 * M)
     assert said(without) == ["crashkernel CMA reservation not supported"]
