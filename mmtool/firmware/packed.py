@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from stat import S_ISCHR
 from typing import Protocol
 
@@ -61,7 +60,7 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
                 yield from unpack(head + file.read(), path).splitlines(keepends=True)
@@ -80,7 +79,7 @@ def read_raw(path: str) -> bytes:
     try:
         if path == "-":
             return sys.stdin.buffer.read()
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             if not S_ISCHR(os.fstat(file.fileno()).st_mode):
                 return file.read()
             if len(data := file.read(LARGEST + 1)) > LARGEST:
