@@ -172,7 +172,7 @@ def test_on_the_way_back_up_an_area_that_just_fits_is_taken(align: int) -> None:
     tree = FreeTree()
     tree.add(256, 320)
     tree.add(0, 200)
-    tree.add(400, 600)
+    tree.add(400, 400 + 65 + align - 1)
     area = tree.lowest_match(64, align, 140, 64 + align - 1)
     assert area is not None and area.start == 256
     above = tree.lowest_match(65, align, 140, 65 + align - 1)
