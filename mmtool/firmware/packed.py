@@ -15,6 +15,8 @@ from mmtool.units import human
 
 SMALL, RATIO, LARGEST = 16 << 20, 50, 1 << 28
 """A file is unpacked to so many bytes, to so many times its own size if that is more, and never beyond the last."""
+MOST_OF_DEVICE = 1 << 26
+"""Bytes that are read of a device, such as /dev/kmsg; others have no end."""
 MOST_PARTS = 1000
 """Packed parts of one file, one after the other."""
 _ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
@@ -50,6 +52,14 @@ class _Unpacker(Protocol):
     def unused_data(self) -> bytes: ...
 
 
+def names_folder(path: str) -> bool:
+    """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
+    try:
+        return path != "-" and Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
     return unpack(read_raw(path), path)
@@ -61,6 +71,9 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
+        if path != "-" and Path(path).is_char_device():
+            yield from unpack(read_raw(path), path).splitlines(keepends=True)
+            return
         with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
@@ -83,7 +96,7 @@ def read_raw(path: str) -> bytes:
         with Path(path).open("rb") as file:
             if not S_ISCHR(os.fstat(file.fileno()).st_mode):
                 return file.read()
-            if len(data := file.read(LARGEST + 1)) > LARGEST:
+            if len(data := file.read(MOST_OF_DEVICE + 1)) > MOST_OF_DEVICE:
                 raise InputError(path, None, "is a device that has no end")
             return data
     except PermissionError as e:
