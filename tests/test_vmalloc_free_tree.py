@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from mmtool.build.release import release_facts
 from mmtool.linux.mm.vmalloc.free_tree import FreeArea, FreeTree
 from mmtool.linux.mm.vmalloc.vmap import VmapSpace
 
+TREES = Path(__file__).parent.parent / "fixtures" / "vmalloc" / "red-black-trees.txt.gz"
 TOP = 1 << 20
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 9)), max_size=120)
 
@@ -52,6 +55,23 @@ def test_the_tree_stays_a_tree(steps: list[tuple[bool, int, int]]) -> None:
         parts = sorted([*busy, *((a.start, a.end) for a in tree)])
         assert parts[0][0] == 1 and parts[-1][1] == TOP
         assert all(a[1] == b[0] for a, b in pairwise(parts))
+
+
+@pytest.mark.parametrize("line", gzip.decompress(TREES.read_bytes()).decode().splitlines())
+def test_it_turns_as_the_kernels_tree_does(line: str) -> None:
+    """Areas of up to seven bytes at every tenth, so that none touch."""
+    steps, _, shape = line.partition(" :")
+    tree = FreeTree()
+    for step in map(int, steps.split()):
+        if step > 0:
+            tree.add(10 * step, 10 * step + 1 + step % 7)
+        else:
+            area = tree.enclosing(-10 * step)
+            assert area is not None
+            tree.erase(area)
+        check(tree.root)
+    told = " ".join(f"{start // 10}{'r' * red}" for start, _, red in tree.preorder())
+    assert told == shape.strip()
 
 
 @given(STEPS, st.integers(1, 60), st.integers(0, TOP))

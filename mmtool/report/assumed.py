@@ -17,7 +17,7 @@ WIDTH = 100
 
 def entries(assumed: Iterable[Assumption]) -> list[dict[str, str]]:
     """The entries of "assumed" in a document."""
-    return [a._asdict() for a in assumed]
+    return [{"kind": a.kind, "what": a.what, "why": a.why, "effect": a.effect, "give": a.give} for a in assumed]
 
 
 def section(assumed: Iterable[Assumption]) -> str:

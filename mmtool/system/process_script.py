@@ -71,7 +71,7 @@ class Step:
     rows: list[Smap] = field(default_factory=list)
 
 
-MOST_ROWS = 25_000
+MOST_ROWS = 12_000
 """Mappings that the steps of a script tell of, all in all: many lines on many mappings are more than anybody reads."""
 
 

@@ -186,16 +186,19 @@ def _largest_run(pfn: int, end: int, edge: int, top_order: int) -> int:
 
 def _block_order(pfn: int, end: int, top_order: int) -> int:
     """The order of the largest aligned block at `pfn` that ends by `end`. Pfn 0 is aligned to everything."""
-    order = min(top_order, (pfn & -pfn).bit_length() - 1) if pfn else top_order
-    return min(order, (end - pfn).bit_length() - 1)
+    order = (end - pfn).bit_length() - 1
+    if order > top_order:
+        order = top_order
+    return order if not pfn & ((1 << order) - 1) else (pfn & -pfn).bit_length() - 1
 
 
 def _free_in_zone(zone: Zone, start: int, end: int) -> None:
     """Free [start, end) to the tails of a zone's lists (__free_pages_core with each block)."""
     zone.managed_pages += end - start
+    top_order = zone.top_order
     while start < end:
-        order = _block_order(start, end, zone.top_order)
-        if order < zone.top_order:
+        order = _block_order(start, end, top_order)
+        if order < top_order:
             free_one_page(zone, start, order, to_tail=True)
             start += 1 << order
         else:

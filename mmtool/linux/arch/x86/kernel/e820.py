@@ -40,19 +40,20 @@ def type_name(kind: int, release: Release) -> str:
 
     Models e820_print_type(): "usable", "reserved" and so on up to 6.18, "System RAM", "device reserved" later.
     """
-    if release.e820_prints_gaps:
-        words = {E820Type.RAM: "System RAM", E820Type.RESERVED_KERN: "System RAM", E820Type.RESERVED: "device reserved"}
-        persistent = {E820Type.PMEM: "persistent RAM (type 7)", E820Type.PRAM: "persistent RAM (type 12)"}
-    else:
-        words = {E820Type.RAM: "usable", E820Type.RESERVED_KERN: "usable", E820Type.RESERVED: "reserved"}
-        persistent = {E820Type.PMEM: "persistent (type 7)", E820Type.PRAM: "persistent (type 12)"}
-    words |= persistent | {
-        E820Type.SOFT_RESERVED: "soft reserved",
-        E820Type.ACPI: "ACPI data",
-        E820Type.NVS: "ACPI NVS",
-        E820Type.UNUSABLE: "unusable",
-    }
-    return words.get(kind, f"type {kind}")  # type: ignore[call-overload, no-any-return]
+    words = _LATER_WORDS if release.e820_prints_gaps else _WORDS
+    return words.get(kind) or f"type {kind}"
+
+
+_WORDS: dict[int, str] = {
+    E820Type.RAM: "usable", E820Type.RESERVED_KERN: "usable", E820Type.RESERVED: "reserved",
+    E820Type.PMEM: "persistent (type 7)", E820Type.PRAM: "persistent (type 12)",
+    E820Type.SOFT_RESERVED: "soft reserved", E820Type.ACPI: "ACPI data", E820Type.NVS: "ACPI NVS",
+    E820Type.UNUSABLE: "unusable",
+}  # fmt: skip
+_LATER_WORDS: dict[int, str] = {
+    **_WORDS, E820Type.RAM: "System RAM", E820Type.RESERVED_KERN: "System RAM", E820Type.RESERVED: "device reserved",
+    E820Type.PMEM: "persistent RAM (type 7)", E820Type.PRAM: "persistent RAM (type 12)",
+}  # fmt: skip
 
 
 class E820Table:
