@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from mmtool.late import dataclass
 
 
-class Assumption(NamedTuple):
+@dataclass(frozen=True)
+class Assumption:
     """What is taken for granted, as `kind` ("cpus", "slit", "profile", ...), and why; what hangs on it, in numbers;
     what to give so that it need not be."""
 

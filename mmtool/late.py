@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-SLOW_CALLS = 64
+SLOW_CALLS = 128
 """So many objects of a class are filled field by field, which takes about as long as compiling its __init__()."""
 
 if TYPE_CHECKING:

@@ -35,8 +35,11 @@ def memparse(text: str, at: int = 0) -> tuple[int, int]:
     if m is None:
         return 0, at
     digits, suffix = m.groups()
-    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-    return (modulo(digits, base) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+    return (modulo(digits, _base(digits)) << _SHIFT[suffix.lower()]) & U64_MAX, m.end()
+
+
+def _base(digits: str) -> int:
+    return 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
 
 
 _AT_ONCE = 512
@@ -53,11 +56,22 @@ def modulo(digits: str, base: int = 10) -> int:
 
 
 def parse_size(text: str) -> int:
-    """A whole size or address as memparse reads it; ValueError when anything is left over."""
-    value, end = memparse(text)
-    if end == 0 or end != len(text):
+    """A whole size or address as memparse reads it; ValueError when anything is left over, or more than 64 bits."""
+    m = _MEMPARSE.fullmatch(text)
+    if m is None:
         raise ValueError(f"{text!r} is not a size or an address (4096, 0x1000, 64K, 1G)")
+    digits, suffix = m.groups()
+    value = int(digits, _base(digits)) << _SHIFT[suffix.lower()] if len(digits) <= _AT_ONCE else U64_MAX + 1
+    if value > U64_MAX:
+        raise ValueError(f"{text!r} is more than 64 bits hold")
     return value
+
+
+def whole(text: str, most: int = U64_MAX, least: int = 0) -> int:
+    """A whole number in the ten digits, as people and files write a count; ValueError for what is none in the range."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not least <= int(text) <= most:
+        raise ValueError(f"{text[:40]!r} is no whole number from {least} to {most}")
+    return int(text)
 
 
 def human(size: int) -> str:

@@ -3,17 +3,17 @@
     python tests/mutation.py cma e820               # 30 sampled mutants of each, seed 1
     python tests/mutation.py --sample 0 memblock    # every mutant
     python tests/mutation.py --line 118 fallback    # those of one line
-    python tests/mutation.py --list                 # what there is: modules, mutants, tests
+    python tests/mutation.py --list                 # what there is: modules, mutants, tests, and what is equal no more
 
 `TARGETS` says which files a name stands for and which tests are for them. Each mutant is one change to one place: a
 comparison loosened, tightened or turned, a small number one more or one less, `and` for `or`, `break` for `continue`,
 `min` for `max`, a `not` dropped. It is made in a copy of the package in a temporary directory, and the tests run there
 with -x (Hypothesis without shrinking, from a fixed seed). A failing test or --limit seconds kill it. Survivors are
-printed with their lines: each is a test that is missing, or a change that is equal in effect, of which `EQUAL` keeps
-those that somebody proved.
+printed with their lines: each is a test that is missing, or a change that is equal in effect, of which
+mutation_equal.txt keeps those that somebody proved.
 
-Exit status: 0 where nothing survived but what `EQUAL` names, 1 where something did, 2 for wrong usage or tests that
-fail without any change.
+Exit status: 0 where nothing survived but what mutation_equal.txt names, 1 where something did, 2 for wrong usage or
+tests that fail without any change.
 """
 
 from __future__ import annotations
@@ -70,41 +70,17 @@ TARGETS = {
     "zone_watermark": Target(("mm/page_alloc/zone_watermark.py",), ("test_zone_watermark", "test_slowpath")),
     "fallback": Target(("mm/page_alloc/fallback.py",), ("test_fallback", "test_slowpath")),
     "zonelist": Target(("mm/zonelist.py",), ("test_zonelist", "test_captures")),
-    "mm_init": Target(("mm/mm_init.py",), ("test_movable", "test_captures")),
+    "mm_init": Target(("mm/mm_init.py",), ("test_movable", "test_mm_init", "test_x86_log_facts", "test_captures")),
     "free_tree": Target(("mm/vmalloc/free_tree.py",), ("test_vmalloc_free_tree", "test_vmalloc", "test_vmalloc_pages")),
 }
 
-_TREE, _ZONELIST, _E820 = "mm/vmalloc/free_tree.py", "mm/zonelist.py", "arch/x86/kernel/e820.py"
-EQUAL: dict[tuple[str, str], str] = {
-    (_E820, "E820Table.update_table: (e.end, 1, index) -> (e.end, 2, index)"): "an end need only sort behind starts",
-    ("mm/cma.py", "CmaRequest: alignment: int = 0 -> alignment: int = 1"): "less than the least alignment either way",
-    (_ZONELIST, "Zonelists: total_pages: int = 0 -> total_pages: int = 1"): "_count() sets it",
-    (_ZONELIST, "Zonelists: mobility_grouping: bool = True -> mobility_grouping: bool = False"): "_count() sets it",
-    (_ZONELIST, "NodeLoad.order: self.load.get(best, 0) + 1 -> self.load.get(best, 0) + 2"): "loads are only compared",
-    (_ZONELIST, "NodeLoad.value: n < local -> n <= local"): "local is not among those that are compared",
-    (_ZONELIST, "NodeLoad.order: self.load.get(best, 0) -> self.load.get(best, 1)"): "loads are only compared",
-    (_ZONELIST, "NodeLoad.order: best < local -> best <= local"): "local is not among those that are ordered",
-    ("mm/cma.py", "_ranges_above_4g: end <= start -> end < start"): "a range without a size is passed over too",
-    (_TREE, ": 1 << 44 -> 2 << 44"): "LARGE only spares counting",
-    (_TREE, ": 1 << 44 -> 1 << 45"): "LARGE only spares counting",
-    (_TREE, ": 1 << 44 -> 1 << 43"): "LARGE only spares counting",
-    (
-        _TREE,
-        "FreeTree.__init__: self._hint_size = self._hint_vstart = 0 -> self._hint_size = self._hint_vstart = 1",
-    ): "without a hint its size does not matter",
-    (
-        _TREE,
-        "FreeTree.lowest_match: (start + align - 1 & -align) + size <= node.end"
-        " -> (start + align - 1 & -align) + size < node.end",
-    ): "the search finds the same area anew",
-    (_TREE, "FreeTree._search: vstart < node.start -> vstart <= node.start"): "what is left of it ends below vstart",
-    (_TREE, "FreeTree._search: node.start + 1 -> node.start + 2"): "areas never touch: all on the right begin higher",
-    (
-        "mm/memblock/regions.py",
-        "MemblockType._surely_has_room: needed < self.max -> needed <= self.max",
-    ): "needed is odd, and the room of lists that are counted is even",
+EQUAL = {
+    line.strip(): why
+    for block in (ROOT / "tests" / "mutation_equal.txt").read_text().split("\n\n")[1:]
+    for why, *lines in [block.splitlines()]
+    for line in lines
 }
-"""(file under mmtool/linux, "function: change") of survivors that cannot be told from the model, and why."""
+"""Changes that cannot be told from the model, "file under mmtool/linux function: change", and why."""
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -130,8 +106,9 @@ class Mutant:
     source: str
 
     @property
-    def key(self) -> tuple[str, str]:
-        return str(self.path.relative_to("mmtool/linux")), self.what
+    def key(self) -> str:
+        """As mutation_equal.txt names it."""
+        return f"{self.path.relative_to('mmtool/linux')} {self.what}"
 
 
 def changed(node: ast.AST) -> Iterator[ast.AST]:
@@ -269,6 +246,20 @@ def run(name: str, chosen: list[Mutant], copies: SimpleQueue[Copy], jobs: int, l
     return counts["survived"]
 
 
+def listing(names: list[str]) -> int:
+    """Print the modules; 1 where mutation_equal.txt names a change of one that is none of its mutants."""
+    stale = 0
+    for name in names:
+        every = mutants(TARGETS[name])
+        print(f"{name}: {len(every)} mutants, {' '.join(TARGETS[name].tests)}")
+        paths = {f"{m.path.relative_to('mmtool/linux')} " for m in every}
+        known = {key for key in EQUAL if key.startswith(tuple(paths))}
+        for key in sorted(known - {m.key for m in every}):
+            print(f"no mutant: {key}")
+            stale += 1
+    return 1 if stale else 0
+
+
 def main() -> int:
     """The command line; the exit status is in the module's docstring."""
     parser = argparse.ArgumentParser(description="Do the tests notice small wrong changes to the model?")
@@ -282,16 +273,15 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.targets) - TARGETS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(TARGETS)}")
+    if options.list:
+        return listing(options.targets or list(TARGETS))
     survived = 0
     with tempfile.TemporaryDirectory(prefix="mmtool-mutants-") as top:
         copies: SimpleQueue[Copy] = SimpleQueue()
-        for i in range(0 if options.list else options.jobs):
+        for i in range(options.jobs):
             copies.put(Copy(Path(top, str(i))))
         for name in options.targets or TARGETS:
             chosen = [m for m in mutants(TARGETS[name]) if not options.line or m.line in options.line]
-            if options.list:
-                print(f"{name}: {len(chosen)} mutants, {' '.join(TARGETS[name].tests)}")
-                continue
             if options.sample and len(chosen) > options.sample:
                 picked = random.Random(options.seed).sample(range(len(chosen)), options.sample)
                 chosen = [chosen[i] for i in sorted(picked)]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from test_cli import FIXTURES, NUMA, mmtool
+from support.captures import FIXTURES
+from support.commands import mmtool
 
+NUMA = FIXTURES / "captures" / "x86-6.1-numa4-ring"
 TRIAL = FIXTURES / "trials" / "6.12-dma"
 
 
-def printed(done: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
+def printed(done: CompletedProcess[bytes], status: int = 0) -> str:
     assert done.returncode == status, done.stderr
     return done.stdout.decode()
 
 
-def refused(done: subprocess.CompletedProcess[bytes], status: int) -> str:
+def refused(done: CompletedProcess[bytes], status: int) -> str:
     """The one line on standard error of a command that does nothing."""
     assert (done.returncode, done.stdout) == (status, b"")
     lines = done.stderr.decode().splitlines()
@@ -61,10 +61,8 @@ def test_a_boot_can_be_piped_into_an_allocation(booted: bytes) -> None:
 
 
 def test_without_an_option_it_goes_on_from_the_last_boot(tmp_path: Path) -> None:
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-        environment = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
-        command = [sys.executable, "-m", "mmtool", *map(str, arguments)]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=60)
+    def run(*arguments: str | Path) -> CompletedProcess[bytes]:
+        return mmtool(*arguments, environment={"XDG_STATE_HOME": str(tmp_path)})
 
     assert "there is no state to act on" in refused(run("alloc", "--order", "0"), 2)
     assert run("boot", "--capture", NUMA, "--only", "zones").returncode == 0

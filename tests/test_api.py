@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import mmtool as call
 
 import mmtool
 from mmtool import api
@@ -22,7 +23,7 @@ CAPTURE = ROOT / "fixtures" / "captures" / "x86-6.1-numa4-ring"
 
 
 def printed(*arguments: str | Path) -> str:
-    return subprocess.run([sys.executable, "-m", "mmtool", *map(str, arguments)], capture_output=True, text=True).stdout
+    return call(*arguments).stdout.decode()
 
 
 def test_the_examples_of_the_documentation_run() -> None:

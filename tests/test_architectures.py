@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.boots import boot_of
+from support.commands import mmtool
 
 from mmtool.build.choose import kernel_for
 from mmtool.build.kernel import Kernel
@@ -36,9 +35,9 @@ def test_another_architecture_is_refused_and_not_booted_with_other_words(tmp_pat
     (tmp_path / "map.txt").write_text(MAP)
     (tmp_path / "riscv.yaml").write_text("name: x\narch: riscv64\nrelease: '6.12'\nconfig: {}\nsizes: {}\n")
     line = ["boot", "--e820", f"{tmp_path}/map.txt", "--profile", f"{tmp_path}/riscv.yaml"]
-    ran = subprocess.run([sys.executable, "-m", "mmtool", *line], capture_output=True, timeout=60, text=True)
+    ran = mmtool(*line)
     said = f"mmtool: {tmp_path}/riscv.yaml: arch: Linux on 'riscv64' is not modelled; there are: x86_64, i386, arm64\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "", said)
+    assert (ran.returncode, ran.stdout, ran.stderr.decode()) == (3, b"", said)
     kernel = kernel_of("x86_64")
     with pytest.raises(InputError, match="Linux on riscv64 is not modelled"):
         architecture(replace(kernel, profile=replace(kernel.profile, arch="riscv64")))

@@ -143,7 +143,7 @@ def test_facts_hold_from_what_brings_them_to_what_ends_them() -> None:
     open_at = [v for v in ((6, 6, 0), (6, 6, 79), (6, 6, 80), (6, 8, 9), (6, 9, 1)) if fact.open_at(v)]
     assert open_at == [(6, 6, 79), (6, 9, 1)]
     assert [Sample((6, n, 5)).went for n in (1, 2, 3)] == [True, True, False]
-    assert [list(Sample((6, n, 5)).open_facts()) for n in (1, 2, 3, 4)] == [[], ["went"], ["went"], []]
+    assert [Sample((6, n, 5)).open_facts for n in (1, 2, 3, 4)] == [(), ("went",), ("went",), ()]
     assert [Sample((5, n, 0)).lasted for n in (3, 4, 8, 9)] == [False, True, True, False]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import mmtool
 
 from mmtool.answers.batch import AHEAD, Row, inputs_of, rows, summary
 from mmtool.answers.ledger import memory_ledger
@@ -42,12 +44,21 @@ def fleet(tmp_path: Path) -> Path:
 
 
 NAMES = ["a-laptop.txt", "b-capture", "c-empty.txt", "d-noise.bin", "e-board.dtb.gz", "f-broken.dtb", "site/i386.txt"]
+PATIENCE = "600s"
+"""How long Dask waits for a scheduler that is there, however busy the machine is."""
 BAD = {"c-empty.txt", "d-noise.bin", "f-broken.dtb"}
 
 
 def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mmtool", "batch", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
+    done = mmtool("batch", *arguments, stdin=stdin.encode())
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_on_cluster(fleet: Path, address: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """With Dask, whose threads do not come along into a child of this process."""
+    command = [sys.executable, "-m", "mmtool", "batch", str(fleet), "--dask", address, *options]
+    environment = os.environ | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": PATIENCE}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_inputs_of_a_folder(fleet: Path) -> None:
@@ -187,13 +198,27 @@ def test_a_folder_that_is_none() -> None:
 def test_a_dask_cluster_gives_the_same_table(fleet: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        spread = run(fleet, "--dask", cluster.scheduler_address, "-o", "csv")
+        spread = run_on_cluster(fleet, cluster.scheduler_address, "-o", "csv")
     assert (spread.returncode, spread.stderr) == (0, "")
     assert spread.stdout == run(fleet, "--jobs", "1", "-o", "csv").stdout
 
 
-def test_no_cluster_is_wrong_usage(fleet: Path) -> None:
+@pytest.mark.parametrize("address", ["nonsense://nowhere", "nowhere", "tcp://127.0.0.1:x", "tls://127.0.0.1:1", ""])
+def test_no_cluster_is_wrong_usage(fleet: Path, address: str) -> None:
     pytest.importorskip("distributed")
-    done = run(fleet, "--dask", "nonsense://nowhere")
-    assert done.returncode == 2 and done.stderr.startswith("mmtool: --dask nonsense://nowhere: ")
+    done = run_on_cluster(fleet, address)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"mmtool: --dask {address}".rstrip() + ": ")
+
+
+def test_a_scheduler_that_does_not_answer_is_waited_for(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as Dask's own configuration says, which is not long here."""
+    pytest.importorskip("distributed")
+    monkeypatch.setitem(globals(), "PATIENCE", "100ms")
+    done = run_on_cluster(fleet, "tcp://127.0.0.1:1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("mmtool: --dask tcp://127.0.0.1:1: no scheduler answers there: ")
+
+
+def test_processes_here_and_a_cluster_do_not_go_together(fleet: Path) -> None:
     assert run(fleet, "--dask", "tcp://127.0.0.1:1", "--jobs", "2").returncode == 2

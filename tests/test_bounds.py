@@ -71,7 +71,7 @@ RECLAIM = "machine max=11 swap=zram:4096\nanon B 200\n"
 @pytest.mark.parametrize(
     ("command", "text", "said"),
     [
-        ("process run", "mmap A 0 8G rw private,anon,noreserve,populate\n", ":1: more page faults"),
+        ("process run", "mmap A 0 1T rw private,anon,noreserve,populate\n", ":1: more page faults"),
         ("walk 0x400000 --script", "repeat 90000 mmap A 0 1M rw shared,anon\n", ":1: more work"),
         ("walk 0x400000 --script", "repeat 9000 mmap A 0 1M rw shared,anon\n", ":1: more work"),
         ("process run", "let A 1\n" * 9000, "more work"),

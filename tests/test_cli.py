@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.commands import Started, mmtool
 from test_firmware_acpi import slit, srat
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -23,9 +25,10 @@ ENTRY = "BIOS-e820: [mem {:#018x}-{:#018x}] {}\n"
 RAM = ENTRY.format(0x100000, 0x3FFFFFFF, "usable")
 
 
-def mmtool(*arguments: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def started(*arguments: str | Path, out: Any = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    """A call in an interpreter of its own."""
     command = [sys.executable, "-m", "mmtool", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=60)
+    return subprocess.run(command, stdout=out, stderr=subprocess.PIPE)
 
 
 def answer(*arguments: str | Path) -> str:
@@ -69,7 +72,7 @@ def test_nothing_heavy_is_imported_before_a_command_runs(code: str) -> None:
 
 def test_a_boot_imports_no_renderer_that_it_does_not_use() -> None:
     code = f"import mmtool.cli; mmtool.cli.cli(['boot', '--e820', {str(LOG)!r}, '-o', 'dmesg'], standalone_mode=False)"
-    assert not modules_after(code) & {"tabulate", "csv", "pyfdt"}
+    assert not modules_after(code) & {"tabulate", "csv", "pyfdt", "pathlib", "textwrap"}
 
 
 # What is printed
@@ -142,6 +145,13 @@ def test_csv_of_zones_is_exact() -> None:
     assert {(int(r["node"]), r["zone"]): int(r["present"]) for r in rows} == {k: z["present"] for k, z in zones.items()}
 
 
+def test_an_interpreter_of_its_own_says_the_same() -> None:
+    """The other tests call the program in a child that has it loaded."""
+    for arguments in (("boot", LOG, "--all"), ("boot", LOG, "-o", "json"), ("-h",), ("boot", LOG, "-o", "xml"), ()):
+        fresh, loaded = started(*arguments), mmtool(*arguments)
+        assert (fresh.returncode, fresh.stdout, fresh.stderr) == (loaded.returncode, loaded.stdout, loaded.stderr)
+
+
 def test_dmesg_is_the_kernel_log_and_nothing_else() -> None:
     lines = answer("-o", "dmesg").splitlines()
     assert lines[0] == "BIOS-provided physical RAM map:"
@@ -158,15 +168,14 @@ def test_standard_input_is_read_for_a_dash() -> None:
 def test_a_closed_pipe_ends_it_quietly(output: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "mmtool", "boot", str(LOG), "-o", output, *["--only=zones"] * (output == "csv")]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
-    os.close(write)
-    assert done.stderr == b""
+    with os.fdopen(write, "wb") as pipe:
+        done = Started(("boot", LOG, "-o", output, *["--only=zones"] * (output == "csv")), out=pipe).wait()
+    assert (done.status, done.said) == (-signal.SIGPIPE, [])
 
 
 def test_a_closed_output_is_said_in_one_line() -> None:
     command = f"exec {sys.executable} -m mmtool boot --e820 {LOG} >&-"
-    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr.count(b"\n")) == (3, 1)
     assert done.stderr.startswith(b"mmtool: standard output is closed")
 
@@ -174,8 +183,7 @@ def test_a_closed_output_is_said_in_one_line() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_said_in_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "mmtool", "boot", "--e820", str(LOG)]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
+        done = started("boot", "--e820", LOG, out=full)
     assert (done.returncode, done.stderr) == (3, b"mmtool: standard output: No space left on device\n")
 
 

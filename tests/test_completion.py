@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from support.commands import mmtool
 
 from mmtool.cli import COMMANDS, cli
 
@@ -21,10 +22,10 @@ SHELLS = {shell: shutil.which(shell) for shell in ("bash", "fish", "zsh")}
 def offered(line: str) -> list[str]:
     """What bash is told for a line whose last word is being typed: "plain,boot", "file,/tm"."""
     words = line.split(" ")
-    env = os.environ | {"_MMTOOL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run([sys.executable, "-m", "mmtool"], env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+    env = {"_MMTOOL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = mmtool(environment=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode().split()
 
 
 def test_commands_are_completed() -> None:

@@ -279,7 +279,7 @@ DRESSINGS: dict[str, Dress] = {
 
 def told(machine: Machine) -> Machine:
     """The machine without where in the file things stand, and with one space for what a mail may have broken at."""
-    notes = tuple(note._replace(line=0, text=" ".join(note.text.split())) for note in machine.notes)
+    notes = tuple(replace(note, line=0, text=" ".join(note.text.split())) for note in machine.notes)
     return replace(machine, notes=notes, e820_places=(), origin="", warnings=())
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import lzma
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import mmtool
 
 from mmtool.errors import UsageError
 from mmtool.examples import EXAMPLES, FOLDER, example_path, with_files
@@ -20,12 +19,6 @@ SAME = {
 }
 """Which fixture an example of one file holds."""
 CAPTURES = {"arm64": "arm64/arm64-6.1-numa2", "numa4": "captures/x86-6.1-numa4-ring"}
-
-
-def mmtool(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmtool", *args], capture_output=True, cwd=cwd, env={"PYTHONPATH": str(ROOT)}
-    )
 
 
 def test_the_folder_holds_the_examples_and_is_small() -> None:
@@ -42,7 +35,8 @@ def test_a_log_is_that_of_the_fixtures(name: str) -> None:
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture_boots_as_that_of_the_fixtures(name: str) -> None:
     done = mmtool("boot", f"example:{name}", "-o", "json")
-    assert (done.returncode, done.stdout) == (0, mmtool("boot", f"fixtures/{CAPTURES[name]}", "-o", "json").stdout)
+    fixture = mmtool("boot", ROOT / "fixtures" / CAPTURES[name], "-o", "json")
+    assert (done.returncode, done.stdout) == (0, fixture.stdout)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +54,7 @@ def test_it_is_listed_told_and_copied(tmp_path: Path) -> None:
     told = mmtool("example", "numa4").stdout.decode()
     assert "mmtool boot example:numa4\n" in told
     for name in ("numa4", "example:numa4"):
-        assert mmtool("example", name, "-o", "copy.tar.xz", cwd=tmp_path).returncode == 0
+        assert mmtool("example", name, "-o", "copy.tar.xz", folder=tmp_path).returncode == 0
         assert (tmp_path / "copy.tar.xz").read_bytes() == example_path("numa4").read_bytes()
     assert mmtool("example", "numa4", "-o", "-").stdout == example_path("numa4").read_bytes()
 

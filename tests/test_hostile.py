@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands import mmtool
 
 from mmtool.errors import InputError
 from mmtool.linux.mm.memblock.ledger import Ledger
@@ -22,12 +23,6 @@ from mmtool.units import human, memparse
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CAPTURE = FIXTURES / "captures" / "x86-6.18-crashkernel"
-
-
-def mmtool(*arguments: str | Path, stdin: bytes = b"", debug: bool = False) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "mmtool", *map(str, arguments)]
-    environment = os.environ | ({"MMTOOL_DEBUG": "1"} if debug else {})
-    return subprocess.run(command, input=stdin, capture_output=True, env=environment)
 
 
 @pytest.fixture(scope="module")

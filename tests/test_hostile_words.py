@@ -3,6 +3,7 @@ than a line of ten words deserves."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mmtool.report.untrusted import one_line, printable
 from mmtool.system.process import from_start
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+TRIAL = str(FIXTURES / "trials" / "6.12-dma")
 
 
 def refusal(*args: str, stdin: str = "") -> str:
@@ -33,7 +35,7 @@ def refusal(*args: str, stdin: str = "") -> str:
 PROCESS = {
     "repeat": "-:1: repeat needs a number and an operation",
     "repeat 100000000 read BRK 0": "-:1: more operations are repeated by here",
-    "sysctl vm.max_map_count x": "-:1: sysctl vm.max_map_count: 'x' is no number",
+    "sysctl vm.max_map_count x": "-:1: 'x' is no whole number",
     "thp enabled banana": "-:1: thp enabled takes always, madvise, never",
     "rlimit BANANA 5": "-:1: 'BANANA' is none of CPU",
     "mmap A 0 1_000 rw private,anon": "-:1: '1_000' is no number",
@@ -42,7 +44,7 @@ PROCESS = {
     "%": "'' sets nothing up",
     "% rlimit STACK": "'rlimit STACK' sets nothing up",
     "% personality -1": "'personality -1' sets nothing up",
-    "% sysctl vm.max_map_count -1": "'-1' is no number",
+    "% sysctl vm.max_map_count -1": "'-1' is no whole number",
     "% env 99999999999": "an environment has up to",
 }
 
@@ -67,14 +69,14 @@ def test_a_page_of_a_record_that_its_mapping_has_not() -> None:
 
 
 RMAP = {
-    "anon A 99999999999": "is no number from 1 to",
-    "anon A 0": "is no number from 1 to",
+    "anon A 99999999999": "is no whole number from 1 to",
+    "anon A 0": "is no whole number from 1 to",
     "anon A 16\nanon A 16": "there is an object 'A' already",
-    "anon A 16\nstore A 0-16": "'16' is no number from 0 to 15",
-    "anon A 16\nstore A 5-3": "'3' is no number from 5 to 15",
-    "anon A 16\nsame A 0-1 ٣": "is no number from 0 to 255",
+    "anon A 16\nstore A 0-16": "'16' is no whole number from 0 to 15",
+    "anon A 16\nstore A 5-3": "'3' is no whole number from 5 to 15",
+    "anon A 16\nsame A 0-1 ٣": "is no whole number from 0 to 255",
     "anon A 16\nfork k\nfork k": "there is a process 'k' already",
-    "anon A 16\nksm 99999999999": "is no number",
+    "anon A 16\nksm 99999999999": "is no whole number",
     "anon A 16\nmerge A\nksm 99999": "by here more than 100000 pages are told of",
     "anon A 60000\nstore A 0\nstore A 0": "by here more than 100000 pages are told of",
 }
@@ -84,6 +86,41 @@ RMAP = {
 def test_a_line_of_rmap_that_means_nothing(script: str) -> None:
     said = refusal("reclaim", "rmap", "-", stdin=script)
     assert said.startswith(f"-:{script.count(chr(10)) + 1}: ") and RMAP[script] in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["alloc 0 GFP_KERNEL count=-5", "alloc 0 GFP_KERNEL count=0", "alloc ٣ GFP_KERNEL", "free step=-3", "free step=0"],
+)
+def test_a_line_of_alloc_that_means_nothing(line: str) -> None:
+    assert refusal("alloc", "--proc", TRIAL, "--script", "-", stdin=line).startswith("-:1: ")
+
+
+def test_a_workload_without_accesses() -> None:
+    assert refusal("reclaim", "fit", "-", "--curve", stdin="machine max=100\nfile A 400\n") == "-: no accesses in it"
+
+
+def test_the_states_around_a_trace_are_of_one_machine(tmp_path: Path) -> None:
+    recorded = json.loads(read_bytes(str(FIXTURES / "traces" / "two-cpus-7.3.json.xz")))
+    recorded["trace"] = ""
+    (tmp_path / "t").write_text(json.dumps(recorded))
+    other = str(FIXTURES / "trials" / "6.12-thisnode")
+    made = CliRunner().invoke(cli, ["alloc", "--proc", other, "--order", "0", "-o", "json"])
+    (tmp_path / "s").write_text(made.stdout)
+    said = refusal("replay", str(tmp_path / "t"), "--state", str(tmp_path / "s"))
+    assert said.startswith(f"{tmp_path / 't'}:/S1: has other nodes")
+
+
+def test_a_number_of_proc_that_is_none(tmp_path: Path) -> None:
+    capture = tmp_path / "c"
+    shutil.copytree(FIXTURES / "captures" / "x86-6.18-crashkernel", capture)
+    for number in ("²", "9" * 5000, "-1"):
+        (capture / "proc" / "sys" / "vm" / "min_free_kbytes").write_text(number + "\n")
+        assert "min_free_kbytes:1: " in refusal("verify", str(capture))
+
+
+def test_a_device_that_has_no_end() -> None:
+    assert refusal("slab", "caches", "--caches", "/dev/zero") == "/dev/zero: is a device that has no end"
 
 
 @pytest.mark.parametrize("access", ["I  1" + "0" * 400 + ",3", " S ffffffffffffffff,8", " L 0,-5"])
@@ -102,6 +139,20 @@ OPTIONS = {
     ("boot", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--config", ""): ": ",
     ("capture", "machine.tar", "--force"): "an archive is written as FILE.tar.gz",
     ("capture", "machine.zip"): "an archive is written as FILE.tar.gz",
+    ("boot", "-", "--initrd", "0x0-0x10000000000000000"): "more than 64 bits hold",
+    ("slab", "caches", "--memory", "16E"): "more than 64 bits hold",
+    ("slab", "caches", "--cpus", "18446744073709551615"): "1<=x<=8192",
+    ("slab", "caches", "--cpus", "4", "--possible-cpus", "2"): "4 CPUs are present",
+    ("process", "maps", "1", "--max-map-count", "-4"): "1<=x<=",
+    ("process", "layout", "--va-bits", "52"): "x86_64 has none so wide",
+    ("process", "layout", "--arch", "i386", "--task", "compat32"): "a kernel for i386",
+    ("reserve", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--hugepages", "1G:²"): "write SIZE:COUNT",
+    ("reserve", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--hugepages", "1G:" + "9" * 5000): "write SIZE:COUNT",
+    ("explain", "-", "--sysctl", "vm.panic_on_oom=²"): "--sysctl vm.panic_on_oom: '²' is no whole number from 0 to 2",
+    ("alloc", "--proc", TRIAL, "--order", "0", "--count", "٣"): "neither a number from 1 on nor max",
+    ("alloc", "--proc", TRIAL, "--order", "0", "--nodemask", "9" * 5000): "is no list of nodes",
+    ("vmalloc", "--proc", TRIAL, "--size", "4K", "--count", "0"): "neither a number from 1 on nor max",
+    ("profile", "make", "--size", "struct_page=1_0"): "give a name and bytes",
     ("slab", "kmalloc", "--size", "8", "--config", "x" * 5000, "-o", "yaml", "--columns", "x"): "--columns goes with",
 }
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import mmtool
 
 from mmtool.capture.build_files import build_of
 from mmtool.firmware.capture import CaptureFiles
@@ -76,8 +75,6 @@ def test_collected_files_are_a_machine() -> None:
 @pytest.mark.skipif(not Path("/sys/firmware/memmap").is_dir(), reason="no machine with a firmware map")
 @pytest.mark.parametrize("command", ["boot", "ledger", "verify"])
 def test_commands_take_this_machine(command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mmtool", command, "-o", "json"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, 1) and "Traceback" not in done.stderr
+    done = mmtool(command, "-o", "json")
+    assert done.returncode in (0, 1) and b"Traceback" not in done.stderr
     assert json.loads(done.stdout)["schema"] == f"mmtool.{command}/1"

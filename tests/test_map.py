@@ -66,7 +66,7 @@ def test_memmap_options_give_the_same_map(capture: Path) -> None:
     table.update_table()
     document = json.loads(run(capture, "-o", "json"))
     wanted = [(int(e["start"], 16), int(e["end"], 16) + 1, e["type"]) for e in document["map"]]
-    assert [tuple(entry) for entry in table.snapshot()] == wanted
+    assert [(e.start, e.end, e.type) for e in table.snapshot()] == wanted
 
 
 def test_memmap_option_of_an_efi_machine() -> None:

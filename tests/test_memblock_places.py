@@ -193,12 +193,12 @@ def test_repeating_an_allocation_is_making_it_again_and_again(make, room, count,
 
 
 @pytest.mark.parametrize("bottom_up", [False, True])
-@pytest.mark.parametrize(("count", "asked"), [(1, 1), (2, 1), (100_000, 1), (1 + (1 << 18), 2), (1 << 20, 3)])
+@pytest.mark.parametrize(("count", "asked"), [(1, 1), (2, 1), (100_000, 1), (2 + (1 << 18), 2), (1 << 20, 3)])
 def test_repeating_asks_once_for_what_lies_side_by_side(bottom_up, count, asked):
-    """A gigabyte below and a gigabyte above a hole: once for each, and once where there is no more room."""
+    """A gigabyte below and one above a hole: once for each, and once where there is no more room but the first page."""
     mb, calls = Memblock(release_facts((6, 12, 0)), numa=False), []
     mb.bottom_up = bottom_up
-    for base in (PAGE, 2 * GIB):
+    for base in (0, 2 * GIB):
         mb.add(base, GIB)
 
     def take() -> int:
@@ -206,5 +206,31 @@ def test_repeating_asks_once_for_what_lies_side_by_side(bottom_up, count, asked)
         return calls[-1]
 
     mb.repeat(count, PAGE, take, 0, 4 * GIB)
-    assert mb.reserved_size() == min(count * PAGE, 2 * GIB)
+    assert mb.reserved_size() == min(count * PAGE, 2 * GIB - PAGE)
     assert len(calls) == asked
+
+
+@pytest.mark.parametrize("bottom_up", [False, True])
+@pytest.mark.parametrize("taken_before", [1, 2, 3])
+def test_repeating_lets_a_full_list_grow_where_it_would_have(bottom_up, taken_before):
+    """Room for three: the next place makes the list grow, and the new array lies beside that place, not beside many."""
+    reserved = []
+    for at_once in (False, True):
+        mb = Memblock(release_facts((6, 12, 0)), numa=False, init_reserved_regions=3)
+        mb.allow_resize()
+        mb.bottom_up = bottom_up
+        mb.add(0, GIB)
+        for n in range(taken_before):
+            mb.reserve(GIB // 2 + 2 * n * PAGE, PAGE)
+
+        def take(mb: Memblock = mb) -> int:
+            return mb.phys_alloc(PAGE, PAGE)
+
+        if at_once:
+            mb.repeat(10, PAGE, take, 0, GIB)
+        else:
+            for _ in range(10):
+                take()
+        reserved.append((mb.reserved.regions, mb.grown_arrays))
+    assert reserved[0] == reserved[1]
+    assert bool(reserved[0][1]) == (taken_before > 1)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mmtool.cli import COMMANDS, cli
-from mmtool.cli.output import SUFFIXES, OutputType
+from mmtool.cli.output import SUFFIXES, Output, OutputType
 from mmtool.errors import UsageError
 from mmtool.examples import with_files
 
@@ -89,7 +89,7 @@ def test_what_is_neither_format_nor_file_is_refused(words: str) -> None:
     for wrong in ("xml", "file", "x.png", "x.", ".json", ""):
         with pytest.raises(click.BadParameter, match="is no format, nor a file whose suffix names one"):
             option.type.convert(wrong, option, None)
-    assert option.type.convert("-", option, None) == (option.type.formats[0], None)
+    assert option.type.convert("-", option, None) == Output(option.type.formats[0])
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:

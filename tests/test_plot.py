@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from support.captures import Capture, captures
+from support.commands import mmtool
 
 from mmtool.cli.boot import boot
 from mmtool.cli.plot import plot
@@ -342,9 +343,9 @@ def test_odd_machines_have_their_poster(name: str) -> None:
 
 
 def bar_lines(*arguments: str | Path, columns: int = 100) -> list[str]:
-    command = [sys.executable, "-m", "mmtool", "plot", *map(str, arguments), "--bar"]
-    env = os.environ | {"COLUMNS": str(columns)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = mmtool("plot", *arguments, "--bar", environment={"COLUMNS": str(columns)})
+    assert done.returncode == 0
+    return done.stdout.decode().splitlines()
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200])

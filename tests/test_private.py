@@ -377,7 +377,7 @@ def anonymous(machine: Any) -> Any:
     if not isinstance(machine, Machine):
         return machine
     makers = ("dmi", "smbios", "efi_version", "pae")
-    silent = tuple(note._replace(text="") if note.kind in makers else note for note in machine.notes)
+    silent = tuple(replace(note, text="") if note.kind in makers else note for note in machine.notes)
     return replace(machine, cmdline=None, version_line=None, notes=silent)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import mmtool
 from test_profile_image import arm64, vmlinux
 
 from mmtool.build.kconfig import read_config
@@ -156,13 +155,9 @@ def test_bad_files_are_told_in_one_line(tmp_path: Path) -> None:
     bad = tmp_path / "vmlinuz"
     bad.write_bytes(b"\xff\xfe" * 300)
     for option in ("--vmlinuz", "--config", "--system-map"):
-        done = subprocess.run(
-            [sys.executable, "-m", "mmtool", "profile", "make", option, str(bad)], capture_output=True, text=True
-        )
-        assert done.returncode == 3 and done.stderr.count("\n") == 1 and str(bad) in done.stderr
-    done = subprocess.run(
-        [sys.executable, "-m", "mmtool", "profile", "make", "--config", str(tmp_path / "none")], capture_output=True
-    )
+        done = mmtool("profile", "make", option, bad)
+        assert done.returncode == 3 and done.stderr.count(b"\n") == 1 and str(bad).encode() in done.stderr
+    done = mmtool("profile", "make", "--config", tmp_path / "none")
     assert done.returncode == 3 and b"No such file" in done.stderr
 
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtool.build.choose import kernel_for, nearest_kernel
+from mmtool.build.choose import kernel_for
 from mmtool.build.kernel import Kernel
+from mmtool.build.nearest import nearest_kernel
 from mmtool.cli.slab import slab
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.cmdline import parse_cmdline

@@ -18,7 +18,7 @@ FLOORS = {
 """Who stands on whom: a module imports of its own floor and of lower ones."""
 MAY_BE_LAZY = {
     "mmtool.__main__": "a Ctrl-C from the first moment on is met before anything is loaded",
-    "mmtool.firmware.read": "a device tree needs pyfdt, which a log does not",
+    "mmtool.firmware.read": "a device tree needs pyfdt and a binary table struct, which a log does not",
 }
 """Who imports inside functions beside cli/ and api.py, and why; the circles are looked for among these imports too."""
 ARCHITECTURES = {"x86_64", "i386", "arm64", "x86", "arm", "riscv", "riscv64"}

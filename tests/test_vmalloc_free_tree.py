@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from mmtool.build.release import release_facts
 from mmtool.linux.mm.vmalloc.free_tree import FreeArea, FreeTree
 from mmtool.linux.mm.vmalloc.vmap import VmapSpace
 
+TREES = Path(__file__).parent.parent / "fixtures" / "vmalloc" / "red-black-trees.txt.gz"
 TOP = 1 << 20
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 9)), max_size=120)
 
@@ -54,6 +57,23 @@ def test_the_tree_stays_a_tree(steps: list[tuple[bool, int, int]]) -> None:
         assert all(a[1] == b[0] for a, b in pairwise(parts))
 
 
+@pytest.mark.parametrize("line", gzip.decompress(TREES.read_bytes()).decode().splitlines())
+def test_it_turns_as_the_kernels_tree_does(line: str) -> None:
+    """Areas of up to seven bytes at every tenth, so that none touch."""
+    steps, _, shape = line.partition(" :")
+    tree = FreeTree()
+    for step in map(int, steps.split()):
+        if step > 0:
+            tree.add(10 * step, 10 * step + 1 + step % 7)
+        else:
+            area = tree.enclosing(-10 * step)
+            assert area is not None
+            tree.erase(area)
+        check(tree.root)
+    told = " ".join(f"{start // 10}{'r' * red}" for start, _, red in tree.preorder())
+    assert told == shape.strip()
+
+
 @given(STEPS, st.integers(1, 60), st.integers(0, TOP))
 def test_page_aligned_requests_get_the_lowest_place(steps: list[tuple[bool, int, int]], size: int, vstart: int) -> None:
     tree = FreeTree()
@@ -91,12 +111,58 @@ def test_an_answer_does_not_depend_on_earlier_questions(
                 assert (max(found.start, vstart) + align - 1 & -align) + size <= found.end
 
 
+def first_in_order(node: FreeArea, size: int, align: int, vstart: int, length: int) -> FreeArea | None:
+    """find_vmap_lowest_match(): the first in order where it fits, without subtrees whose largest area is too small."""
+    left, right = node.left, node.right
+    if left is not None and left.max_size >= length and vstart < node.start:
+        found = first_in_order(left, size, align, vstart, length)
+        if found is not None:
+            return found
+    if -(-max(node.start, vstart) // align) * align + size <= node.end:
+        return node
+    if right is not None and right.max_size >= length:
+        return first_in_order(right, size, align, vstart, length)
+    return None
+
+
+NEAR = st.integers(-1, 1)
+
+
+@settings(deadline=None)
+@given(
+    st.sets(st.integers(1, 300), min_size=2, max_size=40),
+    st.lists(st.tuples(st.integers(0, 19), NEAR, st.integers(0, 19), NEAR, st.integers(0, 4)), max_size=30),
+)
+def test_a_search_finds_the_first_in_order(edges: set[int], questions: list[tuple[int, int, int, int, int]]) -> None:
+    """Sizes and starts of areas, give or take one, so that all borders are met; one after the other on one tree."""
+    tree, at = FreeTree(), sorted(edges)
+    areas = list(zip(at[::2], at[1::2], strict=False))
+    for start, end in sorted(areas, key=lambda area: area[0] % 7):
+        tree.add(start, end)
+    assert tree.root is not None
+    for of, more, behind, later, order in questions:
+        start, end = areas[of % len(areas)]
+        size, align, vstart = max(end - start + more, 1), 1 << order, max(areas[behind % len(areas)][0] + later, 0)
+        for length in (size, size + align - 1):
+            found = tree.lowest_match(size, align if length > size else 1, vstart, length)
+            assert found is first_in_order(tree.root, size, align if length > size else 1, vstart, length)
+
+
 def test_where_an_aligned_search_ended_says_nothing_of_the_next() -> None:
     tree = FreeTree()
     tree.add(64, 576)
     tree.add(1024, TOP)
     for align, start in ((512, 1024), (128, 64), (512, 1024)):
         area = tree.lowest_match(256, align, 0, 256 + align - 1)
+        assert area is not None and area.start == start
+
+
+def test_where_a_search_from_higher_up_ended_says_nothing_of_the_next() -> None:
+    tree = FreeTree()
+    tree.add(64, 192)
+    tree.add(1024, TOP)
+    for vstart, start in ((640, 1024), (0, 64), (640, 1024)):
+        area = tree.lowest_match(64, 64, vstart, 64)
         assert area is not None and area.start == start
 
 

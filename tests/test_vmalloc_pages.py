@@ -238,7 +238,7 @@ def test_a_state_without_virtual_memory_gets_an_empty_area() -> None:
     ([], "give --size"),
     (["--size", "4K", "--align", "3"], "not a power of two"),
     (["--size", "4K", "--gfp", "GFP_NONSENSE"], "GFP_NONSENSE"),
-    (["--size", "4K", "--count", "many"], "neither a number nor max"),
+    (["--size", "4K", "--count", "many"], "neither a number from 1 on nor max"),
     (["--size", "4K", "--node", "77"], "77"),
     (["--size", "4K", "--cpu", "99"], "not online"),
     (["--size", "4K", "--info", "x"], "--info"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import lzma
 import re
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands import mmtool
 
 from mmtool.build.fact import parse_version
 from mmtool.build.facts.zram import ZramFacts
@@ -25,7 +24,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "zram"
 CLASSES = json.loads((FIXTURES / "classes.json").read_text())
 with lzma.open(FIXTURES / "runs.jsonl.xz", "rt") as _file:
     RUNS = [json.loads(line) for line in _file]
-SCRIPT = "machine disksize=100 limit=2\nwrite 0-9 same*4,100*6\ncompact\n"
+SCRIPT = b"machine disksize=100 limit=2\nwrite 0-9 same*4,100*6\ncompact\n"
 
 
 def facts(kernel: str) -> ZramFacts:
@@ -38,10 +37,6 @@ def pool(kernel: str, page_size: int = 4096, *, chain: int | None = None, word: 
     f = facts(kernel)
     longest = chain or (8 if f.chain_size_is_an_option else 4)
     return ZsPool(f, Layout(page_size.bit_length() - 1, word, physmem, longest))
-
-
-def mmtool(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "mmtool", *args], input=stdin, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("known", CLASSES, ids=lambda known: known["kernel"])
@@ -132,8 +127,8 @@ def test_the_command_runs_a_script_from_a_pipe() -> None:
     assert (done.returncode, document["schema"]) == (0, "mmtool.zram-run/1")
     assert document["lines"][0]["pages"] == "4s6x"
     assert document["lines"][1]["mm_stat"]["mem_used_total"] == 8192
-    assert "memory of data %" in mmtool("zram", "run", "-", stdin=SCRIPT).stdout
-    full = "machine disksize=100 limit=1\nwrite 0-1 3500*2\n"
+    assert b"memory of data %" in mmtool("zram", "run", "-", stdin=SCRIPT).stdout
+    full = b"machine disksize=100 limit=1\nwrite 0-1 3500*2\n"
     assert mmtool("zram", "run", "-", stdin=full).returncode == 1
 
 
@@ -150,4 +145,4 @@ def test_the_command_runs_a_script_from_a_pipe() -> None:
 def test_wrong_usage_and_input(args: tuple[str, ...], status: int) -> None:
     done = mmtool(*args)
     assert done.returncode == status
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("mmtool: ")
+    assert done.stderr.count(b"\n") == 1 and done.stderr.startswith(b"mmtool: ")

@@ -147,8 +147,9 @@ def cluster_rows(files: Iterable[str], address: str) -> Iterator[Row]:
     except ImportError as e:
         raise UsageError("--dask needs Dask; install it with: pip install 'mmtool[dask]'") from e
     try:
+        _ask_scheduler(address)
         client: Any = Client(address, set_as_default=False)
-    except (OSError, ValueError) as e:
+    except (OSError, TypeError, ValueError) as e:  # TypeError where TLS is asked for and not configured
         raise UsageError(f"--dask {address}: no scheduler answers there: {e}") from e
     pending: deque[tuple[str, Any]] = deque()
     source = iter(files)
@@ -166,6 +167,19 @@ def cluster_rows(files: Iterable[str], address: str) -> Iterator[Row]:
                 row = Row(file, f"{file}: no worker could do it: {type(e).__name__}: {e}")
             error = row.error.replace(str(Path(file).absolute()), file) if row.error is not None else None
             yield replace(row, file=file, error=error)
+
+
+def _ask_scheduler(address: str) -> None:
+    """Raise what Dask does where nobody answers: a Client would wait a minute for its end, and print a traceback."""
+    from distributed.comm.core import connect
+    from distributed.security import Security
+    from distributed.utils import LoopRunner
+
+    async def ask() -> None:
+        comm = await connect(address, **Security().get_connection_args("client"))
+        await comm.close()
+
+    LoopRunner().run_sync(ask)
 
 
 def _given(pool: ProcessPoolExecutor, file: str) -> Future[Row] | None:

@@ -143,9 +143,8 @@ def _reserved(boot: Boot) -> list[LedgerLine]:
     for piece in [*_overlaps([(r.base, r.end) for r in mb.reserved.regions], memory), *_no_map(boot)]:
         left.add(*piece)
     for start, end, owner in sorted(mb.ledger.entries, key=lambda t: t[1] - t[0]):
-        if amount := left.within(start, end):
+        if amount := left.cut(start, end):
             takes[owner] += amount
-            left.cut(start, end)
     whole = sum(left.ends) - sum(left.starts)
     largest_first = sorted(takes.items(), key=lambda taken: -taken[1])
     lines = [LedgerLine(owner, n, boot.owner_steps.get(owner, ""), _option(owner)) for owner, n in largest_first]
@@ -212,5 +211,7 @@ def _without(r: tuple[int, int], taken: Iterable[tuple[int, int]]) -> list[tuple
     """[r) with the ranges of `taken` cut out."""
     left = [r]
     for a, b in taken:
+        if b <= r[0] or a >= r[1]:
+            continue
         left = [p for s, e in left for p in ((s, min(e, a)), (max(s, b), e)) if p[0] < p[1]]
     return left

@@ -18,7 +18,7 @@ from mmtool.linux.kernel.dma.contiguous import parse_cma
 from mmtool.linux.mm.cma import min_alignment
 from mmtool.linux.mm.hugetlb import is_gigantic
 from mmtool.linux.mm.memblock import MEMBLOCK_NOMAP
-from mmtool.units import human, memparse
+from mmtool.units import human, memparse, parse_size, whole
 
 Range = tuple[int, int]
 MIB = 1 << 20
@@ -222,8 +222,11 @@ def _cma(boot_with: Booter, value: str) -> Reservation:
 def _hugepages(boot_with: Booter, value: str) -> Reservation:
     """hugepages=COUNT of a gigantic size: hugetlb_hstate_alloc_pages(). All of them, or the answer is no."""
     text, colon, number = value.partition(":")
-    size, count = memparse(text)[0], int(number) if number.isdigit() else 0
-    if not colon or not size or not count:
+    try:
+        size, count = parse_size(text), whole(number, least=1)
+    except ValueError:
+        size = 0
+    if not colon or not size:
         raise UsageError(f"--hugepages {value}: write SIZE:COUNT, such as 1G:8")
     option = f"hugepagesz={text} hugepages={count}"
     boot = boot_with(option)

@@ -152,7 +152,7 @@ def _modelled(zone: Zone) -> dict[str, object]:
     return {
         "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages, "present": zone.present_pages,
         "managed": zone.managed_pages, "min": marks.min, "low": marks.low, "high": marks.high,
-        "protection": zone.lowmem_reserve, "pcp_high": pcp_high_at_init(zone), "pcp_high_min": limits.high_min,
+        "protection": list(zone.lowmem_reserve), "pcp_high": pcp_high_at_init(zone), "pcp_high_min": limits.high_min,
         "pcp_high_max": limits.high_max, "pcp_batch": limits.batch,
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ FOR_ALL_ARM64 = 4096
 DEFCONFIG_CMA_MIB = 32
 """What arm64's defconfig has for CMA; distributions have 64. Of 38 logs of other builds 27 show 32 MiB, 5 have 64."""
 
-_DISTRIBUTION = re.compile(
+_DISTRIBUTION = regex(
     r"\.(?:fc|el)\d+|\+bpo-arm64$|-(?:generic|lowlatency|default|pae)$|^\d+\.\d+\.\d+-\d+-(?:arm64|686)(?:-pae)?$"
 )
 

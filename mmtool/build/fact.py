@@ -57,8 +57,10 @@ def parse_candidate(text: str) -> Version | None:
 
     What is on its way to the first one, "6.11.0-12340-gcd5a0afbdf80" as git calls it, counts as the next release's.
     """
-    version, m = parse_version(text), _CANDIDATE.search(text)
-    described = _DESCRIBED.match(text)
+    version = parse_version(text)
+    if "-" not in text:
+        return version
+    m, described = _CANDIDATE.search(text), _DESCRIBED.match(text)
     if version and described and int(described[1]) >= _MOST_OF_A_MERGE_WINDOW:
         last = version[1] == LAST_OF_MAJOR.get(version[0])
         return (version[0] + last, 0 if last else version[1] + 1, _BEFORE_CANDIDATES)
@@ -160,6 +162,8 @@ class Change:
 
     def open_at(self, version: Version) -> bool:
         """Is it unknown whether a release has the change, since nothing at hand shows it?"""
+        if not self.not_in and "-" not in self.stable:
+            return False  # as of most, which a boot asks for all
         series = [levels for levels in self.backports if levels[0][:2] == version[:2]]
         if series:
             return any(begin <= version < known for begin, _, known in series)
@@ -177,12 +181,18 @@ class Fact:
     owner: type
 
     def __init__(self, begins: Change | None, ends: Change | None, marks: tuple[AnyMark, ...]) -> None:
-        self.begins, self.ends = begins, ends
-        self.marks = tuple(mark for mark in marks if isinstance(mark, Mark))
-        self.image_marks = tuple(mark for mark in marks if not isinstance(mark, Mark))
+        self.begins, self.ends, self._marks = begins, ends, marks
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.owner = name, owner
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        return tuple(mark for mark in self._marks if isinstance(mark, Mark))
+
+    @cached_property
+    def image_marks(self) -> tuple[ImageMark, ...]:
+        return tuple(mark for mark in self._marks if not isinstance(mark, Mark))
 
     def holds(self, version: Version) -> bool:
         begun = self.begins is None or self.begins.reached(version)
@@ -207,11 +217,11 @@ class Facts:
         self.version = version
         self.shown = shown or {}
 
-    def open_facts(self) -> Iterator[str]:
+    @cached_property
+    def open_facts(self) -> tuple[str, ...]:
         """The names of the facts of which nothing at hand tells whether they hold for this release."""
-        for fact in self.declared():
-            if fact.name not in self.shown and fact.open_at(self.version):
-                yield fact.name
+        unsure = (fact.name for fact in self.declared() if fact.open_at(self.version))
+        return tuple(name for name in unsure if name not in self.shown)
 
     @classmethod
     def declared(cls) -> Iterator[Fact]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeVar
 
 from mmtool.assumption import Assumption
@@ -35,7 +36,9 @@ class Kernel:
     def arch(self) -> str:
         return self.profile.arch
 
-    @property
+    # What a boot asks for again and again.
+
+    @cached_property
     def is_64bit(self) -> bool:
         return self.bits_per_long == 64
 
@@ -67,7 +70,7 @@ class Kernel:
         """CONFIG_CPUMASK_OFFSTACK: masks of CPUs are allocated; x86 needs that for more than 512 CPUs."""
         return self.enabled("CPUMASK_OFFSTACK") or (self.arch != "arm64" and self.number("NR_CPUS", 1) > 512)
 
-    @property
+    @cached_property
     def section_size_bits(self) -> int:
         """SECTION_SIZE_BITS (asm/sparsemem.h): log2 of a memory section's bytes."""
         if self.arch == "arm64" and self.release.arm64_sections_are_1g:
@@ -88,17 +91,17 @@ class Kernel:
             return CONTIGUOUS_SHIFT[self.page_shift]
         return None
 
-    @property
+    @cached_property
     def page_shift(self) -> int:
         """PAGE_SHIFT: log2 of a page's bytes."""
         return 14 if self.enabled("ARM64_16K_PAGES") else 16 if self.enabled("ARM64_64K_PAGES") else 12
 
-    @property
+    @cached_property
     def page_size(self) -> int:
         """PAGE_SIZE: a page's bytes."""
         return 1 << self.page_shift
 
-    @property
+    @cached_property
     def bits_per_long(self) -> int:
         """BITS_PER_LONG, which is a pointer's width too."""
         return WORD_BITS[self.arch]

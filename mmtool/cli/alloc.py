@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,8 @@ import click
 from mmtool.cli.options import gfp_option
 from mmtool.cli.output import output_option
 from mmtool.cli.states import load_system, state_options
-from mmtool.errors import InputError, UsageError
+from mmtool.errors import UsageError
+from mmtool.units import whole
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.page_alloc.outcome import Outcome
@@ -85,6 +85,26 @@ def use_cpu(system: System, cpu: int | None) -> None:
     system.cpu = cpu
 
 
+def count_or_max(count: str, most: int) -> int | None:
+    """The value of --count, up to `most`; None for max."""
+    if count == "max":
+        return None
+    try:
+        number = whole(count, least=1)
+    except ValueError:
+        raise UsageError(f"--count: {count!r} is neither a number from 1 on nor max") from None
+    if number > most:
+        raise UsageError(f"--count: at most {most} are done")
+    return number
+
+
+def _nodes(nodemask: str) -> frozenset[int]:
+    try:
+        return frozenset(whole(n) for n in nodemask.split(","))
+    except ValueError:
+        raise UsageError(f"--nodemask: {nodemask!r} is no list of nodes (0,2)") from None
+
+
 def _allocate(
     system: System, order: int, gfp: str, node: int | None, nodemask: str | None, count: str
 ) -> tuple[list[Outcome], int]:
@@ -95,19 +115,14 @@ def _allocate(
     try:
         check_order(system, order)
         mask = system.gfp.parse(gfp)
-        nodes = None if nodemask is None else frozenset(int(n) for n in nodemask.split(","))
+        nodes = _nodes(nodemask) if nodemask is not None else None
         for nid in (*(nodes or ()), *(() if node is None else (node,))):
             check_node(system, nid)
     except GfpError as e:
         raise UsageError(f"--gfp: {e}") from None
     except ValueError as e:
-        said = f"--nodemask: {nodemask!r} is no list of nodes (0,2)" if "invalid literal" in str(e) else str(e)
-        raise UsageError(said) from None
-    if count != "max" and (not count.isdecimal() or not int(count)):
-        raise UsageError(f"--count: {count!r} is neither a number from 1 on nor max")
-    if count != "max" and (len(count) > 9 or int(count) > MOST):
-        raise UsageError(f"--count: at most {MOST} allocations are done")
-    left = None if count == "max" else int(count)
+        raise UsageError(str(e)) from None
+    left = count_or_max(count, MOST)
     outcomes: list[Outcome] = []
     done = 0
     while left is None or done < left:
@@ -125,8 +140,6 @@ def _allocate(
 
 
 def _lines(source: str) -> list[str]:
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except (OSError, ValueError) as e:
-        raise InputError(source, None, getattr(e, "strerror", None) or "cannot be read") from None
-    return data.decode("utf-8", "replace").splitlines()
+    from mmtool.firmware.packed import read_bytes
+
+    return read_bytes(source).decode("utf-8", "replace").splitlines()

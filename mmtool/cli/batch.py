@@ -30,6 +30,8 @@ def batch(source: str, jobs: int | None, dask: str | None, output: str) -> None:
     from mmtool.answers.batch import cluster_rows, inputs_of, rows
     from mmtool.report.batch import render
 
+    if dask == "":
+        raise UsageError("--dask: name the scheduler's address, such as tcp://127.0.0.1:8786")
     if jobs and dask:
         raise UsageError("--jobs is for this machine's processes, --dask for a cluster's: give one of them")
     files = _listed() if source == "-" else inputs_of(source)

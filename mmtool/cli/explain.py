@@ -5,6 +5,10 @@ from __future__ import annotations
 import click
 
 from mmtool.cli.output import output_option
+from mmtool.units import whole
+
+MOST_OF_SETTING = {"vm.panic_on_oom": 2, "vm.oom_kill_allocating_task": 2**31 - 1, "memory.oom.group": 1}
+"""The settings that an answer depends on, and the largest value of each."""
 
 
 @click.command()
@@ -49,6 +53,11 @@ def explain(
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{setting!r} is not NAME=VALUE (vm.panic_on_oom=1)")
+        try:
+            if name.strip() in MOST_OF_SETTING:
+                whole(value.strip(), MOST_OF_SETTING[name.strip()])
+        except ValueError as e:
+            raise UsageError(f"--sysctl {name.strip()}: {e}") from None
         settings[name.strip()] = value.strip()
     judged = judge_all(read_reports(log, kernel), settings)
     render(judged, log, output, top)

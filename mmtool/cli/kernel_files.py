@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -44,11 +42,12 @@ def profile_from_files(
     `sizes` (bytes) go before what the image says. Raises InputError and UsageError.
     """
     from mmtool.build.make import make_profile_from
+    from mmtool.firmware.packed import read_raw
 
     made = make_profile_from(
         (_text(config), config) if config is not None else None,
         (_text(system_map), system_map) if system_map is not None else None,
-        (_bytes(vmlinuz), vmlinuz) if vmlinuz is not None else None,
+        (read_raw(vmlinuz), vmlinuz) if vmlinuz is not None else None,
         name=name,
         sizes=sizes,
     )
@@ -58,19 +57,9 @@ def profile_from_files(
 
 
 def _text(path: str) -> str:
-    data = _bytes(path)
-    if data.startswith(b"\x1f\x8b"):  # /proc/config.gz
-        from mmtool.build.image.compress import decompress
+    from mmtool.firmware.packed import read_bytes
 
-        data = decompress(data, path) or b""
     try:
-        return data.decode("utf-8")
+        return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as e:
         raise InputError(path, f"byte {e.start}", "not text") from None
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as e:
-        raise InputError(path, None, getattr(e, "strerror", None) or "cannot be read") from None

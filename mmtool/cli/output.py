@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mmtool.errors import UsageError
+from mmtool.late import dataclass
 from mmtool.written import part_beside
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ SHAPED = ("table", "csv")
 """The formats that have columns."""
 
 
-class Output(NamedTuple):
+@dataclass(frozen=True)
+class Output:
     """A format, and the file that it is written to; None is standard output."""
 
     format: str
@@ -58,6 +59,8 @@ class OutputType(Formats):
             return Output(value)
         if value == "-":
             return Output(self.formats[0])
+        from pathlib import Path
+
         suffix = Path(value).suffix.lower()
         for name in self.formats:
             if suffix in SUFFIXES[name]:
@@ -143,6 +146,8 @@ def written(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    from pathlib import Path
+
     usual = sys.stdout
     ended: click.exceptions.Exit | None = None
     try:

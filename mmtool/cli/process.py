@@ -57,6 +57,10 @@ def machine_of(options: dict[str, Any]) -> dict[str, Any]:
     if options["config"] is not None:
         config = read_config(read_text(options["config"]), options["config"]).options
     bits = int(options["va_bits"]) if options["va_bits"] is not None else None
+    if bits not in (None, 48, {"x86_64": 57, "arm64": 52}.get(options["arch"])):
+        raise UsageError(f"--va-bits {bits}: {options['arch']} has none so wide")
+    if options["arch"] == "i386" and (bits == 48 or options["task"] == "compat32"):
+        raise UsageError("a kernel for i386 has no 64-bit programs beside which one of 32 bits would be another")
     return machine(options["kernel"], options["arch"], options["task"], options["memory"], va_bits=bits, config=config)
 
 
@@ -274,7 +278,9 @@ def layout(
 
 @process.command("maps", short_help="Say what a process's map of mappings tells.")
 @click.argument("source", metavar="FILE|PID|-")
-@click.option("--max-map-count", type=int, metavar="N", help="vm.max_map_count, if it is not the default.")
+@click.option(
+    "--max-map-count", type=click.IntRange(1, 2**31 - 1), metavar="N", help="vm.max_map_count, if not the default."
+)
 @output_option("table", "json")
 def maps(source: str, max_map_count: int | None, output: str) -> None:
     """Read /proc/PID/maps or smaps (a file, a process's number, standard input) and say what they tell.

@@ -9,6 +9,7 @@ from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
 from mmtool.cli.options import profile_names
 from mmtool.cli.output import output_option
 from mmtool.errors import UsageError
+from mmtool.units import parse_size
 
 
 @click.group(cls=Group)
@@ -68,7 +69,7 @@ def _sizes(given: tuple[str, ...]) -> tuple[dict[str, int], dict[str, str]]:
         name, equals, rest = text.partition("=")
         number, _, remark = rest.strip().partition(" ")
         try:
-            size = int(number, 0)
+            size = parse_size(number)
         except ValueError:
             size = -1
         if not equals or not name.isidentifier() or size < 0 or not remark.isprintable():

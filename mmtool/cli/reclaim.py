@@ -148,7 +148,7 @@ def _sizes(text: str) -> list[int]:
 def _source(name: str, swap: str | None, swappiness: int | None, addresses: bool, anon: bool) -> Source:
     """The script or the trace."""
     from mmtool.answers.reclaim_fit import ScriptSource, TraceSource, swap_for
-    from mmtool.errors import UsageError
+    from mmtool.errors import InputError, UsageError
     from mmtool.firmware.packed import read_lines
     from mmtool.observed.accesses import is_script, read_accesses, sniff
     from mmtool.system.reclaim_script import WorkloadMachine, parse_swap, parse_workload
@@ -163,7 +163,10 @@ def _source(name: str, swap: str | None, swappiness: int | None, addresses: bool
         machine = workload.machine
         machine.swap = machine.swap if devices is None else devices
         machine.swappiness = machine.swappiness if swappiness is None else swappiness
-        return ScriptSource(workload)
+        source = ScriptSource(workload)
+        if not source.accesses:
+            raise InputError(name, None, "no accesses in it")
+        return source
     trace = read_accesses(lines, name, addresses=addresses, addresses_anon=anon)
     machine = WorkloadMachine(swap=swap_for(trace) if devices is None else devices)
     machine.swappiness = machine.swappiness if swappiness is None else swappiness

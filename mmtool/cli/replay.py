@@ -40,14 +40,20 @@ def replay(trace: str, state: str | None, output: str) -> None:
 
     start = recorded if state is None else read_json(state)
     system = system_of_json(start, trace if state is None else state)
+    end = None if recorded is None or "S1" not in recorded else system_of_json(recorded["S1"], trace)
+    if end is not None and _zones(end) != _zones(system):
+        raise InputError(trace, "/S1", "has other nodes or zones than the state that the trace begins with")
     text = recorded["trace"] if recorded is not None else data.decode("utf-8", "replace")
     probes = probes_of(_definitions(recorded))
     done = run(system, read_events(text.splitlines(), trace), _addresses(start, system), trace, probes)
-    end = None if recorded is None or "S1" not in recorded else system_of_json(recorded["S1"], trace)
     good = render(done, system, end, output)
     if not good:
         sys.stdout.flush()
         raise click.exceptions.Exit(1)
+
+
+def _zones(system: System) -> list[tuple[int, str]]:
+    return [(zone.nid, zone.name) for zone in system.zones()]
 
 
 def _recorded(data: bytes, source: str) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli import Group
-from mmtool.cli.options import SIZE, gfp_option
+from mmtool.cli.options import MOST_CPUS, SIZE, gfp_option
 from mmtool.cli.output import note, output_option
 from mmtool.cli.states import load_system, state_options
-from mmtool.errors import InputError, UsageError
+from mmtool.errors import UsageError
 
 if TYPE_CHECKING:
     from mmtool.linux.mm.slab_common import SlabAllocator, SlabBuild
@@ -33,8 +32,10 @@ _MACHINE = (
     click.option("--arch", type=click.Choice(["x86_64", "i386", "arm64"]), default="x86_64", show_default=True,
                  help="The architecture."),
     click.option("--page-size", type=SIZE, default=4096, show_default=True, metavar="SIZE", help="Bytes of a page."),
-    click.option("--cpus", type=click.IntRange(1), default=2, show_default=True, metavar="N", help="CPUs present."),
-    click.option("--possible-cpus", type=click.IntRange(1), metavar="N", help="CPUs that there may be; else --cpus."),
+    click.option("--cpus", type=click.IntRange(1, MOST_CPUS), default=2, show_default=True, metavar="N",
+                 help="CPUs present."),
+    click.option("--possible-cpus", type=click.IntRange(1, MOST_CPUS), metavar="N",
+                 help="CPUs that there may be; else --cpus."),
     click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Nodes."),
     click.option("--memory", type=SIZE, default="1G", show_default=True, metavar="SIZE", help="Bytes of memory."),
     click.option("--cmdline", default="", metavar="TEXT", help="The command line: slab_, slub_ and memcg's options."),
@@ -67,13 +68,15 @@ class Machine:
         allocator: str | None,
         config: str | None,
     ) -> None:
-        from mmtool.build.choose import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.build.kconfig import read_config
+        from mmtool.build.nearest import kernel_with_allocator, kernel_with_config, nearest_kernel
         from mmtool.firmware.cmdline import parse_cmdline
         from mmtool.linux.mm.slab_common import slab_build
         from mmtool.system.slab.machine import check_allocator, configured_allocator
 
-        possible = max(cpus, possible_cpus or cpus)
+        possible = possible_cpus or cpus
+        if possible < cpus:
+            raise UsageError(f"--possible-cpus {possible}: {cpus} CPUs are present")
         kernel, self.assumed = nearest_kernel(release, arch, page_size)
         if config is not None and _there(config):
             read = read_config(text_of(config), config)
@@ -108,16 +111,10 @@ def _there(config: str) -> bool:
 
 
 def text_of(path: str) -> str:
-    """A file's text, standard input for "-", decompressed where it is gzipped. InputError when it cannot be read."""
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except (OSError, ValueError) as e:
-        raise InputError(path, None, getattr(e, "strerror", None) or "cannot be read") from None
-    if data[:2] == b"\x1f\x8b":
-        from mmtool.build.image.compress import decompress
+    """A file's text, standard input for "-", unpacked. InputError when it cannot be read."""
+    from mmtool.firmware.packed import read_bytes
 
-        data = decompress(data, path) or b""
-    return data.decode("utf-8", "replace")
+    return read_bytes(path).decode("utf-8", "replace")
 
 
 @click.group(cls=Group)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmtool.cli.alloc import count_or_max
 from mmtool.cli.options import SIZE, gfp_option
 from mmtool.cli.output import note, output_option
 from mmtool.cli.states import load_system, state_options
@@ -132,11 +133,7 @@ def _allocate(
         raise UsageError(f"--gfp: {e}") from None
     except ValueError as e:
         raise UsageError(str(e)) from None
-    if count != "max" and not count.isdecimal():
-        raise UsageError(f"--count: {count!r} is neither a number nor max")
-    if count != "max" and (len(count) > 9 or int(count) > MOST):
-        raise UsageError(f"--count: at most {MOST} areas")
-    left = None if count == "max" else max(int(count), 1)
+    left = count_or_max(count, MOST)
     attempts: list[Attempt] = []
     while left is None or len(attempts) < left:
         lines = len(v.log.lines)

@@ -6,7 +6,6 @@ An end may lie beyond 2**64 where the tree's numbers do; the kernel cuts or wrap
 from __future__ import annotations
 
 from dataclasses import field
-from typing import NamedTuple
 
 from mmtool.late import dataclass
 
@@ -15,7 +14,8 @@ BOOTED_BY_TREE = {"arm64"}
 """Architectures whose kernels learn of memory by a device tree, of those that are modelled."""
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """Something in the tree that the kernel passes over; `property` is "" when the node itself is meant."""
 
     path: str
@@ -23,7 +23,8 @@ class Problem(NamedTuple):
     message: str
 
 
-class MemoryNode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MemoryNode:
     """One range of a memory node; `nid` as numa-node-id says (None without one)."""
 
     path: str
@@ -33,7 +34,8 @@ class MemoryNode(NamedTuple):
     hotpluggable: bool
 
 
-class NumaMemory(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NumaMemory:
     """One range of a memory node's reg as the NUMA code takes it, disabled and nested nodes too."""
 
     path: str
@@ -42,7 +44,8 @@ class NumaMemory(NamedTuple):
     nid: int
 
 
-class ReservedNode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReservedNode:
     """A child of /reserved-memory, disabled ones too (`status_ok`).
 
     `ranges` is reg, with entries of size 0: a range [x, x), which every kernel refuses with a message. Up to 6.12 each
@@ -69,7 +72,8 @@ class ReservedNode(NamedTuple):
     as if the property was not there."""
 
 
-class Chosen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Chosen:
     """/chosen: what the boot loader adds."""
 
     bootargs: str | None = None
@@ -81,7 +85,8 @@ class Chosen(NamedTuple):
     """Where the EFI stub left EFI's memory map for the kernel."""
 
 
-class Cpu(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Cpu:
     """A CPU of /cpus: `reg` its hardware id, `nid` as of_node_to_nid() finds it, `enabled` by its status."""
 
     path: str
@@ -90,7 +95,8 @@ class Cpu(NamedTuple):
     enabled: bool
 
 
-class DmaBus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DmaBus:
     """A bus with dma-ranges: CPU addresses from `limit` on are out of its reach (None: all are in reach)."""
 
     path: str

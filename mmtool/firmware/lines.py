@@ -55,7 +55,7 @@ def decode(data: bytes, source: str = "-") -> str:
     A terminal's colours go, and a page's hard spaces become plain ones. InputError, with `source` as the file's name,
     where the text is far more lines than any log of its size.
     """
-    text = data.decode(_encoding(data), errors="replace")
+    text = data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     if "\r" in text:
@@ -89,7 +89,7 @@ def _encoding(data: bytes) -> str:
         return "utf-16-le"
     if len(head) >= 40 and head[::2].count(0) * 10 > len(head) * 4:
         return "utf-16-be"
-    return "utf-8-sig"
+    return "utf-8"
 
 
 def plain(line: str) -> str:

@@ -6,7 +6,6 @@ Addresses and sizes are ints in bytes, ranges are half-open. Nothing in here was
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
 
 from mmtool.firmware.devicetree import DeviceTree
 from mmtool.late import dataclass
@@ -29,7 +28,8 @@ class E820Type(IntEnum):
     SOFT_RESERVED = 0xEFFFFFFF
 
 
-class E820Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class E820Entry:
     """One range of an E820 map: bytes [start, end) of `type`."""
 
     start: int
@@ -37,7 +37,8 @@ class E820Entry(NamedTuple):
     type: int
 
 
-class EfiRegion(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EfiRegion:
     """One descriptor of the EFI memory map: bytes [start, end); type and attributes in the log's words and letters."""
 
     number: int
@@ -47,7 +48,8 @@ class EfiRegion(NamedTuple):
     end: int
 
 
-class AcpiTable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AcpiTable:
     """An ACPI table's place: bytes [start, end); `reserved` when the log says that the kernel keeps it."""
 
     signature: str
@@ -56,7 +58,8 @@ class AcpiTable(NamedTuple):
     reserved: bool
 
 
-class MemoryAffinity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MemoryAffinity:
     """A memory affinity entry of the SRAT: bytes [start, end) belong to proximity domain `pxm`."""
 
     pxm: int
@@ -67,7 +70,8 @@ class MemoryAffinity(NamedTuple):
     nonvolatile: bool = False
 
 
-class CpuAffinity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CpuAffinity:
     """A processor affinity entry of the SRAT; `apic_id` is the local APIC or x2APIC id."""
 
     pxm: int
@@ -75,7 +79,8 @@ class CpuAffinity(NamedTuple):
     enabled: bool = True
 
 
-class Srat(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Srat:
     """System Resource Affinity Table, entries in the table's order (`affinities` keeps memory and CPUs interleaved
     as they stand, because node numbers are given out in that order)."""
 
@@ -90,13 +95,15 @@ class Srat(NamedTuple):
         return tuple(a for a in self.affinities if isinstance(a, CpuAffinity))
 
 
-class Slit(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Slit:
     """System Locality Information Table: distances[from][to], by proximity domain."""
 
     distances: tuple[tuple[int, ...], ...]
 
 
-class LogNote(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LogNote:
     """A line of the log in which firmware, hardware or boot loader shows through.
 
     `kind` is a name of `firmware.notes.NOTES` (or "efi_table", "la57", "srat_node", "pae", "map_cut",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from pathlib import Path
+from stat import S_ISCHR
 from typing import Protocol
 
 from mmtool.errors import InputError
@@ -59,7 +60,7 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
                 yield from unpack(head + file.read(), path).splitlines(keepends=True)
@@ -76,7 +77,14 @@ def read_lines(path: str) -> Iterator[bytes]:
 def read_raw(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
     try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:
+            if not S_ISCHR(os.fstat(file.fileno()).st_mode):
+                return file.read()
+            if len(data := file.read(LARGEST + 1)) > LARGEST:
+                raise InputError(path, None, "is a device that has no end")
+            return data
     except PermissionError as e:
         raise InputError(path, None, "cannot be read: permission denied; read it as root") from e
     except (OSError, ValueError) as e:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from mmtool.errors import InputError, UsageError
@@ -18,8 +17,6 @@ from mmtool.firmware.log import describe_boots, read_log
 from mmtool.firmware.machine import EfiRegion, LogNote, Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
 from mmtool.firmware.packed import read_bytes, read_raw, unpack
-from mmtool.firmware.slit import parse_slit
-from mmtool.firmware.srat import parse_srat
 from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
 from mmtool.regex import regex
 
@@ -134,9 +131,9 @@ def _captured(
     else:
         machine = _captured_map(files, log, boot)
         if aml := files.read("SRAT.aml"):
-            machine = replace(machine, srat=parse_srat(aml, files.place("SRAT.aml")))
+            machine = replace(machine, srat=_srat_of(aml, files.place("SRAT.aml")))
         if aml := files.read("SLIT.aml"):
-            machine = replace(machine, slit=parse_slit(aml, files.place("SLIT.aml")))
+            machine = replace(machine, slit=_slit_of(aml, files.place("SLIT.aml")))
         machine = _with_tables(machine, srat, slit)
     version, cmdline = (files.read(f"proc/{name}") for name in ("version", "cmdline"))
     if machine.version_line is None and version is not None:
@@ -218,7 +215,7 @@ def read_input(
     is_folder = _is_folder(path)
     raw = b"" if is_folder else read_raw(path)
     data = unpack(raw, path) if not holds_tree(raw) else raw
-    if holds_tree(data) or (is_folder and is_folder_of_tree(Path(path))):
+    if holds_tree(data) or (is_folder and is_folder_of_tree(path)):
         return _board(_tree_bytes(raw, path), path, _log_beside(dmesg, boot), memory, need_memory)
     if dmesg is not None:
         raise UsageError(f"--dmesg goes with a device tree, which {path} is not")
@@ -232,10 +229,7 @@ def read_input(
 
 def _is_folder(path: str) -> bool:
     """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
-    try:
-        return path != "-" and Path(path).is_dir()
-    except (OSError, ValueError):
-        return False
+    return path != "-" and os.path.isdir(path)
 
 
 def read_board(
@@ -252,17 +246,18 @@ def read_board(
     stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
     that says nothing of memory is refused unless `need_memory` is off. `boot` is one of the log's.
     """
-    is_folder = dtb != "-" and Path(dtb).is_dir()
-    blob = _tree_bytes(b"" if is_folder else read_raw(dtb), dtb)
+    blob = _tree_bytes(b"" if _is_folder(dtb) else read_raw(dtb), dtb)
     return _board(blob, dtb, _log_beside(dmesg, boot), memory, need_memory)
 
 
 def _tree_bytes(raw: bytes, path: str) -> tuple[bytes, Warnings]:
     """The blob in a file's bytes, or of the folder at `path`, and what is to be said of it. Raises InputError."""
+    from pathlib import Path
+
     from mmtool.firmware.fdt.container import tree_in
     from mmtool.firmware.fdt.folder import flatten
 
-    if not raw and path != "-" and Path(path).is_dir():
+    if not raw and _is_folder(path):
         return flatten(Path(path), path), ((0, "of a tree in a folder the order of nodes and /memreserve/ are lost"),)
     return tree_in(raw, path)
 
@@ -325,51 +320,76 @@ def architecture_name(arch: str) -> str:
     return {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
 
 
-def read_this_machine(root: Path = Path("/")) -> Machine:
+def read_this_machine(root: str = "/") -> Machine:
     """This machine, as its kernel shows it: the map, the version, the command line, and as root SRAT and SLIT.
 
     `root` holds sys and proc. Raises InputError, which says what to give instead, where there is no map.
     """
-    memmap, tables = root / "sys/firmware/memmap", root / "sys/firmware/acpi/tables"
-    if not memmap.is_dir():
+    memmap, srat, slit, version, cmdline = (os.path.join(root, name) for name in _OF_THIS_MACHINE)
+    if not os.path.isdir(memmap):
         instead = "give its boot log: dmesg | mmtool boot --e820 -"
-        raise InputError(str(memmap), None, f"is not there, so that this machine cannot be read; {instead}")
-    machine = _plain_map("sysfs memmap", read_memmap_tree(memmap, str(memmap)), str(memmap))
-    version_line = _text_of(root / "proc/version")
+        raise InputError(memmap, None, f"is not there, so that this machine cannot be read; {instead}")
+    machine = _map_in_folder(memmap)
+    version_line = _text_of(version)
     return replace(
         machine if version_line is None else _of_version(machine, version_line),
-        cmdline=_text_of(root / "proc/cmdline"),
-        srat=read_srat(str(tables / "SRAT")) if os.access(tables / "SRAT", os.R_OK) else None,
-        slit=read_slit(str(tables / "SLIT")) if os.access(tables / "SLIT", os.R_OK) else None,
+        cmdline=_text_of(cmdline),
+        srat=read_srat(srat) if os.access(srat, os.R_OK) else None,
+        slit=read_slit(slit) if os.access(slit, os.R_OK) else None,
     )
 
 
-def _text_of(path: Path) -> str | None:
+_OF_THIS_MACHINE = (
+    "sys/firmware/memmap", "sys/firmware/acpi/tables/SRAT", "sys/firmware/acpi/tables/SLIT", "proc/version",
+    "proc/cmdline",
+)  # fmt: skip
+
+
+def _text_of(path: str) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "replace").strip()
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace").strip()
     except OSError:
         return None
 
 
 def read_srat(path: str) -> Srat:
     """The SRAT in a copy of /sys/firmware/acpi/tables/SRAT. Raises InputError."""
-    return parse_srat(read_bytes(path), path)
+    return _srat_of(read_bytes(path), path)
 
 
 def read_slit(path: str) -> Slit:
     """The SLIT in a copy of /sys/firmware/acpi/tables/SLIT. Raises InputError."""
-    return parse_slit(read_bytes(path), path)
+    return _slit_of(read_bytes(path), path)
+
+
+def _srat_of(data: bytes, place: str) -> Srat:
+    from mmtool.firmware.srat import parse_srat
+
+    return parse_srat(data, place)
+
+
+def _slit_of(data: bytes, place: str) -> Slit:
+    from mmtool.firmware.slit import parse_slit
+
+    return parse_slit(data, place)
 
 
 def _read(path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Machine:
-    if path != "-" and Path(path).is_dir():
+    if _is_folder(path):
         return _read_folder(path)
     return _of_bytes(read_bytes(path), path, kind, need_map, boot)
 
 
 def _read_folder(path: str) -> Machine:
-    if (Path(path) / "dmesg.txt").exists():
+    if os.path.exists(os.path.join(path, "dmesg.txt")):
         raise InputError(path, None, _IS_CAPTURE)
+    return _map_in_folder(path)
+
+
+def _map_in_folder(path: str) -> Machine:
+    from pathlib import Path
+
     return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
 
 

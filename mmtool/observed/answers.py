@@ -18,6 +18,7 @@ from mmtool.firmware.packed import read_bytes
 from mmtool.late import dataclass
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 from mmtool.regex import regex
+from mmtool.units import whole
 
 ZONES, KBYTES = "proc/zoneinfo", "proc/sys/vm/min_free_kbytes"
 _ZONE = r"(?:DMA|DMA32|Normal|HighMem|Movable|Device)"
@@ -141,7 +142,7 @@ def _indented(line: str) -> str:
 
 
 def _number(text: str, path: str) -> int:
-    text = text.strip()
-    if not text.isdigit():
-        raise InputError(path, 1, f"not a number: {text[:40]!r}")
-    return int(text)
+    try:
+        return whole(text.strip())
+    except ValueError as e:
+        raise InputError(path, 1, str(e)) from None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mmtool.errors import InputError
-from mmtool.firmware.packed import unpack
+from mmtool.firmware.packed import read_bytes
 
 
 def records_of(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -40,8 +38,4 @@ def split_script(text: str) -> tuple[list[str], list[tuple[int, str]]]:
 
 def read_text(file: str) -> str:
     """The text of a file ("-": standard input), unpacked."""
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(file, None, error.strerror or str(error)) from None
-    return unpack(data, file).decode("utf-8", errors="replace")
+    return read_bytes(file).decode("utf-8", errors="replace")

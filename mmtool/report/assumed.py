@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from textwrap import wrap
 
 from mmtool.answers.assumed import assumptions
 from mmtool.assumption import Assumption
@@ -18,11 +17,13 @@ WIDTH = 100
 
 def entries(assumed: Iterable[Assumption]) -> list[dict[str, str]]:
     """The entries of "assumed" in a document."""
-    return [a._asdict() for a in assumed]
+    return [{"kind": a.kind, "what": a.what, "why": a.why, "effect": a.effect, "give": a.give} for a in assumed]
 
 
 def section(assumed: Iterable[Assumption]) -> str:
     """The last section of a table; "" where nothing is assumed."""
+    from textwrap import wrap  # compiles patterns that no log and no document needs
+
     lines: list[str] = []
     width = min(terminal_width() or WIDTH, WIDTH)
     for a in assumed:

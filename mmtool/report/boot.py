@@ -121,7 +121,7 @@ def _zone(zone: Zone) -> dict[str, Any]:
         "name": zone.name, "start_pfn": zone.zone_start_pfn, "spanned": zone.spanned_pages,
         "present": zone.present_pages, "managed": zone.managed_pages,
         "min": zone.watermark.min, "low": zone.watermark.low, "high": zone.watermark.high,
-        "protection": zone.lowmem_reserve,
+        "protection": list(zone.lowmem_reserve),
         "pcp": {"high": pcp_high_at_init(zone), "high_min": limits.high_min, "high_max": limits.high_max,
                 "batch": limits.batch},
         "free": free_lists(zone),

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, replace
 from enum import Enum
-from textwrap import wrap
 from typing import Any
 
 from mmtool.errors import UsageError
@@ -93,6 +92,8 @@ def folded(text: str) -> str:
     width = terminal_width()
     if width is None:
         return text
+    from textwrap import wrap  # compiles patterns that only a terminal's width needs
+
     lines = []
     for line in text.split("\n"):
         start = len(line) - len(line.lstrip())
@@ -251,6 +252,8 @@ def _fitting(columns: Sequence[Column], rows: Rows, width: int) -> tuple[list[Co
             left_out.insert(0, columns[spare[-1]].title)
         else:
             break
+    from textwrap import wrap
+
     folded = [["\n".join(wrap(row[i], sizes[i])) if len(row[i]) > sizes[i] else row[i] for i in kept] for row in rows]
     return [columns[i] for i in kept], folded, left_out
 

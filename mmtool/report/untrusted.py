@@ -13,7 +13,10 @@ _FORMULA = regex(r"[=+@\t\r]|-(?![\d.]*\d$|$)")
 
 def printable(text: str) -> str:
     """`text` with every control character as \\x.. (\\u.... beyond 255); line feeds stay."""
-    return _HARMFUL.sub(_escaped, text) if _HARMFUL.search(text) else text
+    # Nearly every text is: what str.isprintable() lets pass holds nothing of _HARMFUL, which takes long to compile.
+    if text.replace("\n", "").isprintable():
+        return text
+    return _HARMFUL.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:

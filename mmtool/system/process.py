@@ -34,6 +34,7 @@ from mmtool.linux.mm.mmap.mm_types import (
 from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
 from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, PTE_WRITE, PTE_YOUNG, PageTables, Pte
 from mmtool.linux.mm.mmap.shmem import get_file
+from mmtool.units import whole
 
 ARCHITECTURES: Mapping[str, TaskArch] = {"x86_64": X86_64(), "i386": I386(), "arm64": Arm64()}
 FILE_PAGES = 64
@@ -137,9 +138,7 @@ def set_sysctl(system: SystemMemory, name: str, value: str) -> bool:
 
     vm.overcommit_ratio and vm.overcommit_kbytes put out each other; vm.nr_hugepages fills or empties the pool.
     """
-    if not (value.isascii() and value.isdecimal()) or len(value) > 18:
-        raise ValueError(f"sysctl {name[:40]}: {value[:40]!r} is no number from 0 to 10^18 - 1")
-    number = int(value)
+    number = whole(value)
     if name == "vm.nr_hugepages":
         pool = system.hugetlb
         used = pool.nr_huge_pages - pool.free_huge_pages

@@ -32,6 +32,7 @@ from mmtool.linux.mm.mmap.mmap import do_mmap
 from mmtool.linux.mm.mmap.signals import Signal
 from mmtool.linux.mm.mmap.vma import do_munmap
 from mmtool.system.process import new_task
+from mmtool.units import whole
 
 PAGE, HUGE = 4096, 2 << 20
 FIRST_OBJECT, APART = 0x100000000, 1 << 30
@@ -101,23 +102,16 @@ def run_rmap(lines: Sequence[str], source: str, release: str) -> Iterator[RmapLi
             yield RmapLine(number, *_snapshot(world))
 
 
-def _number(text: str, most: int, least: int = 0) -> int:
-    """A number of a script; ValueError for what is none from `least` to `most`."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not least <= int(text) <= most:
-        raise ValueError(f"{text[:40]!r} is no number from {least} to {most}")
-    return int(text)
-
-
 def _scans(words: list[str]) -> int:
     """How often ksmd goes through all pages on a line."""
     at = 2 if words[0] == "in" else 0
-    return _number(words[at + 1], MOST_PAGES) if words[at] == "ksm" else 0
+    return whole(words[at + 1], MOST_PAGES) if words[at] == "ksm" else 0
 
 
 def _line(world: World, words: list[str]) -> bool:
     """One line; False for a declaration."""
     if words[0] in KINDS:
-        _declare(world, words[0], words[1], _number(words[2], APART // PAGE, 1))
+        _declare(world, words[0], words[1], whole(words[2], APART // PAGE, 1))
         return False
     who = "0"
     if words[0] == "in":
@@ -168,15 +162,15 @@ def _operation(world: World, who: str, task: Task, words: list[str]) -> None:
         do_madvise(task, obj.start, obj.pages * PAGE, "unmergeable")
         return
     first, _, last = words[2].partition("-")
-    low = _number(first, obj.pages - 1)
-    high = _number(last, obj.pages - 1, low) if last else low
+    low = whole(first, obj.pages - 1)
+    high = whole(last, obj.pages - 1, low) if last else low
     start, length = obj.start + low * PAGE, (high - low + 1) * PAGE
     if words[0] == "load":
         touch(task, start, length, PAGE, False)
     elif words[0] == "store":
         _write(world, task, obj, start, length, lambda page: ("store", obj.name, page, who))
     elif words[0] == "same":
-        byte = _number(words[3], 255)
+        byte = whole(words[3], 255)
         _write(world, task, obj, start, length, lambda page: ("same", byte))
     elif words[0] == "dontneed":
         do_madvise(task, start, length, "dontneed")

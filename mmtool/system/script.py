@@ -66,7 +66,7 @@ def parse_script(lines: Iterable[str], system: System, source: str) -> list[Allo
 
 def _parse(number: int, words: list[str], system: System) -> AllocLine | FreeLine:
     if words[0] == "free" and len(words) == 2:
-        return FreeLine(number, 0 if words[1] == "all" else _value("step", words[1]))
+        return FreeLine(number, 0 if words[1] == "all" else _value("step", words[1], 1))
     if words[0] != "alloc" or len(words) < 3:
         raise ValueError(f"{' '.join(words)[:60]!r} is no line of a script: {USAGE}")
     order = _number(words[1])
@@ -75,9 +75,9 @@ def _parse(number: int, words: list[str], system: System) -> AllocLine | FreeLin
     count: int | None = 1
     for word in words[3:]:
         if word.startswith("count="):
-            count = None if word == "count=max" else _value("count", word)
+            count = None if word == "count=max" else _value("count", word, 1)
         elif word != "keep":
-            node = _value("node", word)
+            node = _value("node", word, -1)
     if node is not None and node < 0:
         node = None
     if node is not None:
@@ -94,16 +94,21 @@ def _gfp(text: str, system: System) -> int:
 
 def _number(text: str) -> int:
     try:
+        if not text.isascii() or "_" in text or len(text) > 40:
+            raise ValueError
         return int(text, 0)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"{text[:40]!r} is not a number") from None
 
 
-def _value(name: str, word: str) -> int:
+def _value(name: str, word: str, least: int) -> int:
     key, _, value = word.partition("=")
     if key != name:
         raise ValueError(f"{word!r} does not belong here: {USAGE}")
-    return _number(value)
+    number = _number(value)
+    if number < least:
+        raise ValueError(f"{name} is a number from {least} on, not {number}")
+    return number
 
 
 def check_order(system: System, order: int) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
+from subprocess import CompletedProcess
 from typing import IO
 
+import mmtool as package
 from mmtool.__main__ import main
 
 CORPUS = Path(__file__).parent.parent / "fuzz" / "corpus"
@@ -76,6 +83,15 @@ COMMANDS: Mapping[str, tuple[str | Path, ...]] = {
 """A call of every command, by a name."""
 
 
+@cache
+def load() -> None:
+    """Everything of mmtool, and what it loads itself only where it is asked for, so that no child does it again."""
+    for module in walk_packages(package.__path__, "mmtool."):
+        import_module(module.name)
+    for name in ("csv", "json", "lzma", "pyfdt.pyfdt", "tabulate", "yaml"):
+        import_module(name)
+
+
 @dataclass(frozen=True)
 class Done:
     """How a process ended: `status` as subprocess has it (a signal is negative)."""
@@ -93,8 +109,8 @@ class Done:
 class Started:
     """A command in a child of this process, which has mmtool loaded, in a process group of its own.
 
-    `out` stands in for standard output; `prepare` is called in the child, `environment` added to its own. Its
-    standard input is empty.
+    `out` stands in for standard output, `stdin` comes through a pipe where it is given; `prepare` is called in the
+    child, `environment` added to its own.
     """
 
     def __init__(
@@ -105,13 +121,20 @@ class Started:
         environment: Mapping[str, str | None] | None = None,
         prepare: Callable[[], object] = lambda: None,
         encoding: str = "utf-8",
+        stdin: bytes | None = None,
     ) -> None:
+        load()
         self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        pipe = os.pipe() if stdin is not None else None
         # No signal before the child has put aside what pytest does with it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         self.pid = os.fork()
         if self.pid:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if pipe is not None:
+                os.close(pipe[0])
+                with suppress(BrokenPipeError), os.fdopen(pipe[1], "wb", buffering=0) as file:
+                    file.write(stdin or b"")
         else:
             status = 70
             try:
@@ -119,7 +142,8 @@ class Started:
                     signal.signal(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 os.setpgid(0, 0)
-                self._become(out or self.out, environment or {}, encoding)
+                gc.freeze()  # what pytest holds is not to be gone through again and again
+                self._become(pipe, out or self.out, environment or {}, encoding)
                 prepare()
                 sys.argv = ["mmtool", *map(str, arguments)]
                 main()
@@ -138,9 +162,16 @@ class Started:
                         status = status or 120
                 os._exit(status)
 
-    def _become(self, out: IO[bytes], environment: Mapping[str, str | None], encoding: str) -> None:
-        with Path(os.devnull).open("rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
+    def _become(
+        self, pipe: tuple[int, int] | None, out: IO[bytes], environment: Mapping[str, str | None], encoding: str
+    ) -> None:
+        if pipe is not None:
+            os.dup2(pipe[0], 0)
+            os.close(pipe[0])
+            os.close(pipe[1])
+        else:
+            with Path(os.devnull).open("rb") as nothing:
+                os.dup2(nothing.fileno(), 0)
         os.dup2(out.fileno(), 1)
         os.dup2(self.err.fileno(), 2)
         sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
@@ -183,3 +214,18 @@ def run(
 ) -> Done:
     """A command from its start to its end, as `Started` has it."""
     return Started(arguments, out=out, environment=environment, prepare=prepare, encoding=encoding).wait()
+
+
+def mmtool(
+    *arguments: str | Path,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str | None] | None = None,
+    folder: Path | None = None,
+) -> CompletedProcess[bytes]:
+    """What `python -m mmtool` would answer, as subprocess has it: the arguments, streams and end of a real process.
+
+    It is called in `folder`; `environment` is added to this process's own.
+    """
+    prepare = (lambda: os.chdir(folder)) if folder is not None else (lambda: None)
+    done = Started(arguments, stdin=stdin, environment=environment, prepare=prepare).wait()
+    return CompletedProcess(["mmtool", *map(str, arguments)], done.status, done.out, done.err)

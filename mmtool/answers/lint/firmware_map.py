@@ -34,7 +34,7 @@ def map_overlap(case: Case) -> Iterator[Words]:
     """Two entries of different types share bytes. Models e820__update_table()."""
     machine = case.machine
     places: tuple[Place, ...] = machine.e820_places or tuple(range(len(machine.e820)))
-    located = sorted(zip(machine.e820, places, strict=True), key=lambda pair: pair[0][:2])
+    located = sorted(zip(machine.e820, places, strict=True), key=lambda pair: (pair[0].start, pair[0].end))
     # Of each type the entry that reaches farthest stands for all that begin before.
     reaching: dict[int, tuple[E820Entry, Place]] = {}
     found = 0

@@ -30,6 +30,7 @@ from mmtool.linux.mm.oom_kill import (
 from mmtool.observed.reports import Report
 from mmtool.observed.reports.kills import KillLine, Said
 from mmtool.observed.reports.tasks import TaskRow
+from mmtool.units import whole
 
 _ENDLESS = 1 << 50
 """More pages than any machine has: what a total that nothing bounds may be."""
@@ -254,7 +255,7 @@ class _Choice:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.strip().isdigit() else 0
+    return whole(text) if text is not None else 0
 
 
 def _versions(report: Report) -> Iterator[Version]:

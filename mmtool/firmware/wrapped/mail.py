@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from dataclasses import field
 
@@ -29,7 +28,7 @@ class _Part:
         body = "\n".join(self.lines)
         encoding = self.header.get("content-transfer-encoding", "").strip().lower()
         if encoding == "quoted-printable":
-            return _of_bytes(binascii.a2b_qp(body.encode("utf-8", "replace")), self.charset)
+            return _of_quoted_printable(body, self.charset)
         if encoding == "base64":
             return _of_base64(body, self.charset) or body
         return body
@@ -56,7 +55,7 @@ def undo(text: str) -> str | None:
             return kept[0] if len({count for count in counts if count * 2 > most}) == 1 else max(kept, key=kernel_words)
         return None
     if "=3D" in text and len(_SOFT.findall(text)) >= 3:
-        return _of_bytes(binascii.a2b_qp(text.encode("utf-8", "replace")), "utf-8")
+        return _of_quoted_printable(text, "utf-8")
     if _is_base64(text):
         found = _of_base64(text, "utf-8")
         return found if found is not None and kernel_words(found) else None
@@ -102,7 +101,15 @@ def _parts(text: str) -> list[_Part]:
     return parts
 
 
+def _of_quoted_printable(text: str, charset: str) -> str:
+    import binascii  # a library of its own, which no plain log needs
+
+    return _of_bytes(binascii.a2b_qp(text.encode("utf-8", "replace")), charset)
+
+
 def _of_base64(text: str, charset: str) -> str | None:
+    import binascii
+
     packed = "".join(line for line in (raw.strip() for raw in text.split("\n")) if _BASE64_ANY.fullmatch(line))
     try:
         data = binascii.a2b_base64(packed + "=" * (-len(packed) % 4))

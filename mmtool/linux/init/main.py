@@ -55,7 +55,8 @@ def start_kernel(
         for owner in boot.memblock.ledger.owners_after(len(boot.owner_steps)):
             boot.owner_steps[owner] = name
         now = boot.memblock.snapshot()
-        boot.steps.append(StepRecord(name, tuple(now.changes_since(before)), lines, len(boot.log.lines)))
+        changes = tuple(now.changes_since(before)) if now is not before else ()
+        boot.steps.append(StepRecord(name, changes, lines, len(boot.log.lines)))
         before = now
     return boot
 

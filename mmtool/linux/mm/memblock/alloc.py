@@ -38,7 +38,7 @@ class MemblockAlloc(MemblockLists):
     def _nodes(self, nid: int, exact_nid: bool) -> tuple[int, ...]:
         """The nodes to try, one after the other."""
         if self.release.memblock_any_invalid_node_means_any:
-            particular = self.valid_node(nid)
+            particular = 0 <= nid < self.max_numnodes
         else:
             nid = self._asked_node(nid, "memblock_alloc_range_nid")
             particular = nid != NUMA_NO_NODE
@@ -122,7 +122,7 @@ class MemblockAlloc(MemblockLists):
 
     def alloc(self, size: int, align: int, *, owner: str | None = None) -> int | None:
         """Allocate anywhere below current_limit: memblock_alloc()."""
-        return self.alloc_try_nid(size, align, 0, MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE, owner=owner)
+        return self._alloc_internal(size, align, 0, MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE, False, owner)
 
     def alloc_from(self, size: int, align: int, min_addr: int, *, owner: str | None = None) -> int | None:
         """Allocate, preferably above `min_addr`: memblock_alloc_from()."""
@@ -145,35 +145,33 @@ class MemblockAlloc(MemblockLists):
         The free bytes next to where it took its place are where it would go on, and are reserved at once. Where the
         list is full, the next is done singly first: it makes the list grow, which takes a place too.
         """
-        step = size if self.bottom_up else -size
-        before = None
         while count > 0:
             at = take()
             if not at:
                 return
             count -= 1
-            if count and (self.reserved.cnt < self.reserved.max or (before is not None and at - before == step)):
+            if count and self.reserved.cnt < self.reserved.max:
                 many = min(count, self._free_beside(at, size, start, end) // size)
-                beside = self.reserved.search(at)
-                if many and beside is not None:
+                if many:
+                    beside = self.reserved.search(at)
+                    assert beside is not None
                     first = at + size if self.bottom_up else at - many * size
                     self.reserve_node(first, many * size, beside.nid, beside.flags, owner=owner)
                     count -= many
-                at = None
-            before = at
 
     def _free_beside(self, at: int, size: int, start: int, end: int) -> int:
         """Bytes that are free next to what was allocated at `at`, on the side that allocation moves to."""
         memory = self.memory.search(at)
-        if memory is None:
-            return 0
+        assert memory is not None
         taken = self.reserved.regions
         if self.bottom_up:
             behind = self.reserved.index_after(at + size)
             limit = min(memory.end, end, taken[behind].base if behind < len(taken) else memory.end)
             return max(limit - at - size, 0)
+        limit = max(memory.base, start, self.page_size)
         below = self.reserved.index_below(at)
-        limit = max(memory.base, start, taken[below - 1].end if below else 0)
+        if below:
+            limit = max(limit, taken[below - 1].end)
         return max(at - limit, 0)
 
     def alloc_hugetlb(self, size: int, nid: int, exact_nid: bool, *, owner: str | None = None) -> int | None:

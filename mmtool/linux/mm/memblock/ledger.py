@@ -24,22 +24,17 @@ class Ranges:
         """Where the ranges lie that share a byte with [start, end)."""
         return slice(bisect_right(self.ends, start), bisect_left(self.starts, end))
 
-    def cut(self, start: int, end: int) -> None:
-        """Take bytes [start, end) out."""
+    def cut(self, start: int, end: int) -> int:
+        """Take bytes [start, end) out; how many there were."""
         first = bisect_right(self.ends, start)
         if first == len(self.starts) or self.starts[first] >= end:
-            return
+            return 0
         found = self.overlapping(start, end)
-        low, high = self.starts[found.start], self.ends[found.stop - 1]
-        left = [(a, b) for a, b in ((low, start), (end, high)) if a < b]
+        starts, ends = self.starts[found], self.ends[found]
+        left = [(a, b) for a, b in ((starts[0], start), (end, ends[-1])) if a < b]
         self.starts[found] = [a for a, _ in left]
         self.ends[found] = [b for _, b in left]
-
-    def within(self, start: int, end: int) -> int:
-        """How many bytes of [start, end) there are."""
-        found = self.overlapping(start, end)
-        pairs = zip(self.starts[found], self.ends[found], strict=True)
-        return sum(min(b, end) - max(a, start) for a, b in pairs)
+        return sum(ends) - sum(starts) - sum(b - a for a, b in left)
 
     def add(self, start: int, end: int) -> None:
         """Put [start, end) in, in place of what there is of it."""
@@ -85,7 +80,8 @@ class Ledger:
         """Cut bytes [start, end) out of every owner's."""
         if start < end:
             for ranges in self._taken.values():
-                ranges.cut(start, end)
+                if ranges.ends and ranges.ends[-1] > start and ranges.starts[0] < end:
+                    ranges.cut(start, end)
 
     def overlapping(self, start: int, end: int) -> list[tuple[int, int, str]]:
         """The ranges that share a byte with [start, end), by address, then in the order of their owners."""

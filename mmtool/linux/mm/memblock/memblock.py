@@ -50,7 +50,8 @@ class Snapshot:
         for name, old, new in (("memory", before.memory, self.memory), ("reserved", before.reserved, self.reserved)):
             if old is not new:
                 # What both have as it is takes no part in the difference.
-                gone, come = sorted(set(old).difference(new)), sorted(set(new).difference(old))
+                were, are = set(old), set(new)
+                gone, come = sorted(were - are), sorted(are - were)
                 changes += [(name, "remove", start, end) for start, end in _without(gone, come)]
                 changes += [(name, "add", start, end) for start, end in _without(come, gone)]
         return changes
@@ -80,6 +81,9 @@ class Memblock(MemblockAlloc):
     and `current_limit` are plain attributes, as are `movable_node`, `mirrored_kernelcore`,
     `kho_scratch_only` and `kernel_end`. What differs between releases comes from the Release it is given.
     """
+
+    _last = Snapshot((), ())
+    """The last snapshot."""
 
     @classmethod
     def of(cls, kernel: Kernel) -> Self:
@@ -260,5 +264,8 @@ class Memblock(MemblockAlloc):
     # What changed.
 
     def snapshot(self) -> Snapshot:
-        """The bytes that memory and reservations cover now."""
-        return Snapshot(self.memory.covered(), self.reserved.covered())
+        """The bytes that memory and reservations cover now; the last one, as long as they are the same."""
+        memory, reserved = self.memory.covered(), self.reserved.covered()
+        if memory is not self._last.memory or reserved is not self._last.reserved:
+            self._last = Snapshot(memory, reserved)
+        return self._last

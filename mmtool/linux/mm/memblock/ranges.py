@@ -36,16 +36,19 @@ def free_ranges(
 
 
 def free_ranges_reverse(
-    memory: MemblockType, reserved: MemblockType, skip: Callable[[MemblockRegion], bool], high: int | None = None
+    memory: MemblockType,
+    reserved: MemblockType,
+    skip: Callable[[MemblockRegion], bool],
+    high: int | None = None,
+    least: int = 0,
 ) -> Iterator[FreeRange]:
-    """The free ranges in descending order, without those that begin at or above `high`.
+    """The free ranges in descending order, without those that begin at or above `high` or are smaller than `least`.
 
     Models __next_mem_range_rev().
     """
     taken = reserved.regions
     gap = len(taken) if high is None else reserved.index_below(high)
-    top = len(memory.regions) if high is None else memory.index_below(high)
-    for i in reversed(range(top)):
+    for i in reversed(range(len(memory.regions) if high is None else memory.index_below(high))):
         m = memory.regions[i]
         if skip(m):
             continue
@@ -56,7 +59,9 @@ def free_ranges_reverse(
                 break
             gap_start = taken[gap - 1].base + taken[gap - 1].size if gap else 0
             if end > gap_start:
-                yield base if base > gap_start else gap_start, end if end < gap_end else gap_end, m.nid
+                low, top = base if base > gap_start else gap_start, end if end < gap_end else gap_end
+                if top - low >= least:
+                    yield low, top, m.nid
                 if base >= gap_start:
                     break
             gap -= 1

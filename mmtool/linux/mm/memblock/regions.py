@@ -99,14 +99,10 @@ class MemblockType:
         """The kernel's count of regions: 1 for an empty list in releases that keep a zero-sized one there."""
         return len(self.regions)
 
-    @property
-    def empty(self) -> bool:
-        """No byte is in the list (memblock_add_range()'s own test: the first region has size 0)."""
-        return not self.regions or self.regions[0].size == 0
-
     def cap_size(self, base: int, size: int) -> int:
         """The size that fits below the last byte of the address space: memblock_cap_size()."""
-        return min(size, self.phys_addr_max - base)
+        room = self.phys_addr_max - base
+        return size if size <= room else room
 
     def covered(self) -> Ranges:
         """The bytes that are in the list, touching regions as one range; the same object until the list changes."""
@@ -137,7 +133,10 @@ class MemblockType:
 
     def index_below(self, address: int) -> int:
         """The number of regions that begin below `address`; all of them when the list is out of order."""
-        return bisect_left(self.regions, address, key=_base) if self._in_order else len(self.regions)
+        regions = self.regions
+        if not self._in_order or not regions or regions[-1].base < address:
+            return len(regions)
+        return bisect_left(regions, address, key=_base)
 
     def search(self, address: int) -> MemblockRegion | None:
         """The region that holds the byte at `address`: memblock_search()."""
@@ -192,10 +191,9 @@ class MemblockType:
         Warns as the kernel does where a region with another node or other flags follows a gap.
         """
         gaps = []
-        flags_matter = flags != MEMBLOCK_NONE or not self.release.memblock_add_without_flags_never_warns
-        i = self.index_after(base)
-        while i < len(self.regions):
-            r = self.regions[i]
+        i, regions = self.index_after(base), self.regions
+        while i < len(regions):
+            r = regions[i]
             if r.base >= end:
                 break
             r_end = r.base + r.size
@@ -203,6 +201,7 @@ class MemblockType:
                 if r.base > base:
                     if self.numa and nid != r.nid:
                         self._warn()
+                    flags_matter = flags != MEMBLOCK_NONE or not self.release.memblock_add_without_flags_never_warns
                     if flags_matter and flags != r.flags:
                         self._warn()
                     gaps.append((i, base, r.base))
@@ -220,7 +219,8 @@ class MemblockType:
         size = self.cap_size(base, size)
         if not size:
             return 0
-        if self.empty:
+        # The kernel's own test of an empty list: the first region has size 0.
+        if not self.regions or not self.regions[0].size:
             self._add_first(base, size, nid, flags)
             return 0
         if not self._surely_has_room():
@@ -247,7 +247,7 @@ class MemblockType:
     def _surely_has_room(self) -> bool:
         if not self.release.memblock_add_skips_counting:
             return False
-        needed = self.cnt * 2 + 1
+        needed = len(self.regions) * 2 + 1
         return needed <= self.max if self.release.memblock_add_fills_last_slot else needed < self.max
 
     def merge(self, start: int, end: int) -> None:
@@ -292,11 +292,12 @@ class MemblockType:
             r = self.regions[i]
             if r.base >= end:
                 break
-            if r.end <= base:
+            r_end = r.base + r.size
+            if r_end <= base:
                 pass
             elif r.base < base:
                 self._split(i, base)
-            elif r.end > end:
+            elif r_end > end:
                 self._split(i, end)
                 continue
             else:

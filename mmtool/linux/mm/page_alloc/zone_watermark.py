@@ -175,7 +175,7 @@ def zone_watermark_ok(
     denied = zone.nr_free_highatomic if facts.highatomic_counts_free else zone.nr_reserved_highatomic
     cma_denied = facts.cma_counts_in_watermark and not alloc_flags & ALLOC_CMA
     reserve = zone.lowmem_reserve[highest_zoneidx] if highest_zoneidx < len(zone.lowmem_reserve) else 0
-    check = WatermarkCheck(
+    terms = (
         order,
         mark,
         _mark_after_flags(mark, alloc_flags, facts),
@@ -185,16 +185,17 @@ def zone_watermark_ok(
         0 if harder or not facts.has_highatomic_reserve else denied,
         zone.nr_free_cma_pages if cma_denied else 0,
     )
+    check = WatermarkCheck(*terms)
     if check.usable <= check.min + reserve:
-        return replace(check, refusal=Refusal.BELOW_MARK)
+        return WatermarkCheck(*terms, refusal=Refusal.BELOW_MARK)
     if not order:
         return check
     if facts.watermark_loops_over_orders:
         return _large_enough(check, zone.nr_free)
     for o in range(order, len(zone.nr_free)):
         if zone.nr_free[o] and _block_will_do(zone, o, alloc_flags, facts):
-            return replace(check, block_order=o)
-    return replace(check, refusal=Refusal.NO_BLOCK)
+            return WatermarkCheck(*terms, block_order=o)
+    return WatermarkCheck(*terms, refusal=Refusal.NO_BLOCK)
 
 
 def zone_watermark_fast(

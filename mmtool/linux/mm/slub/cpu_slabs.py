@@ -196,13 +196,7 @@ class CpuSlabs(Slabs):
             slab.frozen = True
             self.put_cpu_partial(c, slab, drain=True)
             return
-        node = self.nodes[slab.nid]
-        if not slab.inuse and len(node.partial) >= self.cache.min_partial:
-            if prior:
-                del node.partial[slab]
-            self.discard_slab(slab)
-        elif not prior:
-            node.add_partial(slab, tail=True)
+        self.back_to_node(slab, prior)
 
     def alloc_bulk(self, count: int, cpu: int) -> list[Place]:
         c = self.cpus[cpu]

@@ -111,23 +111,7 @@ class NodeSlabs(Slabs):
         return places
 
     def free(self, place: Place, cpu: int) -> None:
-        self.slab_free(place.slab, [place])
-
-    def slab_free(self, slab: Slab, places: list[Place]) -> None:
-        """__slab_free(): objects go back to their slab."""
-        if self.cache.debugged:
-            self.free_to_partial_list(slab, places)
-            return
-        full = not slab.freelist
-        slab.freelist += places
-        slab.inuse -= len(places)
-        node = self.nodes[slab.nid]
-        if not slab.inuse and len(node.partial) >= self.cache.min_partial:
-            if not full:
-                del node.partial[slab]
-            self.discard_slab(slab)
-        elif full:
-            node.add_partial(slab, tail=True)
+        self.free_to_partial_list(place.slab, [place])
 
     def alloc_bulk(self, count: int, cpu: int) -> list[Place]:
         if not self.cache.debugged:
@@ -144,7 +128,7 @@ class NodeSlabs(Slabs):
     def free_bulk(self, places: list[Place], cpu: int) -> None:
         """__kmem_cache_free_bulk()."""
         for slab, chain in build_detached_freelist(places):
-            self.slab_free(slab, chain)
+            self.free_to_partial_list(slab, chain)
 
     def flush_all(self) -> None:
         """There is nothing that CPUs keep."""

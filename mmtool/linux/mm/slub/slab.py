@@ -175,11 +175,19 @@ class Slabs(ABC):
         return place
 
     def free_to_partial_list(self, slab: Slab, places: Sequence[Place]) -> None:
-        """free_to_partial_list(): `places` go back to one slab, the last of them first in line."""
-        node = self.nodes[slab.nid]
+        """free_to_partial_list(): `places` go back to one slab, the last of them first in line.
+
+        So does __slab_free() of a cache without CPU slabs.
+        """
         prior = bool(slab.freelist)
         slab.inuse -= len(places)
         slab.freelist += places
+        self.back_to_node(slab, prior)
+
+    def back_to_node(self, slab: Slab, prior: bool) -> None:
+        """The end of __slab_free(): an empty slab goes where its node has enough, and one that had no free object
+        before (not `prior`) is listed."""
+        node = self.nodes[slab.nid]
         if not slab.inuse and len(node.partial) >= self.cache.min_partial:
             if prior:
                 del node.partial[slab]

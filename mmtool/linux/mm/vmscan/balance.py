@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 
 from mmtool.linux.mm.vmscan.scan_control import MAX_SWAPPINESS
@@ -23,3 +24,22 @@ def scan_balance(swappiness: int, anon_cost: int, file_cost: int) -> tuple[int, 
     ap = swappiness * (total + 1) // (anon_cost + 1)
     fp = (MAX_SWAPPINESS - swappiness) * (total + 1) // (file_cost + 1)
     return ap, fp, ap + fp
+
+
+def leave_smaller_kind(nr: list[int], targets: Sequence[int]) -> bool:
+    """shrink_lruvec() with enough freed: no more of the kind with less left to scan, as large a share of the other.
+
+    `nr` is what is left to scan of `targets`, by list (anon and file, each inactive and active), and is changed; False
+    where one kind is done, which ends the round.
+    """
+    anon, file = nr[0] + nr[1], nr[2] + nr[3]
+    if not anon or not file:
+        return False
+    smaller, larger = (0, 2) if file > anon else (2, 0)
+    percentage = min(anon, file) * 100 // (targets[smaller] + targets[smaller + 1] + 1)
+    nr[smaller] = nr[smaller + 1] = 0
+    for lru in (larger, larger + 1):
+        scanned = targets[lru] - nr[lru]
+        nr[lru] = targets[lru] * (100 - percentage) // 100
+        nr[lru] -= min(nr[lru], scanned)
+    return True

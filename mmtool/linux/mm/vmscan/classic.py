@@ -22,7 +22,7 @@ from mmtool.linux.mm.mm_inline import list_head, lruvec_add_folio
 from mmtool.linux.mm.page_writeback import wakeup_flusher_threads
 from mmtool.linux.mm.swap import SWAP_CLUSTER_MAX, folio_add_lru, lru_add_drain, lru_note_cost
 from mmtool.linux.mm.swap_state import complete_writeback
-from mmtool.linux.mm.vmscan.balance import inactive_too_few, scan_balance
+from mmtool.linux.mm.vmscan.balance import inactive_too_few, leave_smaller_kind, scan_balance
 from mmtool.linux.mm.vmscan.scan_control import SWAPPINESS_ANON_ONLY, Balance, ReclaimStat, ScanControl
 from mmtool.linux.mm.vmscan.shrink_folio_list import folio_referenced, shrink_folio_list
 from mmtool.linux.mm.workingset import workingset_age_nonresident
@@ -207,18 +207,8 @@ def shrink_lruvec(m: Memory, sc: ScanControl) -> None:
                 scan = min(nr[lru], SWAP_CLUSTER_MAX)
                 nr[lru] -= scan
                 reclaimed += shrink_list(m, lru, scan, sc)
-        if reclaimed < sc.nr_to_reclaim:
-            continue
-        anon, file = nr[0] + nr[1], nr[2] + nr[3]
-        if not anon or not file:
+        if reclaimed >= sc.nr_to_reclaim and not leave_smaller_kind(nr, targets):
             break
-        smaller, larger = (0, 2) if file > anon else (2, 0)
-        percentage = min(anon, file) * 100 // (targets[smaller] + targets[smaller + 1] + 1)
-        nr[smaller] = nr[smaller + 1] = 0
-        for lru in (larger, larger + 1):
-            scanned = targets[lru] - nr[lru]
-            nr[lru] = targets[lru] * (100 - percentage) // 100
-            nr[lru] -= min(nr[lru], scanned)
     complete_writeback(m)
     sc.nr_reclaimed += reclaimed
     if m.total_swap_pages() and inactive_is_low(m, LRU_INACTIVE_ANON):

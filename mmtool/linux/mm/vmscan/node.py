@@ -16,7 +16,7 @@ from mmtool.linux.mm.folio import LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE
 from mmtool.linux.mm.mmzone import PAGE_ALLOC_COSTLY_ORDER, Pgdat, Zone
 from mmtool.linux.mm.page_alloc.buddy import free_one_page
 from mmtool.linux.mm.page_alloc.zone_watermark import zone_watermark_ok
-from mmtool.linux.mm.vmscan.balance import inactive_too_few, scan_balance
+from mmtool.linux.mm.vmscan.balance import inactive_too_few, leave_smaller_kind, scan_balance
 from mmtool.linux.mm.vmscan.scan_control import DEF_PRIORITY, SWAP_CLUSTER_MAX
 from mmtool.linux.mm.vmscan.zone import MAX_RECLAIM_RETRIES
 
@@ -159,18 +159,8 @@ def _shrink_lruvec(node: Pgdat, zones: Sequence[Zone], sc: NodeReclaim) -> None:
                 _shrink_active_list(zones, lru, scan)
             else:
                 sc.skipped_deactivate = True
-        if reclaimed < sc.nr_to_reclaim or whole:
-            continue
-        anon, file = nr[0] + nr[1], nr[2] + nr[3]
-        if not anon or not file:
+        if reclaimed >= sc.nr_to_reclaim and not whole and not leave_smaller_kind(nr, targets):
             break
-        smaller, larger = (0, 2) if file > anon else (2, 0)
-        percentage = min(anon, file) * 100 // (targets[smaller] + targets[smaller + 1] + 1)
-        nr[smaller] = nr[smaller + 1] = 0
-        for lru in (larger, larger + 1):
-            done = targets[lru] - nr[lru]
-            nr[lru] = targets[lru] * (100 - percentage) // 100
-            nr[lru] -= min(nr[lru], done)
     sc.nr_reclaimed += reclaimed
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from mmtool.linux.kernel.crash_reserve import (
     HIGH,
     LOW,
@@ -17,6 +15,7 @@ from mmtool.linux.kernel.crash_reserve import (
 from mmtool.linux.kernel.dma.swiotlb import swiotlb_size_or_default
 from mmtool.linux.mm.cma import Cma
 from mmtool.linux.mm.early import Early
+from mmtool.regex import regex
 from mmtool.units import round_up
 
 SZ_1M, SZ_8M, SZ_16M, SZ_160M, SZ_256M, SZ_512M, SZ_896M = (n << 20 for n in (1, 8, 16, 160, 256, 512, 896))
@@ -64,7 +63,7 @@ def _first_request(early: Early, system_ram: int) -> tuple[int, int, bool] | Non
     return None
 
 
-_RHEL7 = re.compile(r"\.el7(?:\.|_|$)")
+_RHEL7 = regex(r"\.el7(?:\.|_|$)")
 
 
 def _auto(early: Early, total: int) -> int:
