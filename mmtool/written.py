@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-_PARTS: set[Path] = set()
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PARTS: set[str | Path] = set()
 """What this process is writing: files and folders that are not whole yet."""
 
 
@@ -21,7 +24,7 @@ def part_beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def registered(part: Path) -> Iterator[None]:
+def registered(part: str | Path) -> Iterator[None]:
     """For as long as `part` is being written: it is removed in the end, also where a signal ends the program."""
     _PARTS.add(part)
     try:
@@ -37,11 +40,11 @@ def remove_parts() -> None:
         _remove(part)
 
 
-def _remove(part: Path) -> None:
+def _remove(part: str | Path) -> None:
     with suppress(OSError):
-        if part.is_dir() and not part.is_symlink():
+        if os.path.isdir(part) and not os.path.islink(part):
             from shutil import rmtree  # which loads every library of compression
 
             rmtree(part, ignore_errors=True)
         else:
-            part.unlink(missing_ok=True)
+            os.unlink(part)

@@ -60,9 +60,10 @@ class Small:
                     mark(start * PAGE, (end - start) * PAGE)
         return mb
 
-    def boot(self, kernel: Kernel) -> tuple[dict[int, Pgdat], list[str]]:
+    def boot(self, kernel: Kernel, online: frozenset[int] = frozenset()) -> tuple[dict[int, Pgdat], list[str]]:
+        """Nodes with memory are online, and those of `online`; node 3 is possible."""
         mb, log = self.memblock(kernel), KernelLog()
-        nids = {nid for _, _, nid, _ in self.memory}
+        nids = {nid for _, _, nid, _ in self.memory} | online
         limits = (*zip(NAMES, self.limits, strict=False), ("Movable", 0))
         nodes = free_area_init(mb, kernel, limits, self.wish, log, possible_nodes=nids | {3}, online_nodes=nids)
         return nodes, [line.text for line in log.lines]
@@ -77,9 +78,11 @@ def machines(draw: st.DrawFn, flags: tuple[int, ...] = (0,)) -> Small:
     edges = sorted(draw(st.sets(st.integers(0, TOP), min_size=2, max_size=10)))
     pairs = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False)]
     marks = st.tuples(st.integers(0, 2), st.sampled_from(flags))
-    limits = sorted((draw(st.integers(0, TOP)), TOP))
-    core = MovableWish(kernelcore=draw(st.integers(0, TOP)))
-    return Small(tuple((a, b, *draw(marks)) for a, b in pairs), (limits[0], limits[1]), core)
+    limit = st.integers(0, TOP) | st.sampled_from(edges)
+    highest = draw(st.just(TOP) | limit.filter(lambda n: n > edges[0]))
+    total = sum(b - a for a, b in pairs)
+    core = MovableWish(kernelcore=draw(st.integers(0, TOP) | st.sampled_from([1, total - 1, total, total + 1])))
+    return Small(tuple((a, b, *draw(marks)) for a, b in pairs), (draw(limit), highest), core)
 
 
 def movable_starts(said: list[str]) -> dict[int, int]:
@@ -92,11 +95,11 @@ def zone_by_zone(small: Small, nid: int, cut: int | None) -> dict[str, tuple[int
     """(start, spanned, present) of each zone that a node has pages of, from its first page to its last."""
     memory = set(small.pages(nid))
     first = min(start for start, _, _, _ in small.memory)
-    edge = max(small.limits[0], first)
-    highest = "Normal" if edge < max(small.limits[1], edge) else "DMA"
+    edge, top = max(small.limits[0], first), max(small.limits)
+    highest = "Normal" if edge < top else "DMA"
     zones: dict[str, list[int]] = {}
     for pfn in range(min(memory), max(memory) + 1):
-        name = "DMA" if pfn < edge else "Normal"
+        name = "DMA" if pfn < edge else "Normal" if pfn < top else "none"
         if cut is not None and pfn >= cut:
             name = "Movable" if name == highest else "none"
         zones.setdefault(name, []).append(pfn)
@@ -109,15 +112,17 @@ def test_zones_hold_the_pages_that_lie_in_them(small, release):
     nodes, said = small.boot(kernel_of(release))
     starts = movable_starts(said)
     for nid in {nid for _, _, nid, _ in small.memory}:
-        held = {
-            z.name: (z.zone_start_pfn, z.spanned_pages, z.present_pages) for z in nodes[nid].zones if z.spanned_pages
-        }
+        zones = nodes[nid].zones
+        held = {z.name: (z.zone_start_pfn, z.spanned_pages, z.present_pages) for z in zones if z.spanned_pages}
+        assert all(z.zone_start_pfn == 0 for z in zones if not z.spanned_pages)
         assert held == zone_by_zone(small, nid, starts.get(nid))
         assert nodes[nid].node_start_pfn == min(small.pages(nid))
         assert nodes[nid].node_spanned_pages == sum(spanned for _, spanned, _ in held.values())
         assert [(z.name, z.zone_idx) for z in nodes[nid].zones] == list(zip(NAMES, range(3), strict=True))
     assert (3 in nodes) is (release > (5, 18, 0))
-    assert all(z.spanned_pages == z.zone_start_pfn == 0 for z in nodes[3].zones) if 3 in nodes else True
+    if 3 in nodes:
+        assert nodes[3].node_start_pfn == nodes[3].node_spanned_pages == 0
+        assert all(z.spanned_pages == z.zone_start_pfn == 0 for z in nodes[3].zones)
 
 
 def valid_pages(small: Small, kernel: Kernel) -> Callable[[int], bool]:
@@ -152,9 +157,8 @@ def holes(small: Small, nodes: dict[int, Pgdat], kernel: Kernel) -> list[str]:
         elif lost:
             counts, lost = [*counts, (owner[pfn], lost)], 0
     if lost:
-        nid = next(nid for _, end, nid, _ in small.memory if end == last)
-        name = [z.name for z in nodes[nid].zones if z.present_pages][-1]
-        counts.append((f"node {nid}, zone {name}", lost))
+        names = [z.name for _, _, nid, _ in small.memory for z in nodes[nid].zones if z.present_pages]
+        counts.append((f"node {small.memory[-1][2]}, zone {names[-1]}", lost))
     return [f"On {where}: {pages} pages in unavailable ranges" for where, pages in counts]
 
 
@@ -174,43 +178,62 @@ def test_holes_go_to_the_zone_above_them(small, build):
 
 
 def zone_holes(small: Small, nodes: dict[int, Pgdat], kernel: Kernel) -> list[str]:
-    """memmap_init() of 5.12: each zone by itself, from its begin (the first from 0) to the end of its last section."""
-    valid, said = valid_pages(small, kernel), []
-    lowest = min(start for start, _, _, _ in small.memory)
+    """memmap_init_zone() of 5.12: each zone walks its node's memory, from where the last walk ended."""
+    valid, said, hole = valid_pages(small, kernel), [], 0
     for nid, node in sorted(nodes.items()):
         for zone in node.zones:
-            own = {pfn for pfn in small.pages(nid) if zone.zone_start_pfn <= pfn < zone.zone_end_pfn}
-            if own:
-                end = max(own) + 1
-                end = -(-end // SECTION) * SECTION if kernel.enabled("SPARSEMEM") else end
-                begin = zone.zone_start_pfn if lowest < zone.zone_start_pfn else 0
-                lost = sum(valid(pfn) for pfn in range(begin, end) if pfn not in own)
-                said += [f"  {zone.name} zone: {lost} pages in unavailable ranges"] * (lost > 0)
+            first, last = zone.zone_start_pfn, zone.zone_end_pfn
+            if first == last:
+                continue
+            lost = 0
+            for start, end, owner, _ in small.memory:
+                if owner == nid:
+                    lost += sum(map(valid, range(hole, min(max(start, first), last))))
+                    hole = min(max(end, first), last)
+            if kernel.enabled("SPARSEMEM"):
+                lost += sum(map(valid, range(hole, -(-last // SECTION) * SECTION)))
+            said += [f"  {zone.name} zone: {lost} pages in unavailable ranges"] * (lost > 0)
     return said
 
 
 @settings(max_examples=100, deadline=None)
 @given(machines(), st.booleans())
-def test_in_5_12_each_zone_has_the_holes_below_its_own_memory(small, sparse):
+def test_in_5_12_each_zone_counts_its_holes(small, sparse):
     kernel = kernel_of((5, 12, 0), SPARSEMEM=sparse)
     nodes, said = small.boot(kernel)
     assert [line for line in said if "unavailable" in line] == zone_holes(small, nodes, kernel)
 
 
+def test_memory_without_a_whole_page_makes_no_section():
+    """Of a section with half a page of memory nothing has a struct page, so that nothing of it is a hole."""
+    small = Small(((0, 40, 0, 0), (100, 110, 0, 0)), (20, TOP), MovableWish())
+    kernel, log = kernel_of((6, 1, 0)), KernelLog()
+    mb = small.memblock(kernel)
+    mb.add_node(68 * PAGE + 512, 1024, 0)
+    limits = (("DMA", 20), ("Normal", TOP), ("Movable", 0))
+    free_area_init(mb, kernel, limits, MovableWish(), log, possible_nodes={0}, online_nodes={0})
+    assert [line.text for line in log.lines if "unavailable" in line.text] == [
+        "On node 0, zone Normal: 28 pages in unavailable ranges",
+        "On node 0, zone Normal: 18 pages in unavailable ranges",
+    ]  # fmt: skip
+
+
 @settings(deadline=None)
 @given(
-    st.integers(0, 400), st.integers(0, 400), st.booleans(), st.sampled_from(["DMA", "HighMem"]), st.integers(0, 40),
+    st.integers(0, 4000).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(0, 400) | st.integers(n // 16, n // 16 + 1))
+    ),
+    st.booleans(), st.sampled_from(["DMA", "HighMem"]), st.integers(0, 40),
     st.sampled_from([(5, 10, 0), (6, 1, 0), (6, 10, 0)]), st.integers(0, 1),
 )  # fmt: skip
 def test_until_6_9_a_zone_counts_neither_its_memory_map_nor_what_was_reserved_in_the_first(
-    memory, hole, sparse, name, reserve, release, index
+    sizes, sparse, name, reserve, release, index
 ):
     """The map is that of the span, but of present pages where they are less by more than a sixteenth (SPARSEMEM)."""
+    memory, hole = sizes
     kernel, log = kernel_of(release, SPARSEMEM=sparse), KernelLog()
     zone = Zone(name, 0, 0, memory + hole, memory, kernel.release, PageblockTypes(3), 4, index)
-    free_area_init_core(
-        Pgdat(0, 0, memory + hole, [zone]), Memblock(kernel.release, numa=True), kernel, reserve, None, log
-    )
+    free_area_init_core(Pgdat(0, 0, memory + hole, [zone]), kernel, reserve, None, log)
     counted = memory if sparse and memory + hole > memory + memory // 16 else memory + hole
     memmap, left = -(-counted * 64 // PAGE), memory
     lines = []
@@ -292,6 +315,7 @@ def test_zone_types_lie_one_above_the_other():
         ("", MovableWish()),
         ("kernelcore=1M", MovableWish(kernelcore=256)),
         ("kernelcore=30%", MovableWish(kernelcore_percent=30)),
+        ("kernelcore=30%x", MovableWish(kernelcore_percent=30)),
         ("kernelcore=1M kernelcore=8191", MovableWish(kernelcore=1)),
         ("kernelcore=mirror kernelcore=1M", MovableWish(kernelcore=256, mirror=True)),
         ("kernelcore=mirror", MovableWish(mirror=True)),
@@ -309,15 +333,19 @@ def test_what_the_command_line_asks_of_movable_zones(cmdline, wish):
     assert movable_wish(parse_cmdline(cmdline), without) == replace(wish, movable_node=False, kdump=False)
 
 
-@pytest.mark.parametrize("release", [(5, 10, 0), (6, 1, 0), (6, 12, 0)])
-def test_what_is_said_of_nodes_and_zones(release):
+@pytest.mark.parametrize(
+    ("release", "online", "memoryless"),
+    [
+        ((5, 10, 0), (), []),
+        ((5, 10, 0), (3,), ["Initmem setup node 3 [mem 0x0000000000000000-0x0000000000000000]"]),
+        ((6, 1, 0), (), ["Initializing node 3 as memoryless", "Initmem setup node 3 as memoryless"]),
+        ((6, 1, 0), (3,), ["Initmem setup node 3 as memoryless"]),
+        ((6, 12, 0), (), ["Initmem setup node 3 as memoryless"]),
+    ],
+)
+def test_what_is_said_of_nodes_and_zones(release, online, memoryless):
     small = Small(((1, 16, 0, 0), (32, 256, 0, 0), (512, 1024, 1, 0)), (64, 1024), MovableWish(kernelcore=600))
-    _, said = small.boot(kernel_of(release))
-    memoryless = {
-        (5, 10, 0): [],
-        (6, 1, 0): ["Initializing node 3 as memoryless", "Initmem setup node 3 as memoryless"],
-        (6, 12, 0): ["Initmem setup node 3 as memoryless"],
-    }
+    _, said = small.boot(kernel_of(release), frozenset(online))
     assert [line for line in said if " zone: " not in line and "On node" not in line] == [
         "Zone ranges:",
         "  DMA      [mem 0x0000000000001000-0x000000000003ffff]",
@@ -330,8 +358,32 @@ def test_what_is_said_of_nodes_and_zones(release):
         "  node   1: [mem 0x0000000000200000-0x00000000003fffff]",
         "Initmem setup node 0 [mem 0x0000000000001000-0x00000000000fffff]",
         "Initmem setup node 1 [mem 0x0000000000200000-0x00000000003fffff]",
-        *memoryless[release],
+        *memoryless,
     ]
     if release == (5, 10, 0):
-        totals = ["On node 0 totalpages: 239", "On node 1 totalpages: 512"]
+        totals = ["On node 0 totalpages: 239", "On node 1 totalpages: 512", *["On node 3 totalpages: 0"] * len(online)]
         assert [line for line in said if "totalpages" in line] == totals
+
+
+def test_with_a_mirror_normal_and_movable_share_their_span():
+    """What is not mirrored is Movable's from its start above 4 GiB on; below, and on a node without it, nothing is."""
+    mirror, gib = MEMBLOCK_MIRROR, 1 << 18
+    memory = [(1, 3, 0, mirror), (3, 4, 0, 0), (4, 5, 0, mirror), (5, 6, 0, 0), (6, 7, 0, mirror), (8, 9, 1, mirror)]
+    pages = tuple((start * gib, end * gib, nid, flags) for start, end, nid, flags in memory)
+    small = Small(pages, (4 * gib, 16 * gib), MovableWish(mirror=True))
+    nodes, _ = small.boot(kernel_of((5, 10, 0)))
+    held = {
+        (z.nid, z.name): (z.zone_start_pfn // gib, z.spanned_pages / gib, z.present_pages / gib)
+        for node in nodes.values() for z in node.zones if z.spanned_pages
+    }  # fmt: skip
+    assert held == {
+        (0, "DMA"): (1, 3, 3), (0, "Normal"): (4, 3, 2), (0, "Movable"): (5, 2, 1), (1, "Normal"): (8, 1, 1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_struct_pages_of_the_last_zone_wait_behind_its_first_section(deferred):
+    """defer_init(): of the zone that ends the node, a section of 32 pages and what is left of the next come early."""
+    small = Small(((16, 256, 0, 0),), (40, 256), MovableWish())
+    nodes, _ = small.boot(kernel_of((6, 12, 0), DEFERRED_STRUCT_PAGE_INIT=deferred))
+    assert nodes[0].first_deferred_pfn == (96 if deferred else None)

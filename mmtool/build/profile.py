@@ -8,10 +8,10 @@ of this package lie in profiles/.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from mmtool.build.shape import IMAGE_SHAPE, SHOWN_SHAPE, SIZES_SHAPE, options_shape
@@ -28,7 +28,7 @@ _DEBIAN = regex(r"(\d{1,9}\.\d{1,9})\.\d+(?:-\d+|\+deb\d+\S*?)-((?:cloud-)?(?:am
 GENERIC = {"x86_64": "generic-x86_64", "i386": "generic-i386", "arm64": "generic-arm64"}
 """Architecture -> the profile that stands in where nothing is known of a build; its sizes are estimates."""
 
-_SHIPPED = Path(__file__).parent / "profiles"
+_SHIPPED = os.path.join(os.path.dirname(__file__), "profiles")
 
 # Of every build: a profile without them was made from less than the kernel's image.
 _TOLD = ("struct_page", "resource", "percpu_static")
@@ -69,8 +69,7 @@ class Profile:
 
 def available() -> list[str]:
     """Names of the profiles that come with the package."""
-    names = (path.name for path in _SHIPPED.iterdir())
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    return sorted(name.removesuffix(".yaml") for name in os.listdir(_SHIPPED) if name.endswith(".yaml"))
 
 
 @cache
@@ -112,7 +111,12 @@ def profile_text(name: str) -> str:
     """The YAML text of a profile that comes with the package; UsageError as for `load_profile`."""
     if name not in available():
         raise UsageError(f"no profile named {name!r}; there are: {', '.join(available())}")
-    return (_SHIPPED / f"{name}.yaml").read_text()
+    with open(_file_of(name)) as file:
+        return file.read()
+
+
+def _file_of(name: str) -> str:
+    return os.path.join(_SHIPPED, f"{name}.yaml")
 
 
 MOST_CHARACTERS = 1 << 18
@@ -122,7 +126,8 @@ MOST_CHARACTERS = 1 << 18
 def read_profile(path: str) -> Profile:
     """A profile file of the user's, estimates in place of sizes it lacks; InputError with the line when it is none."""
     try:
-        text = Path(path).read_text()
+        with open(path) as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "is not text"
         raise InputError(path, None, f"{reason}; give a YAML profile") from None
@@ -202,7 +207,7 @@ LONGEST_NAME = 100
 def profile_name(release: str) -> str | None:
     """The package's profile for a kernel of this release name, if there is one for its very configuration."""
     name = debian_name(release)
-    return name if name is not None and len(name) <= LONGEST_NAME and (_SHIPPED / f"{name}.yaml").is_file() else None
+    return name if name is not None and len(name) <= LONGEST_NAME and os.path.isfile(_file_of(name)) else None
 
 
 def debian_name(release: str) -> str | None:

@@ -106,7 +106,7 @@ class LazyGroup(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` begin with; a file or folder alone is booted."""
         if args[0] not in COMMANDS:
-            if args[0] == "-" or os.path.exists(args[0]):  # noqa: PTH110 (pathlib is not imported for this)
+            if args[0] == "-" or os.path.exists(args[0]):
                 args = ["boot", *args]
             elif not args[0].startswith("-"):
                 from mmtool.suggest import among

@@ -63,4 +63,3 @@ def _text(path: str) -> str:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as e:
         raise InputError(path, f"byte {e.start}", "not text") from None
-

@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOENT, EPERM
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtool.cli.output import note
@@ -23,14 +22,14 @@ SCHEMA = "mmtool.state/1"
 NAME, FRESH, LOCK = "boot.json", "boot.json.new", "lock"
 
 
-def last_state_file() -> Path:
+def last_state_file() -> str:
     """Where the state of the last boot lies: mmtool/boot.json in $XDG_STATE_HOME (~/.local/state). Raises OSError."""
-    home = os.environ.get("XDG_STATE_HOME")
-    try:
-        base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
-    except RuntimeError:
-        raise FileNotFoundError(ENOENT, "nothing says where your home is; set XDG_STATE_HOME") from None
-    return base / "mmtool" / NAME
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "state")
+        if base.startswith("~"):
+            raise FileNotFoundError(ENOENT, "nothing says where your home is; set XDG_STATE_HOME")
+    return os.path.join(base, "mmtool", NAME)
 
 
 def keep_last_state(boot: Boot) -> None:
@@ -41,7 +40,7 @@ def keep_last_state(boot: Boot) -> None:
     origin = boot.machine.origin
     document = {
         "schema": SCHEMA,
-        "source": os.path.abspath(origin) if os.path.exists(origin) else origin,  # noqa: PTH100, PTH110
+        "source": os.path.abspath(origin) if os.path.exists(origin) else origin,
         "state": state_document(state_of_boot(boot), boot.kernel),
     }
     data = json.dumps(document).encode()
@@ -53,12 +52,12 @@ def keep_last_state(boot: Boot) -> None:
 
 def _write(data: bytes) -> None:
     """Write it beside and rename it, one process at a time."""
-    path = last_state_file()
-    with _folder(path.parent, create=True) as folder:
+    path = os.path.dirname(last_state_file())
+    with _folder(path, create=True) as folder:
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with registered(path.with_name(FRESH)):
+            with registered(os.path.join(path, FRESH)):
                 with suppress(FileNotFoundError):  # of one that was killed while it held the lock
                     os.unlink(FRESH, dir_fd=folder)
                 fresh = os.open(FRESH, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -70,14 +69,14 @@ def _write(data: bytes) -> None:
 
 
 @contextmanager
-def _folder(path: Path, *, create: bool) -> Iterator[int]:
+def _folder(path: str, *, create: bool) -> Iterator[int]:
     """The folder that states are kept in, opened: one's own, closed to others. Raises OSError."""
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with suppress(FileExistsError):
-            path.mkdir(0o700)
+            os.mkdir(path, 0o700)
     me = os.geteuid()
-    if path.is_symlink() and path.lstat().st_uid != me:
+    if os.path.islink(path) and os.lstat(path).st_uid != me:
         raise PermissionError(EPERM, f"{path} is a symbolic link of another user's")
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -94,8 +93,7 @@ def _folder(path: Path, *, create: bool) -> Iterator[int]:
 def _left() -> str:
     """What commands go on from when a boot could not be kept: nothing, lest an old state be taken for the new one."""
     try:
-        path = last_state_file()
-        with _folder(path.parent, create=False) as folder:
+        with _folder(os.path.dirname(last_state_file()), create=False) as folder:
             os.unlink(NAME, dir_fd=folder)
     except FileNotFoundError:
         return "; no command can go on from it"
@@ -110,9 +108,8 @@ def _left() -> str:
 
 def read_last_state() -> tuple[dict[str, Any], str]:
     """The document of the last boot and the name of its file. OSError where there is none, InputError for another's."""
-    path = last_state_file()
-    name = str(path)
-    with _folder(path.parent, create=False) as folder:
+    name = last_state_file()
+    with _folder(os.path.dirname(name), create=False) as folder:
         try:
             kept = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:

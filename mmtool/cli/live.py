@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmtool.cli.output import note
@@ -20,6 +19,8 @@ NAME = "this machine"
 @cache
 def collect_this_machine() -> Collected:
     """What this machine's kernel shows; what could not be read is said on standard error. Raises InputError."""
+    from pathlib import Path
+
     from mmtool.capture.build_files import kernel_symbols
     from mmtool.capture.collect import collect
 
@@ -33,6 +34,8 @@ def collect_this_machine() -> Collected:
 
 def this_machine(*, srat: str | None, slit: str | None, boot: int | None) -> tuple[Machine, Profile | None]:
     """This machine, and the profile of its kernel's build where the kernel shows one."""
+    from pathlib import Path
+
     from mmtool.build.profile import with_estimates
     from mmtool.capture.build_files import build_of
     from mmtool.firmware.capture import CaptureFiles

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -60,6 +59,8 @@ class OutputType(Formats):
             return Output(value)
         if value == "-":
             return Output(self.formats[0])
+        from pathlib import Path
+
         suffix = Path(value).suffix.lower()
         for name in self.formats:
             if suffix in SUFFIXES[name]:
@@ -145,6 +146,8 @@ def written(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    from pathlib import Path
+
     usual = sys.stdout
     ended: click.exceptions.Exit | None = None
     try:

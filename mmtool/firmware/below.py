@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from mmtool.firmware.packed import LARGEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PLAIN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_LINK = "a symbolic link, which is not followed here; put the file itself in its place"
@@ -24,7 +27,7 @@ def read_below(folder: str | Path, name: str, most: int = LARGEST) -> bytes | No
     The folder itself may be reached by a link, nothing below it. OSError, whose strerror says so, for a link, for what
     is no plain file, and for more than `most` bytes.
     """
-    *parents, last = PurePosixPath(name).parts
+    *parents, last = (part for part in name.split("/") if part not in ("", "."))
     try:
         at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except _GONE:

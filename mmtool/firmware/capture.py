@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.below import read_below
@@ -35,6 +34,8 @@ class CaptureFiles:
 
     def place(self, name: str) -> str:
         """How a message calls one of the files."""
+        from pathlib import Path
+
         return str(Path(self.path) / name)
 
     def read(self, name: str) -> bytes | None:

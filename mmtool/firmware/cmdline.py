@@ -6,6 +6,8 @@ double quotes, which cannot be escaped; a word's first "=" parts name and value;
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from mmtool.late import dataclass
 
 _SPACE = " \t\n\v\f\r"
@@ -91,7 +93,7 @@ def same_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cmdline:
     """A command line's options in order, repeated and unknown ones too.
 
@@ -104,8 +106,16 @@ class Cmdline:
 
     def all(self, name: str) -> tuple[str | None, ...]:
         """The values of every option of that name ("-" and "_" are one), in order."""
-        wanted = same_name(name)
-        return tuple(value for key, value in self.options if same_name(key) == wanted)
+        return self._values.get(same_name(name), ())
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[str | None, ...]]:
+        """The values by name: a boot asks for some forty."""
+        values: dict[str, tuple[str | None, ...]] = {}
+        for name, value in self.options:
+            key = same_name(name)
+            values[key] = (*values.get(key, ()), value)
+        return values
 
     def get(self, name: str) -> str | None:
         """The value of the last option of that name; None when there is none, or it has no value."""

@@ -404,7 +404,7 @@ def _acpi(boot: _Boot, number: int, words: str, head: str) -> bool:
     return True
 
 
-_TABLE = regex(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
+_TABLE = regex(r"ACPI: ([A-Za-z0-9!_]{4}) (?:0x)?([0-9A-Fa-f]{8,16}) (?:0x)?([0-9A-Fa-f]{5,8})(?: |$)")
 _TABLE_KEPT = regex(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmtool.errors import InputError
 from mmtool.firmware.below import read_below
 from mmtool.firmware.e820 import Located, check_range, make_entry
 from mmtool.regex import regex
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Value = tuple[int, str, str, int | str]
 """Number of the entry, name of its file, what the file holds, and where that stands (for messages)."""

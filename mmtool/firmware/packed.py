@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from stat import S_ISCHR
 from typing import Protocol
 
@@ -54,10 +53,7 @@ class _Unpacker(Protocol):
 
 def names_folder(path: str) -> bool:
     """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
-    try:
-        return path != "-" and Path(path).is_dir()
-    except (OSError, ValueError):
-        return False
+    return path != "-" and os.path.isdir(path)
 
 
 def read_bytes(path: str) -> bytes:
@@ -71,10 +67,10 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
-        if path != "-" and Path(path).is_char_device():
-            yield from unpack(read_raw(path), path).splitlines(keepends=True)
-            return
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+            if path != "-" and S_ISCHR(os.fstat(file.fileno()).st_mode):
+                yield from unpack(read_raw(path), path).splitlines(keepends=True)
+                return
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
                 yield from unpack(head + file.read(), path).splitlines(keepends=True)
@@ -93,7 +89,7 @@ def read_raw(path: str) -> bytes:
     try:
         if path == "-":
             return sys.stdin.buffer.read()
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             if not S_ISCHR(os.fstat(file.fileno()).st_mode):
                 return file.read()
             if len(data := file.read(MOST_OF_DEVICE + 1)) > MOST_OF_DEVICE:

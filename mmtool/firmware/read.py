@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from mmtool.errors import InputError, UsageError
@@ -216,7 +215,7 @@ def read_input(
     is_folder = names_folder(path)
     raw = b"" if is_folder else read_raw(path)
     data = unpack(raw, path) if not holds_tree(raw) else raw
-    if holds_tree(data) or (is_folder and is_folder_of_tree(Path(path))):
+    if holds_tree(data) or (is_folder and is_folder_of_tree(path)):
         return _board(_tree_bytes(raw, path), path, _log_beside(dmesg, boot), memory, need_memory)
     if dmesg is not None:
         raise UsageError(f"--dmesg goes with a device tree, which {path} is not")
@@ -248,6 +247,8 @@ def read_board(
 
 def _tree_bytes(raw: bytes, path: str) -> tuple[bytes, Warnings]:
     """The blob in a file's bytes, or of the folder at `path`, and what is to be said of it. Raises InputError."""
+    from pathlib import Path
+
     from mmtool.firmware.fdt.container import tree_in
     from mmtool.firmware.fdt.folder import flatten
 
@@ -314,28 +315,35 @@ def architecture_name(arch: str) -> str:
     return {"arm": "32-bit ARM", "riscv": "RISC-V"}.get(arch, arch)
 
 
-def read_this_machine(root: Path = Path("/")) -> Machine:
+def read_this_machine(root: str = "/") -> Machine:
     """This machine, as its kernel shows it: the map, the version, the command line, and as root SRAT and SLIT.
 
     `root` holds sys and proc. Raises InputError, which says what to give instead, where there is no map.
     """
-    memmap, tables = root / "sys/firmware/memmap", root / "sys/firmware/acpi/tables"
-    if not memmap.is_dir():
+    memmap, srat, slit, version, cmdline = (os.path.join(root, name) for name in _OF_THIS_MACHINE)
+    if not os.path.isdir(memmap):
         instead = "give its boot log: dmesg | mmtool boot --e820 -"
-        raise InputError(str(memmap), None, f"is not there, so that this machine cannot be read; {instead}")
-    machine = _plain_map("sysfs memmap", read_memmap_tree(memmap, str(memmap)), str(memmap))
-    version_line = _text_of(root / "proc/version")
+        raise InputError(memmap, None, f"is not there, so that this machine cannot be read; {instead}")
+    machine = _map_in_folder(memmap)
+    version_line = _text_of(version)
     return replace(
         machine if version_line is None else _of_version(machine, version_line),
-        cmdline=_text_of(root / "proc/cmdline"),
-        srat=read_srat(str(tables / "SRAT")) if os.access(tables / "SRAT", os.R_OK) else None,
-        slit=read_slit(str(tables / "SLIT")) if os.access(tables / "SLIT", os.R_OK) else None,
+        cmdline=_text_of(cmdline),
+        srat=read_srat(srat) if os.access(srat, os.R_OK) else None,
+        slit=read_slit(slit) if os.access(slit, os.R_OK) else None,
     )
 
 
-def _text_of(path: Path) -> str | None:
+_OF_THIS_MACHINE = (
+    "sys/firmware/memmap", "sys/firmware/acpi/tables/SRAT", "sys/firmware/acpi/tables/SLIT", "proc/version",
+    "proc/cmdline",
+)  # fmt: skip
+
+
+def _text_of(path: str) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "replace").strip()
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace").strip()
     except OSError:
         return None
 
@@ -369,8 +377,14 @@ def _read(path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Mac
 
 
 def _read_folder(path: str) -> Machine:
-    if (Path(path) / "dmesg.txt").exists():
+    if os.path.exists(os.path.join(path, "dmesg.txt")):
         raise InputError(path, None, _IS_CAPTURE)
+    return _map_in_folder(path)
+
+
+def _map_in_folder(path: str) -> Machine:
+    from pathlib import Path
+
     return _plain_map("sysfs memmap", read_memmap_tree(Path(path), path), path)
 
 

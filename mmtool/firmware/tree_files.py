@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 FDT_MAGIC = b"\xd0\x0d\xfe\xed"
 GZIP = b"\x1f\x8b"
 ANDROID_BOOT, ANDROID_VENDOR_BOOT = b"ANDROID!", b"VNDRBOOT"
@@ -29,9 +27,12 @@ def holds_tree(data: bytes) -> bool:
     )
 
 
-def is_folder_of_tree(path: Path) -> bool:
+def is_folder_of_tree(path: str) -> bool:
     """Is the folder a device tree's root, as /proc/device-tree is?"""
-    return (path / "#address-cells").is_file() and ((path / "compatible").is_file() or (path / "model").is_file())
+    from pathlib import Path
+
+    folder = Path(path)
+    return (folder / "#address-cells").is_file() and any((folder / name).is_file() for name in ("compatible", "model"))
 
 
 def is_source(data: bytes) -> bool:

@@ -6,19 +6,20 @@ mmtool-formats(5) for what a number behind a name promises.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = os.path.dirname(__file__)
 PARTS = ("common", "system")
 """Files that others refer to and that describe no document."""
 
 
 def names() -> list[str]:
     """Documents that there is a schema of."""
-    return sorted(path.stem for path in FOLDER.glob("*.json") if path.stem not in PARTS)
+    names = (name.removesuffix(".json") for name in os.listdir(FOLDER) if name.endswith(".json"))
+    return sorted(name for name in names if name not in PARTS)
 
 
 @cache
@@ -26,7 +27,8 @@ def load(name: str) -> dict[str, Any]:
     """The schema in NAME.json, as it is there."""
     import json  # which a boot that prints tables does not need
 
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    with open(os.path.join(FOLDER, f"{name}.json")) as file:
+        found: dict[str, Any] = json.load(file)
     return found
 
 

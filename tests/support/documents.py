@@ -158,7 +158,7 @@ def printed(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield line, [json.loads(result.stdout)]
         except json.JSONDecodeError:
             yield line, [json.loads(text) for text in result.stdout.splitlines()]
-    yield "the last boot's state", [json.loads(last_state_file().read_text())]
+    yield "the last boot's state", [json.loads(Path(last_state_file()).read_text())]
     found = Collected({"proc/version": b"Linux"}, [Missing("SRAT.aml", "not there", "nodes", as_root=True)])
     changes = [Change("proc/version", 1, 0, 1)]
     taken = datetime(2026, 11, 28, tzinfo=UTC)

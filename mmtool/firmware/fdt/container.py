@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 
 from mmtool.errors import InputError
-from mmtool.firmware.fdt.blob import Node, parse_blob
+from mmtool.firmware.fdt.blob import Node, same_blob
 from mmtool.firmware.packed import unpack
 from mmtool.firmware.tree_files import (
     ANDROID_BOOT,
@@ -49,7 +49,7 @@ def tree_in(data: bytes, source: str) -> tuple[bytes, Warnings]:
 
 def _of_blob(data: bytes, source: str) -> tuple[bytes, Warnings]:
     size = int.from_bytes(data[4:8], "big")
-    root = parse_blob(data, source).root
+    root = same_blob(data, source).root
     inner = _tree_of_fit(root, data, size, source)
     if inner is not None:
         name, blob = inner

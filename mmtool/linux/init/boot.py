@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from functools import cached_property
 from typing import TypeVar
 
 from mmtool.firmware.machine import E820Entry, LogNote, Machine
@@ -129,7 +130,19 @@ class Boot(Early, ABC):
 
     def notes(self, kind: str) -> list[LogNote]:
         """What the machine's log shows of one kind (`firmware.notes`)."""
-        return [n for n in self.machine.notes if n.kind == kind]
+        return self._notes.get(kind, [])
+
+    @cached_property
+    def _notes(self) -> dict[str, list[LogNote]]:
+        notes: dict[str, list[LogNote]] = {}
+        for note in self.machine.notes:
+            notes.setdefault(note.kind, []).append(note)
+        return notes
+
+    @cached_property
+    def freed_pieces(self) -> list[Freed]:
+        """freed_memory(), which is settled once memblock has handed its memory over."""
+        return self.freed_memory()
 
     # What each architecture answers for itself.
 

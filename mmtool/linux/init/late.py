@@ -64,7 +64,7 @@ def free_reserved_area(boot: Boot, moment: Moment) -> None:
 
     Page by page it goes through the per-CPU lists; here it goes to the free lists as blocks, at once.
     """
-    for piece in boot.freed_memory():
+    for piece in boot.freed_pieces:
         if piece.moment is not moment:
             continue
         parts = _zone_parts(boot, piece.start, piece.end)

@@ -100,11 +100,13 @@ def free_area_init(
     log_zone_ranges(mb, ranges, movable, log)
     cutter = NodeZones(mb, kernel, ranges, movable, wish.mirror)
     flat_end = None if kernel.enabled("SPARSEMEM") else max(limit for _, limit in max_zone_pfns)
+    by_zone = facts.counts_unavailable_by_zone and not facts.counts_unavailable
+    holes = _ZoneHoles(mb, kernel, flat_end, log) if by_zone else None
     nodes = {}
     for nid in sorted(possible_nodes if facts.numa_lets_offline_nodes_be else online_nodes):
         nodes[nid] = cutter.node(nid)
         log_node(nodes[nid], cutter.spans.get(nid, (0, 0)), nid in online_nodes, kernel, log)
-        free_area_init_core(nodes[nid], mb, kernel, dma_reserve, flat_end, log)
+        free_area_init_core(nodes[nid], kernel, dma_reserve, holes, log)
     memmap_init(
         mb.memory.regions, nodes, cutter.pageblocks, facts,
         deferred=kernel.enabled("DEFERRED_STRUCT_PAGE_INIT"),
@@ -304,7 +306,7 @@ class NodeZones:
             present = spanned - self._absent(nid, r, low, high) if spanned else 0
             zones.append(
                 Zone(
-                    r.name, nid, low if spanned else 0, spanned, present, self.kernel.release, self.pageblocks,
+                    r.name, nid, low, spanned, present, self.kernel.release, self.pageblocks,
                     self.kernel.max_page_order, index, present,
                 )
             )  # fmt: skip
@@ -322,9 +324,7 @@ class NodeZones:
                 high = cut
             elif low >= cut:
                 low = high
-        if low >= high or high < node_start or low > node_end:
-            return 0, 0
-        return max(low, node_start), min(high, node_end)
+        return (low, high) if low < high else (0, 0)
 
     def _absent(self, nid: int, r: ZoneRange, low: int, high: int) -> int:
         """zone_absent_pages_in_node(): pages of the span that are no memory, or another zone's under mirror."""
@@ -350,12 +350,12 @@ def calc_memmap_pages(spanned: int, present: int, kernel: Kernel) -> int:
 
 
 def free_area_init_core(
-    node: Pgdat, mb: Memblock, kernel: Kernel, dma_reserve: int, flat_end: int | None, log: KernelLog
+    node: Pgdat, kernel: Kernel, dma_reserve: int, holes: _ZoneHoles | None, log: KernelLog
 ) -> None:
     """free_area_init_core(): what each zone counts as its own until memblock hands its memory over.
 
     Until 6.9 that is what is present without the memory map and, in the first zone, what memblock had taken
-    (`dma_reserve` pages); from then on all that is present.
+    (`dma_reserve` pages); from then on all that is present. `holes` counts those of each zone, in 5.12 and its time.
     """
     facts = kernel.release
     if not facts.memmap_charged_to_zones:
@@ -375,14 +375,12 @@ def free_area_init_core(
             if facts.prints_zone_sizes:
                 log.debug(f"  {zone.name} zone: {dma_reserve} pages reserved")
         zone.managed_pages = freesize
-        if not zone.populated:
-            continue
-        if facts.prints_zone_sizes:
+        if zone.populated and facts.prints_zone_sizes:
             batch = zone_batchsize(freesize, kernel.page_shift, facts)
             counted = freesize if facts.zone_counts_without_memmap else zone.present_pages
             log.debug(f"  {zone.name} zone: {counted} pages, LIFO batch:{batch}")
-        if facts.counts_unavailable_by_zone and not facts.counts_unavailable:
-            memmap_init_zone_holes(mb, zone, kernel, flat_end, log)
+        if holes is not None and zone.spanned_pages:
+            holes.zone(zone)
 
 
 def log_node(node: Pgdat, pfns: tuple[int, int], online: bool, kernel: Kernel, log: KernelLog) -> None:
@@ -421,37 +419,39 @@ def memmap_init_holes(
             low = min(max(start, zone.zone_start_pfn), zone.zone_end_pfn)
             high = min(max(end, zone.zone_start_pfn), zone.zone_end_pfn)
             if low < high:
-                if hole < low:
-                    _say_unavailable(valid.count(hole, low), zone.nid, zone.name, log)
+                _say_unavailable(valid.count(hole, low), zone.nid, zone.name, log)
                 hole = high
             last_zone = zone
     if last_zone is not None:
         last_end = -(-ranges[-1][1] // section) * section if flat_end is None else ranges[-1][1]
-        if hole < last_end:
-            _say_unavailable(valid.count(hole, last_end), ranges[-1][2], last_zone.name, log)
+        _say_unavailable(valid.count(hole, last_end), ranges[-1][2], last_zone.name, log)
 
 
-def memmap_init_zone_holes(mb: Memblock, zone: Zone, kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
-    """The holes of one zone, in 5.12 and its time: "  Z zone: P pages in unavailable ranges".
+class _ZoneHoles:
+    """The holes of each zone, in 5.12 and its time: "  Z zone: P pages in unavailable ranges".
 
-    Models memmap_init() of mm/page_alloc.c as it was then: holes below each range of the zone, and on to the end
-    of its last section even where the next zone begins in it. Below the first zone the hole begins at pfn 0.
+    Models memmap_init_zone() of mm/page_alloc.c as it was then: in each zone a walk over all memory of its node, cut to
+    the zone, that counts what lies below each range from where the one before ended, be that in another zone or node.
+    With SPARSEMEM the rest of the zone's last section counts too, even where the next zone begins in it.
     """
-    section = 1 << (kernel.section_size_bits - kernel.page_shift)
-    everything = list(mb.for_each_mem_pfn_range(mb.max_numnodes))
-    valid = _ValidPfns(mb, kernel, flat_end)
-    hole = zone.zone_start_pfn if any(start < zone.zone_start_pfn for start, _, _ in everything) else 0
-    pages = 0
-    for start, end, nid in everything:
-        low, high = max(start, zone.zone_start_pfn), min(end, zone.zone_end_pfn)
-        if nid != zone.nid or low >= high:
-            continue
-        pages += valid.count(hole, low) if hole < low else 0
-        hole = high
-    if flat_end is None:
-        pages += valid.count(hole, -(-hole // section) * section)
-    if pages:
-        log.info(f"  {zone.name} zone: {pages} pages in unavailable ranges")
+
+    def __init__(self, mb: Memblock, kernel: Kernel, flat_end: int | None, log: KernelLog) -> None:
+        self.memory, self.valid, self.log = list(mb.for_each_mem_pfn_range()), _ValidPfns(mb, kernel, flat_end), log
+        self.section = None if flat_end else 1 << (kernel.section_size_bits - kernel.page_shift)
+        self.hole = 0
+
+    def zone(self, zone: Zone) -> None:
+        """Count and print those of one zone."""
+        pages = 0
+        for start, end, nid in self.memory:
+            if nid == zone.nid:
+                low, high = (min(max(pfn, zone.zone_start_pfn), zone.zone_end_pfn) for pfn in (start, end))
+                pages += self.valid.count(self.hole, low)
+                self.hole = high
+        if self.section:
+            pages += self.valid.count(self.hole, -(-zone.zone_end_pfn // self.section) * self.section)
+        if pages:
+            self.log.info(f"  {zone.name} zone: {pages} pages in unavailable ranges")
 
 
 def _say_unavailable(pages: int, nid: int, zone: str, log: KernelLog) -> None:
@@ -475,14 +475,14 @@ class _ValidPfns:
         unit = self.block if own else 1 << (kernel.section_size_bits - kernel.page_shift)
         self.sections = []
         for region in mb.memory.regions:
-            if own and kernel.release.arm64_valid_is_mapped and region.flags & MEMBLOCK_NOMAP:
-                continue
             start, end = -(-region.base // mb.page_size), region.end // mb.page_size
+            if start >= end or (own and kernel.release.arm64_valid_is_mapped and region.flags & MEMBLOCK_NOMAP):
+                continue
             # a block is valid if its first page is
             low, high = (-(-start // unit) if own else start // unit) * unit, -(-end // unit) * unit
             if self.sections and low <= self.sections[-1][1]:
-                self.sections[-1] = (self.sections[-1][0], max(high, self.sections[-1][1]))
-            elif low < high:
+                self.sections[-1] = (self.sections[-1][0], high)
+            else:
                 self.sections.append((low, high))
 
     def count(self, start: int, end: int) -> int:

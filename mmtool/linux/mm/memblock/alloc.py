@@ -38,7 +38,7 @@ class MemblockAlloc(MemblockLists):
     def _nodes(self, nid: int, exact_nid: bool) -> tuple[int, ...]:
         """The nodes to try, one after the other."""
         if self.release.memblock_any_invalid_node_means_any:
-            particular = self.valid_node(nid)
+            particular = 0 <= nid < self.max_numnodes
         else:
             nid = self._asked_node(nid, "memblock_alloc_range_nid")
             particular = nid != NUMA_NO_NODE
@@ -122,7 +122,7 @@ class MemblockAlloc(MemblockLists):
 
     def alloc(self, size: int, align: int, *, owner: str | None = None) -> int | None:
         """Allocate anywhere below current_limit: memblock_alloc()."""
-        return self.alloc_try_nid(size, align, 0, MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE, owner=owner)
+        return self._alloc_internal(size, align, 0, MEMBLOCK_ALLOC_ACCESSIBLE, NUMA_NO_NODE, False, owner)
 
     def alloc_from(self, size: int, align: int, min_addr: int, *, owner: str | None = None) -> int | None:
         """Allocate, preferably above `min_addr`: memblock_alloc_from()."""

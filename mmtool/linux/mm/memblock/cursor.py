@@ -9,27 +9,20 @@ Wish = tuple[int, ...]
 
 
 class FreeCursor:
-    """The end of the last top-down search for each wish.
+    """The end of the last top-down search for each wish: where the place that it found ends, 0 where it found none.
 
-    What holds: at or above `high(wish, end)` nothing fits the wish. A new reservation only takes room away, so that it
-    goes on holding; it ends when memory changes (regions, nodes, flags) or a reservation goes, which both lists count.
+    What holds: at or above it nothing fits the wish. A new reservation only takes room away, so that it goes on
+    holding; it ends when memory changes (regions, nodes, flags) or a reservation goes, which both lists count.
     """
 
     def __init__(self, memory: MemblockType, reserved: MemblockType) -> None:
         self._memory, self._reserved = memory, reserved
         self._ends: dict[Wish, int] = {}
-        self._holds_at = self._counted()
+        self._holds_at = 0
 
-    def _counted(self) -> int:
-        return self._memory.changed + self._memory.removed + self._reserved.removed
-
-    def high(self, wish: Wish, end: int) -> int:
-        """Below which address a search for `wish` has to look: `end` for one that is new, 0 for one that is in vain."""
-        counted = self._counted()
+    def ends(self) -> dict[Wish, int]:
+        """The ends that hold, by wish; whoever searches notes the new one."""
+        counted = self._memory.changed + self._memory.removed + self._reserved.removed
         if counted != self._holds_at:
             self._ends, self._holds_at = {}, counted
-        return self._ends.get(wish, end)
-
-    def ended(self, wish: Wish, found: int, size: int) -> None:
-        """A search for `size` bytes ended at `found`, or found nothing (0)."""
-        self._ends[wish] = found and found + size
+        return self._ends

@@ -229,7 +229,7 @@ class MemblockLists:
         Before 6.10 only -1 says any, and MAX_NUMNODES too, with one warning in each `function` that takes it.
         """
         if self.release.memblock_any_invalid_node_means_any:
-            return nid if self.valid_node(nid) else NUMA_NO_NODE
+            return nid if 0 <= nid < self.max_numnodes else NUMA_NO_NODE
         if nid == self.max_numnodes:
             self.warns += function not in self._warned_of_node
             self._warned_of_node.add(function)
@@ -336,12 +336,12 @@ class MemblockLists:
         skipped: Callable[[MemblockRegion], bool],
     ) -> int:
         """_find_top_down(), going on where the last search for the same `among` the same regions ended (FreeCursor)."""
-        wish = (start, end, size, align, *among)
-        high = self._cursor.high(wish, end)
+        wish, ends = (start, end, size, align, *among), self._cursor.ends()
+        high = ends.get(wish, end)
         found = self._find_top_down(start, end, size, align, skipped, high) if high else 0
         # At or above `end` a range of size 0 can be found again.
         if size:
-            self._cursor.ended(wish, found, size)
+            ends[wish] = found and found + size
         return found
 
     def _find_bottom_up(
@@ -365,7 +365,8 @@ class MemblockLists:
         # At or above `end` only a range of size 0 can be found.
         below = high if size else None
         for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below, size):
-            first, last = min(max(range_start, start), end), min(max(range_end, start), end)
+            first = start if range_start < start else end if range_start > end else range_start
+            last = start if range_end < start else end if range_end > end else range_end
             if last >= size:
                 candidate = (last - size) & ~mask
                 if candidate >= first:

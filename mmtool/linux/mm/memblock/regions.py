@@ -99,14 +99,10 @@ class MemblockType:
         """The kernel's count of regions: 1 for an empty list in releases that keep a zero-sized one there."""
         return len(self.regions)
 
-    @property
-    def empty(self) -> bool:
-        """No byte is in the list (memblock_add_range()'s own test: the first region has size 0)."""
-        return not self.regions or self.regions[0].size == 0
-
     def cap_size(self, base: int, size: int) -> int:
         """The size that fits below the last byte of the address space: memblock_cap_size()."""
-        return min(size, self.phys_addr_max - base)
+        room = self.phys_addr_max - base
+        return size if size <= room else room
 
     def covered(self) -> Ranges:
         """The bytes that are in the list, touching regions as one range; the same object until the list changes."""
@@ -223,7 +219,8 @@ class MemblockType:
         size = self.cap_size(base, size)
         if not size:
             return 0
-        if self.empty:
+        # The kernel's own test of an empty list: the first region has size 0.
+        if not self.regions or not self.regions[0].size:
             self._add_first(base, size, nid, flags)
             return 0
         if not self._surely_has_room():
@@ -250,7 +247,7 @@ class MemblockType:
     def _surely_has_room(self) -> bool:
         if not self.release.memblock_add_skips_counting:
             return False
-        needed = self.cnt * 2 + 1
+        needed = len(self.regions) * 2 + 1
         return needed <= self.max if self.release.memblock_add_fills_last_slot else needed < self.max
 
     def merge(self, start: int, end: int) -> None:

@@ -246,6 +246,9 @@ class FreeArea:
         return block
 
 
+_TYPES = tuple(MigrateType)
+
+
 class _Lists(dict[int, _Run]):
     """The lists by order << 3 | type. A list is its list_head: a node without blocks, linked to itself when empty.
 
@@ -255,7 +258,7 @@ class _Lists(dict[int, _Run]):
     __slots__ = ()
 
     def __missing__(self, key: int) -> _Run:
-        head = _Run(-1, 0, key >> 3, MigrateType(key & 7))
+        head = _Run(-1, 0, key >> 3, _TYPES[key & 7])
         head.prev = head.next = self[key] = head
         return head
 

@@ -162,7 +162,13 @@ def _zone_parts(pgdat: Pgdat, start: int, end: int, skip: tuple[str, ...]) -> It
     A block that crosses from one zone into the next belongs whole to the first: the kernel looks at its
     first page only. Of zones that overlap (kernelcore=mirror) the higher one has the page.
     """
-    zones = [zone for zone in pgdat.populated_zones() if zone.name not in skip]
+    zones = [
+        zone for zone in pgdat.populated_zones()
+        if zone.zone_start_pfn < end and start < zone.zone_end_pfn and zone.name not in skip
+    ]  # fmt: skip
+    if len(zones) == 1 and zones[0].zone_start_pfn <= start and end <= zones[0].zone_end_pfn:
+        yield zones[0], start, end
+        return
     edges = sorted({edge for zone in zones for edge in (zone.zone_start_pfn, zone.zone_end_pfn)})
     while zones and start < end:
         edge = min((e for e in edges if e > start), default=end)
@@ -186,16 +192,19 @@ def _largest_run(pfn: int, end: int, edge: int, top_order: int) -> int:
 
 def _block_order(pfn: int, end: int, top_order: int) -> int:
     """The order of the largest aligned block at `pfn` that ends by `end`. Pfn 0 is aligned to everything."""
-    order = min(top_order, (pfn & -pfn).bit_length() - 1) if pfn else top_order
-    return min(order, (end - pfn).bit_length() - 1)
+    order = (end - pfn).bit_length() - 1
+    if order > top_order:
+        order = top_order
+    return order if not pfn & ((1 << order) - 1) else (pfn & -pfn).bit_length() - 1
 
 
 def _free_in_zone(zone: Zone, start: int, end: int) -> None:
     """Free [start, end) to the tails of a zone's lists (__free_pages_core with each block)."""
     zone.managed_pages += end - start
+    top_order = zone.top_order
     while start < end:
-        order = _block_order(start, end, zone.top_order)
-        if order < zone.top_order:
+        order = _block_order(start, end, top_order)
+        if order < top_order:
             free_one_page(zone, start, order, to_tail=True)
             start += 1 << order
         else:

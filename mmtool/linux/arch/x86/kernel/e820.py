@@ -40,19 +40,20 @@ def type_name(kind: int, release: Release) -> str:
 
     Models e820_print_type(): "usable", "reserved" and so on up to 6.18, "System RAM", "device reserved" later.
     """
-    if release.e820_prints_gaps:
-        words = {E820Type.RAM: "System RAM", E820Type.RESERVED_KERN: "System RAM", E820Type.RESERVED: "device reserved"}
-        persistent = {E820Type.PMEM: "persistent RAM (type 7)", E820Type.PRAM: "persistent RAM (type 12)"}
-    else:
-        words = {E820Type.RAM: "usable", E820Type.RESERVED_KERN: "usable", E820Type.RESERVED: "reserved"}
-        persistent = {E820Type.PMEM: "persistent (type 7)", E820Type.PRAM: "persistent (type 12)"}
-    words |= persistent | {
-        E820Type.SOFT_RESERVED: "soft reserved",
-        E820Type.ACPI: "ACPI data",
-        E820Type.NVS: "ACPI NVS",
-        E820Type.UNUSABLE: "unusable",
-    }
-    return words.get(kind, f"type {kind}")  # type: ignore[call-overload, no-any-return]
+    words = _LATER_WORDS if release.e820_prints_gaps else _WORDS
+    return words.get(kind) or f"type {kind}"
+
+
+_WORDS: dict[int, str] = {
+    E820Type.RAM: "usable", E820Type.RESERVED_KERN: "usable", E820Type.RESERVED: "reserved",
+    E820Type.PMEM: "persistent (type 7)", E820Type.PRAM: "persistent (type 12)",
+    E820Type.SOFT_RESERVED: "soft reserved", E820Type.ACPI: "ACPI data", E820Type.NVS: "ACPI NVS",
+    E820Type.UNUSABLE: "unusable",
+}  # fmt: skip
+_LATER_WORDS: dict[int, str] = {
+    **_WORDS, E820Type.RAM: "System RAM", E820Type.RESERVED_KERN: "System RAM", E820Type.RESERVED: "device reserved",
+    E820Type.PMEM: "persistent RAM (type 7)", E820Type.PRAM: "persistent RAM (type 12)",
+}  # fmt: skip
 
 
 class E820Table:
@@ -212,11 +213,7 @@ class E820Table:
         for e in self.entries:
             if e.type not in kinds or e.start >> PAGE_SHIFT >= limit_pfn:
                 continue
-            end_pfn = e.end >> PAGE_SHIFT
-            if end_pfn > limit_pfn:
-                last = limit_pfn
-                break
-            last = max(last, end_pfn)
+            last = max(last, min(e.end >> PAGE_SHIFT, limit_pfn))
         last = min(last, max_arch_pfn)
         self.announce(f"last_pfn = {last:#x} max_arch_pfn = {max_arch_pfn:#x}")
         return last
@@ -241,8 +238,9 @@ class E820Table:
         best: tuple[int, int] | None = None
         last = FOUR_GIB
         for e in reversed(self.entries):
-            if last > e.end and last - e.end >= (best[1] if best else MIN_PCI_GAP):
-                best = (e.end, last - e.end)
+            gap = last - e.end
+            if gap >= (best[1] if best else MIN_PCI_GAP):
+                best = (e.end, gap)
             last = min(last, e.start)
         return best
 
@@ -252,7 +250,7 @@ class E820Table:
         previous = 0
         for start, end in [(e.start, e.end) for e in self.entries] + [(FOUR_GIB, FOUR_GIB)]:
             gap = min(start, FOUR_GIB) - previous
-            if gap > 0 and gap >= (best[1] if best else MIN_PCI_GAP):
+            if gap >= (best[1] if best else MIN_PCI_GAP):
                 best = (previous, gap)
             previous = max(end, previous)
         return best

@@ -6,6 +6,8 @@ puts them in the order of the release.
 
 from __future__ import annotations
 
+from functools import partial
+
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.machine import E820Type, EfiRegion
 from mmtool.linux.arch.x86.boot import X86Boot
@@ -573,8 +575,9 @@ def setup_cpu_entry_areas(boot: X86Boot) -> None:
     else:
         area = boot.cpus * k.profile.sizes.get("cpu_entry_area", CPU_ENTRY_AREA_SIZE) + PAGE_SIZE
         pages = 2 + -(-area // (2 << 20))
-    for _ in range(pages):
-        boot.memblock.alloc(PAGE_SIZE, PAGE_SIZE, owner="page tables of CPU entry areas")
+    mb, owner = boot.memblock, "page tables of CPU entry areas"
+    take = partial(mb.alloc, PAGE_SIZE, PAGE_SIZE, owner=owner)
+    mb.repeat(pages, PAGE_SIZE, take, 0, mb.current_limit, owner=owner)
 
 
 def early_quirks(boot: X86Boot) -> None:
