@@ -34,7 +34,7 @@ def refusal(*args: str, stdin: str = "") -> str:
 
 PROCESS = {
     "repeat": "-:1: repeat needs a number and an operation",
-    "repeat 100000000 read BRK 0": "-:1: more operations are repeated by here",
+    "repeat 100000000 read BRK 0": "-:1: more work is asked for by here",
     "sysctl vm.max_map_count x": "-:1: 'x' is no whole number",
     "thp enabled banana": "-:1: thp enabled takes always, madvise, never",
     "rlimit BANANA 5": "-:1: 'BANANA' is none of CPU",
