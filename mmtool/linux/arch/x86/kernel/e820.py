@@ -213,11 +213,7 @@ class E820Table:
         for e in self.entries:
             if e.type not in kinds or e.start >> PAGE_SHIFT >= limit_pfn:
                 continue
-            end_pfn = e.end >> PAGE_SHIFT
-            if end_pfn > limit_pfn:
-                last = limit_pfn
-                break
-            last = max(last, end_pfn)
+            last = max(last, min(e.end >> PAGE_SHIFT, limit_pfn))
         last = min(last, max_arch_pfn)
         self.announce(f"last_pfn = {last:#x} max_arch_pfn = {max_arch_pfn:#x}")
         return last
@@ -242,8 +238,9 @@ class E820Table:
         best: tuple[int, int] | None = None
         last = FOUR_GIB
         for e in reversed(self.entries):
-            if last > e.end and last - e.end >= (best[1] if best else MIN_PCI_GAP):
-                best = (e.end, last - e.end)
+            gap = last - e.end
+            if gap >= (best[1] if best else MIN_PCI_GAP):
+                best = (e.end, gap)
             last = min(last, e.start)
         return best
 
@@ -253,7 +250,7 @@ class E820Table:
         previous = 0
         for start, end in [(e.start, e.end) for e in self.entries] + [(FOUR_GIB, FOUR_GIB)]:
             gap = min(start, FOUR_GIB) - previous
-            if gap > 0 and gap >= (best[1] if best else MIN_PCI_GAP):
+            if gap >= (best[1] if best else MIN_PCI_GAP):
                 best = (previous, gap)
             previous = max(end, previous)
         return best
