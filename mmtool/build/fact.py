@@ -17,7 +17,6 @@ from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Version = tuple[int, int, int]
@@ -122,22 +121,27 @@ class Member(NamedTuple):
         return self.name in members[self.structure] if self.structure in members else None
 
 
-@dataclass(eq=False)
 class Change:
-    """One change of the kernel: the mainline release and the stable releases that brought it, and how that is known."""
+    """One change of the kernel: the mainline release and the stable releases that brought it, and how that is known.
+
+    No dataclass: a command makes three hundred of them before it begins, and looks at few.
+    """
 
     first: str
     """The mainline release that has it first, "6.13", all its candidates too; or a candidate, "6.13-rc3"."""
-    title: str = ""
+    title: str
     """The title of the commit, as the stable changelogs list it."""
-    stable: str = ""
+    stable: str
     """The patch levels from which stable series have it too, "6.6.88 6.12.28"; "6.6.1-129" where it is known of the
     last one only, so that it came somewhere on the way, "6.6.1-60-129" where 6.6.60 is likely."""
-    not_in: str = ""
+    not_in: str
     """Where the evidence leaves an interval open: the last release that is known not to have it; a series as a whole
     ("6.14") with its stable releases."""
-    seen_in: str = ""
+    seen_in: str
     """The first release that is known to have it, where `first` is no more than likely."""
+
+    def __init__(self, first: str, title: str = "", stable: str = "", not_in: str = "", seen_in: str = "") -> None:
+        self.first, self.title, self.stable, self.not_in, self.seen_in = first, title, stable, not_in, seen_in
 
     @cached_property
     def _first(self) -> Version:
@@ -274,7 +278,7 @@ def _end_of_series(text: str) -> Version:
 
 
 def _tuple(marks: Marks) -> tuple[AnyMark, ...]:
-    return (marks,) if isinstance(marks, Mark | Symbol | Member) else marks
+    return (marks,) if isinstance(marks, (Mark, Symbol, Member)) else marks
 
 
 def _known(text: str) -> Version:
