@@ -5,7 +5,9 @@ Ranges are half-open [start, end) in bytes; what the log shows is inclusive, as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -102,15 +104,21 @@ class E820Table:
 
     def _sweep(self, points: list[tuple[int, int, int]]) -> list[Entry]:
         """Walk the change points (address, 0 for start or 1 for end, entry) upwards and emit the new map."""
-        open_types: dict[int, int] = {}
+        opened: Counter[int] = Counter()  # entries by type that the walk is in
+        highest: list[int] = []  # those types, negated, as a heap, and some that were closed meanwhile
         out: list[Entry] = []
         last_type, last_addr = 0, 0
         for addr, is_end, index in points:
+            kind = self.entries[index].type
             if is_end:
-                del open_types[index]
+                opened[kind] -= 1
             else:
-                open_types[index] = self.entries[index].type
-            current = max(open_types.values(), default=0)
+                if not opened[kind]:
+                    heappush(highest, -kind)
+                opened[kind] += 1
+            while highest and not opened[-highest[0]]:
+                heappop(highest)
+            current = -highest[0] if highest else 0
             if current == last_type and current not in NOT_MERGEABLE:
                 continue
             if last_type and addr > last_addr:
