@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from stat import S_ISCHR
 from typing import Protocol
 
@@ -16,18 +15,19 @@ SMALL, RATIO, LARGEST = 16 << 20, 50, 1 << 28
 """A file is unpacked to so many bytes, to so many times its own size if that is more, and never beyond the last."""
 MOST_PARTS = 1000
 """Packed parts of one file, one after the other."""
-_ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
+_allowed: int | None = None
+"""What allow() was told."""
 
 
 def allow(size: int) -> None:
     """Unpack every file up to `size` bytes from now on, however small it is."""
-    _ALLOWED.set(size)
+    global _allowed
+    _allowed = size
 
 
 def most_of(packed: int, largest: int | None = None) -> int:
     """To how many bytes a file of `packed` bytes is unpacked; `largest` in place of LARGEST."""
-    allowed = _ALLOWED.get()
-    return allowed if allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
+    return _allowed if _allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
 
 
 def too_large(most: int) -> str:
