@@ -94,24 +94,27 @@ def run(
     (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError
-    from mmtool.linux.mm.mmap.mm_types import Refused
+    from mmtool.linux.mm.mmap.mm_types import Refused, TooManyFaults
     from mmtool.observed.process_records import read_text, records_of, split_script
     from mmtool.observed.strace import is_strace
     from mmtool.report.process import explain_tables, memory_json, memory_tables, run_json, run_table
     from mmtool.report.table import text_tables
-    from mmtool.system.process import from_start
+    from mmtool.system.process import Left, from_start
     from mmtool.system.process_default import default_process
     from mmtool.system.process_script import ScriptError
     from mmtool.system.process_script import run as run_script
 
     text = read_text(file)
     if text.lstrip().startswith("{"):
+        left = Left.of_records(len(text))
         for number, record in records_of(text, file):
             try:
-                made = from_start(record["machine"], record.get("setup", ()), record["start"])
+                made = from_start(record["machine"], record.get("setup", ()), record["start"], left)
                 steps = list(run_script(made, record["script"]))
             except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise InputError(file, number, f"{type(error).__name__}: {error}") from None
+            except TooManyFaults:
+                raise InputError(file, number, "more pages by here than are looked at; make two of it") from None
             if output == "json":
                 click.echo(run_json(record.get("id"), steps))
             else:

@@ -28,12 +28,12 @@ def walk(address: int, script: str | None, name: str | None, output: str, **opti
     from mmtool.report.table import text_tables
     from mmtool.report.walk import walk_json, walk_tables
     from mmtool.system.process_default import default_process
-    from mmtool.system.process_script import ScriptError, run
+    from mmtool.system.process_script import ScriptError, perform
 
     setup, operations = split_script(read_text(script)) if script is not None else ([], [])
     try:
         made = default_process(machine_of(options), setup)
-        for _ in run(made, [words for _, words in operations]):
+        for _ in perform(made, [words for _, words in operations]):
             pass
     except ScriptError as error:
         raise InputError(script or "-", operations[error.line][0], str(error)) from None

@@ -114,7 +114,7 @@ def _drain(value: object) -> None:
 
 def _maps(data: bytes, random: Random) -> None:
     """The tables of firmware, by the kind that they look like and as each of them."""
-    text = decode(data)
+    text = decode(data, "F")
     recognise(text)
     for read in (parse_memmap_text, parse_iomem, parse_table):
         try:
@@ -125,7 +125,7 @@ def _maps(data: bytes, random: Random) -> None:
 
 
 def _logs(data: bytes, random: Random) -> None:
-    text = decode(data)
+    text = decode(data, "F")
     read_log(text, "F", need_map=False)
     describe_boots(text, "F")
 
@@ -184,7 +184,7 @@ def _lists(data: bytes, random: Random) -> None:
 
 
 def _reports(data: bytes, random: Random) -> None:
-    judge_all(parse_reports(data.decode("utf-8", "replace")), {})
+    judge_all(parse_reports(data.decode("utf-8", "replace"), "F"), {})
 
 
 def _trace(data: bytes, random: Random) -> None:
@@ -206,7 +206,7 @@ def _process_texts(data: bytes, random: Random) -> None:
 READERS: Mapping[str, Target] = {
     "log": Target(("log",), _logs, 100),
     "map": Target(("map",), _maps, 100),
-    "wrapped": Target(("wrapped",), _text(unwrap), 300),
+    "wrapped": Target(("wrapped",), _text(lambda text: unwrap(text, "F")), 300),
     "packed": Target(("packed",), _bytes(lambda data: unpack(data, "F")), 500),
     "tree": Target(("tree",), _bytes(lambda data: parse_fdt(data, "F")), 150),
     "acpi": Target(("acpi",), _tables, 1000),
