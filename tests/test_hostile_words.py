@@ -34,7 +34,7 @@ def refusal(*args: str, stdin: str = "") -> str:
 
 PROCESS = {
     "repeat": "-:1: repeat needs a number and an operation",
-    "repeat 100000000 read BRK 0": "-:1: more operations are repeated by here",
+    "repeat 100000000 read BRK 0": "-:1: more work is asked for by here",
     "sysctl vm.max_map_count x": "-:1: 'x' is no whole number",
     "thp enabled banana": "-:1: thp enabled takes always, madvise, never",
     "rlimit BANANA 5": "-:1: 'BANANA' is none of CPU",
@@ -66,6 +66,13 @@ def test_a_page_of_a_record_that_its_mapping_has_not() -> None:
     record["start"]["vmas"][0]["pages"] = "0+99999999999f"
     with pytest.raises(ValueError, match="none of the mapping's"):
         from_start(record["machine"], (), record["start"])
+
+
+def test_a_record_that_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    said = refusal("process", "run", "-", "--start", str(tmp_path / "empty"), stdin="brk BRK\n")
+    assert said == f"{tmp_path / 'empty'}: there is no record of a process in it"
+    assert refusal("process", "layout", "-", stdin='{"id": 7}\n') == "-:1: /id: is no text"
 
 
 RMAP = {
@@ -120,7 +127,8 @@ def test_a_number_of_proc_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_device_that_has_no_end() -> None:
-    assert refusal("slab", "caches", "--caches", "/dev/zero") == "/dev/zero: is a device that has no end"
+    for command in (("slab", "caches", "--caches"), ("reclaim", "fit", "--curve")):
+        assert refusal(*command, "/dev/zero") == "/dev/zero: is a device that has no end"
 
 
 @pytest.mark.parametrize("access", ["I  1" + "0" * 400 + ",3", " S ffffffffffffffff,8", " L 0,-5"])
@@ -144,6 +152,7 @@ OPTIONS = {
     ("slab", "caches", "--cpus", "18446744073709551615"): "1<=x<=8192",
     ("slab", "caches", "--cpus", "4", "--possible-cpus", "2"): "4 CPUs are present",
     ("process", "maps", "1", "--max-map-count", "-4"): "1<=x<=",
+    ("walk", "0x1000", "--memory", "255"): "no process can be made of it: ENOMEM",
     ("process", "layout", "--va-bits", "52"): "x86_64 has none so wide",
     ("process", "layout", "--arch", "i386", "--task", "compat32"): "a kernel for i386",
     ("reserve", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--hugepages", "1G:²"): "write SIZE:COUNT",
@@ -165,6 +174,14 @@ def test_a_value_of_an_option_that_means_nothing(words: tuple[str, ...]) -> None
 @pytest.mark.parametrize("name", ["x" * 300 + ".json", "a/" * 3000 + "x.json"])
 def test_the_name_of_an_output_that_is_too_long(name: str) -> None:
     assert refusal("zram", "classes", "-o", name).startswith("-o x" if name[0] == "x" else "-o a")
+
+
+@pytest.mark.parametrize(
+    "words", ["boot --e820", "boot --dtb", "slab info", "process maps", "capture", "verify", "batch", "explain", "lint"]
+)
+def test_the_name_of_an_input_that_is_too_long(words: str) -> None:
+    name = "9" * 300
+    assert refusal(*words.split(), name).startswith(f"{name}: ")
 
 
 def test_the_name_of_a_configuration_that_is_too_long() -> None:

@@ -44,7 +44,7 @@ def start_kernel(
         size = human(machine.initrd[1] - machine.initrd[0])
         raise InputError(machine.origin, None, f"an initial RAM disk of {size} is none")
     boot: Boot = arch.boot(early, machine, min(cpus or machine.cpus or 1, kernel.number("NR_CPUS", MOST_CPUS)), base)
-    before = boot.memblock.snapshot()
+    boot.memblock.watch()
     for name, step in arch.steps(kernel):
         boot.step = name
         lines = len(boot.log.lines)
@@ -54,10 +54,7 @@ def start_kernel(
             raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
         for owner in boot.memblock.ledger.owners_after(len(boot.owner_steps)):
             boot.owner_steps[owner] = name
-        now = boot.memblock.snapshot()
-        changes = tuple(now.changes_since(before)) if now is not before else ()
-        boot.steps.append(StepRecord(name, changes, lines, len(boot.log.lines)))
-        before = now
+        boot.steps.append(StepRecord(name, tuple(boot.memblock.changes()), lines, len(boot.log.lines)))
     return boot
 
 
