@@ -104,19 +104,16 @@ class E820Table:
 
     def _sweep(self, points: list[tuple[int, int, int]]) -> list[Entry]:
         """Walk the change points (address, 0 for start or 1 for end, entry) upwards and emit the new map."""
-        opened: Counter[int] = Counter()  # entries by type that the walk is in
-        highest: list[int] = []  # those types, negated, as a heap, and some that were closed meanwhile
+        open_types: Counter[int] = Counter()
+        highest: list[int] = []
         out: list[Entry] = []
         last_type, last_addr = 0, 0
         for addr, is_end, index in points:
             kind = self.entries[index].type
-            if is_end:
-                opened[kind] -= 1
-            else:
-                if not opened[kind]:
-                    heappush(highest, -kind)
-                opened[kind] += 1
-            while highest and not opened[-highest[0]]:
+            open_types[kind] += -1 if is_end else 1
+            if not is_end:
+                heappush(highest, -kind)
+            while highest and not open_types[-highest[0]]:
                 heappop(highest)
             current = -highest[0] if highest else 0
             if current == last_type and current not in NOT_MERGEABLE:
