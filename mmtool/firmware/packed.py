@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from stat import S_ISCHR
 from typing import Protocol
 
@@ -18,18 +17,19 @@ MOST_OF_DEVICE = 1 << 26
 """Bytes that are read of a device, such as /dev/kmsg; others have no end."""
 MOST_PARTS = 1000
 """Packed parts of one file, one after the other."""
-_ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
+_allowed: int | None = None
+"""What allow() was told."""
 
 
 def allow(size: int) -> None:
     """Unpack every file up to `size` bytes from now on, however small it is."""
-    _ALLOWED.set(size)
+    global _allowed
+    _allowed = size
 
 
 def most_of(packed: int, largest: int | None = None) -> int:
     """To how many bytes a file of `packed` bytes is unpacked; `largest` in place of LARGEST."""
-    allowed = _ALLOWED.get()
-    return allowed if allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
+    return _allowed if _allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
 
 
 def too_large(most: int) -> str:

@@ -435,6 +435,8 @@ def recognise(text: str) -> Kind:
     if _LOG.search(text):
         return "log"
     for line in text.split("\n"):
+        if not line:
+            continue
         if is_memmap_line(line):
             return "memmap"
         if is_iomem_line(line):
