@@ -241,6 +241,15 @@ def test_a_place_that_was_found_and_not_taken_is_found_again(release):
         assert mb.find_in_range(0, GiB, MiB, 4096) == 7 * MiB
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [((0, 10), (9, 5), True), ((0, 10), (10, 5), False), ((0, 10), (3, 2), True), ((5, 10), (0, 4), False)],
+)
+def test_ranges_that_touch_share_no_byte(first, second, share):
+    mb = memblock(6, 12)
+    assert mb.addrs_overlap(*first, *second) is mb.addrs_overlap(*second, *first) is share
+
+
 def test_a_narrow_address_space_wraps_at_its_own_end():
     mb = memblock(6, 1, numa=False, phys_addr_bits=32)
     mb.add(0, 2**32)
