@@ -298,6 +298,16 @@ def test_changes_since_the_last_look():
     assert mb.changes() == []
 
 
+def test_trimming_is_a_change():
+    mb = memblock(6, 1)
+    mb.add_node(0x100, 0x8000, 0)
+    before = mb.snapshot()
+    mb.trim_memory(0x1000)
+    assert mb.snapshot().changes_since(before) == [
+        ("memory", "remove", 0x100, 0x1000), ("memory", "remove", 0x8000, 0x8100),
+    ]  # fmt: skip
+
+
 def test_handing_over_a_huge_machine_costs_no_more_than_its_ranges():
     mb = memblock(7, 3)
     mb.add_node(0, 1 << 50, 0)
