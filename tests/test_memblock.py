@@ -248,22 +248,25 @@ def test_owners_in_address_order_with_freed_ranges_cut_out():
     assert mb.owners(address, MiB) == []
 
 
-def test_changes_since_a_snapshot():
+def test_changes_since_the_last_look():
     mb = memblock(6, 1)
     mb.add_node(0, GiB, 0)
-    before = mb.snapshot()
-    assert mb.snapshot().changes_since(before) == []
+    mb.watch()
+    assert mb.changes() == []
     mb.set_node(0, MiB, mb.memory, 1)
     mb.mark_nomap(4 * MiB, MiB)
-    assert mb.snapshot().changes_since(before) == []
+    assert mb.changes() == []
     mb.remove(512 * MiB, 512 * MiB)
     mb.add(2 * GiB, GiB)
     mb.reserve(MiB, MiB)
-    assert mb.snapshot().changes_since(before) == [
+    mb.reserve(8 * MiB, MiB)
+    mb.phys_free(8 * MiB, MiB)
+    assert mb.changes() == [
         ("memory", "remove", 512 * MiB, GiB),
         ("memory", "add", 2 * GiB, 3 * GiB),
         ("reserved", "add", MiB, 2 * MiB),
     ]
+    assert mb.changes() == []
 
 
 def test_handing_over_a_huge_machine_costs_no_more_than_its_ranges():

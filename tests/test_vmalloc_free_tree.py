@@ -166,6 +166,19 @@ def test_where_a_search_from_higher_up_ended_says_nothing_of_the_next() -> None:
         assert area is not None and area.start == start
 
 
+@pytest.mark.parametrize("align", [1, 64])
+def test_on_the_way_back_up_an_area_that_just_fits_is_taken(align: int) -> None:
+    """Below it lies a larger one, of which too little is left above where the search begins."""
+    tree = FreeTree()
+    tree.add(256, 320)
+    tree.add(0, 200)
+    tree.add(400, 400 + 65 + align - 1)
+    area = tree.lowest_match(64, align, 140, 64 + align - 1)
+    assert area is not None and area.start == 256
+    above = tree.lowest_match(65, align, 140, 65 + align - 1)
+    assert above is not None and above.start == 400
+
+
 def test_the_area_around_an_address() -> None:
     tree = FreeTree()
     for start in range(100, 1100, 100):

@@ -128,7 +128,10 @@ def run(
     script = [words for _, words in operations]
     try:
         if start is not None:
-            record = next(records_of(read_text(start).replace("\n", " "), start))[1]
+            records = [record for _, record in records_of(read_text(start).replace("\n", " "), start)]
+            if not records:
+                raise InputError(start, None, "there is no record of a process in it")
+            record = records[0]
             made = from_start(record["machine"], [*record.get("setup", ()), *setup], record["start"])
         else:
             if state is not None:
@@ -295,7 +298,7 @@ def maps(source: str, max_map_count: int | None, output: str) -> None:
     from mmtool.report.process_maps import maps_json, maps_tables
     from mmtool.report.table import text_tables
 
-    if source.isdigit() and not Path(source).exists():
+    if source.isdigit() and len(source) < 10 and not Path(source).exists():
         source = f"/proc/{source}/smaps"
     answer = answer_maps(parse_maps(read_text(source), source), max_map_count or DEFAULT_MAX_MAP_COUNT)
     click.echo(maps_json(answer) if output == "json" else text_tables(maps_tables(answer)))

@@ -71,7 +71,7 @@ class Step:
     rows: list[Smap] = field(default_factory=list)
 
 
-OPERATION, ROW = 10, 40
+OPERATION, ROW = 20, 40
 """What an operation takes of the work that is left, and what it takes to tell of a mapping."""
 
 

@@ -36,7 +36,7 @@ PLACES = 200
 """Of how many objects of a line the places are told."""
 
 
-MOST_WORK, LINE = 1 << 18, 15
+MOST_WORK, LINE = 200_000, 15
 """Objects that the lines of a script may ask for and give back, all in all, and how many of them a line counts for."""
 LOOKED_AT = 16
 """Live objects that are gone through in the time that one takes to be allocated."""

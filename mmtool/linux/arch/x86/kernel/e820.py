@@ -5,7 +5,9 @@ Ranges are half-open [start, end) in bytes; what the log shows is inclusive, as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -102,15 +104,18 @@ class E820Table:
 
     def _sweep(self, points: list[tuple[int, int, int]]) -> list[Entry]:
         """Walk the change points (address, 0 for start or 1 for end, entry) upwards and emit the new map."""
-        open_types: dict[int, int] = {}
+        open_types: Counter[int] = Counter()
+        highest: list[int] = []
         out: list[Entry] = []
         last_type, last_addr = 0, 0
         for addr, is_end, index in points:
-            if is_end:
-                del open_types[index]
-            else:
-                open_types[index] = self.entries[index].type
-            current = max(open_types.values(), default=0)
+            kind = self.entries[index].type
+            open_types[kind] += -1 if is_end else 1
+            if not is_end:
+                heappush(highest, -kind)
+            while highest and not open_types[-highest[0]]:
+                heappop(highest)
+            current = -highest[0] if highest else 0
             if current == last_type and current not in NOT_MERGEABLE:
                 continue
             if last_type and addr > last_addr:
