@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mmtool.build.release import release_facts
 from mmtool.cli import cli
 from mmtool.errors import InputError, UsageError
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
+from mmtool.linux.arch.x86.kernel.e820 import E820Table
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.observed.process_records import records_of
 from mmtool.observed.reports.events import find_events
 from mmtool.report.untrusted import one_line, printable
@@ -204,6 +209,25 @@ def test_what_is_said_beside_the_answer_has_no_control_characters(tmp_path: Path
     assert not {"\x1b", "\u202e"} & set(said)
 
 
+def test_the_name_of_a_map_in_the_findings_of_lint(tmp_path: Path) -> None:
+    table = tmp_path / "\x1b[31m.txt"
+    table.write_text("0x0-0x9fbff usable\n0x9000-0x9ffff reserved\n")
+    said = CliRunner().invoke(cli, ["lint", str(table)]).stdout
+    assert "\x1b" not in said and "\\x1b[31m.txt: " in said
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12), st.sampled_from([1, 2, 3, 4, 20])), max_size=12))
+def test_a_table_of_ranges_over_one_another_is_what_its_bytes_say(ranges: list[tuple[int, int, int]]) -> None:
+    table = E820Table(release_facts((6, 12, 0)), KernelLog(), 1000)
+    for start, size, kind in ranges:
+        table.range_add(start, size, kind)
+    table.update_table()
+    kinds = [max((k for s, n, k in ranges if s <= byte < s + n), default=0) for byte in range(50)]
+    if len(ranges) > 1:
+        assert [sum(e.type for e in table.entries if e.start <= byte < e.end) for byte in range(50)] == kinds
+
+
 def test_an_option_that_is_not_read_is_named_once() -> None:
     words = ["whatif", "example:laptop", "--cmdline+", "banana=1 " * 500, "-o", "json"]
     assert CliRunner().invoke(cli, with_files(words)).stderr.count("banana") == 1
@@ -225,3 +249,5 @@ def test_a_source_that_dtc_does_not_read_to_its_end(tmp_path: Path) -> None:
     tree = tmp_path / "x.dts"
     tree.write_bytes(b"/dts-v1/;\n\0" + b"/ { };\n" * 100_000)
     assert refusal("lint", str(tree)).startswith(f"{tree}: ")
+    tree.write_bytes(b"/dts-v1/;\n/ { " + b"reg = <0>;\n" * 10_000 + b"};\n")  # it complains of each pair of them
+    assert refusal("lint", str(tree)) == f"{tree}: is a device tree's source, on which dtc does not end"

@@ -199,7 +199,9 @@ def chosen_boot(boots: list[list[Line]], wanted: int | None, origin: str) -> int
         if not boots or not 1 <= abs(wanted) <= len(boots):
             raise UsageError(f"--boot {wanted}: {origin} holds {len(boots)} boots")
         return wanted if wanted > 0 else len(boots) + 1 + wanted
-    return max(range(1, len(boots) + 1), key=lambda n: (_wholeness(boots[n - 1]), n), default=0)
+    if len(boots) < 2:
+        return len(boots)
+    return max(range(1, len(boots) + 1), key=lambda n: (_wholeness(boots[n - 1]), n))
 
 
 def _wholeness(boot: list[Line]) -> tuple[bool, bool, bool, bool]:
