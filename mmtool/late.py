@@ -28,7 +28,7 @@ else:
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, slots=slots, eq=eq, repr=repr, kw_only=kw_only)
         own = vars(cls)
-        given = {name: _given(cls, name) for name in own.get("__annotations__", ())}
+        given = {name: _given(cls, name) for name in cls.__annotations__}
         filled = {}
         for base in cls.__mro__[-2:0:-1]:
             filled |= vars(base).get("__late_fields__", {})
@@ -56,6 +56,8 @@ def _given(cls: type, name: str) -> Any:
 
 def _filled_with(value: Any, kw_only: bool) -> tuple[Any, Any, bool, bool]:
     """A field's default, the factory of its default, whether __init__() takes it, and whether by its name alone."""
+    if type(value).__hash__ is None:
+        raise ValueError(f"{value!r} as a default would be shared by all objects: use default_factory")
     if not isinstance(value, Field):
         return value, MISSING, True, kw_only
     return value.default, value.default_factory, value.init, kw_only if value.kw_only is MISSING else value.kw_only
@@ -92,7 +94,7 @@ class _Fields:
 
     def __get__(self, instance: object, owner: type) -> dict[str, Field[Any]]:
         alike: dict[str, Any] = {name: value for name, value in self.given.items() if value is not MISSING}
-        alike |= {"__annotations__": vars(self.cls).get("__annotations__", {}), "__module__": self.cls.__module__}
+        alike |= {"__annotations__": self.cls.__annotations__, "__module__": self.cls.__module__}
         alike["__doc__"] = UNSAID
         options = {"init": False, "repr": False, "eq": False, "kw_only": self.kw_only}
         made: Any = dataclasses.dataclass(**options)(type(self.cls.__name__, (), alike))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import tempfile
 
 import pytest
@@ -22,7 +23,12 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 # A boot keeps its state for the commands that go on from it; here it is not the user's.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mmtool-state-")
+_states = tempfile.TemporaryDirectory(prefix="mmtool-state-")
+os.environ["XDG_STATE_HOME"] = _states.name
+
+# Whoever is started in the background has Ctrl-C ignored, and so would all programs that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

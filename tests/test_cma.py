@@ -44,6 +44,7 @@ def arm(release="6.12", cmdline="", memory=ARM_2G, reserved=TAKEN, **config):
         ("6.12", "cma=64M@0x80000000-0x90000000", "cma: Reserved 64 MiB at 0x000000008c000000 on node -1"),
         ("6.12", "cma=1M", "cma: Reserved 2 MiB at 0x00000000bd800000 on node -1"),
         ("6.18", "cma=1M", "cma: Reserved 1 MiB at 0x00000000bd800000"),
+        ("6.15.0-rc1", "cma=128M", "cma: Reserved 128 MiB at 0x0000000000000000"),
     ],
 )
 def test_the_default_area_lies_where_kernels_put_it(release, cmdline, line):
@@ -256,6 +257,9 @@ def test_what_a_node_cannot_have_is_said_with_the_kernels_error():
     [
         # of nine the ninth, not smaller than the last of the list, takes its place
         ([100, 10, 20, 30, 40, 50, 60, 70, 100], 380, 380, 8),
+        # the last in the list is not the smallest: only with it are sizes compared
+        ([100, 10, 20, 30, 40, 50, 60, 70, 80], 380, 380, 8),
+        ([100, 10, 20, 30, 40, 50, 60, 70, 150], 430, 430, 8),
         # smaller ones are passed over, but the kernel counts them: it reserves 430 MiB and says that it has 450
         ([100, 90, 80, 50, 40, 30, 20, 20, 18, 18], 450, 430, 8),
     ],
@@ -267,6 +271,64 @@ def test_an_area_has_eight_ranges_at_most(sizes, size, got, count):
     assert said(boot) == [f"cma: Reserved {size} MiB in {count} ranges"]
     with pytest.raises(CmaError):
         cma_declare_contiguous_multi(boot, boot.cma, CmaRequest("x", 2 * G, alignment=2 * M, nid=0))
+
+
+@pytest.mark.parametrize(
+    ("free", "most"),
+    [
+        # of nine that are equal eight are counted
+        ([(200 * n, 200 * n + 12) for n in range(9)], 96),
+        # in the second no four MiB are aligned, and what is behind it counts all the same
+        ([(0, 100), (201, 202), (400, 500)], 200),
+        ([(0, 100), (203, 206), (400, 500)], 200),
+    ],
+)
+def test_no_more_than_there_is_in_whole_blocks(free, most):
+    for more in (0, 1):
+        boot = arm("6.18", "", [(4 * G, 8 * G, 0)], _free(*free))
+        asked = CmaRequest("x", most * M + more, alignment=4 * M, nid=0)
+        if more:
+            with pytest.raises(CmaError):
+                cma_declare_contiguous_multi(boot, boot.cma, asked)
+        else:
+            assert cma_declare_contiguous_multi(boot, boot.cma, asked).size == most * M
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (CmaRequest("x", 0), 22),
+        (CmaRequest("x", 64 * M, alignment=3), 22),
+        (CmaRequest("x", 64 * M, alignment=1), None),
+        (CmaRequest("x", 64 * M, order_per_bit=14), None),
+        (CmaRequest("x", 64 * M, order_per_bit=15), 22),
+        (CmaRequest("x", 64 * M, base=0x48000000, fixed=True), 16),
+        (CmaRequest("x", 1900 * M), 12),
+    ],
+)
+def test_a_request_is_refused_with_the_kernels_error(request_, error):
+    boot = arm("6.12")
+    if error is None:
+        assert cma_declare_contiguous_nid(boot, boot.cma, request_).size == 64 * M
+    else:
+        with pytest.raises(CmaError) as raised:
+            cma_declare_contiguous_nid(boot, boot.cma, request_)
+        assert raised.value.error == error
+
+
+def test_without_memory_the_limit_is_0():
+    boot = arm("6.12", "", [], [])
+    with pytest.raises(CmaError):
+        cma_declare_contiguous_nid(boot, boot.cma, CmaRequest("x", 64 * M))
+    assert said(boot)[0].endswith("exceeds limit (0x0000000000000000)")
+
+
+def test_in_high_memory_too_an_area_stays_on_its_node():
+    config = {"CMA": True, "HIGHMEM": True, "NUMA": True, "X86_PAE": True}
+    boot = boot_at("6.1", "", [(M, G, 0), (G, 2 * G, 1)], [(768 * M, G)], arch="i386", config=config)
+    boot.memblock.max_low_pfn = 768 * M // 4096
+    area = cma_declare_contiguous_nid(boot, boot.cma, CmaRequest("x", 64 * M, nid=0))
+    assert area.ranges == ((704 * M, 64 * M),)
 
 
 def test_the_crash_kernel_takes_several_areas():
@@ -281,6 +343,10 @@ def test_the_crash_kernel_takes_several_areas():
     little = boot_at("6.18", "", [(M, 64 * M, 0)], config={"CMA": True})
     reserve_crashkernel_cma(little, little.cma, 96 * M)
     assert said(little)[-1] == "crashkernel CMA reservation failed: 96 MB requested, 61 MB reserved in 3 ranges"
+    holes = [(n * 16 * M - 4 * M, n * 16 * M) for n in range(1, 17)]
+    parts = boot_at("6.18", "", [(M, 256 * M, 0)], holes, config={"CMA": True})
+    reserve_crashkernel_cma(parts, parts.cma, 64 * M)
+    assert said(parts)[-1] == "crashkernel CMA reservation failed: 64 MB requested, 32 MB reserved in 4 ranges"
     without = boot_at("6.18", "", [(M, 256 * M, 0)])
     reserve_crashkernel_cma(without, without.cma, 64 * M)
     assert said(without) == ["crashkernel CMA reservation not supported"]

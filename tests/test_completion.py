@@ -93,7 +93,7 @@ def in_shell(shell: str, script: str, tmp_path: Path) -> str:
     program.chmod(0o755)
     root = str(COMPLETIONS.parent)
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": root, "HOME": str(tmp_path)}
-    done = subprocess.run([shell, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([shell, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""
     return done.stdout
 

@@ -68,6 +68,10 @@ def test_x86_goes_where_kernels_went(release, value, memory, reserved, lines):
             "crashkernel reserved: 0x0000000216e00000 - 0x0000000236e00000 (512 MB)",
         ]),
         ("5.10.223", "256M", ["crashkernel reserved: 0x00000000ec000000 - 0x00000000fc000000 (256 MB)"]),
+        # 5.10 knows no suffix, and what has one asks for nothing
+        ("5.10.223", "64M,high", []),
+        ("6.1.176", "256M@4G crashkernel=64M,low",
+         ["crashkernel reserved: 0x0000000100000000 - 0x0000000110000000 (256 MB)"]),
         ("5.10.223", "256M@3G", ["crashkernel reserved: 0x00000000c0000000 - 0x00000000d0000000 (256 MB)"]),
         ("5.10.223", "256M@256K", ["cannot reserve crashkernel: region is not memory"]),
         ("5.10.223", "256M@0x48000000", ["cannot reserve crashkernel: region overlaps reserved memory"]),
@@ -80,6 +84,28 @@ def test_arm64_goes_where_kernels_went(release, value, lines):
     boot = boot_at(release, f"crashkernel={value}", ARM, reserved, arch="arm64")
     arm64.reserve_crashkernel(boot, boot.cma, arm64.crash_window(0x100000000, 48))
     assert said(boot) == lines
+
+
+@pytest.mark.parametrize(
+    ("end", "low", "lines"),
+    [
+        # right at the DMA limit counts as high
+        (0x110000000, "64M", [
+            "crashkernel low memory reserved: 0xf8000000 - 0xfc000000 (64 MB)",
+            "crashkernel reserved: 0x0000000100000000 - 0x0000000110000000 (256 MB)",
+        ]),
+        (0x110000000, "0", ["crashkernel reserved: 0x0000000100000000 - 0x0000000110000000 (256 MB)"]),
+        # without the low part nothing is kept
+        (0x110000000, "3G", ["cannot allocate crashkernel low memory (size:0xc0000000)."]),
+    ],
+)
+def test_arm64_of_6_1_keeps_a_low_part_for_what_lies_high(end, low, lines):
+    boot = boot_at("6.1.176", f"crashkernel=256M,high crashkernel={low},low", [(0x40000000, end, 0)],
+                   [*ARM_TAKEN[:3], (0xFC000000, 0x100000000)], arch="arm64")  # fmt: skip
+    boot.memblock.watch()
+    arm64.reserve_crashkernel(boot, boot.cma, arm64.crash_window(0x100000000, 48))
+    assert said(boot) == lines
+    assert (boot.memblock.changes() == []) is (len(lines) == 1 and low != "0")
 
 
 def test_low_memory_full_goes_high_with_a_default_low_part_and_back():
@@ -106,10 +132,10 @@ def test_low_memory_full_goes_high_with_a_default_low_part_and_back():
 )  # fmt: skip
 def test_without_the_low_part_nothing_is_kept(release, cmdline, line):
     boot = boot_at(release, cmdline, GIB8, [*TAKEN_61, (0x200000, 0xA0000000)])
-    before = boot.memblock.snapshot()
+    boot.memblock.watch()
     x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == [line]
-    assert boot.memblock.snapshot() == before
+    assert boot.memblock.changes() == []
 
 
 def test_the_low_part_leaves_room_for_the_bounce_buffer():
@@ -168,12 +194,24 @@ def test_the_limit_of_the_low_part_is_memory_where_that_is_less_than_4_gib():
     ]
 
 
-@pytest.mark.parametrize(("memory_gib", "mib"), [(2, 161), (8, 161), (64, 164), (1, None)])
-def test_red_hats_auto_takes_two_bits_a_page(memory_gib, mib):
-    boot = boot_at("3.10.0-1160.el7.x86_64", "crashkernel=auto", [(0, memory_gib * G, 0)])
+@pytest.mark.parametrize(
+    ("release", "value", "memory_gib", "mib"),
+    [
+        ("3.10.0-1160.el7.x86_64", "auto", 2, 161),
+        ("3.10.0-1160.el7.x86_64", "auto", 8, 161),
+        ("3.10.0-1160.el7.x86_64", "auto", 64, 164),
+        ("3.10.0-1160.el7.x86_64", "auto", 1024, 224),
+        ("3.10.0-1160.el7.x86_64", "auto", 1, None),
+        ("3.10.0-1160.el7.x86_64", "64M", 8, 64),
+        ("5.4.0", "auto", 8, None),
+    ],
+)
+def test_red_hats_auto_takes_two_bits_a_page(release, value, memory_gib, mib):
+    boot = boot_at(release, f"crashkernel={value}", [(0, memory_gib * G, 0)])
     x86.reserve_crashkernel(boot, boot.cma)
-    sizes = [end - base for base, end, owner in boot.memblock.ledger.entries if owner == "crashkernel"]
-    assert sizes == ([mib * M] if mib else [])
+    places = [(base, end - base) for base, end, owner in boot.memblock.ledger.entries if owner == "crashkernel"]
+    assert [size for _, size in places] == ([mib * M] if mib else [])
+    assert all(base < 896 * M for base, _ in places)
 
 
 def test_arm64_looks_below_what_it_can_address():
@@ -189,6 +227,46 @@ def test_i386_looks_below_512_mib_only():
     boot = boot_at("6.1", "crashkernel=64M", [(M, 0x36BFE000, 0)], arch="i386", config={"NUMA": False})
     x86.reserve_crashkernel(boot, boot.cma)
     assert said(boot) == ["Reserving 64MB of memory at 448MB for crashkernel (System RAM: 874MB)"]
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "lines"),
+    [
+        # exactly there or nowhere
+        ("crashkernel=256M@3G", ["Reserving 256MB of memory at 3072MB for crashkernel (System RAM: 8191MB)"]),
+        ("crashkernel=256M@2900M", ["crashkernel reservation failed - memory is in use."]),
+        # what is not understood leaves ,high to be tried
+        ("crashkernel=256M,high crashkernel=x", [
+            "crashkernel: memory value expected",
+            "Reserving 256MB of low memory at 2800MB for crashkernel (low RAM limit: 4096MB)",
+            "Reserving 256MB of memory at 8944MB for crashkernel (System RAM: 8191MB)",
+        ]),
+        ("crashkernel=256M,high crashkernel=0,low", [
+            "Reserving 256MB of memory at 8944MB for crashkernel (System RAM: 8191MB)",
+        ]),
+        ("crashkernel=256M,high crashkernel=72M,low", [
+            "Reserving 72MB of low memory at 2992MB for crashkernel (low RAM limit: 4096MB)",
+            "Reserving 256MB of memory at 8944MB for crashkernel (System RAM: 8191MB)",
+        ]),
+        ("crashkernel=256M,high crashkernel=1,low", [
+            "Reserving 0MB of low memory at 3056MB for crashkernel (low RAM limit: 4096MB)",
+            "Reserving 256MB of memory at 8944MB for crashkernel (System RAM: 8191MB)",
+        ]),
+    ],
+)  # fmt: skip
+def test_x86_of_6_1_takes_the_options_one_after_the_other(cmdline, lines):
+    boot = boot_at("6.1.176", cmdline, GIB8 + [(0xC0000000, 0xD0000000, 0)] * ("3G" in cmdline), TAKEN_61)
+    x86.reserve_crashkernel(boot, boot.cma)
+    assert said(boot) == [line.replace("8191MB", "8447MB") if "3G" in cmdline else line for line in lines]
+
+
+@pytest.mark.parametrize("slots", [4096, 131072])
+def test_the_default_low_part_is_256_mib_at_least(slots):
+    """5.10 too: what swiotlb takes (2 KiB a slot) and 8 MiB, or 256 MiB where that is more."""
+    boot = boot_at("5.10.223", f"crashkernel=64M,high swiotlb={slots}", GIB8, TAKEN_61)
+    x86.reserve_crashkernel(boot, boot.cma)
+    low = max(slots * 2048 + 8 * M, 256 * M) >> 20
+    assert said(boot)[0].startswith(f"Reserving {low}MB of low memory at ")
 
 
 def test_a_build_without_crash_kernels_reserves_none():

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -107,9 +108,23 @@ def environment() -> dict[str, str]:
 
 
 @cache
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """What stands for /tmp in the documentation: two runs at once do not meet there."""
+    return tempfile.TemporaryDirectory(prefix="mmtool-docs-")
+
+
+def run(line: str) -> subprocess.CompletedProcess[str]:
+    """A command line of the documentation, run in the repository."""
+    line = line.replace("/tmp/", f"{scratch().name}/")
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    out, err = (said.replace(f"{scratch().name}/", "/tmp/") for said in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(line, done.returncode, out, err)
+
+
+@cache
 def printed(command: str) -> str:
-    """What a command line of the documentation prints when it is run in the repository."""
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    """What a command line of the documentation prints."""
+    done = run(command)
     return done.stdout + done.stderr
 
 
@@ -158,7 +173,7 @@ def shell_lines() -> list[str]:
 
 @pytest.mark.parametrize("line", shell_lines())
 def test_every_command_of_the_readme_works(line: str) -> None:
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = run(line)
     # that a log reports a failure is explain's exit status, as that they differ is diff's
     remarks = [said for said in done.stderr.splitlines() if not said.startswith("mmtool: assumed: ")]
     assert (done.returncode, remarks) == (int("mmtool explain" in line), [])
@@ -181,7 +196,7 @@ def test_a_term_has_a_few_lines_and_a_command_that_works(term: str) -> None:
     # that a log reports a failure is explain's exit status
     expected = int("mmtool explain" in command)
     if "|" in command:
-        done = subprocess.run(["bash", "-c", command], cwd="/", env=environment(), capture_output=True, text=True)
+        done = run(f"cd / && {command}")
         assert (done.returncode, done.stdout != "") == (expected, True), done.stderr
         return
     for line in command.splitlines():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmtool.build.fact import parse_version
 from mmtool.build.release import release_facts
@@ -171,6 +175,51 @@ def test_a_part_goes(start, end, left, mib):
     assert {e.size for e in made.entries} == {0}
 
 
+def bytes_of(made: E820Table) -> Counter[tuple[int, int]]:
+    """How often each byte has each type."""
+    return Counter((at, e.type) for e in made.entries for at in range(e.start, e.end))
+
+
+MOST = 24
+spans = st.tuples(st.integers(0, MOST), st.integers(1, MOST)).map(lambda two: (two[0], two[0] + two[1]))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(spans, st.sampled_from([RAM, RESERVED, ACPI])), max_size=6), spans,
+    st.sampled_from([RAM, RESERVED]), st.sampled_from([NVS, None]), st.booleans(),
+)  # fmt: skip
+def test_byte_by_byte_an_update_changes_what_was_of_the_old_type(held, span, old, new, any_type):
+    """Entries in any order, one over the other; removed is what is of the old type, or whatever it is."""
+    made = table(*((*one, kind) for one, kind in held))
+    left = Counter({key: n for key, n in bytes_of(made).items() if not span[0] <= key[0] < span[1]})
+    inside = bytes_of(made) - left
+    if new is None:
+        gone = made.range_remove(span[0], span[1] - span[0], None if any_type else old)
+        hit = inside if any_type else Counter({key: n for key, n in inside.items() if key[1] == old})
+        left += inside - hit
+    else:
+        gone = made.range_update(span[0], span[1] - span[0], old, new)
+        hit = Counter({key: n for key, n in inside.items() if key[1] == old})
+        left += inside - hit
+        left += Counter({(at, new): n for (at, _), n in hit.items()})
+    assert gone == hit.total()
+    assert bytes_of(made) == left
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(spans, st.sampled_from([RAM, RESERVED, ACPI, PRAM])), min_size=2, max_size=6))
+def test_byte_by_byte_the_highest_type_wins_and_equal_neighbours_are_one(held):
+    made = table(*((*one, kind) for one, kind in held))
+    highest: dict[int, int] = {}
+    for at, kind in bytes_of(made):
+        highest[at] = max(kind, highest.get(at, 0))
+    assert made.update_table()
+    assert bytes_of(made) == Counter(highest.items())
+    pairs = list(zip(made.entries, made.entries[1:], strict=False))
+    assert all(a.end < b.start or (a.end == b.start and (a.type != b.type or a.type == PRAM)) for a, b in pairs)
+
+
 def test_an_update_does_not_reach_the_last_byte_of_64_bits():
     made = table((0, M, RAM), (2**64 - M, 2**64, RAM))
     assert made.range_update(2**64 - M, 2 * M, RAM, RESERVED) == M - 1
@@ -205,6 +254,36 @@ def test_is_all_of_a_range_of_a_type():
     assert not made.mapped_all(2 * M - 1, 3 * M, RAM)
     assert not made.mapped_all(3 * M, 4 * M + 1, RAM)
     assert not made.mapped_all(8 * M, 9 * M, RAM)
+    # nothing at all is of a type inside an entry, and of none at its edges
+    assert made.mapped_all(M // 2, M // 2, RAM)
+    assert not made.mapped_all(M, M, RESERVED)
+    assert not made.mapped_all(2 * M, 2 * M, RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("release", "lines"),
+    [
+        ("6.12", [
+            "BIOS-e820: [mem 0x0000000000001000-0x000000000009ffff] usable",
+            "BIOS-e820: [mem 0x00000000000a0000-0x00000000000fffff] reserved",
+            "BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff] type 77",
+        ]),
+        ("7.3", [
+            "BIOS-e820: [gap 0x0000000000000000-0x0000000000000fff]",
+            "BIOS-e820: [mem 0x0000000000001000-0x000000000009ffff]  System RAM",
+            "BIOS-e820: [mem 0x00000000000a0000-0x00000000000fffff]  device reserved",
+            "BIOS-e820: [gap 0x0000000000100000-0x00000000001fffff]",
+            "BIOS-e820: [mem 0x0000000000200000-0x00000000002fffff]  type 77",
+        ]),
+    ],
+)  # fmt: skip
+def test_the_map_is_said_entry_by_entry_from_7_0_on_with_its_gaps(release, lines):
+    made = table((0x1000, 0xA0000, RAM), (0xA0000, M, RESERVED), (2 * M, 3 * M, 77), release=release)
+    made.print_table("BIOS-e820")
+    assert said(made) == lines
+    from_0 = table((0, M, RAM), release=release)
+    from_0.print_table("x")
+    assert len(said(from_0)) == 1
 
 
 def test_the_end_of_memory():

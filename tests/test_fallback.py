@@ -12,7 +12,7 @@ from support.systems import RELEASES, kernel, machine
 from mmtool.firmware.read import read_capture
 from mmtool.linux.init.main import start_kernel
 from mmtool.linux.mm.mmzone import Zone
-from mmtool.linux.mm.page_alloc.buddy import __free_one_page
+from mmtool.linux.mm.page_alloc.buddy import __free_one_page, account_freepages
 from mmtool.linux.mm.page_alloc.fallback import (
     boost_watermark,
     find_suitable_fallback,
@@ -61,8 +61,9 @@ def at(zone: Zone, pageblock: int, page: int = 0) -> int:
 def put(zone: Zone, pageblock: int, page: int, order: int, kind: MigrateType | None = None) -> int:
     """A free block, on the list of its pageblock's type or another."""
     pfn = at(zone, pageblock, page)
-    zone.free_area.add_to_free_list(pfn, order, zone.pageblocks.get(pfn) if kind is None else kind)
-    zone.nr_free_pages += 1 << order
+    on = zone.pageblocks.get(pfn) if kind is None else kind
+    zone.free_area.add_to_free_list(pfn, order, on)
+    account_freepages(zone, 1 << order, on)
     return pfn
 
 
@@ -72,6 +73,15 @@ def types(zone: Zone) -> list[MigrateType]:
 
 def free_of(zone: Zone, kind: MigrateType) -> set[tuple[int, int]]:
     return {(pfn, order) for order in range(11) for pfn in zone.free_area.blocks(order, kind)}
+
+
+def counts_are_those_of_the_lists(zone: Zone) -> bool:
+    """Of all types, and since 6.10 of CMA and of what is kept for atomic requests."""
+    pages = {kind: sum(1 << order for _, order in free_of(zone, kind)) for kind in MigrateType}
+    if zone.nr_free_pages != sum(pages.values()):
+        return False
+    kept = (zone.nr_free_cma_pages, zone.nr_free_highatomic)
+    return not zone.facts.free_pages_counted_by_lists or kept == (pages[MigrateType.CMA], pages[HIGHATOMIC])
 
 
 @each_release
@@ -179,6 +189,53 @@ def test_keeping_types_apart_takes_whole_pageblocks_only(release: str) -> None:
 
 
 @both
+@pytest.mark.parametrize(("kind", "taker"), [(MOVABLE, UNMOVABLE), (RECLAIMABLE, MOVABLE)])
+def test_where_nothing_tells_what_pages_are_for_their_pageblock_does(
+    release: str, kind: MigrateType, taker: MigrateType
+) -> None:
+    """All in use of a Movable pageblock can be moved, of others nothing: neither is like who takes of it."""
+    zone = empty_zone(release, {0: kind})
+    for order in range(8):
+        put(zone, 0, 1 << order, order)
+    assert not zone.movable_known
+    assert rmqueue_buddy(zone, 0, ALLOC_KSWAPD, taker) is not None
+    assert types(zone)[0] == kind
+
+
+@each_release
+def test_all_that_is_free_of_a_claimed_pageblock_changes_its_list(release: str) -> None:
+    """Blocks that lie side by side too."""
+    zone = empty_zone(release, {15: RECLAIMABLE})
+    for page, order in ((64, 6), (128, 7), (256, 8)):
+        put(zone, 15, page, order)
+    put(zone, 3, 0, 2)
+    assert rmqueue_buddy(zone, 0, ALLOC_KSWAPD, UNMOVABLE) is not None
+    assert types(zone)[15] == UNMOVABLE
+    assert sum(1 << order for _, order in free_of(zone, UNMOVABLE)) == 447
+    assert free_of(zone, RECLAIMABLE) == set()
+    assert free_of(zone, MOVABLE) == {(at(zone, 3), 2)}
+    assert counts_are_those_of_the_lists(zone)
+
+
+@pytest.mark.parametrize(
+    ("release", "claimed", "page", "left"),
+    [(OLD, True, 256, (128, 7)), ("6.12.5", False, 256, (128, 7)), (NEW, False, 128, (256, 8))],
+)
+def test_a_pageblock_that_begins_outside_the_zone_is_not_claimed_from_6_10_on(
+    release: str, claimed: bool, page: int, left: tuple[int, int]
+) -> None:
+    """Before, it is from the block on that is taken; later the block is cut, or the smallest that does."""
+    zone = empty_zone(release, {0: RECLAIMABLE})
+    put(zone, 0, 128, 7)
+    taken = put(zone, 0, 256, 8) - 256 + page
+    zone.zone_start_pfn += 8
+    assert rmqueue_buddy(zone, 0, ALLOC_KSWAPD, UNMOVABLE) == taken
+    zone.zone_start_pfn -= 8
+    assert types(zone)[0] == (UNMOVABLE if claimed else RECLAIMABLE)
+    assert (at(zone, 0, left[0]), left[1]) in free_of(zone, RECLAIMABLE)
+
+
+@pytest.mark.parametrize("release", (OLD, "6.12.5", NEW))
 def test_a_pageblock_that_ends_outside_the_zone_keeps_its_type(release: str) -> None:
     zone = empty_zone(release, {15: RECLAIMABLE})
     put(zone, 15, 0, 8)
@@ -333,6 +390,65 @@ def test_a_zone_keeps_its_last_pageblock_unless_it_is_forced(release: str) -> No
 
 
 @each_release
+def test_what_is_kept_is_counted_while_it_is_kept(release: str) -> None:
+    zone = empty_zone(release, {0: HIGHATOMIC}, blocks=120)
+    zone.nr_reserved_highatomic = PAGEBLOCK
+    put(zone, 0, 0, 3)
+    put(zone, 0, 8, 0)
+    put(zone, 1, 0, 4)
+    put(zone, 1, 16, 4)
+    reserve_highatomic_pageblock(zone, at(zone, 1), 2)
+    assert zone.nr_reserved_highatomic == 2 * PAGEBLOCK
+    assert free_of(zone, HIGHATOMIC) == {(at(zone, 0), 3), (at(zone, 0, 8), 0), (at(zone, 1), 4), (at(zone, 1, 16), 4)}
+    assert counts_are_those_of_the_lists(zone) or not zone.facts.free_pages_counted_by_lists
+    assert unreserve_highatomic_pageblock([zone], RECLAIMABLE, False)
+    assert free_of(zone, RECLAIMABLE) == {(at(zone, 0), 3), (at(zone, 0, 8), 0)}
+    assert counts_are_those_of_the_lists(zone) or not zone.facts.free_pages_counted_by_lists
+
+
+@each_release
+def test_a_kept_pageblock_is_given_back_for_a_single_free_page_and_not_for_none(release: str) -> None:
+    """In a zone that has enough; one that keeps its last is passed over."""
+    first, second = (empty_zone(release, {0: HIGHATOMIC, 1: HIGHATOMIC}, blocks=120) for _ in range(2))
+    first.nr_reserved_highatomic, second.nr_reserved_highatomic = PAGEBLOCK, 2 * PAGEBLOCK
+    put(first, 0, 5, 0)
+    assert not unreserve_highatomic_pageblock([second], MOVABLE, True)
+    assert (second.nr_reserved_highatomic, types(second)[:2]) == (2 * PAGEBLOCK, [HIGHATOMIC, HIGHATOMIC])
+    put(second, 1, 5, 0)
+    assert unreserve_highatomic_pageblock([first, second], MOVABLE, False)
+    assert (types(first)[:2], types(second)[:2]) == ([HIGHATOMIC, HIGHATOMIC], [HIGHATOMIC, MOVABLE])
+    assert (first.nr_reserved_highatomic, second.nr_reserved_highatomic) == (PAGEBLOCK, PAGEBLOCK)
+
+
+@each_release
+@pytest.mark.parametrize("managed", (51199, 51200, 51300, 102400))
+def test_a_hundredth_of_the_zone_is_kept_in_whole_pageblocks(release: str, managed: int) -> None:
+    """Less than one pageblock is none, since that is exact; before, a pageblock more than the hundredth began."""
+    zone = empty_zone(release, {}, blocks=120)
+    zone.managed_pages = managed
+    for number in range(8):
+        reserve_highatomic_pageblock(zone, at(zone, number), 2)
+    exact = {51199: 0, 51200: 1, 51300: 2, 102400: 2}
+    before = {51199: 2, 51200: 2, 51300: 3, 102400: 3}
+    expected = exact if zone.facts.highatomic_share_is_exact else before
+    assert zone.nr_reserved_highatomic == expected[managed] * PAGEBLOCK
+
+
+@pytest.mark.parametrize("release", (OLD, "6.12.117", NEW))
+def test_a_pageblock_that_ends_outside_the_zone_is_kept_only_before_6_10(release: str) -> None:
+    """And there it is none that brings a page when it is given back."""
+    zone = empty_zone(release, {}, blocks=60)
+    last = zone.spanned_pages // PAGEBLOCK - 1
+    put(zone, last, 0, 3)
+    zone.spanned_pages -= 1
+    reserve_highatomic_pageblock(zone, at(zone, last), 3)
+    assert zone.nr_reserved_highatomic == (PAGEBLOCK if release == OLD else 0)
+    if release == OLD:
+        zone.free_area.move_to_free_list(at(zone, last), 3, HIGHATOMIC)
+        assert not unreserve_highatomic_pageblock([zone], MOVABLE, True)
+
+
+@each_release
 def test_only_pageblocks_that_merge_with_others_are_kept(release: str) -> None:
     zone = empty_zone(release, {0: MigrateType.CMA, 1: MigrateType.ISOLATE, 2: RECLAIMABLE}, blocks=120)
     for number in range(3):
@@ -350,6 +466,7 @@ def test_a_block_of_several_pageblocks_is_kept_and_given_back_as_a_whole(release
     assert zone.nr_reserved_highatomic == 4 * PAGEBLOCK
     put(zone, 2, 0, 10)
     assert unreserve_highatomic_pageblock([zone], UNMOVABLE, False)
+    assert counts_are_those_of_the_lists(zone)
     assert zone.nr_reserved_highatomic == 2 * PAGEBLOCK
     assert types(zone)[:5] == [HIGHATOMIC] * 2 + [UNMOVABLE] * 2 + [MOVABLE]
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mmtool.build.release import release_facts
 from mmtool.cli import cli
 from mmtool.errors import InputError, UsageError
 from mmtool.examples import with_files
 from mmtool.firmware.packed import read_bytes
+from mmtool.linux.arch.x86.kernel.e820 import E820Table
+from mmtool.linux.kernel.printk import KernelLog
 from mmtool.observed.process_records import records_of
 from mmtool.observed.reports.events import find_events
 from mmtool.report.untrusted import one_line, printable
@@ -34,7 +39,7 @@ def refusal(*args: str, stdin: str = "") -> str:
 
 PROCESS = {
     "repeat": "-:1: repeat needs a number and an operation",
-    "repeat 100000000 read BRK 0": "-:1: more operations are repeated by here",
+    "repeat 100000000 read BRK 0": "-:1: more work is asked for by here",
     "sysctl vm.max_map_count x": "-:1: 'x' is no whole number",
     "thp enabled banana": "-:1: thp enabled takes always, madvise, never",
     "rlimit BANANA 5": "-:1: 'BANANA' is none of CPU",
@@ -66,6 +71,13 @@ def test_a_page_of_a_record_that_its_mapping_has_not() -> None:
     record["start"]["vmas"][0]["pages"] = "0+99999999999f"
     with pytest.raises(ValueError, match="none of the mapping's"):
         from_start(record["machine"], (), record["start"])
+
+
+def test_a_record_that_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    said = refusal("process", "run", "-", "--start", str(tmp_path / "empty"), stdin="brk BRK\n")
+    assert said == f"{tmp_path / 'empty'}: there is no record of a process in it"
+    assert refusal("process", "layout", "-", stdin='{"id": 7}\n') == "-:1: /id: is no text"
 
 
 RMAP = {
@@ -120,7 +132,8 @@ def test_a_number_of_proc_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_device_that_has_no_end() -> None:
-    assert refusal("slab", "caches", "--caches", "/dev/zero") == "/dev/zero: is a device that has no end"
+    for command in (("slab", "caches", "--caches"), ("reclaim", "fit", "--curve")):
+        assert refusal(*command, "/dev/zero") == "/dev/zero: is a device that has no end"
 
 
 @pytest.mark.parametrize("access", ["I  1" + "0" * 400 + ",3", " S ffffffffffffffff,8", " L 0,-5"])
@@ -144,6 +157,7 @@ OPTIONS = {
     ("slab", "caches", "--cpus", "18446744073709551615"): "1<=x<=8192",
     ("slab", "caches", "--cpus", "4", "--possible-cpus", "2"): "4 CPUs are present",
     ("process", "maps", "1", "--max-map-count", "-4"): "1<=x<=",
+    ("walk", "0x1000", "--memory", "255"): "no process can be made of it: ENOMEM",
     ("process", "layout", "--va-bits", "52"): "x86_64 has none so wide",
     ("process", "layout", "--arch", "i386", "--task", "compat32"): "a kernel for i386",
     ("reserve", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--hugepages", "1G:²"): "write SIZE:COUNT",
@@ -167,6 +181,14 @@ def test_the_name_of_an_output_that_is_too_long(name: str) -> None:
     assert refusal("zram", "classes", "-o", name).startswith("-o x" if name[0] == "x" else "-o a")
 
 
+@pytest.mark.parametrize(
+    "words", ["boot --e820", "boot --dtb", "slab info", "process maps", "capture", "verify", "batch", "explain", "lint"]
+)
+def test_the_name_of_an_input_that_is_too_long(words: str) -> None:
+    name = "9" * 300
+    assert refusal(*words.split(), name).startswith(f"{name}: ")
+
+
 def test_the_name_of_a_configuration_that_is_too_long() -> None:
     result = CliRunner().invoke(cli, ["slab", "kmalloc", "--size", "8", "--config", "x" * 5000])
     assert result.exit_code == 0 and "no such file" in result.stderr
@@ -185,6 +207,25 @@ def test_what_is_said_beside_the_answer_has_no_control_characters(tmp_path: Path
     said = result.stderr
     assert said.count("\n") == sum(line.startswith("mmtool: ") for line in said.splitlines())
     assert not {"\x1b", "\u202e"} & set(said)
+
+
+def test_the_name_of_a_map_in_the_findings_of_lint(tmp_path: Path) -> None:
+    table = tmp_path / "\x1b[31m.txt"
+    table.write_text("0x0-0x9fbff usable\n0x9000-0x9ffff reserved\n")
+    said = CliRunner().invoke(cli, ["lint", str(table)]).stdout
+    assert "\x1b" not in said and "\\x1b[31m.txt: " in said
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12), st.sampled_from([1, 2, 3, 4, 20])), max_size=12))
+def test_a_table_of_ranges_over_one_another_is_what_its_bytes_say(ranges: list[tuple[int, int, int]]) -> None:
+    table = E820Table(release_facts((6, 12, 0)), KernelLog(), 1000)
+    for start, size, kind in ranges:
+        table.range_add(start, size, kind)
+    table.update_table()
+    kinds = [max((k for s, n, k in ranges if s <= byte < s + n), default=0) for byte in range(50)]
+    if len(ranges) > 1:
+        assert [sum(e.type for e in table.entries if e.start <= byte < e.end) for byte in range(50)] == kinds
 
 
 def test_an_option_that_is_not_read_is_named_once() -> None:
@@ -208,3 +249,5 @@ def test_a_source_that_dtc_does_not_read_to_its_end(tmp_path: Path) -> None:
     tree = tmp_path / "x.dts"
     tree.write_bytes(b"/dts-v1/;\n\0" + b"/ { };\n" * 100_000)
     assert refusal("lint", str(tree)).startswith(f"{tree}: ")
+    tree.write_bytes(b"/dts-v1/;\n/ { " + b"reg = <0>;\n" * 10_000 + b"};\n")  # it complains of each pair of them
+    assert refusal("lint", str(tree)) == f"{tree}: is a device tree's source, on which dtc does not end"

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.captures import captures
+from support.captures import booted, captures
 
 from mmtool import api
 from mmtool.cli.alloc import alloc
@@ -116,9 +116,9 @@ def test_a_page_without_a_document_is_refused(page: str, says: str, tmp_path: Pa
 def test_every_machine_has_its_page_and_every_step_says_what_it_is_for() -> None:
     said: dict[str, str] = {}
     for capture in [c for c in captures() if c.says_where_memory_is]:
-        booted = api.boot(str(capture.path))._boot
-        said |= {step.name: PURPOSE.get(step.name, "") for step in booted.steps}
-        assert Elements(html(booted)).open == [], capture.path
+        machine = booted(capture.path)
+        said |= {step.name: PURPOSE.get(step.name, "") for step in machine.steps}
+        assert Elements(html(machine)).open == [], capture.path
     assert {"mem_init", "arm64_memblock_init", "e820__memory_setup"} <= set(said)
     assert [name for name, says in said.items() if not says.endswith((".", ")"))] == []
 

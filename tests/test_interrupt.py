@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from fcntl import ioctl
 from pathlib import Path
+from termios import FIONREAD
 
 import pytest
 
@@ -29,11 +31,18 @@ READERS = [("boot", "--e820"), ("explain",), ("memblock", "replay")]
 @pytest.mark.parametrize("arguments", READERS, ids=" ".join)
 def test_while_it_reads(arguments: tuple[str, ...]) -> None:
     process = start(*arguments, "-", stdin=subprocess.PIPE)
-    time.sleep(1)
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    os.write(process.stdin.fileno(), b"x\n")
+    while unread(process.stdin.fileno()):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) in STOPPED
-    assert process.stdout is not None and process.stderr is not None
+    assert process.wait() in STOPPED
     assert (process.stdout.read(), process.stderr.read().strip()) == (b"", b"mmtool: stopped")
+
+
+def unread(pipe: int) -> int:
+    """Bytes in a pipe that nobody has read yet."""
+    return int.from_bytes(ioctl(pipe, FIONREAD, bytes(4)), sys.byteorder)
 
 
 LONG = [
@@ -54,7 +63,7 @@ def test_while_it_works(arguments: tuple[str | tuple[Path, int], ...], delay: fl
         file.write(path.read_bytes() * times)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode in {0, *STOPPED}
     assert err.strip() in (b"", b"mmtool: stopped")
     assert process.returncode or out
@@ -65,7 +74,7 @@ def test_before_it_has_begun(tmp_path: Path) -> None:
     stopping = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     (tmp_path / "click.py").write_text(stopping)
     process = start("--version", env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
-    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.communicate() == (b"", b"")
     assert process.returncode == -signal.SIGINT
 
 
@@ -77,6 +86,6 @@ def test_who_has_it_ignored_is_not_stopped(tmp_path: Path) -> None:
     with pipe.open("wb") as file:
         process.send_signal(signal.SIGINT)
         file.write((NUMA / "dmesg.txt").read_bytes())
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     remarks = [line for line in err.splitlines() if not line.startswith(b"mmtool: assumed: ")]
     assert (process.returncode, remarks) == (0, []) and out

@@ -76,6 +76,12 @@ def test_as_dataclasses_makes_them(options, already):
     assert dataclasses.replace(ours(start=1), size=5).end == 6
 
 
+def test_no_default_is_shared_that_can_be_changed():
+    for dataclass in (dataclasses.dataclass, late.dataclass):
+        with pytest.raises(ValueError, match="use default_factory"):
+            dataclass(type("Area", (), {"__annotations__": {"names": "list[str]"}, "names": []}))
+
+
 def test_each_object_has_its_own_list():
     _, ours = twins({})
     first, second = ours(1), ours(1)

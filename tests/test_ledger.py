@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.captures import Capture, captures
+from support.captures import Capture, booted, captures
 
 from mmtool.answers.ledger import memory_ledger
 from mmtool.build.choose import kernel_for
@@ -17,6 +17,8 @@ from mmtool.cli.ledger import ledger
 from mmtool.errors import InputError, UsageError
 from mmtool.firmware.machine import E820Entry, Machine
 from mmtool.linux.init.main import start_kernel
+from mmtool.report.boot import document as boot_document
+from mmtool.report.ledger import document as ledger_document
 
 MOST_APART = 0.001
 """Of MemTotal: what KASLR and unknown places of firmware tables may cost."""
@@ -32,10 +34,11 @@ def document(*arguments: str, command: Any = ledger) -> dict[str, Any]:
 
 @each_capture
 def test_closes_on_the_kernels_memtotal(capture: Capture) -> None:
-    doc = document("--capture", str(capture.path))
+    machine = booted(capture.path)
+    doc = ledger_document(machine, memory_ledger(machine))
     ram = sum(
         int(e["end"], 16) - int(e["start"], 16) + 1
-        for e in capture.document["firmware"]["map"]
+        for e in boot_document(machine, ("firmware",))["firmware"]["map"]
         if e["type"] in ("usable", "System RAM", "ACPI data", "ACPI NVS")
     )
     assert doc["installed"] == ram
@@ -44,6 +47,11 @@ def test_closes_on_the_kernels_memtotal(capture: Capture) -> None:
     told = re.search(r"MemTotal: +(\d+) kB", (capture.path / "proc/meminfo").read_text())
     assert told is not None
     assert abs(doc["memtotal_kbytes"] - int(told[1])) <= MOST_APART * int(told[1])
+
+
+def test_the_command_prints_that_ledger() -> None:
+    machine = booted(CAPTURES[0].path)
+    assert document("--capture", str(CAPTURES[0].path)) == ledger_document(machine, memory_ledger(machine))
 
 
 def test_an_option_is_named_for_what_it_moves() -> None:

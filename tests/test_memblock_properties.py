@@ -168,13 +168,16 @@ def test_walking_backwards_meets_the_same_ranges(version, script, nid):
 
 
 @given(versions, st.lists(changes, max_size=15), st.lists(changes, max_size=15))
-def test_changes_since_a_snapshot_lead_from_one_state_to_the_other(version, first, second):
+def test_changes_lead_from_one_state_to_the_other(version, first, second):
     mb = built(version, first)
-    before = mb.snapshot()
+    mb.watch()
     old = {"memory": bytes_of(mb.memory), "reserved": bytes_of(mb.reserved)}
     for name, *arguments in second:
         getattr(mb, name)(*arguments)
-    for name, what, start, end in mb.snapshot().changes_since(before):
+    told = mb.changes()
+    assert told == sorted(told, key=lambda change: (change[0], change[1] == "add", change[2]))
+    assert all(a[:2] != b[:2] or a[3] < b[2] for a, b in pairwise(told))
+    for name, what, start, end in told:
         touched = span(start, end)
         if what == "add":
             assert not old[name] & touched

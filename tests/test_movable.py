@@ -147,6 +147,9 @@ def test_a_region_at_pfn_0_begins_no_movable_zone():
     memory, wish = [(0, 1, 0), (2, 3, 0), (4, 5, 0), (5, 6, 1)], MovableWish(movable_node=True)
     assert movable_pfns(memory, wish, flags=[hot, hot, hot, 0]) == ({0: 2}, [])
     assert movable_pfns(memory, wish, flags=[hot, 0, hot, hot]) == ({0: 4, 1: 5}, [])
+    # at pfn 1 one does, rounded up to the largest block
+    from_1 = [(4096 / GIB, 1, 0), (1, 2, 0)]
+    assert movable_pfns(from_1, wish, flags=[hot, 0]) == ({0: 1024 * 4096 / GIB}, [])
 
 
 def test_memory_below_4_gib_without_a_mirror_is_the_kernels_all_the_same():

@@ -173,7 +173,7 @@ WHOLE = {
 }
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(sorted(WHOLE)))
 def test_damaged_images_are_read_or_refused(data: st.DataObject, kind: str) -> None:
     whole = WHOLE[kind]
@@ -192,7 +192,7 @@ def test_damaged_images_are_read_or_refused(data: st.DataObject, kind: str) -> N
         assert "\n" not in str(error)
 
 
-@settings(max_examples=100, deadline=5000)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3000), st.sampled_from([32, 64]))
 def test_noise_around_a_symbol_table_does_no_harm(noise: bytes, bits: int) -> None:
     table = images.Symbols({f"symbol_{i}": i * 8 for i in range(300)})

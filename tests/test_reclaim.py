@@ -263,4 +263,4 @@ def test_a_script_that_finds_no_memory_any_more_is_given_up(tmp_path: Path) -> N
     script.write_text("machine max=4\nanon A 2000\nstore A seq 0-3\nmlock A 0-3\nstore A seq 4-1999\n")
     done = CliRunner().invoke(reclaim, ["run", str(script)])
     assert isinstance(done.exception, InputError)
-    assert str(done.exception).startswith(f"{script}:5: 500 accesses found no memory")
+    assert str(done.exception).startswith(f"{script}:5: 50 accesses found no memory")

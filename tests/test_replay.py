@@ -32,8 +32,10 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(replay, [str(a) for a in arguments], catch_exceptions=False)
 
 
-def document(*arguments: str | Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run(*arguments, "-o", "json").stdout)
+def document(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
+    done = run(*arguments, "-o", "json")
+    assert done.exit_code == status
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -61,7 +63,7 @@ def test_without_probes_nearly_all_pages_are_the_kernels(tmp_path: Path) -> None
     found["trace"] = without(found["trace"], "rqbulk", "bulkin", "bulkret", "f1p", "rcvs")
     path = tmp_path / "trace.json"
     path.write_text(json.dumps(found))
-    done = document(path)
+    done = document(path, status=1)
     assert 0.9995 < done["exact"] / done["allocations"] < 1
     assert not done["final_lists_equal"]
 
@@ -80,20 +82,22 @@ def as_ftrace(trace: str) -> str:
 def test_a_plain_trace_with_a_state_beside_it(tmp_path: Path) -> None:
     found = recorded()
     plain, state = tmp_path / "trace.txt", tmp_path / "state.json.xz"
-    plain.write_text(as_ftrace(found["trace"]))
+    trace = as_ftrace("\n".join(found["trace"].splitlines()[:20_000]))
+    events = trace.count(" mm_page_alloc: ")
+    plain.write_text(trace)
     state.write_bytes(lzma.compress(json.dumps(found["S0"]).encode()))
     done = document(plain, "--state", state)
-    assert done["exact"] == done["allocations"] == 14003
+    assert done["exact"] == done["allocations"] == events > 2000
     assert done["final_lists_equal"] is None
     # What it leaves is a state as well, in which the trace can go on.
     state.with_name("end.json").write_text(json.dumps(done))
-    again = document(plain, "--state", state.with_name("end.json"))
-    assert again["allocations"] == 14003
+    again = document(plain, "--state", state.with_name("end.json"), status=1)
+    assert again["allocations"] == events
 
 
 def test_a_page_that_the_kernel_does_not_hand_out_is_a_miss(tmp_path: Path) -> None:
     found = recorded()
-    lines = found["trace"].splitlines()
+    lines = found["trace"].splitlines()[:20_000]
     assert " mm_page_alloc: pfn=0x3a81 " in lines[0]
     lines[0] = lines[0].replace("pfn=0x3a81", "pfn=0x3b50")
     found["trace"] = "\n".join(lines)
@@ -102,7 +106,7 @@ def test_a_page_that_the_kernel_does_not_hand_out_is_a_miss(tmp_path: Path) -> N
     result = run(path)
     assert result.exit_code == 1
     assert "line 1: order 0: 0x3a81 in the model, 0x3b50 in the kernel" in result.stdout.splitlines()
-    done = document(path)
+    done = document(path, status=1)
     assert done["first_miss"] == {"line": 1, "order": 0, "kernel": 0x3B50, "model": 0x3A81}
     assert done["forced"] >= 1
     assert done["exact"] < done["allocations"]
@@ -117,10 +121,9 @@ def test_events_that_are_lost_do_not_end_the_replay(tmp_path: Path, name: str, s
     lines = [line for line in found["trace"].splitlines() if chosen.random() < 0.9]
     path = tmp_path / "trace.json"
     path.write_text(json.dumps(found | {"trace": "\n".join(lines)}))
-    done = document(path)
+    done = document(path, status=1)
     assert done["allocations"] == sum(" mm_page_alloc: " in line for line in lines)
     assert 0 < done["exact"] < done["allocations"]
-    assert run(path).exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def functions(outcome: Outcome) -> list[str]:
 )
 @each_release
 def test_the_step_that_ends_a_request(release: str, gfp: str, order: int, reason: str) -> None:
-    system = machine(release)
+    system = machine(release, blocks=2)
     if reason == "__GFP_NORETRY, and compaction did not help" and system.facts.slowpath_tries_once_a_round:
         # Only who must stay on the node ends there.
         assert ask_in_vain(system, gfp, order).reason == "__GFP_NORETRY"
@@ -68,15 +68,15 @@ def test_the_step_that_ends_a_request(release: str, gfp: str, order: int, reason
 
 @each_release
 def test_rights_go_deeper_one_after_the_other(release: str) -> None:
-    system = machine(release, blocks=32, min_pages=4000)
+    system = machine(release, blocks=16, min_pages=2000)
     levels = []
     for gfp in ("GFP_KERNEL|__GFP_NORETRY", "GFP_ATOMIC", "GFP_KERNEL|__GFP_MEMALLOC|__GFP_NORETRY"):
         drain(system, gfp)
         levels.append(sum(zone.nr_free_pages for zone in system.zones()))
         assert not ask(system, gfp).ok
     # A refill takes up to 480 pages once the mark was met.
-    assert 2 * 4000 + 64 >= levels[0] > 2 * 4000 - 2 * 480
-    assert 2 * 4000 * 5 // 8 >= levels[1] > 2 * 4000 * 3 // 8 - 2 * 480
+    assert 2 * 2000 + 64 >= levels[0] > 2 * 2000 - 2 * 480
+    assert 2 * 2000 * 5 // 8 >= levels[1] > 2 * 2000 * 3 // 8 - 2 * 480
     assert levels[2] <= 2 * 5
 
 

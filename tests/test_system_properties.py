@@ -37,7 +37,7 @@ class Op:
 
 allocs = st.builds(
     Op, st.just("alloc"), st.sampled_from(GFPS), st.one_of(st.integers(0, 4), st.integers(0, 10)),
-    st.one_of(st.integers(1, 40), st.just(3000)), cpu=st.integers(0, 1), node=st.sampled_from((None, 0, 1)),
+    st.one_of(st.integers(1, 40), st.just(2000)), cpu=st.integers(0, 1), node=st.sampled_from((None, 0, 1)),
 )  # fmt: skip
 frees = st.builds(Op, st.just("free"), step=st.integers(1, 3), cpu=st.integers(0, 1))
 folds = st.builds(Op, st.just("fold"), cpu=st.integers(0, 1))
@@ -81,7 +81,7 @@ class Run:
 @given(ops=series)
 @settings(max_examples=15, deadline=None)
 def test_no_page_is_lost_or_handed_out_twice(release: str, ops: list[Op]) -> None:
-    system = machine(release, nodes=2)
+    system = machine(release, nodes=2, blocks=4)
     total = free_pages(system)
     run = Run(system)
     for op in ops:
@@ -96,7 +96,7 @@ def test_no_page_is_lost_or_handed_out_twice(release: str, ops: list[Op]) -> Non
 @given(ops=series)
 @settings(max_examples=10, deadline=None)
 def test_after_freeing_all_the_free_blocks_are_those_of_the_start(release: str, ops: list[Op]) -> None:
-    system = machine(release, nodes=2)
+    system = machine(release, nodes=2, blocks=4)
     before = [zone.nr_free[:] for zone in system.zones()]
     run = Run(system)
     for op in ops:
@@ -115,7 +115,7 @@ def test_after_freeing_all_the_free_blocks_are_those_of_the_start(release: str, 
 @given(ops=series, gfp=st.sampled_from(GFPS), order=st.integers(0, 10))
 @settings(max_examples=15, deadline=None)
 def test_no_watermark_is_crossed_without_the_right(release: str, ops: list[Op], gfp: str, order: int) -> None:
-    system = machine(release, nodes=2)
+    system = machine(release, nodes=2, blocks=4)
     run = Run(system)
     for op in ops:
         run.do(op)
@@ -138,7 +138,7 @@ def test_no_watermark_is_crossed_without_the_right(release: str, ops: list[Op], 
 @given(ops=series, more=series)
 @settings(max_examples=10, deadline=None)
 def test_a_state_kept_and_made_again_goes_on_the_same_way(release: str, ops: list[Op], more: list[Op]) -> None:
-    system = machine(release, nodes=2)
+    system = machine(release, nodes=2, blocks=4)
     run = Run(system)
     for op in ops:
         run.do(op)
@@ -159,7 +159,7 @@ def test_a_state_kept_and_made_again_goes_on_the_same_way(release: str, ops: lis
 def test_with_and_without_a_record_pages_are_the_same(
     release: str, ops: list[Op], gfp: str, order: int, count: int
 ) -> None:
-    plain, recorded = Run(machine(release)), Run(machine(release))
+    plain, recorded = (Run(machine(release, blocks=4)) for _ in range(2))
     for op in ops:
         if op.node != 1:
             plain.do(op)
@@ -176,7 +176,7 @@ def test_with_and_without_a_record_pages_are_the_same(
 def test_the_short_way_comes_to_what_the_long_way_does(
     release: str, ops: list[Op], gfps: list[str], count: int
 ) -> None:
-    short, long = machine(release), machine(release)
+    short, long = (machine(release, blocks=4) for _ in range(2))
     for system in (short, long):
         run = Run(system)
         for op in ops:

@@ -175,5 +175,5 @@ def test_input_that_cannot_be(copy: Path) -> None:
     with pytest.raises(UsageError, match="give a file, not -"):
         run("-")
     (copy / "proc/sys/vm/min_free_kbytes").write_text("many\n")
-    with pytest.raises(InputError, match="not a number: 'many'"):
+    with pytest.raises(InputError, match="'many' is no whole number"):
         run(copy)

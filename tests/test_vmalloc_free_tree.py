@@ -111,6 +111,43 @@ def test_an_answer_does_not_depend_on_earlier_questions(
                 assert (max(found.start, vstart) + align - 1 & -align) + size <= found.end
 
 
+def first_in_order(node: FreeArea, size: int, align: int, vstart: int, length: int) -> FreeArea | None:
+    """find_vmap_lowest_match(): the first in order where it fits, without subtrees whose largest area is too small."""
+    left, right = node.left, node.right
+    if left is not None and left.max_size >= length and vstart < node.start:
+        found = first_in_order(left, size, align, vstart, length)
+        if found is not None:
+            return found
+    if -(-max(node.start, vstart) // align) * align + size <= node.end:
+        return node
+    if right is not None and right.max_size >= length:
+        return first_in_order(right, size, align, vstart, length)
+    return None
+
+
+NEAR = st.integers(-1, 1)
+
+
+@settings(deadline=None)
+@given(
+    st.sets(st.integers(1, 300), min_size=2, max_size=40),
+    st.lists(st.tuples(st.integers(0, 19), NEAR, st.integers(0, 19), NEAR, st.integers(0, 4)), max_size=30),
+)
+def test_a_search_finds_the_first_in_order(edges: set[int], questions: list[tuple[int, int, int, int, int]]) -> None:
+    """Sizes and starts of areas, give or take one, so that all borders are met; one after the other on one tree."""
+    tree, at = FreeTree(), sorted(edges)
+    areas = list(zip(at[::2], at[1::2], strict=False))
+    for start, end in sorted(areas, key=lambda area: area[0] % 7):
+        tree.add(start, end)
+    assert tree.root is not None
+    for of, more, behind, later, order in questions:
+        start, end = areas[of % len(areas)]
+        size, align, vstart = max(end - start + more, 1), 1 << order, max(areas[behind % len(areas)][0] + later, 0)
+        for length in (size, size + align - 1):
+            found = tree.lowest_match(size, align if length > size else 1, vstart, length)
+            assert found is first_in_order(tree.root, size, align if length > size else 1, vstart, length)
+
+
 def test_where_an_aligned_search_ended_says_nothing_of_the_next() -> None:
     tree = FreeTree()
     tree.add(64, 576)
@@ -118,6 +155,28 @@ def test_where_an_aligned_search_ended_says_nothing_of_the_next() -> None:
     for align, start in ((512, 1024), (128, 64), (512, 1024)):
         area = tree.lowest_match(256, align, 0, 256 + align - 1)
         assert area is not None and area.start == start
+
+
+def test_where_a_search_from_higher_up_ended_says_nothing_of_the_next() -> None:
+    tree = FreeTree()
+    tree.add(64, 192)
+    tree.add(1024, TOP)
+    for vstart, start in ((640, 1024), (0, 64), (640, 1024)):
+        area = tree.lowest_match(64, 64, vstart, 64)
+        assert area is not None and area.start == start
+
+
+@pytest.mark.parametrize("align", [1, 64])
+def test_on_the_way_back_up_an_area_that_just_fits_is_taken(align: int) -> None:
+    """Below it lies a larger one, of which too little is left above where the search begins."""
+    tree = FreeTree()
+    tree.add(256, 320)
+    tree.add(0, 200)
+    tree.add(400, 400 + 65 + align - 1)
+    area = tree.lowest_match(64, align, 140, 64 + align - 1)
+    assert area is not None and area.start == 256
+    above = tree.lowest_match(65, align, 140, 65 + align - 1)
+    assert above is not None and above.start == 400
 
 
 def test_the_area_around_an_address() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.captures import booted as plainly_booted
 from support.captures import captures
 
 from mmtool.answers.why import TOPICS, Reason, why
@@ -29,6 +30,8 @@ NUMA = str(FIXTURES / "captures" / "x86-6.1-numa4-ring")
 
 @cache
 def booted(path: Path, release: str | None = None, more: str | None = None, cpus: int | None = None) -> Boot:
+    if (release, more, cpus) == (None, None, None):
+        return plainly_booted(path)
     machine = read_input(str(path))
     line = None if more is None else f"{machine.cmdline or ''} {more}"
     machine = machine if cpus is None else replace(machine, cpus=cpus)

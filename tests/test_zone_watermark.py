@@ -218,3 +218,14 @@ def test_rights_only_help_and_a_pass_leaves_the_mark(
         assert free - (1 << order) >= check.min
         assert order == 0 or any(zone.nr_free[order:])
     assert (check.short > 0) == (check.refusal is Refusal.BELOW_MARK)
+
+
+@pytest.mark.parametrize(("small", "refusal"), [(19, None), (20, Refusal.TOO_FEW_LARGE), (21, Refusal.TOO_FEW_LARGE)])
+def test_before_4_4_as_much_as_half_of_the_mark_in_larger_blocks_is_too_little(
+    small: int, refusal: Refusal | None
+) -> None:
+    """31 pages, of which a block of two wants one beside: 30 without the single ones are to be more than 10."""
+    zone = ZoneLike(31, blocks={(0, U): small, (1, U): 4})
+    check = zone_watermark_ok(zone, 1, 20, 0, 0, facts_of(3, 13))
+    assert check.refusal == refusal
+    assert refusal is None or (check.free_above, check.min_above) == (30 - small, 10)

@@ -112,7 +112,7 @@ def test_a_write_over_the_limit_fails_and_keeps_what_was_there() -> None:
         ("machine disksize=10\ncompact\nmachine disksize=10", 3, "machine comes before the first access"),
         ("machine algo=rot13 disksize=10", 1, "algo=rot13: there are lzo, lzo-rle, lz4, lz4hc, zstd, deflate, 842"),
         ("machine limit=3", 1, "machine needs disksize=PAGES"),
-        ("machine disksize=1T\nwrite 0-9999999999 same*10000000000", 2, "the script touches more than 4194304 pages"),
+        ("machine disksize=1T\nwrite 0-9999999999 same*10000000000", 2, "the script touches more than 262144 pages"),
     ],
 )
 def test_bad_scripts_are_told_with_their_line(text: str, line: int, message: str) -> None:

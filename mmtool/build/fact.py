@@ -17,7 +17,6 @@ from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from mmtool.late import dataclass
 from mmtool.regex import regex
 
 Version = tuple[int, int, int]
@@ -57,8 +56,10 @@ def parse_candidate(text: str) -> Version | None:
 
     What is on its way to the first one, "6.11.0-12340-gcd5a0afbdf80" as git calls it, counts as the next release's.
     """
-    version, m = parse_version(text), _CANDIDATE.search(text)
-    described = _DESCRIBED.match(text)
+    version = parse_version(text)
+    if "-" not in text:
+        return version
+    m, described = _CANDIDATE.search(text), _DESCRIBED.match(text)
     if version and described and int(described[1]) >= _MOST_OF_A_MERGE_WINDOW:
         last = version[1] == LAST_OF_MAJOR.get(version[0])
         return (version[0] + last, 0 if last else version[1] + 1, _BEFORE_CANDIDATES)
@@ -120,22 +121,27 @@ class Member(NamedTuple):
         return self.name in members[self.structure] if self.structure in members else None
 
 
-@dataclass(eq=False)
 class Change:
-    """One change of the kernel: the mainline release and the stable releases that brought it, and how that is known."""
+    """One change of the kernel: the mainline release and the stable releases that brought it, and how that is known.
+
+    No dataclass: a command makes three hundred of them before it begins, and looks at few.
+    """
 
     first: str
     """The mainline release that has it first, "6.13", all its candidates too; or a candidate, "6.13-rc3"."""
-    title: str = ""
+    title: str
     """The title of the commit, as the stable changelogs list it."""
-    stable: str = ""
+    stable: str
     """The patch levels from which stable series have it too, "6.6.88 6.12.28"; "6.6.1-129" where it is known of the
     last one only, so that it came somewhere on the way, "6.6.1-60-129" where 6.6.60 is likely."""
-    not_in: str = ""
+    not_in: str
     """Where the evidence leaves an interval open: the last release that is known not to have it; a series as a whole
     ("6.14") with its stable releases."""
-    seen_in: str = ""
+    seen_in: str
     """The first release that is known to have it, where `first` is no more than likely."""
+
+    def __init__(self, first: str, title: str = "", stable: str = "", not_in: str = "", seen_in: str = "") -> None:
+        self.first, self.title, self.stable, self.not_in, self.seen_in = first, title, stable, not_in, seen_in
 
     @cached_property
     def _first(self) -> Version:
@@ -179,12 +185,18 @@ class Fact:
     owner: type
 
     def __init__(self, begins: Change | None, ends: Change | None, marks: tuple[AnyMark, ...]) -> None:
-        self.begins, self.ends = begins, ends
-        self.marks = tuple(mark for mark in marks if isinstance(mark, Mark))
-        self.image_marks = tuple(mark for mark in marks if not isinstance(mark, Mark))
+        self.begins, self.ends, self._marks = begins, ends, marks
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.owner = name, owner
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        return tuple(mark for mark in self._marks if isinstance(mark, Mark))
+
+    @cached_property
+    def image_marks(self) -> tuple[ImageMark, ...]:
+        return tuple(mark for mark in self._marks if not isinstance(mark, Mark))
 
     def holds(self, version: Version) -> bool:
         begun = self.begins is None or self.begins.reached(version)
@@ -266,7 +278,7 @@ def _end_of_series(text: str) -> Version:
 
 
 def _tuple(marks: Marks) -> tuple[AnyMark, ...]:
-    return (marks,) if isinstance(marks, Mark | Symbol | Member) else marks
+    return (marks,) if isinstance(marks, (Mark, Symbol, Member)) else marks
 
 
 def _known(text: str) -> Version:

@@ -93,7 +93,7 @@ _MAKERS_WORDS = tuple(
         r"DMI: SMBIOS [\d.]+ present\.?( .+)$",
         r"ACPI: (?:\w{4} )?[^(]*\(v\d+ ([^)]*)\)",
         r"efi: EFI v[\d.]+ by (.*)$",
-        r"(?:.*\b)?Hardware name: (.*)$",
+        r"\bHardware name: (.*)$",
     )
 )
 """What firmware's and boards' makers wrote: names of products and of virtual machines, and of who made them."""

@@ -34,6 +34,12 @@ def check_target(target: str, *, force: bool) -> None:
     if _ARCHIVE.search(target) and not is_tar_name(target):
         raise UsageError(f"{target}: an archive is written as {' or '.join('FILE' + end for end in _TAR)}")
     path = Path(target)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as e:  # such as a name that is too long
+        raise UsageError(f"{target}: {e.strerror}") from None
     folder = path if path.is_dir() else path.absolute().parent
     if not folder.is_dir():
         raise UsageError(f"{target}: there is no folder {path.parent}")

@@ -177,7 +177,7 @@ def main() -> None:
         _fail(e.format_message(), e.exit_code)
     except OSError as e:
         # Whoever reads input says more of it; this is the output, such as a full disk.
-        _fail(f"standard output: {e.strerror or e}", 3)
+        _fail(f"{'standard output' if e.filename is None else e.filename}: {e.strerror or e}", 3)
     except Exception as e:
         if os.environ.get("MMTOOL_DEBUG"):
             raise

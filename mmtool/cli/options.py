@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
-from mmtool.cli.live import this_machine
 from mmtool.cli.output import note
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
@@ -290,6 +289,8 @@ def machine_and_kernel(
     elif e820 is not None:
         machine = read_machine(e820, srat=srat, slit=slit, boot=boot)
     else:
+        from mmtool.cli.live import this_machine
+
         machine, here = this_machine(srat=srat, slit=slit, boot=boot)
     if initrd is not None:
         machine = replace(machine, initrd=initrd)

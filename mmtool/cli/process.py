@@ -94,24 +94,27 @@ def run(
     (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError
-    from mmtool.linux.mm.mmap.mm_types import Refused
+    from mmtool.linux.mm.mmap.mm_types import Refused, TooManyFaults
     from mmtool.observed.process_records import read_text, records_of, split_script
     from mmtool.observed.strace import is_strace
     from mmtool.report.process import explain_tables, memory_json, memory_tables, run_json, run_table
     from mmtool.report.table import text_tables
-    from mmtool.system.process import from_start
+    from mmtool.system.process import Left, from_start
     from mmtool.system.process_default import default_process
     from mmtool.system.process_script import ScriptError
     from mmtool.system.process_script import run as run_script
 
     text = read_text(file)
     if text.lstrip().startswith("{"):
+        left = Left.of_records(len(text))
         for number, record in records_of(text, file):
             try:
-                made = from_start(record["machine"], record.get("setup", ()), record["start"])
+                made = from_start(record["machine"], record.get("setup", ()), record["start"], left)
                 steps = list(run_script(made, record["script"]))
             except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise InputError(file, number, f"{type(error).__name__}: {error}") from None
+            except TooManyFaults:
+                raise InputError(file, number, "more pages by here than are looked at; make two of it") from None
             if output == "json":
                 click.echo(run_json(record.get("id"), steps))
             else:
@@ -125,7 +128,10 @@ def run(
     script = [words for _, words in operations]
     try:
         if start is not None:
-            record = next(records_of(read_text(start).replace("\n", " "), start))[1]
+            records = [record for _, record in records_of(read_text(start).replace("\n", " "), start)]
+            if not records:
+                raise InputError(start, None, "there is no record of a process in it")
+            record = records[0]
             made = from_start(record["machine"], [*record.get("setup", ()), *setup], record["start"])
         else:
             if state is not None:
@@ -292,7 +298,7 @@ def maps(source: str, max_map_count: int | None, output: str) -> None:
     from mmtool.report.process_maps import maps_json, maps_tables
     from mmtool.report.table import text_tables
 
-    if source.isdigit() and not Path(source).exists():
+    if source.isdigit() and len(source) < 10 and not Path(source).exists():
         source = f"/proc/{source}/smaps"
     answer = answer_maps(parse_maps(read_text(source), source), max_map_count or DEFAULT_MAX_MAP_COUNT)
     click.echo(maps_json(answer) if output == "json" else text_tables(maps_tables(answer)))

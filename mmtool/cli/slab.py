@@ -278,8 +278,9 @@ def info(reading: str, since: str | None, added: str | None, output: str, **mach
 
 
 def _reading(source: str) -> SlabInfo:
+    from mmtool.firmware.packed import names_folder
     from mmtool.observed.slabinfo import read_slabinfo
 
-    if source != "-" and Path(source).is_dir():
+    if names_folder(source):
         return read_slabinfo(source)
     return read_slabinfo(source, text_of(source))

@@ -23,21 +23,22 @@ def walk(address: int, script: str | None, name: str | None, output: str, **opti
     The process is a small program right after exec, with what a script then does.
     """
     from mmtool.errors import InputError, UsageError
+    from mmtool.linux.mm.mmap.mm_types import Refused
     from mmtool.linux.mm.mmap.pagewalk import walk as walk_address
     from mmtool.observed.process_records import read_text, split_script
     from mmtool.report.table import text_tables
     from mmtool.report.walk import walk_json, walk_tables
     from mmtool.system.process_default import default_process
-    from mmtool.system.process_script import ScriptError, run
+    from mmtool.system.process_script import ScriptError, perform
 
     setup, operations = split_script(read_text(script)) if script is not None else ([], [])
     try:
         made = default_process(machine_of(options), setup)
-        for _ in run(made, [words for _, words in operations]):
+        for _ in perform(made, [words for _, words in operations]):
             pass
     except ScriptError as error:
         raise InputError(script or "-", operations[error.line][0], str(error)) from None
-    except (KeyError, ValueError, IndexError) as error:
+    except (Refused, KeyError, ValueError, IndexError) as error:
         raise InputError(script or "-", None, f"no process can be made of it: {error}") from None
     if name is not None:
         if name not in made.names:

@@ -111,11 +111,10 @@ class Cmdline:
     @cached_property
     def _values(self) -> dict[str, tuple[str | None, ...]]:
         """The values by name: a boot asks for some forty."""
-        values: dict[str, tuple[str | None, ...]] = {}
+        values: dict[str, list[str | None]] = {}
         for name, value in self.options:
-            key = same_name(name)
-            values[key] = (*values.get(key, ()), value)
-        return values
+            values.setdefault(same_name(name), []).append(value)
+        return {name: tuple(found) for name, found in values.items()}
 
     def get(self, name: str) -> str | None:
         """The value of the last option of that name; None when there is none, or it has no value."""

@@ -30,7 +30,10 @@ Piece = tuple[int, str]
 
 def join(raw: list[str], heads: list[int]) -> list[Piece]:
     """The lines as (number, words); `heads` are where their prefixes end. A broken one has its first piece's number."""
-    stamped = [head > 0 and _quotes(line) < head for line, head in zip(raw, heads, strict=True)]
+    stamped = [
+        head > 0 and (line.startswith(("[", "<")) or _quotes(line) < head)
+        for line, head in zip(raw, heads, strict=True)
+    ]  # fmt: skip
     words = [line[head:] if head else line for line, head in zip(raw, heads, strict=True)]
     filled = sum(1 for text in words if text and not text.isspace())
     with_stamp = sum(1 for text, is_stamped in zip(words, stamped, strict=True) if is_stamped and text.strip())

@@ -199,7 +199,9 @@ def chosen_boot(boots: list[list[Line]], wanted: int | None, origin: str) -> int
         if not boots or not 1 <= abs(wanted) <= len(boots):
             raise UsageError(f"--boot {wanted}: {origin} holds {len(boots)} boots")
         return wanted if wanted > 0 else len(boots) + 1 + wanted
-    return max(range(1, len(boots) + 1), key=lambda n: (_wholeness(boots[n - 1]), n), default=0)
+    if len(boots) < 2:
+        return len(boots)
+    return max(range(1, len(boots) + 1), key=lambda n: (_wholeness(boots[n - 1]), n))
 
 
 def _wholeness(boot: list[Line]) -> tuple[bool, bool, bool, bool]:
@@ -404,7 +406,7 @@ def _acpi(boot: _Boot, number: int, words: str, head: str) -> bool:
     return True
 
 
-_TABLE = regex(r"ACPI: ([A-Z0-9!_]{4}) (?:0x)?([0-9A-F]{8,16}) (?:0x)?([0-9A-F]{5,8})(?: |$)", re.IGNORECASE)
+_TABLE = regex(r"ACPI: ([A-Za-z0-9!_]{4}) (?:0x)?([0-9A-Fa-f]{8,16}) (?:0x)?([0-9A-Fa-f]{5,8})(?: |$)")
 _TABLE_KEPT = regex(r"ACPI: Reserving ([A-Z0-9!_]{4}) table memory at \[mem 0x([0-9a-f]+)-0x([0-9a-f]+)\]")
 
 

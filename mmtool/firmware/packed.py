@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from stat import S_ISCHR
 from typing import Protocol
 
@@ -14,20 +13,23 @@ from mmtool.units import human
 
 SMALL, RATIO, LARGEST = 16 << 20, 50, 1 << 28
 """A file is unpacked to so many bytes, to so many times its own size if that is more, and never beyond the last."""
+MOST_OF_DEVICE = 1 << 26
+"""Bytes that are read of a device, such as /dev/kmsg; others have no end."""
 MOST_PARTS = 1000
 """Packed parts of one file, one after the other."""
-_ALLOWED: ContextVar[int | None] = ContextVar("allowed", default=None)
+_allowed: int | None = None
+"""What allow() was told."""
 
 
 def allow(size: int) -> None:
     """Unpack every file up to `size` bytes from now on, however small it is."""
-    _ALLOWED.set(size)
+    global _allowed
+    _allowed = size
 
 
 def most_of(packed: int, largest: int | None = None) -> int:
     """To how many bytes a file of `packed` bytes is unpacked; `largest` in place of LARGEST."""
-    allowed = _ALLOWED.get()
-    return allowed if allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
+    return _allowed if _allowed is not None else min(max(SMALL, RATIO * packed), largest or LARGEST)
 
 
 def too_large(most: int) -> str:
@@ -49,6 +51,11 @@ class _Unpacker(Protocol):
     def unused_data(self) -> bytes: ...
 
 
+def names_folder(path: str) -> bool:
+    """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
+    return path != "-" and os.path.isdir(path)
+
+
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
     return unpack(read_raw(path), path)
@@ -61,6 +68,9 @@ def read_lines(path: str) -> Iterator[bytes]:
     """
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+            if path != "-" and S_ISCHR(os.fstat(file.fileno()).st_mode):
+                yield from unpack(read_raw(path), path).splitlines(keepends=True)
+                return
             head = file.read(len(max(_MAGICS, key=len)))
             if head.startswith(_MAGICS):
                 yield from unpack(head + file.read(), path).splitlines(keepends=True)
@@ -82,7 +92,7 @@ def read_raw(path: str) -> bytes:
         with open(path, "rb") as file:
             if not S_ISCHR(os.fstat(file.fileno()).st_mode):
                 return file.read()
-            if len(data := file.read(LARGEST + 1)) > LARGEST:
+            if len(data := file.read(MOST_OF_DEVICE + 1)) > MOST_OF_DEVICE:
                 raise InputError(path, None, "is a device that has no end")
             return data
     except PermissionError as e:

@@ -16,7 +16,7 @@ from mmtool.firmware.lines import decode
 from mmtool.firmware.log import describe_boots, read_log
 from mmtool.firmware.machine import EfiRegion, LogNote, Machine, Slit, Srat
 from mmtool.firmware.memmap import is_memmap_line, parse_memmap_text, read_memmap_tar, read_memmap_tree
-from mmtool.firmware.packed import read_bytes, read_raw, unpack
+from mmtool.firmware.packed import names_folder, read_bytes, read_raw, unpack
 from mmtool.firmware.tree_files import FDT_MAGIC, holds_tree, is_folder_of_tree, is_source
 from mmtool.regex import regex
 
@@ -62,7 +62,7 @@ def read_machine(
 
 def read_boots(path: str) -> list[str]:
     """A line for each boot in a log, or in a capture's, as `firmware.log.describe_boots` has it."""
-    is_folder = _is_folder(path)
+    is_folder = names_folder(path)
     data = b"" if is_folder else read_bytes(path)
     if is_folder or is_tar(data):
         files = open_folder(path) if is_folder else open_tar(data, path)
@@ -72,7 +72,7 @@ def read_boots(path: str) -> list[str]:
 
 def open_capture(path: str) -> CaptureFiles:
     """The files of a capture, a folder or a tar file of one, packed or not. Raises InputError."""
-    return open_folder(path) if _is_folder(path) else open_tar(read_bytes(path), path)
+    return open_folder(path) if names_folder(path) else open_tar(read_bytes(path), path)
 
 
 def _with_tables(machine: Machine, srat: str | None, slit: str | None) -> Machine:
@@ -212,7 +212,7 @@ def read_input(
 
     Raises InputError, and UsageError for what does not go with the input.
     """
-    is_folder = _is_folder(path)
+    is_folder = names_folder(path)
     raw = b"" if is_folder else read_raw(path)
     data = unpack(raw, path) if not holds_tree(raw) else raw
     if holds_tree(data) or (is_folder and is_folder_of_tree(path)):
@@ -225,11 +225,6 @@ def read_input(
     if memory:
         raise UsageError(f"--memory goes with a device tree, which {path} is not")
     return _with_tables(_read_folder(path) if is_folder else _of_bytes(data, path, None, True, boot), srat, slit)
-
-
-def _is_folder(path: str) -> bool:
-    """Does the path name a folder? Not one that cannot be a path at all: too long, or with a zero byte."""
-    return path != "-" and os.path.isdir(path)
 
 
 def read_board(
@@ -246,7 +241,7 @@ def read_board(
     stands in for the tree's memory nodes and EFI's map: boards' trees often leave them to the boot loader. A tree
     that says nothing of memory is refused unless `need_memory` is off. `boot` is one of the log's.
     """
-    blob = _tree_bytes(b"" if _is_folder(dtb) else read_raw(dtb), dtb)
+    blob = _tree_bytes(b"" if names_folder(dtb) else read_raw(dtb), dtb)
     return _board(blob, dtb, _log_beside(dmesg, boot), memory, need_memory)
 
 
@@ -257,7 +252,7 @@ def _tree_bytes(raw: bytes, path: str) -> tuple[bytes, Warnings]:
     from mmtool.firmware.fdt.container import tree_in
     from mmtool.firmware.fdt.folder import flatten
 
-    if not raw and _is_folder(path):
+    if not raw and names_folder(path):
         return flatten(Path(path), path), ((0, "of a tree in a folder the order of nodes and /memreserve/ are lost"),)
     return tree_in(raw, path)
 
@@ -376,7 +371,7 @@ def _slit_of(data: bytes, place: str) -> Slit:
 
 
 def _read(path: str, kind: Kind | None, need_map: bool, boot: int | None) -> Machine:
-    if _is_folder(path):
+    if names_folder(path):
         return _read_folder(path)
     return _of_bytes(read_bytes(path), path, kind, need_map, boot)
 
@@ -440,6 +435,8 @@ def recognise(text: str) -> Kind:
     if _LOG.search(text):
         return "log"
     for line in text.split("\n"):
+        if not line:
+            continue
         if is_memmap_line(line):
             return "memmap"
         if is_iomem_line(line):

@@ -41,13 +41,17 @@ SIGNS: tuple[tuple[str, str, str], ...] = (
 )
 """(what it is a sign of, how the line begins, what follows)."""
 
-SIGN_PREFIXES = tuple(prefix for _, prefix, _ in SIGNS)
+_BY_PREFIX: dict[str, list[tuple[str, str]]] = {}
+for _sign, _prefix, _follows in SIGNS:
+    _BY_PREFIX.setdefault(_prefix, []).append((_sign, _follows))
+
+SIGN_PREFIXES = tuple(_BY_PREFIX)
 
 
 def find_signs(words: str, prefix: str) -> Iterator[str]:
     """What a line that begins with `prefix` is a sign of."""
-    for sign, begins, follows in SIGNS:
-        if begins == prefix and re.match(follows, words[len(prefix) :]):
+    for sign, follows in _BY_PREFIX.get(prefix, ()):
+        if re.match(follows, words[len(prefix) :]):
             yield sign
 
 

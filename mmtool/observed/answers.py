@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import field
-from pathlib import Path
 
 from mmtool.errors import InputError
 from mmtool.firmware.capture import LOG, CaptureFiles, is_tar, open_folder, open_tar
 from mmtool.firmware.lines import decode
 from mmtool.firmware.log import boots_of, chosen_boot
-from mmtool.firmware.packed import read_bytes
+from mmtool.firmware.packed import names_folder, read_bytes
 from mmtool.late import dataclass
 from mmtool.observed.zoneinfo import ZoneInfo, parse_zoneinfo
 from mmtool.regex import regex
@@ -78,7 +77,7 @@ def read_answers(path: str, boot: int | None = None) -> Answers:
 
     Of several boots in a log it is that of `firmware.log.chosen_boot`. Raises InputError.
     """
-    is_folder = path != "-" and Path(path).is_dir()
+    is_folder = names_folder(path)
     data = b"" if is_folder else read_bytes(path)
     if is_folder or is_tar(data):
         return answers_of(open_folder(path) if is_folder else open_tar(data, path), boot)

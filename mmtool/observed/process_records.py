@@ -21,6 +21,8 @@ def records_of(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise InputError(file, number, f"not JSON: {error}") from None
         if not isinstance(record, dict):
             raise InputError(file, number, "not an object")
+        if not isinstance(record.get("id", ""), str):
+            raise InputError(file, number, "/id: is no text")
         yield number, record
 
 

@@ -9,7 +9,7 @@ from mmtool.answers.lint import Finding, Lint
 from mmtool.build.kernel import Kernel
 from mmtool.firmware.read import architecture_name
 from mmtool.report.table import Kind, Table, columns, csv_table, folded, print_document
-from mmtool.report.untrusted import one_line
+from mmtool.report.untrusted import one_line, printable
 from mmtool.units import human
 
 
@@ -25,7 +25,7 @@ def render(origin: str, kernel: Kernel, linted: Lint, output: str) -> None:
             head = f"A {architecture_name(linted.foreign)} machine, judged by what holds for every device tree"
         lines = [head, ""]
         lines += [sentence(origin, finding) for finding in linted.findings] or ["nothing found"]
-        sys.stdout.write(folded("\n".join(lines) + "\n"))
+        sys.stdout.write(folded(printable("\n".join(lines) + "\n")))
 
 
 def sentence(origin: str, finding: Finding) -> str:

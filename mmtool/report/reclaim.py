@@ -40,9 +40,10 @@ def run_tables(run: WorkloadRun) -> list[Table]:
         "The lists after it",
         columns("Line", *((name.replace("_", " "), Kind.COUNT) for name in LRU_NAMES), ("charged", Kind.COUNT)),
     )
+    step = _step(run)
     places = Table(
         "places",
-        f"Where the pages are (a letter for {_step(run)} pages: {LEGEND})",
+        f"Where the pages are (a letter for {step} pages: {LEGEND})",
         columns("Line", "object", "its pages", *((title, Kind.COUNT) for title in PLACES.values())),
     )
     for o in run.lines:
@@ -59,7 +60,7 @@ def run_tables(run: WorkloadRun) -> list[Table]:
         for obj, text in o.pages.items():
             where = _places(text)
             counts = (sum(where.get(c, 0) for c in letters) for letters in PLACES)
-            places.rows.append((f"{o.line}", obj, _picture(text, _step(run)), *counts))
+            places.rows.append((f"{o.line}", obj, _picture(text, step), *counts))
     more = [_reclaim_table(run)] if any(_scanned(o) for o in run.lines) else []
     more += [_generations_table(run)] if run.lru == "mglru" else []
     return [costs, lists, *more, places]

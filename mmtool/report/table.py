@@ -156,8 +156,6 @@ def text_tables(tables: Iterable[Table]) -> str:
     within its column, then columns are left out from the right, which a line below says. Addresses and the first
     column always stay.
     """
-    from tabulate import tabulate
-
     style = _STYLE.get()
     width = terminal_width() if style.headings else None
     parts = []
@@ -170,12 +168,32 @@ def text_tables(tables: Iterable[Table]) -> str:
         align = ["left" if c.kind is Kind.TEXT else "right" for c in columns]
         heads = [_head(c, style) for c in columns]
         if not style.headings:
-            parts.append(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True) if rows else "")
+            parts.append(_laid_out(rows, (), align) if rows else "")
             continue
-        body = tabulate(rows, heads, colalign=align, disable_numparse=True) if rows else "(none)"
+        body = _laid_out(rows, heads, align) if rows else "(none)"
         foot = "\n" + folded(f"left out for width: {', '.join(left_out)}") if left_out else ""
         parts.append(f"{folded(printable(t.title))}\n{body}{foot}")
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+MANY_ROWS = 500
+"""Rows from which on tabulate, which takes a while for each, lays out the widest alone."""
+
+
+def _laid_out(rows: Rows, heads: Sequence[str], align: Sequence[str]) -> str:
+    """Rows in columns, below their heads if there are any."""
+    from tabulate import tabulate
+
+    form = "simple" if heads else "plain"
+    plain = len(rows) > MANY_ROWS and all(entry.isascii() and "\n" not in entry for row in rows for entry in row)
+    if not plain:
+        return tabulate(rows, heads, tablefmt=form, colalign=align, disable_numparse=True)
+    columns = [[entry.strip() for entry in column] for column in zip(*rows, strict=True)]
+    widest = ["x" * max(map(len, column)) for column in columns]
+    *above, _ = tabulate([widest], heads, tablefmt=form, colalign=align, disable_numparse=True).split("\n")
+    sizes = [len(rule) for rule in above[-1].split("  ")] if above else [len(entry) for entry in widest]
+    row_of = "  ".join(f"{{:{'<' if side == 'left' else '>'}{size}}}" for side, size in zip(align, sizes, strict=True))
+    return "\n".join([*above, *(row_of.format(*row).rstrip() for row in zip(*columns, strict=True))])
 
 
 def _head(column: Column, style: Style) -> str:

@@ -23,9 +23,11 @@ def yaml_text(document: Any) -> str:
     Collections of plain values stand on one line; what the document holds twice is written twice, without anchors.
     Text is quoted wherever it might be read as something else, and no control character is written as it is.
     """
-    known: dict[str, str] = {}
+    known: dict[Any, str] = {}
 
     def scalar(value: Any) -> str:
+        if type(value) is int:
+            return str(value)
         if isinstance(value, str):
             if value not in known:
                 known[value] = _text(value)
@@ -36,41 +38,47 @@ def yaml_text(document: Any) -> str:
             return "true" if value else "false"
         return _float(value) if isinstance(value, float) else str(value)
 
-    return "\n".join(_lines(document, scalar)) + "\n"
-
-
-def _lines(value: Any, scalar: _Scalars) -> list[str]:
-    """The lines of a value that begins at the left margin."""
-    if _is_flat(value):
-        return [_flow(value, scalar)]
     lines: list[str] = []
-    if isinstance(value, dict):
+    _write(document, scalar, lines.append, "", "")
+    return "\n".join(lines) + "\n"
+
+
+def _write(value: Any, scalar: _Scalars, line: Callable[[str], None], first: str, pad: str) -> None:
+    """Write the lines of a value: `first` goes before the first of them, `pad` before the others."""
+    flat = _flow(value, scalar)
+    if flat is not None:
+        line(first + flat)
+    elif isinstance(value, dict):
         for key, entry in value.items():
-            if _is_flat(entry):
-                lines.append(f"{scalar(key)}: {_flow(entry, scalar)}")
-                continue
-            lines.append(f"{scalar(key)}:")
-            below = _lines(entry, scalar)
-            lines += [f"  {line}" for line in below] if isinstance(entry, dict) else below
-        return lines
-    for entry in value:
-        first, *rest = _lines(entry, scalar)
-        lines.append(f"- {first}")
-        lines += [f"  {line}" for line in rest]
-    return lines
+            flat = _flow(entry, scalar)
+            if flat is not None:
+                line(f"{first}{scalar(key)}: {flat}")
+            else:
+                line(f"{first}{scalar(key)}:")
+                inner = f"{pad}  " if isinstance(entry, dict) else pad
+                _write(entry, scalar, line, inner, inner)
+            first = pad
+    else:
+        inner = f"{pad}  "
+        for entry in value:
+            _write(entry, scalar, line, f"{first}- ", inner)
+            first = pad
 
 
-def _is_flat(value: Any) -> bool:
-    """Is it a plain value, or a collection of nothing else?"""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return not any(isinstance(entry, dict | list | tuple) for entry in inside)
+_COLLECTIONS = (dict, list, tuple)
 
 
-def _flow(value: Any, scalar: _Scalars) -> str:
-    """A flat value on one line."""
+def _flow(value: Any, scalar: _Scalars) -> str | None:
+    """A plain value, or a collection of nothing else, on one line; None for a collection of collections."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {scalar(entry)}" for key, entry in value.items()) + "}"
+        for entry in value.values():
+            if isinstance(entry, _COLLECTIONS):
+                return None
+        return "{" + ", ".join([f"{scalar(key)}: {scalar(entry)}" for key, entry in value.items()]) + "}"
     if isinstance(value, list | tuple):
+        for entry in value:
+            if isinstance(entry, _COLLECTIONS):
+                return None
         return "[" + ", ".join(map(scalar, value)) + "]"
     return scalar(value)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from textwrap import wrap
 from typing import Any
 
 from mmtool.answers.zram_plan import Sample, ZramPlan
+from mmtool.linux.drivers.block.zram.zram_drv import MmStat
 from mmtool.linux.mm.zsmalloc import ZsPool
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, text_tables
 from mmtool.system.zram_script import ZramResult
@@ -126,7 +127,10 @@ def render_run(results: Sequence[ZramResult], output: str) -> None:
     sys.stdout.write(csv_table(table) if output == "csv" else text_tables([table]))
 
 
+_STAT = tuple(field.name for field in fields(MmStat))
+
+
 def _document(result: ZramResult) -> dict[str, Any]:
-    stat = {name: value for name, value in asdict(result.mm_stat).items() if value is not None}
+    stat = {name: value for name in _STAT if (value := getattr(result.mm_stat, name)) is not None}
     document = {"line": result.line, "does": result.does, "mm_stat": stat, "pages": result.pages}
     return document | ({"rc": result.failed} if result.failed else {})

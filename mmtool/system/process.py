@@ -28,6 +28,7 @@ from mmtool.linux.mm.mmap.mm_types import (
     Folio,
     Inode,
     Mm,
+    TooManyFaults,
     Vma,
 )
 from mmtool.linux.mm.mmap.mmap import READ_IMPLIES_EXEC
@@ -44,10 +45,25 @@ FILE_PAGES = 64
 class Left:
     """What a script may still ask for, so that a line of ten words does not run for hours."""
 
-    repeated: int = 1 << 17
-    """Operations of lines with `repeat`: at first twice as many as there may be mappings."""
-    touched: int = 1 << 21
-    """Bytes that are looked at, one by one, by lines that read and write."""
+    work: int = 1_000_000
+    """What operations go through, and what is told after them, in the unit that four entries of page tables take."""
+
+    @classmethod
+    def of_records(cls, size: int) -> Left:
+        """What all scripts in a file of `size` characters may ask for together: more than real ones do."""
+        return cls(cls.work // 2 + size * 7 // 2)
+
+    def lend(self, system: SystemMemory) -> None:
+        """All that is left is there for page faults, and for pages that a process begins with."""
+        system.faults_left = self.work // FAULT
+
+    def settle(self, system: SystemMemory) -> None:
+        """Take what was used for faults since `lend`."""
+        self.work -= (self.work // FAULT - system.faults_left) * FAULT
+
+
+FAULT = 8
+"""Units of work that a page fault takes."""
 
 
 @dataclass(eq=False)
@@ -191,8 +207,6 @@ def number(text: str) -> int:
     return int(text, 16) if text.startswith("0x") else int(text)
 
 
-MOST_FAULTS = 1 << 18
-"""Page faults that are done for one script or trace: those of 1 GiB in single pages."""
 RLIMITS = (
     "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
     "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
@@ -219,7 +233,7 @@ def new_task(
     arch, config = ARCHITECTURES[machine["arch"]], machine.get("config", {})
     compat = machine.get("task") == "compat32"
     system = system_memory(machine, page_shift, huge_size, hwcap)
-    system.faults_left = MOST_FAULTS
+    Left().lend(system)
     limits = {name: (limit(soft), limit(hard)) for name, (soft, hard) in machine.get("rlimits", {}).items()}
     personality = 0
     for line in setup:
@@ -254,19 +268,27 @@ def new_task(
     )  # fmt: skip
 
 
-def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any]) -> Process:
-    """The process that a record describes: `start` as it was found, `setup` what was set before it began."""
+def from_start(
+    machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[str, Any], left: Left | None = None
+) -> Process:
+    """The process that a record describes: `start` as it was found, `setup` what was set before it began.
+
+    `left` is what its script may ask for, where that is not what one alone may. TooManyFaults for too many pages.
+    """
+    left = left or Left()
     page_size = int(start["page_size"])
     page_shift = page_size.bit_length() - 1
     where = {k: number(v) for k, v in start["process"].items()}
     task = new_task(machine, setup, page_size, int(start["huge_size"]), where.get("hwcap"))
     mm, system = task.mm, task.sys
+    left.lend(system)
     mm.start_brk, mm.brk = where["start_brk"], where.get("brk", where["start_brk"])
     mm.start_data, mm.end_data = where["start_data"], where["end_data"]
     mm.start_code, mm.end_code = where["startcode"], where["endcode"]
     mm.start_stack = where["startstack"]
     files = script_files(page_size)
     image = _map_start(task, start["vmas"], files)
+    left.settle(system)
     said, kib = start["status"], page_shift - 10
     mm.total_vm, mm.data_vm, mm.stack_vm = said["VmSize"] >> kib, said["VmData"] >> kib, said["VmStk"] >> kib
     mm.exec_vm = said["VmExe"] + said["VmLib"] >> kib
@@ -281,7 +303,7 @@ def from_start(machine: Mapping[str, Any], setup: Sequence[str], start: Mapping[
     names = {"BRK": mm.brk, "STACK": stack_end}
     if where.get("vdso"):
         names["VDSO"] = where["vdso"]
-    return Process(task, names, files, image)
+    return Process(task, names, files, image, left=left)
 
 
 def script_files(page_size: int) -> dict[str, File]:
@@ -350,8 +372,11 @@ def _fill(task: Task, vma: Vma, pages: str, rss: int) -> None:
     for run in filter(None, pages.split(",")):
         first, _, rest = run.partition("+")
         count, kind = int(rest[:-1]), rest[-1]
-        if not 0 <= int(first) <= int(first) + count <= min((vma.end - vma.start) >> shift, MOST_FAULTS):
-            raise ValueError(f"pages {run[:40]!r} are none of the mapping's, or more than {MOST_FAULTS}")
+        if not 0 <= int(first) <= int(first) + count <= (vma.end - vma.start) >> shift:
+            raise ValueError(f"pages {run[:40]!r} are none of the mapping's")
+        task.sys.faults_left -= count if kind != "t" else count >> mm.tables.geometry.pmd_shift - shift
+        if task.sys.faults_left < 0:
+            raise TooManyFaults
         if kind in "at" and vma.anon_vma is None:
             vma.anon_vma = AnonVma()
             vma.anon_vma.num_active_vmas = vma.anon_vma.vmas = 1

@@ -71,21 +71,47 @@ class Step:
     rows: list[Smap] = field(default_factory=list)
 
 
-MOST_ROWS = 12_000
-"""Mappings that the steps of a script tell of, all in all: many lines on many mappings are more than anybody reads."""
+OPERATION, ROW = 20, 40
+"""What an operation takes of the work that is left, and what it takes to tell of a mapping."""
 
 
 def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
     """Do a script's operations in order; ScriptError names what is none, and where it is too long to be shown."""
-    rows = 0
+    line = 0
+    for who, step in perform(process, script):
+        line = max(line, step.line)
+        try:
+            _take(who, ROW * len(who.task.mm.vmas) + _entries(who) // 4)
+        except ScriptError as error:
+            error.line = line
+            raise
+        yield snapshot(who, step)
+
+
+def _take(process: Process, work: int) -> None:
+    """So much less is left for the script; ScriptError where nothing is."""
+    left, system = process.left, process.task.sys
+    left.settle(system)
+    left.work -= work
+    left.lend(system)
+    if left.work < 0:
+        raise ScriptError("more work is asked for by here than is done for one script; make two of it")
+
+
+def _entries(process: Process) -> int:
+    """Entries of the page tables, the child's too."""
+    return sum(who.task.mm.tables.entries_count for who in (process, process.child) if who is not None)
+
+
+def perform(process: Process, script: Sequence[str]) -> Iterator[tuple[Process, Step]]:
+    """Do a script's operations in order, whoever does them, and tell what they returned and nothing of the state."""
     for line, text in enumerate(script):
         words = text.split("#", 1)[0].split()
+        if not words:
+            continue
         try:
-            for step in _line(process, line, words):
-                rows += len(step.rows)
-                yield step
-            if rows > MOST_ROWS:
-                raise ScriptError(f"up to here {rows} mappings are told of, one by one after each line; make two of it")
+            _take(process, OPERATION + _entries(process) // 4)
+            yield from _line(process, line, words)
         except mmt.TooManyFaults:
             raise ScriptError("more page faults by here than are done for one script; make two of it", line) from None
         except ScriptError as error:
@@ -93,9 +119,7 @@ def run(process: Process, script: Sequence[str]) -> Iterator[Step]:
             raise
 
 
-def _line(process: Process, line: int, words: Sequence[str]) -> Iterator[Step]:
-    if not words:
-        return
+def _line(process: Process, line: int, words: Sequence[str]) -> Iterator[tuple[Process, Step]]:
     if words[0] == "fork":
         yield from _fork(process, line)
     elif words[0] == "wait":
@@ -126,27 +150,27 @@ def snapshot(process: Process, step: Step) -> Step:
     return step
 
 
-def _fork(process: Process, line: int) -> Iterator[Step]:
+def _fork(process: Process, line: int) -> Iterator[tuple[Process, Step]]:
     try:
         child = fork(process.task)
     except mmt.Refused as refusal:
         _warm(process)
-        yield snapshot(process, Step(line, process.who, refusal.name, refusal.why))
+        yield process, Step(line, process.who, refusal.name, refusal.why)
         return
     process.child = Process(child, dict(process.names), process.files, process.image, "c", left=process.left)
     # which side runs first is chance; mostly the parent writes first, and the child has run when it says so
     _warm(process)
     _warm(process.child)
-    yield snapshot(process, Step(line, process.who, "0"))
-    yield snapshot(process.child, Step(-1, "c", "0"))
+    yield process, Step(line, process.who, "0")
+    yield process.child, Step(-1, "c", "0")
 
 
-def _wait(process: Process, line: int) -> Step:
+def _wait(process: Process, line: int) -> tuple[Process, Step]:
     if process.child is None:
-        return snapshot(process, Step(line, process.who, "ECHILD", "there is no child"))
+        return process, Step(line, process.who, "ECHILD", "there is no child")
     exit_mmap(process.child.task)
     process.child = None
-    return snapshot(process, Step(line, process.who, "0"))
+    return process, Step(line, process.who, "0")
 
 
 def _warm(process: Process) -> None:
@@ -167,7 +191,7 @@ def _warm(process: Process) -> None:
     task.min_flt = task.maj_flt = 0
 
 
-def _operation(process: Process, line: int, words: Sequence[str]) -> Step:
+def _operation(process: Process, line: int, words: Sequence[str]) -> tuple[Process, Step]:
     """One line, `repeat` too."""
     task = process.task
     step = Step(line, process.who, "0")
@@ -181,7 +205,7 @@ def _operation(process: Process, line: int, words: Sequence[str]) -> Step:
         _go_on(process)  # it writes to its stack before it counts
     step.minflt, step.majflt = task.min_flt, task.maj_flt
     _go_on(process)
-    return snapshot(process, step)
+    return process, step
 
 
 def _frame_writable(process: Process) -> bool:
@@ -207,10 +231,10 @@ def _repeat(process: Process, step: Step, words: Sequence[str]) -> None:
         step.ret = "skip"
         return
     step.count = 0
-    process.left.repeated -= times
-    if process.left.repeated < 0:
-        raise ScriptError("more operations are repeated by here than are done for one script; make two of it")
+    _take(process, times * (OPERATION + _entries(process) // 4))
     for i in range(times):
+        # a place for a mapping is looked for among all that there are
+        _take(process, len(task.mm.vmas) // 5)
         _perform(process, words[2:], step, i)
         if step.ret == "skip":
             step.count = None
@@ -263,7 +287,7 @@ def expression(process: Process, text: str, i: int) -> int:
     for sign, term in terms:
         product = 1
         for factor in term.split("*"):
-            product *= _factor(process, factor, i)
+            product = product * _factor(process, factor, i) & process.task.word_mask
         total += sign * product
     return total & process.task.word_mask
 
@@ -394,9 +418,7 @@ def _touch(write: bool) -> Callable[[Process, list[str], int], None]:
             raise Skipped
         for offset in range(0, length, step * AT_ONCE):  # what is not mapped ends it soon
             size = min(step * AT_ONCE, length - offset)
-            p.left.touched -= touch(p.task, start + offset, size, step, write)
-            if p.left.touched < 0:
-                raise ScriptError("more bytes are touched by here than are done for one script; make two of it")
+            _take(p, touch(p.task, start + offset, size, step, write) // 4)
 
     return done
 

@@ -36,8 +36,13 @@ PAGE_SIZE = 4096
 Counts = tuple[dict[str, int], dict[str, int], dict[Balance, int]]
 """vmstat, memory.events and the rounds of reclaim, as they were."""
 _K = TypeVar("_K")
-MOST_FAILED = 500
+_Access = tuple[str, Mapped, int]
+MOST_FAILED = 50
 """Accesses that may find no memory: before each fails the kernel tries sixteen times over to reclaim some."""
+A_ROUND = 3
+"""Accesses that a round of reclaim counts for."""
+TOLD, LINE = 20, 500
+"""Pages that are told of after the lines for each access that a script may ask for, and for how many a line counts."""
 FAULTS_BETWEEN_LINES = 140
 """Read faults of the cgroup's process between two lines, enough for memory.stat to be brought up to date."""
 
@@ -73,24 +78,43 @@ class WorkloadRun:
 
 
 def run_workload(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> WorkloadRun:
-    """Perform a workload under a release's rules. Raises InputError, with the line, where it finds no memory left."""
+    """Perform a workload under a release's rules.
+
+    Raises InputError, with the line, where it finds no memory left, where reclaim takes too many rounds for what the
+    script may ask for, and where the lines tell of more than anybody reads.
+    """
     if lru == "mglru" and not facts.lru_gen:
         raise UsageError("this release has no multi-generational LRU")
     m = workload_memory(workload, facts, lru)
     run = WorkloadRun(lru)
-    failed = 0
+    failed = told = 0
+    most_rounds = workload.most // A_ROUND
     for step in workload.steps:
+        told += LINE + step.range[1] - step.range[0] + sum(obj.pages for obj in m.objects.values())
+        if told > TOLD * workload.most:
+            raise InputError(workload.source, step.line, f"{told} pages are told of by here; make two of it, {_ALLOW}")
         before = dict(m.vmstat), dict(m.memcg.events), dict(m.balances)
         m.stats.read_between(FAULTS_BETWEEN_LINES)
         if m.lru_gen is not None:
             m.lru_gen.mm_in_use = True
-        rc = perform(m, step, MOST_FAILED - failed)
+        try:
+            rc = perform(m, step, MOST_FAILED - failed, most_rounds)
+        except _TooManyRounds:
+            rounds = f"more than {most_rounds} rounds of reclaim by here"
+            raise InputError(workload.source, step.line, f"{rounds}; give the script more memory, {_ALLOW}") from None
         failed += max(rc, 0)
         if failed >= MOST_FAILED:
             raise InputError(workload.source, step.line, f"{failed} accesses found no memory; give the script more")
         run.lines.append(_outcome(m, step, rc, before))
     run.events = dict(m.memcg.events)
     return run
+
+
+_ALLOW = "or allow more: --accesses N"
+
+
+class _TooManyRounds(Exception):
+    """Reclaim has taken more rounds than are waited for."""
 
 
 def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic") -> Memory:
@@ -115,16 +139,25 @@ def workload_memory(workload: Workload, facts: ReclaimFacts, lru: str = "classic
     return m
 
 
-def perform(m: Memory, step: Step, most_failed: int = MOST_FAILED) -> int:
+def perform(m: Memory, step: Step, most_failed: int = MOST_FAILED, most_rounds: int | None = None) -> int:
     """Do what a line says, up to so many accesses that fail; 0, a negative error number, or how many failed."""
     if step.op in OTHER:
         rc = OTHER[step.op](m, step)
         wb_workfn(m)
         return rc
-    return do_accesses(m, accesses_of(m, step), most_failed)
+    accesses = accesses_of(m, step)
+    return do_accesses(m, accesses if most_rounds is None else _up_to(m, accesses, most_rounds), most_failed)
 
 
-def accesses_of(m: Memory, step: Step) -> Iterator[tuple[str, Mapped, int]]:
+def _up_to(m: Memory, accesses: Iterable[_Access], most_rounds: int) -> Iterator[_Access]:
+    """The accesses, up to so many rounds of reclaim."""
+    for access in accesses:
+        if m.rounds > most_rounds:
+            raise _TooManyRounds
+        yield access
+
+
+def accesses_of(m: Memory, step: Step) -> Iterator[_Access]:
     """The accesses of a line, in order; none where it does something else."""
     if step.op == "mix":
         return ((op, m.objects[name], page) for op, name, page in step.mix)
@@ -177,7 +210,7 @@ OTHER: dict[str, Callable[[Memory, Step], int]] = {
 }  # fmt: skip
 
 
-def do_accesses(m: Memory, accesses: Iterable[tuple[str, Mapped, int]], most_failed: int) -> int:
+def do_accesses(m: Memory, accesses: Iterable[_Access], most_failed: int) -> int:
     """Perform accesses one by one, until so many have failed; how many did.
 
     So that a load or a store sets the accessed bit whatever the CPU remembers of the page tables, the process flushes

@@ -79,11 +79,13 @@ class Workload:
     """The script as the user named it."""
     left: int = MAX_ACCESSES
     """How many accesses may still be asked for."""
+    most: int = MAX_ACCESSES
+    """How many there may be in all."""
 
 
 def parse_workload(lines: Iterable[str], source: str, most: int = MAX_ACCESSES) -> Workload:
     """Parse a script; InputError, at the line, for what is none, or asks for more than `most` accesses in all."""
-    workload = Workload(source=source, left=most)
+    workload = Workload(source=source, left=most, most=most)
     machine_seen = False
     for number, text in enumerate(lines, 1):
         words = text.split("#")[0].split()

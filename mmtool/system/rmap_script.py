@@ -64,8 +64,8 @@ class World:
 
     @property
     def pages(self) -> int:
-        """Pages that are told of after a line."""
-        return len(self.tasks) * sum(obj.pages for obj in self.objects.values())
+        """Pages that are told of after a line; a process without any counts too."""
+        return len(self.tasks) * (1 + sum(obj.pages for obj in self.objects.values()))
 
 
 @dataclass(frozen=True)

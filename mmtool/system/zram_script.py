@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from mmtool.errors import InputError
 from mmtool.late import dataclass
@@ -15,8 +16,10 @@ USAGE = (
     "machine disksize=PAGES [limit=PAGES], write FROM-TO LEN[*N],same[*N],..., discard FROM-TO, read FROM-TO, compact, "
     "reset-max or idle"
 )
-MOST_PAGES = 1 << 22
+MOST_PAGES = 1 << 18
 """Pages that the lines of a script may touch in all, so that a line of ten words does not run for hours."""
+MOST_TOLD, LINE = 2_000_000, 100
+"""Pages of the device that are told of after each of the lines, all in all, and how many of them a line counts for."""
 ALGORITHMS = ("lzo", "lzo-rle", "lz4", "lz4hc", "zstd", "deflate", "842")
 _RANGE = regex(r"(\d{1,18})(?:-(\d{1,18}))?")
 _LENGTH = regex(r"(same|\d{1,9})(?:\*(\d{1,18}))?")
@@ -38,11 +41,15 @@ class ZramLine:
 
 @dataclass(frozen=True, slots=True)
 class ZramScript:
-    """A device of `disksize` pages with `limit` pages for its pool (0: no limit), and what is done to it."""
+    """A device of `disksize` pages with `limit` pages for its pool (0: no limit), and what is done to it.
+
+    `source` is the script's name.
+    """
 
     disksize: int
     limit: int
     lines: tuple[ZramLine, ...]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def parse_zram_script(text: Iterable[str], source: str, page_size: int) -> ZramS
         except ValueError as e:
             raise InputError(source, number, str(e)) from None
         lines.append(line)
-    return ZramScript(disksize, limit, tuple(lines))
+    return ZramScript(disksize, limit, tuple(lines), source)
 
 
 def _machine(words: list[str]) -> tuple[int, int]:
@@ -130,9 +137,16 @@ def _lengths(text: str, page_size: int) -> Iterator[Length]:
 
 
 def run_zram_script(script: ZramScript, pool: ZsPool) -> Iterator[ZramResult]:
-    """Do what the lines say on a new device over `pool`, and tell its state after each."""
+    """Do what the lines say on a new device over `pool`, and tell its state after each.
+
+    InputError, at the line, where that is more than anybody reads.
+    """
     zram = Zram(pool, script.limit)
+    told = 0
     for line in script.lines:
+        told += LINE + len(zram.table)
+        if told > MOST_TOLD:
+            raise InputError(script.source, line.line, "the whole device is told of after each line; make two of it")
         yield ZramResult(line.line, line.does, *_after(zram, _do(zram, line)))
 
 
@@ -163,15 +177,22 @@ def _write(zram: Zram, line: ZramLine) -> int:
 
 
 def _after(zram: Zram, failed: int) -> tuple[MmStat, str, int]:
-    runs: list[tuple[str, int]] = []
-    at = 0
-    for index in sorted(zram.table):
-        slot = zram.table[index]
+    runs: list[str] = []
+    kind, start, at = "", 0, 0
+    for index, slot in sorted(zram.table.items(), key=_INDEX):
         letter = "s" if slot.handle is None else "h" if slot.huge else "x"
-        for kind, count in ((".", index - at), (letter, 1)):
-            if count and runs and runs[-1][0] == kind:
-                runs[-1] = (kind, runs[-1][1] + count)
-            elif count:
-                runs.append((kind, count))
-        at = index + 1
-    return zram.mm_stat(), "".join(f"{n}{c}" if n > 1 else c for c, n in runs), failed
+        if letter == kind and index == at:
+            at += 1
+            continue
+        runs.append(_run(at - start, kind))
+        runs.append(_run(index - at, "."))
+        kind, start, at = letter, index, index + 1
+    runs.append(_run(at - start, kind))
+    return zram.mm_stat(), "".join(runs), failed
+
+
+_INDEX = itemgetter(0)
+
+
+def _run(count: int, letter: str) -> str:
+    return f"{count}{letter}" if count > 1 else letter if count else ""

@@ -40,8 +40,8 @@ MOST_MEMORY = 200 << 20
 STOP_AFTER = 20.0
 """Seconds of CPU time after which an input is given up."""
 ADDRESS_SPACE = 4 << 30
-DENSE = 400
-"""One of so many inputs of a command is a large one, and one of ten times as many of a reader."""
+DENSE, DENSE_OF_READERS = 40, 4000
+"""One of so many inputs of a command is a large one, and of a reader."""
 
 
 class TooLongError(BaseException):
@@ -112,7 +112,7 @@ class Campaign:
     def one(self, name: str, *, dense: bool = True) -> None:
         """The next input of a target; without `dense` none is a large one."""
         result, random, mutator = self.results[name], self.randoms[name], self.mutators[name]
-        large = random.randrange(DENSE if name in COMMANDS else 10 * DENSE) == 0
+        large = random.randrange(DENSE if name in COMMANDS else DENSE_OF_READERS) == 0
         data = mutator.dense() if dense and large else mutator.next()
         result.inputs += 1
         before = time.process_time()

@@ -38,6 +38,13 @@ VALUES: tuple[Any, ...] = (
 """What a value of a document is replaced by."""
 _ENDS = (0, 1, 2, 4, 0x7F, 0xFF, 0xFFFF, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1)
 """What a word of a binary file is replaced by."""
+_RUNS = (
+    b" ", b"\t", b"0", b"9", b"a", b"[", b"<", b"(", b":", b"=", b"-", b" \n", b", ", b"\n", b"\r", b"\r\n", b"\0",
+    b"a\n", b">\n", b'"', b"\\", b"\\n", b"<!--", b"<script>", b"&lt;", b"%s", b"a=1 ", b"0x0-0x1,", b"\xff",
+    b"\xc3\xa9", b"{}\n",
+)  # fmt: skip
+"""What stands in an input over and over."""
+_KEY = re.compile(r'"\w+": ')
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,16}\b|\d+")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
@@ -76,19 +83,43 @@ class Mutator:
         return (self._bytes(data) if self.random.random() < 0.04 else data)[:LARGEST]
 
     def dense(self) -> bytes:
-        """A large input: one seed's lines or bytes over and over, up to LARGEST, or a long run of a character in it."""
+        """A large input: lines or bytes of a seed over and over, counted up or not, or a run of something in it."""
         data = self.next()[: LARGEST // 2] or b"0"
-        if self.random.random() < 0.4:
-            run = self.random.choice((b" ", b"\t", b"0", b"9", b"a", b"[", b"<", b"(", b":", b"=", b"-", b" \n", b", "))
+        kind = self.random.random()
+        if kind < 0.3:
+            run = self.random.choice(_RUNS) * self.random.choice((1, 1, 1, 2))
+            times = self.random.choice((60_000, 60_000, LARGEST)) // len(run)
             at = self.random.randrange(len(data) + 1)
-            return data[:at] + run * (60_000 // len(run)) + data[at:]
-        if self.random.random() < 0.5:
+            return (data[:at] + run * times + data[at:])[:LARGEST]
+        if kind < 0.36:
+            opening, closing = self.random.choice(((b"[", b"]"), (b'{"a":', b"}"), (b"<b>", b"</b>"), (b"- ", b"")))
+            depth = self.random.choice((500, 20_000, LARGEST // 2 // len(opening + closing)))
+            at = self.random.randrange(len(data) + 1)
+            return (data[:at] + opening * depth + b"0" + closing * depth + data[at:])[:LARGEST]
+        if kind < 0.6:
             return (data + b"\n") * (LARGEST // (len(data) + 1))
         lines = data.split(b"\n")
         at = self.random.randrange(len(lines))
         block = b"\n".join(lines[at : at + self.random.choice((1, 1, 2, 5))]) + b"\n"
-        more = block * ((LARGEST - len(data)) // max(len(block), 1))
-        return b"\n".join(lines[:at]) + b"\n" + more + b"\n".join(lines[at:])
+        times = (LARGEST - len(data)) // max(len(block), 1)
+        more = self._counted(block, times) if self.random.random() < 0.5 else block * times
+        return (b"\n".join(lines[:at]) + b"\n" + more + b"\n".join(lines[at:]))[:LARGEST]
+
+    def _counted(self, block: bytes, times: int) -> bytes:
+        """A block so often, one number of it higher each time: no two are alike, and all may overlap."""
+        text = block.decode("utf-8", "surrogateescape")
+        found = self._place(text, _NUMBER)
+        if found is None or len(found[0]) > 20:
+            return block * times
+        base = 16 if found[0].startswith("0x") or not found[0].isdigit() else 10
+        head, tail = text[: found.start()], text[found.end() :]
+        form = f"{{:#0{len(found[0])}x}}" if found[0].startswith("0x") else f"{{:0{len(found[0])}{'dx'[base == 16]}}}"
+        step = self.random.choice((1, 1, 2, 4096, 1 << 20, -1))
+        first = int(found[0], base)
+        counted = bytearray()
+        for i in range(times):
+            counted += f"{head}{form.format(abs(first + step * i))}{tail}".encode("utf-8", "surrogateescape")
+        return bytes(counted)
 
     def _times(self) -> int:
         return self.random.choice((1, 1, 1, 2, 2, 3, 5, 9))
@@ -201,7 +232,11 @@ class Mutator:
         for _ in range(self._times()):
             self._structure(holder)
         lines = [json.dumps(holder.get("") if i == at else document) for i, document in enumerate(documents)]
-        return "\n".join(lines).encode("utf-8", "surrogatepass")
+        text = "\n".join(lines)
+        key = self._place(text, _KEY) if self.random.random() < 0.04 else None
+        if key is not None:
+            text = f"{text[: key.start()]}{key[0]}{json.dumps(self.random.choice(VALUES))}, {text[key.start() :]}"
+        return text.encode("utf-8", "surrogatepass")
 
     def _structure(self, holder: dict[str, Any]) -> None:
         """Replace, drop, double or exchange a value somewhere in what `holder` holds."""

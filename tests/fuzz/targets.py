@@ -18,6 +18,7 @@ from tempfile import mkdtemp
 
 import click
 
+from fuzz.mutate import NUMBERS
 from mmtool.answers.postmortem.judge import judge_all
 from mmtool.build.image.btf import read_btf
 from mmtool.build.image.kallsyms import read_kallsyms
@@ -114,7 +115,7 @@ def _drain(value: object) -> None:
 
 def _maps(data: bytes, random: Random) -> None:
     """The tables of firmware, by the kind that they look like and as each of them."""
-    text = decode(data)
+    text = decode(data, "F")
     recognise(text)
     for read in (parse_memmap_text, parse_iomem, parse_table):
         try:
@@ -125,7 +126,7 @@ def _maps(data: bytes, random: Random) -> None:
 
 
 def _logs(data: bytes, random: Random) -> None:
-    text = decode(data)
+    text = decode(data, "F")
     read_log(text, "F", need_map=False)
     describe_boots(text, "F")
 
@@ -184,7 +185,11 @@ def _lists(data: bytes, random: Random) -> None:
 
 
 def _reports(data: bytes, random: Random) -> None:
-    judge_all(parse_reports(data.decode("utf-8", "replace")), {})
+    judge_all(parse_reports(decode(data, "F"), "F"), {})
+
+
+def _memblock_log(data: bytes) -> object:
+    return parse_memblock_log(decode(data, "F"), "F", (6, 1, 0))
 
 
 def _trace(data: bytes, random: Random) -> None:
@@ -206,7 +211,7 @@ def _process_texts(data: bytes, random: Random) -> None:
 READERS: Mapping[str, Target] = {
     "log": Target(("log",), _logs, 100),
     "map": Target(("map",), _maps, 100),
-    "wrapped": Target(("wrapped",), _text(unwrap), 300),
+    "wrapped": Target(("wrapped",), _text(lambda text: unwrap(text, "F")), 300),
     "packed": Target(("packed",), _bytes(lambda data: unpack(data, "F")), 500),
     "tree": Target(("tree",), _bytes(lambda data: parse_fdt(data, "F")), 150),
     "acpi": Target(("acpi",), _tables, 1000),
@@ -221,7 +226,7 @@ READERS: Mapping[str, Target] = {
     "stage": Target(("stage",), _state, 300),
     "lists": Target(("lists",), _lists, 500),
     "vectors": Target(("vectors",), _file(read_records), 300),
-    "memblock-log": Target(("memblock-log",), _text(lambda text: parse_memblock_log(text, "F", (6, 1, 0))), 100),
+    "memblock-log": Target(("memblock-log",), _bytes(_memblock_log), 100),
     "report": Target(("report",), _reports, 75),
     "trace": Target(("trace",), _trace, 500),
     "zoneinfo": Target(("zoneinfo",), _text(lambda text: parse_zoneinfo(text, "F")), 500),
@@ -263,8 +268,14 @@ STATE = str(CORPUS / "state" / "boot.json")
 LOG = str(CORPUS / "log" / "small.txt")
 
 
+def _with_numbers(word: str, random: Random) -> str:
+    """An option's value with a number for each N in it."""
+    return "".join(random.choice(NUMBERS) if letter == "N" else letter for letter in word)
+
+
 def _command(line: str, formats: tuple[str, ...] = ALL, more: tuple[str, ...] = ()) -> Callable[[bytes, Random], None]:
-    """A command; INPUT in its line is the file with the input. `more` are options of which some are added."""
+    """A command; INPUT in its line is the file with the input. `more` are options of which some are added; an N in
+    the value of one is a number of any kind."""
 
     def run(data: bytes, random: Random) -> None:
         path = FOLDER / "input"
@@ -272,7 +283,7 @@ def _command(line: str, formats: tuple[str, ...] = ALL, more: tuple[str, ...] = 
         arguments = [str(path) if word == "INPUT" else word for word in line.split()]
         for option in more:
             if random.random() < 0.25:
-                arguments += option.split(" ", 1)
+                arguments += [_with_numbers(word, random) for word in option.split(" ", 1)]
         run_command([*arguments, *(("-o", random.choice(formats)) if formats else ())])
 
     return run
@@ -303,7 +314,10 @@ def _proc(line: str) -> Callable[[bytes, Random], None]:
     return run
 
 
-_MACHINE = ("--cmdline numa=fake=3", "--cpus 4096", "--kernel 7.3", "--kernel 5.10", "--initrd 0x100000-0x1fffff")
+_MACHINE = (
+    "--cmdline numa=fake=3", "--cmdline numa=fake=N mem=N", "--cpus 4096", "--cpus N", "--kernel 7.3", "--kernel 5.10",
+    "--kernel-base N", "--initrd 0x100000-0x1fffff", "--initrd N-N", "--boot N",
+)  # fmt: skip
 COMMANDS: Mapping[str, Target] = {
     "boot": Target(
         ("log", "map", "tree", "capture"),
@@ -325,10 +339,16 @@ COMMANDS: Mapping[str, Target] = {
         ("log", "tree"), _command("reserve INPUT", ALL, ("--cma 16M", "--crashkernel 16M,high", "--hugepages 2M:3")), 4
     ),
     "batch": Target(("log", "map", "tree"), _command("batch --jobs 1 " + str(FOLDER / "one"), ("ndjson", "csv")), 2),
-    "explain": Target(("report", "wrapped"), _command("explain INPUT", ALL, ("--kernel 6.1", "--top 100")), 6),
+    "explain": Target(
+        ("report", "wrapped"), _command("explain INPUT", ALL, ("--kernel 6.1", "--top 100", "--top N")), 6
+    ),
     "alloc": Target(
         ("state", "stage"),
-        _command("alloc --order 1 --explain --state INPUT", ALL, ("--count max", "--gfp GFP_ATOMIC", "--order 9")),
+        _command(
+            "alloc --order 1 --explain --state INPUT",
+            ALL,
+            ("--count max", "--count N", "--gfp GFP_ATOMIC", "--order 9", "--order N"),
+        ),
         3,
     ),
     "alloc --script": Target(("alloc-script",), _command(f"alloc --state {STATE} --script INPUT"), 20),
@@ -336,7 +356,11 @@ COMMANDS: Mapping[str, Target] = {
     "buddyinfo --state": Target(("state", "stage"), _command("buddyinfo --state INPUT", (*ALL, "proc")), 5),
     "buddyinfo --proc": Target(("proc",), _proc("buddyinfo"), 10),
     "free": Target(("state", "stage"), _command("free --pfn 256 --state INPUT", ALL), 10),
-    "vmalloc": Target(("state",), _command("vmalloc --size 64K --state INPUT", ALL, ("--count max", "--huge")), 5),
+    "vmalloc": Target(
+        ("state",),
+        _command("vmalloc --size 64K --state INPUT", ALL, ("--count max", "--count N", "--huge", "--align N")),
+        5,
+    ),
     "vmalloc --info": Target(("vmallocinfo",), _command("vmalloc --info INPUT"), 20),
     "replay": Target(("recorded-trace",), _command("replay INPUT", ("table", "json")), 15),
     "replay --state": Target(("trace",), _command(f"replay --state {STATE} INPUT", ("table", "json")), 10),

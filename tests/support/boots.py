@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mmtool.build.fact import parse_version
+from mmtool.build.fact import parse_candidate
 from mmtool.build.kernel import Kernel
 from mmtool.build.profile import Option, Profile
 from mmtool.build.release import release_facts
@@ -42,7 +42,7 @@ def boot_at(
     config: dict[str, Option] | None = None,
 ) -> Any:
     """`memory` is (start, end, node), `reserved` (start, end), in bytes. There are no zones yet."""
-    version = parse_version(release)
+    version = parse_candidate(release)
     assert version is not None
     options: dict[str, Option] = {"NUMA": True, "NODES_SHIFT": 10, "HUGETLB_PAGE": True} | (config or {})
     kernel = Kernel(release, release_facts(version), Profile("test", arch, release, options, {"struct_page": 64}))

@@ -12,14 +12,18 @@ import re
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
+from mmtool.build.choose import kernel_for
 from mmtool.cli.boot import boot
 from mmtool.firmware.fdt import read_fdt
+from mmtool.firmware.read import read_input
+from mmtool.linux.init.boot import Boot
+from mmtool.linux.init.main import start_kernel
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
 
@@ -241,6 +245,14 @@ def mmtool_boot(*arguments: str) -> str:
     return result.stdout
 
 
+@cache
+def booted(path: Path) -> Boot:
+    """What `mmtool boot PATH` boots: a capture or a log, with all that is in it. Nobody changes it."""
+    machine = read_input(str(path))
+    return start_kernel(machine, kernel_for(machine))
+
+
+@cache
 def captures() -> list[Capture]:
     """The captures of fixtures/, and of the folder that MMTOOL_CAPTURES names: x86's first, then arm64's."""
     more = [Path(folder) for folder in [os.environ.get("MMTOOL_CAPTURES")] if folder]

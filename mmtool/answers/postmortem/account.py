@@ -6,7 +6,7 @@ page is counted once here, and what no counter has is its own line: memory that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mmtool.answers.postmortem.sums import FREE_DRIFT, FREE_DRIFT_PAGES
 from mmtool.late import dataclass
@@ -57,6 +57,8 @@ def machine_account(info: MemInfo) -> Account | None:
     Where it does not say how many pages there are, what the zones manage (before 3.8: have) is taken if they are all
     there.
     """
+    if not (info.totals or info.nodes or info.zones):
+        return None
     counters = _Counters(info)
     closes, total, reserved = True, 0, 0
     managed = [zone.kb.get("managed", zone.kb.get("present")) for zone in info.zones]
@@ -101,17 +103,28 @@ class _Counters:
         present = sum(zone.kb.get("present", 0) for zone in info.zones) // info.page_kb
         self.partial = bool(info.pages.get("ram")) and present * 33 < 32 * info.pages["ram"]
         """Not all zones are there, so that their sums say nothing of the machine."""
+        self.sums = _sums(info.nodes.values()), _sums(zone.kb for zone in info.zones)
+        if self.partial and len(info.nodes) <= 1:
+            self.sums = {}, {}
 
     def get(self, name: str, *in_kb: str) -> int | None:
         """`name` as the head calls it, `in_kb` as the lines of nodes and zones do."""
         if name in self.info.totals:
             return self.info.totals[name]
         for label in (*in_kb, name):
-            for lines in (self.info.nodes.values(), [zone.kb for zone in self.info.zones]):
-                found = [line[label] for line in lines if label in line]
-                if found and not (self.partial and len(self.info.nodes) <= 1):
-                    return sum(found) // self.info.page_kb
+            for sums in self.sums:
+                if label in sums:
+                    return sums[label] // self.info.page_kb
         return None
+
+
+def _sums(lines: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What lines of counters have together."""
+    sums: dict[str, int] = {}
+    for line in lines:
+        for label, kb in line.items():
+            sums[label] = sums.get(label, 0) + kb
+    return sums
 
 
 def _some(*parts: tuple[str, int | None]) -> tuple[tuple[str, int], ...]:

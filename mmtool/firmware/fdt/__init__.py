@@ -22,7 +22,7 @@ from mmtool.firmware.devicetree import (
 )
 from mmtool.firmware.fdt.address import Translator, dma_buses
 from mmtool.firmware.fdt.architecture import architecture
-from mmtool.firmware.fdt.blob import Blob, Node, parse_blob
+from mmtool.firmware.fdt.blob import Blob, Node, same_blob
 from mmtool.firmware.fdt.container import tree_in
 from mmtool.firmware.fdt.memory import read_chosen, read_memory, read_reserved, root_cells
 from mmtool.firmware.fdt.numa import is_complete, read_cpus, read_numa
@@ -64,7 +64,7 @@ def parse_fdt(data: bytes, source: str) -> DeviceTree:
 
     Raises InputError, which names a node's path or a byte, for what no kernel reads.
     """
-    return parse_root(parse_blob(data, source), source)
+    return parse_root(same_blob(data, source), source)
 
 
 def parse_root(blob: Blob, source: str) -> DeviceTree:

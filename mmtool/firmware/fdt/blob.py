@@ -10,6 +10,7 @@ import io
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import field
+from functools import lru_cache
 from typing import Any
 
 from pyfdt.pyfdt import FdtBlobParse
@@ -111,6 +112,15 @@ def parse_blob(data: bytes, source: str) -> Blob:
     problems = [] if complete else [Problem("/", "/memreserve/", "the list does not end within the blob")]
     root = _nodes(parsed.fdt_dt_tags[:tags], problems)
     return Blob(header["totalsize"], memreserve, root, tuple(problems))
+
+
+@lru_cache(maxsize=1)
+def same_blob(data: bytes, source: str) -> Blob:
+    """parse_blob() for readers of one tree after another: what it is, is asked before what it says.
+
+    Nobody may change its nodes.
+    """
+    return parse_blob(data, source)
 
 
 def _check_header(data: bytes, source: str) -> dict[str, int]:

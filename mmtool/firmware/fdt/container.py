@@ -9,9 +9,10 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from resource import RLIMIT_CPU, RLIMIT_FSIZE, setrlimit
 
 from mmtool.errors import InputError
-from mmtool.firmware.fdt.blob import Node, parse_blob
+from mmtool.firmware.fdt.blob import Node, same_blob
 from mmtool.firmware.packed import unpack
 from mmtool.firmware.tree_files import (
     ANDROID_BOOT,
@@ -49,7 +50,7 @@ def tree_in(data: bytes, source: str) -> tuple[bytes, Warnings]:
 
 def _of_blob(data: bytes, source: str) -> tuple[bytes, Warnings]:
     size = int.from_bytes(data[4:8], "big")
-    root = parse_blob(data, source).root
+    root = same_blob(data, source).root
     inner = _tree_of_fit(root, data, size, source)
     if inner is not None:
         name, blob = inner
@@ -145,15 +146,28 @@ def _compiled(data: bytes, source: str) -> bytes:
         advice = "compile it first: dtc -O dtb -o machine.dtb FILE (the package device-tree-compiler)"
         raise InputError(source, None, f"is a device tree's source, and dtc is not installed here; {advice}")
     command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
-    try:
-        # from a file: it may end before it has read all, and then a pipe's SIGPIPE would end mmtool
-        with tempfile.TemporaryFile() as file:
-            file.write(data)
-            file.seek(0)
-            done = subprocess.run(command, stdin=file, capture_output=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        raise InputError(source, None, "is a device tree's source, on which dtc does not end") from None
-    if done.returncode or not done.stdout.startswith(FDT_MAGIC):
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+    # Files, for dtc may end before it has read all, and a pipe's SIGPIPE would end mmtool; and it may say very much.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made, tempfile.TemporaryFile() as said:
+        given.write(data)
+        given.seek(0)
+        status = subprocess.call(command, stdin=given, stdout=made, stderr=said, preexec_fn=_limit_dtc)
+        made.seek(0)
+        blob = made.read()
+        said.seek(0)
+        words = said.read(4096).decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+    if status < 0:
+        raise InputError(source, None, "is a device tree's source, on which dtc does not end")
+    if status or not blob.startswith(FDT_MAGIC):
         raise InputError(source, None, f"dtc cannot compile it: {words[0].removeprefix('Error: ')}")
-    return done.stdout
+    return blob
+
+
+MOST_OF_DTC = 1, 64 << 20
+"""Seconds of CPU time that dtc may take, and bytes that it may write: it complains of each pair of equal properties."""
+
+
+def _limit_dtc() -> None:
+    """What dtc's process does first. No thread of mmtool holds a lock that it could wait for."""
+    seconds, size = MOST_OF_DTC
+    setrlimit(RLIMIT_CPU, (seconds, seconds))
+    setrlimit(RLIMIT_FSIZE, (size, size))

@@ -18,6 +18,8 @@ from mmtool.units import human
 
 LARGEST_INITRD = 16 << 30
 """Bytes beyond which an initial RAM disk is a mistake."""
+LONGEST_CMDLINE = 1 << 14
+"""Characters, some times COMMAND_LINE_SIZE, beyond which a command line is a mistake."""
 MOST_CPUS = 8192
 """The most that CONFIG_NR_CPUS may be."""
 
@@ -36,15 +38,17 @@ def start_kernel(
     state after init's memory was handed over, the kernel's log, and what each step did. InputError when the kernel
     would panic on the way.
     """
-    early = Early(kernel, Memblock.of(kernel), parse_cmdline(cmdline if cmdline is not None else machine.cmdline or ""),
-                  KernelLog())  # fmt: skip
+    text = cmdline if cmdline is not None else machine.cmdline or ""
+    if len(text) > LONGEST_CMDLINE:
+        raise InputError(machine.origin, None, f"a command line of {len(text)} characters; kernels read 2048 to 4096")
+    early = Early(kernel, Memblock.of(kernel), parse_cmdline(text), KernelLog())
     arch = architecture(kernel, machine.origin)
     base = kernel_base if kernel_base is not None else machine.kernel_base
     if machine.initrd is not None and machine.initrd[1] - machine.initrd[0] > LARGEST_INITRD:
         size = human(machine.initrd[1] - machine.initrd[0])
         raise InputError(machine.origin, None, f"an initial RAM disk of {size} is none")
     boot: Boot = arch.boot(early, machine, min(cpus or machine.cpus or 1, kernel.number("NR_CPUS", MOST_CPUS)), base)
-    before = boot.memblock.snapshot()
+    boot.memblock.watch()
     for name, step in arch.steps(kernel):
         boot.step = name
         lines = len(boot.log.lines)
@@ -54,10 +58,7 @@ def start_kernel(
             raise InputError(machine.origin, None, f"this machine cannot boot, the kernel stops in {name}: {e}") from e
         for owner in boot.memblock.ledger.owners_after(len(boot.owner_steps)):
             boot.owner_steps[owner] = name
-        now = boot.memblock.snapshot()
-        changes = tuple(now.changes_since(before)) if now is not before else ()
-        boot.steps.append(StepRecord(name, changes, lines, len(boot.log.lines)))
-        before = now
+        boot.steps.append(StepRecord(name, tuple(boot.memblock.changes()), lines, len(boot.log.lines)))
     return boot
 
 

@@ -230,22 +230,18 @@ def reserve_crashkernel_generic(early: Early, window: CrashWindow, request: Cras
         tries = [(request.base, request.base + request.size, low_size)]
     elif request.high:
         tries = [(window.low_max, window.high_max, low_size), (0, window.low_max, low_size)]
-    base = low = 0
-    for start, end, wanted in tries:
-        low = wanted
+    for start, end, low in tries:
         base = mb.phys_alloc_range(request.size, window.align, start, end, owner="crashkernel")
         if base:
-            break
-    if not base:
-        if request.base:
-            log.warn("crashkernel reservation failed - memory is in use.")
-        else:
-            log.warn(f"cannot allocate crashkernel (size:{request.size:#x})")
-        return
-    if base >= window.low_max and low and not reserve_crashkernel_low(early, window, low):
-        mb.phys_free(base, request.size)
-        return
-    say_reserved(early, base, request.size)
+            if base >= window.low_max and low and not reserve_crashkernel_low(early, window, low):
+                mb.phys_free(base, request.size)
+            else:
+                say_reserved(early, base, request.size)
+            return
+    if request.base:
+        log.warn("crashkernel reservation failed - memory is in use.")
+    else:
+        log.warn(f"cannot allocate crashkernel (size:{request.size:#x})")
 
 
 def say_reserved(early: Early, base: int, size: int) -> None:
@@ -255,8 +251,6 @@ def say_reserved(early: Early, base: int, size: int) -> None:
 
 def reserve_crashkernel_low(early: Early, window: CrashWindow, size: int) -> bool:
     """reserve_crashkernel_low() of the generic code: memory that devices with 32 bits reach."""
-    if not window.default_low:
-        return True
     base = early.memblock.phys_alloc_range(size, window.align, 0, window.low_max, owner="crashkernel low")
     if not base:
         early.log.err(f"cannot allocate crashkernel low memory (size:{size:#x}).")

@@ -159,6 +159,8 @@ class Memory:
         else:
             self.stats = CgroupThreshold(self.charge_batch, cpus, stops_counting=facts.memcg_stats_stop_counting)
         self.vmstat = dict.fromkeys(COUNTERS, 0)
+        self.rounds = 0
+        """Rounds of reclaim, one for each priority that was tried."""
         self.balances: dict[Balance, int] = {}
         """Rounds of reclaim by why they scanned what they did."""
         self.lru_add: list[int] = []

@@ -240,4 +240,4 @@ class Pgdat:
         return self.node_start_pfn + self.node_spanned_pages
 
     def populated_zones(self) -> list[Zone]:
-        return [zone for zone in self.zones if zone.populated]
+        return [zone for zone in self.zones if zone.present_pages > 0]

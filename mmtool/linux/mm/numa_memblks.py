@@ -5,7 +5,10 @@ Addresses are bytes, ranges half-open. A distance is an ACPI one: 10 is local, 2
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import field
+from itertools import accumulate
 
 from mmtool.build.kernel import Kernel
 from mmtool.late import dataclass
@@ -96,15 +99,35 @@ def cleanup_meminfo(blocks: list[NumaMemblk], mb: Memblock, kernel: Kernel, max_
         if b.start < b.end:
             kept.append(b)
     blocks[:] = kept
+    others: dict[int, _Others] = {}
     i = 0
     while i < len(blocks):
-        _join_neighbours(blocks, i, log)
+        nid = blocks[i].nid
+        if nid not in others:
+            others[nid] = _Others(b for b in blocks if b.nid != nid)
+        if _join_neighbours(blocks, i, others[nid], log):
+            others = {nid: others[nid]}
         i += 1
 
 
-def _join_neighbours(blocks: list[NumaMemblk], i: int, log: KernelLog) -> None:
-    """Join to blocks[i] every later block of its node that has no other node's block in between."""
+class _Others:
+    """The blocks of all nodes but one, to be asked whether one of them lies in a range."""
+
+    def __init__(self, blocks: Iterable[NumaMemblk]) -> None:
+        ranges = sorted((b.start, b.end) for b in blocks)
+        self.starts = [start for start, _ in ranges]
+        self.highest = list(accumulate((end for _, end in ranges), max))
+
+    def lie_in(self, start: int, end: int) -> bool:
+        """Does one of them overlap [start, end)?"""
+        before = bisect_left(self.starts, end)
+        return before > 0 and self.highest[before - 1] > start
+
+
+def _join_neighbours(blocks: list[NumaMemblk], i: int, others: _Others, log: KernelLog) -> bool:
+    """Join to blocks[i] every later block of its node that has no other node's block in between; was there any?"""
     bi = blocks[i]
+    joined = False
     j = i + 1
     while j < len(blocks):
         bj = blocks[j]
@@ -123,7 +146,7 @@ def _join_neighbours(blocks: list[NumaMemblk], i: int, log: KernelLog) -> None:
         if bi.nid != bj.nid:
             continue
         start, end = min(bi.start, bj.start), max(bi.end, bj.end)
-        if any(k.nid != bi.nid and start < k.end and end > k.start for k in blocks):
+        if others.lie_in(start, end):
             continue
         log.info(
             f"NUMA: Node {bi.nid} [mem {bi.start:#010x}-{bi.end - 1:#010x}] + "
@@ -132,6 +155,8 @@ def _join_neighbours(blocks: list[NumaMemblk], i: int, log: KernelLog) -> None:
         bi.start, bi.end = start, end
         j -= 1
         del blocks[j]
+        joined = True
+    return joined
 
 
 def register_meminfo(info: NumaInfo, mb: Memblock) -> None:

@@ -91,6 +91,8 @@ class _Bounder:
 
     def __init__(self) -> None:
         self.done: list[Event] = []
+        self.latest = 0
+        """Where the last of those in the text begins."""
         self.recent: list[_Open] = []
         self.dumped = True
         """Since the last head of any kind its Mem-Info came."""
@@ -106,14 +108,18 @@ class _Bounder:
         event = replace(item.event, kills=tuple(item.kills), memcg=item.memcg is True)
         if event.kind is ReportKind.SHOW_MEM and event.headless and event.kills:
             event = replace(event, kind=ReportKind.OOM)
+        self._finish(event)
+
+    def _finish(self, event: Event) -> None:
         self.done.append(event)
+        self.latest = max(self.latest, event.start)
 
     def head(self, event: Event) -> None:
         self.dumped = False
         if event.kind is ReportKind.OOM:
             self.begin(event)
         else:
-            self.done.append(event)
+            self._finish(event)
 
     def kill(self, line: KillLine) -> None:
         taker = next((item for item in reversed(self.recent) if item.takes(line)), None)
@@ -142,7 +148,7 @@ class _Bounder:
             if part is _Part.ZONE:
                 last = self.begin(Event(ReportKind.SHOW_MEM, 0, 0, headless=True))
             self.dumped = True
-            if last is not None and last.event.start >= max((event.start for event in self.done), default=0):
+            if last is not None and last.event.start >= self.latest:
                 last.mem_info = True
                 last.memcg = bool(last.memcg)
 

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
 
+from mmtool.errors import InputError
 from mmtool.firmware.lines import decode, kernel_lines
 from mmtool.firmware.packed import read_bytes
 from mmtool.late import dataclass
@@ -107,12 +108,21 @@ def read_reports(path: str, release: str | None = None) -> list[Report]:
 
     `release` goes before what the log says of the kernel.
     """
-    reports = parse_reports(decode(read_bytes(path), path))
+    reports = parse_reports(decode(read_bytes(path), path), path)
     return reports if release is None else [replace(report, release=release) for report in reports]
 
 
-def parse_reports(text: str) -> list[Report]:
-    """The reports in the text of a log, or of a mail that quotes one, in order."""
+MOST_REPORTS, REPORT = 10_000, 400
+MOST_DUMPS, DUMP = 1_500, 2_000
+"""Reports, and among them those with zones, that are read out of any log; of a longer one so many characters for each.
+Whole ones are longer."""
+
+
+def parse_reports(text: str, source: str | None = None) -> list[Report]:
+    """The reports in the text of a log, or of a mail that quotes one, in order.
+
+    Of a stranger's log `source` is the name, for an InputError where it has far more than a log of its size.
+    """
     text = _freed(text)
     raw = text.split("\n")
     joined, numbers = _joined(text)
@@ -123,6 +133,9 @@ def parse_reports(text: str) -> list[Report]:
     reports, places = [], _Places(joined)
     # a notice of a line or two may stand within a larger report: it ends none
     heads = [event.start for event in events if event.notice is None or event.kind is ReportKind.FAILURE]
+    dumps = 0
+    if source is not None and len(heads) > max(MOST_REPORTS, len(text) // REPORT):
+        raise InputError(source, None, f"{len(heads)} reports are in {len(text)} characters; give a part of the log")
     for event in events:
         following = bisect_right(heads, event.start)
         end = heads[following] if following < len(heads) else len(joined)
@@ -130,6 +143,9 @@ def parse_reports(text: str) -> list[Report]:
         if at < len(boots):
             end = min(end, max(event.end, boots[at][0]))
         report = _report(places, event, end, numbers, boots[at - 1][1] if at else None)
+        dumps += bool(report.mem_info and report.mem_info.zones)
+        if source is not None and dumps > max(MOST_DUMPS, len(text) // DUMP):
+            raise InputError(source, report.line, f"{dumps} reports by here are cut short; give a part of the log")
         reports.append(replace(report, seconds=_seconds(raw[report.line - 1])))
     return reports
 

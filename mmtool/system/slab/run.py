@@ -23,6 +23,7 @@ from mmtool.system.slab.script import (
     Kmalloc,
     Line,
     OnCache,
+    Operation,
     chosen,
     number_runs,
     slab_runs,
@@ -33,6 +34,12 @@ Pages = PlainPages | SystemPages
 """Where a script's slabs get their pages: plain memory, or a booted machine's."""
 PLACES = 200
 """Of how many objects of a line the places are told."""
+
+
+MOST_WORK, LINE = 200_000, 15
+"""Objects that the lines of a script may ask for and give back, all in all, and how many of them a line counts for."""
+LOOKED_AT = 16
+"""Live objects that are gone through in the time that one takes to be allocated."""
 
 
 class Objects(Protocol):
@@ -132,8 +139,23 @@ class ScriptRun(ABC):
         self.pages.fragmented = on
 
     def run(self, lines: Iterable[Line]) -> list[LineResult]:
-        """Do every line. InputError where a cache is destroyed that has objects."""
-        return [self._line(line) for line in lines]
+        """Do every line. InputError where a cache is destroyed that has objects, and where there is too much to do."""
+        results, work = [], 0
+        for line in lines:
+            work += LINE + self._asked(line.operation)
+            if work > MOST_WORK:
+                raise InputError(self.source, line.number, f"more than {MOST_WORK} objects by here; make two of it")
+            results.append(self._line(line))
+        return results
+
+    def _asked(self, op: Operation) -> int:
+        """How much a line asks for, in objects."""
+        if isinstance(op, Alloc):
+            return op.count
+        if isinstance(op, Create):
+            return LINE
+        owner = self.owners.get(op.name) if isinstance(op, Free | OnCache) else None
+        return len(owner.live) // LOOKED_AT if owner is not None else 0
 
     def _line(self, line: Line) -> LineResult:
         op = line.operation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.huge_memory import thp_eligible
@@ -150,18 +152,25 @@ def smap(task: Task, vma: Vma) -> Smap:
                         lazyfree += per_block
                 else:
                     row.shmem_huge += per_block * page_kib
-                for sub in range(per_block) if folio.mapcounts or folio.entire > 1 else ():
-                    mapped = folio.page_mapcount(sub)
-                    private += mapped < 2
-                    pss += unit // mapped
-                if not folio.mapcounts and folio.entire == 1:
+                if folio.mapcounts or folio.entire > 1:
+                    # pages that are mapped alike have alike shares
+                    alone = Counter(folio.mapcounts.values())
+                    alone[0] += per_block - len(folio.mapcounts)
+                    private += sum(n for more, n in alone.items() if folio.entire + more < 2)
+                    pss += sum(unit // (folio.entire + more) * n for more, n in alone.items() if n)
+                else:
                     private += per_block
                     # one unsigned long in the kernel: on 32 bits a huge page's share is lost
                     pss += unit * per_block & task.kernel_mask
             continue
         table = tables.ptes[n]
         lo, hi = max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)
-        keys = sorted(table) if hi - lo == per_block else sorted(p for p in table if lo <= p < hi)
+        if hi - lo == per_block:
+            keys = sorted(table)
+        elif hi - lo < len(table):
+            keys = [p for p in range(lo, hi) if p in table]
+        else:
+            keys = sorted(p for p in table if lo <= p < hi)
         start = end = -1
         kind = ""
         for p in keys:

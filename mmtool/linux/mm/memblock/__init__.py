@@ -8,7 +8,6 @@ from mmtool.linux.mm.memblock.memblock import (
     NUMA_NO_NODE,
     Change,
     Memblock,
-    Snapshot,
 )
 from mmtool.linux.mm.memblock.regions import (
     ENOMEM,
@@ -49,6 +48,5 @@ __all__ = [
     "MemblockPanic",
     "MemblockRegion",
     "MemblockType",
-    "Snapshot",
     "chunk_runs",
 ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Self
 
 from mmtool.build.kernel import Kernel
-from mmtool.late import dataclass
 from mmtool.linux.mm.memblock.alloc import MemblockAlloc
 from mmtool.linux.mm.memblock.handover import FreedMemory
+from mmtool.linux.mm.memblock.journal import Journal
 from mmtool.linux.mm.memblock.lists import (
     MEMBLOCK_ALLOC_ACCESSIBLE,
     MEMBLOCK_ALLOC_ANYWHERE,
@@ -20,7 +19,6 @@ from mmtool.linux.mm.memblock.regions import (
     MEMBLOCK_RSRV_HUGETLB,
     MEMBLOCK_RSRV_KERN,
     MemblockType,
-    Ranges,
 )
 
 __all__ = [
@@ -30,48 +28,10 @@ __all__ = [
     "NUMA_NO_NODE",
     "Change",
     "Memblock",
-    "Snapshot",
 ]
 
 Change = tuple[str, str, int, int]
 """("memory" or "reserved", "add" or "remove", start, end): bytes [start, end)."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Which bytes memory and reservations covered at one moment; touching ranges are one."""
-
-    memory: Ranges
-    reserved: Ranges
-
-    def changes_since(self, before: Snapshot) -> list[Change]:
-        """What was added to and removed from memory and reservations since `before`; flags and nodes do not count."""
-        changes: list[Change] = []
-        for name, old, new in (("memory", before.memory, self.memory), ("reserved", before.reserved, self.reserved)):
-            if old is not new:
-                # What both have as it is takes no part in the difference.
-                were, are = set(old), set(new)
-                gone, come = sorted(were - are), sorted(are - were)
-                changes += [(name, "remove", start, end) for start, end in _without(gone, come)]
-                changes += [(name, "add", start, end) for start, end in _without(come, gone)]
-        return changes
-
-
-def _without(ranges: Sequence[tuple[int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """`ranges` with the bytes of `taken` cut out; both ascending and disjoint."""
-    left, i = [], 0
-    for start, end in ranges:
-        while i < len(taken) and taken[i][1] <= start:
-            i += 1
-        j = i
-        while j < len(taken) and taken[j][0] < end:
-            if start < taken[j][0]:
-                left.append((start, taken[j][0]))
-            start = max(start, taken[j][1])
-            j += 1
-        if start < end:
-            left.append((start, end))
-    return left
 
 
 class Memblock(MemblockAlloc):
@@ -81,9 +41,6 @@ class Memblock(MemblockAlloc):
     and `current_limit` are plain attributes, as are `movable_node`, `mirrored_kernelcore`,
     `kho_scratch_only` and `kernel_end`. What differs between releases comes from the Release it is given.
     """
-
-    _last = Snapshot((), ())
-    """The last snapshot."""
 
     @classmethod
     def of(cls, kernel: Kernel) -> Self:
@@ -263,9 +220,16 @@ class Memblock(MemblockAlloc):
 
     # What changed.
 
-    def snapshot(self) -> Snapshot:
-        """The bytes that memory and reservations cover now; the last one, as long as they are the same."""
-        memory, reserved = self.memory.covered(), self.reserved.covered()
-        if memory is not self._last.memory or reserved is not self._last.reserved:
-            self._last = Snapshot(memory, reserved)
-        return self._last
+    def watch(self) -> None:
+        """Note from here on what comes and goes."""
+        self.memory.journal, self.reserved.journal = Journal(), Journal()
+
+    def changes(self) -> list[Change]:
+        """What memory and reservations lost and gained since watch() or the last call; flags and nodes do not count."""
+        changes: list[Change] = []
+        for type_ in (self.memory, self.reserved):
+            if type_.journal is not None:
+                went, came = type_.journal.take()
+                changes += [(type_.name, "remove", start, end) for start, end in went]
+                changes += [(type_.name, "add", start, end) for start, end in came]
+        return changes

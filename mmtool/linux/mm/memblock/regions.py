@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from mmtool.build.release import Release
 from mmtool.late import dataclass
+from mmtool.linux.mm.memblock.journal import Journal
 
 # enum memblock_flags of include/linux/memblock.h
 MEMBLOCK_NONE = 0x0
@@ -25,9 +26,6 @@ MEMBLOCK_KHO_SCRATCH = 0x40
 MEMBLOCK_RSRV_HUGETLB = 0x80
 
 ENOMEM = 12
-
-Ranges = tuple[tuple[int, int], ...]
-"""Bytes [start, end), ascending and apart."""
 
 _base = attrgetter("base")
 
@@ -89,8 +87,8 @@ class MemblockType:
         self._all_merged = True
         self.changed = self.removed = 0
         """How often the list was added to or its regions' flags or nodes were set, and how often it lost something."""
-        self._covered: Ranges = ()
-        self._covered_at = 0
+        self.journal: Journal | None = None
+        """Who is told of what comes and goes, if somebody is; not of restore()."""
         if release.memblock_empty_list_has_a_region:
             self.regions.append(MemblockRegion(0, 0, 0, 0))
 
@@ -103,20 +101,6 @@ class MemblockType:
         """The size that fits below the last byte of the address space: memblock_cap_size()."""
         room = self.phys_addr_max - base
         return size if size <= room else room
-
-    def covered(self) -> Ranges:
-        """The bytes that are in the list, touching regions as one range; the same object until the list changes."""
-        count = self.changed + self.removed
-        if count != self._covered_at:
-            covered: list[tuple[int, int]] = []
-            for r in self.regions:
-                base, end = r.base, r.base + r.size
-                if covered and covered[-1][1] == base:
-                    covered[-1] = covered[-1][0], end
-                elif end > base:
-                    covered.append((base, end))
-            self._covered, self._covered_at = tuple(covered), count
-        return self._covered
 
     # Finding one's way. Walks start where the kernel's walk from the front first meets something.
 
@@ -234,6 +218,8 @@ class MemblockType:
         if gaps:
             for done, (i, start, end) in enumerate(gaps):
                 self._insert(i + done, start, end - start, nid, flags)
+                if self.journal is not None:
+                    self.journal.came(start, end)
             self.merge(gaps[0][0], gaps[-1][0] + len(gaps))
         return 0
 
@@ -243,6 +229,8 @@ class MemblockType:
         self.changed += 1
         self.regions = [MemblockRegion(base, size, flags, nid if self.numa else 0)]
         self.total_size = size
+        if self.journal is not None:
+            self.journal.came(base, base + size)
 
     def _surely_has_room(self) -> bool:
         if not self.release.memblock_add_skips_counting:
@@ -317,7 +305,10 @@ class MemblockType:
     def remove_region(self, index: int) -> None:
         """Drop one region: memblock_remove_region()."""
         self.removed += 1
-        self._count(-self.regions.pop(index).size)
+        gone = self.regions.pop(index)
+        self._count(-gone.size)
+        if self.journal is not None:
+            self.journal.went(gone.base, gone.base + gone.size)
         if not self.regions:
             if self.total_size:
                 self._warn()
@@ -388,6 +379,9 @@ class MemblockType:
             if (start, end) == (r.base, r.end):
                 i += 1
             elif start < end:
+                if self.journal is not None:
+                    self.journal.went(r.base, r.end)
+                    self.journal.came(start, end)
                 r.base, r.size = start, end - start
                 i += 1
             else:

@@ -78,6 +78,11 @@ class PageTables:
         return len(self.ptes) + self.deposited + len(self.pmds) + len(self.puds) + self.unseen
 
     @property
+    def entries_count(self) -> int:
+        """Entries of the lowest tables."""
+        return sum(map(len, self.ptes.values()))
+
+    @property
     def bytes(self) -> int:
         """mm_pgtables_bytes()."""
         return self.count * self.geometry.table_size

@@ -24,9 +24,11 @@ def account_freepages(zone: Zone, nr_pages: int, migratetype: MigrateType) -> No
     if migratetype == MigrateType.ISOLATE:
         return
     mod_free_pages(zone, nr_pages)
+    if migratetype < MIGRATE_PCPTYPES:
+        return
     if migratetype == MigrateType.CMA:
         mod_free_cma_pages(zone, nr_pages)
-    elif migratetype == MigrateType.HIGHATOMIC:
+    else:
         zone.nr_free_highatomic += nr_pages
 
 
@@ -93,9 +95,12 @@ def free_one_page(zone: Zone, pfn: int, order: int, to_tail: bool = False) -> No
     is freed pageblock by pageblock, each under its own type (split_large_buddy()); before, the first
     pageblock's type stands for all.
     """
-    step = min(order, zone.pageblock_order) if zone.facts.free_splits_at_pageblocks else order
-    for head in range(pfn, pfn + (1 << order), 1 << step):
-        __free_one_page(zone, head, step, zone.pageblocks.get(head), to_tail)
+    pageblocks = zone.pageblocks
+    if order <= pageblocks.order or not zone.facts.free_splits_at_pageblocks:
+        __free_one_page(zone, pfn, order, pageblocks.get(pfn), to_tail)
+        return
+    for head in range(pfn, pfn + (1 << order), 1 << pageblocks.order):
+        __free_one_page(zone, head, pageblocks.order, pageblocks.get(head), to_tail)
 
 
 def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: MigrateType) -> int:

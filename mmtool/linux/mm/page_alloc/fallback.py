@@ -332,8 +332,8 @@ def _unreserve_block(zone: Zone, pfn: int, order: int, migratetype: MigrateType)
         return move_freepages_block(zone, pfn, migratetype)
     if order < zone.pageblock_order:
         return move_freepages_block(zone, pfn, migratetype)
-    old = zone.free_area.move_to_free_list(pfn, order, migratetype)
-    account_freepages(zone, -(1 << order), old)
-    account_freepages(zone, 1 << order, migratetype)
+    old, pages = zone.free_area.move_to_free_list(pfn, order, migratetype), 1 << order
+    account_freepages(zone, -pages, old)
+    account_freepages(zone, pages, migratetype)
     change_pageblock_range(zone, pfn, order, migratetype)
-    return 1 << order
+    return pages

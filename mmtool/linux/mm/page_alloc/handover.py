@@ -162,7 +162,13 @@ def _zone_parts(pgdat: Pgdat, start: int, end: int, skip: tuple[str, ...]) -> It
     A block that crosses from one zone into the next belongs whole to the first: the kernel looks at its
     first page only. Of zones that overlap (kernelcore=mirror) the higher one has the page.
     """
-    zones = [zone for zone in pgdat.populated_zones() if zone.name not in skip]
+    zones = [
+        zone for zone in pgdat.populated_zones()
+        if zone.zone_start_pfn < end and start < zone.zone_end_pfn and zone.name not in skip
+    ]  # fmt: skip
+    if len(zones) == 1 and zones[0].zone_start_pfn <= start and end <= zones[0].zone_end_pfn:
+        yield zones[0], start, end
+        return
     edges = sorted({edge for zone in zones for edge in (zone.zone_start_pfn, zone.zone_end_pfn)})
     while zones and start < end:
         edge = min((e for e in edges if e > start), default=end)

@@ -378,7 +378,6 @@ class FreeTree:
                     sibling.red = True
                     node, parent = parent, parent.parent
                     continue
-                near.red, sibling.red = False, True
                 self._rotate(sibling, not on_left)
                 far, sibling = sibling, near
             sibling.red, parent.red = parent.red, False

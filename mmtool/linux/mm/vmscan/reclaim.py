@@ -30,6 +30,7 @@ def do_try_to_free_pages(m: Memory, sc: ScanControl) -> int:
     """do_try_to_free_pages(): rounds of rising pressure until there is enough; the pages freed."""
     while True:
         while True:
+            m.rounds += 1
             if m.lru_gen is not None:
                 scanned = sc.nr_scanned
                 if not sc.proactive:

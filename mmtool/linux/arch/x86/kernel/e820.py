@@ -5,7 +5,9 @@ Ranges are half-open [start, end) in bytes; what the log shows is inclusive, as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from mmtool.build.release import Release
 from mmtool.firmware.machine import E820Entry, E820Type
@@ -102,15 +104,18 @@ class E820Table:
 
     def _sweep(self, points: list[tuple[int, int, int]]) -> list[Entry]:
         """Walk the change points (address, 0 for start or 1 for end, entry) upwards and emit the new map."""
-        open_types: dict[int, int] = {}
+        open_types: Counter[int] = Counter()
+        highest: list[int] = []
         out: list[Entry] = []
         last_type, last_addr = 0, 0
         for addr, is_end, index in points:
-            if is_end:
-                del open_types[index]
-            else:
-                open_types[index] = self.entries[index].type
-            current = max(open_types.values(), default=0)
+            kind = self.entries[index].type
+            open_types[kind] += -1 if is_end else 1
+            if not is_end:
+                heappush(highest, -kind)
+            while highest and not open_types[-highest[0]]:
+                heappop(highest)
+            current = -highest[0] if highest else 0
             if current == last_type and current not in NOT_MERGEABLE:
                 continue
             if last_type and addr > last_addr:
@@ -213,11 +218,7 @@ class E820Table:
         for e in self.entries:
             if e.type not in kinds or e.start >> PAGE_SHIFT >= limit_pfn:
                 continue
-            end_pfn = e.end >> PAGE_SHIFT
-            if end_pfn > limit_pfn:
-                last = limit_pfn
-                break
-            last = max(last, end_pfn)
+            last = max(last, min(e.end >> PAGE_SHIFT, limit_pfn))
         last = min(last, max_arch_pfn)
         self.announce(f"last_pfn = {last:#x} max_arch_pfn = {max_arch_pfn:#x}")
         return last
@@ -242,8 +243,9 @@ class E820Table:
         best: tuple[int, int] | None = None
         last = FOUR_GIB
         for e in reversed(self.entries):
-            if last > e.end and last - e.end >= (best[1] if best else MIN_PCI_GAP):
-                best = (e.end, last - e.end)
+            gap = last - e.end
+            if gap >= (best[1] if best else MIN_PCI_GAP):
+                best = (e.end, gap)
             last = min(last, e.start)
         return best
 
@@ -253,7 +255,7 @@ class E820Table:
         previous = 0
         for start, end in [(e.start, e.end) for e in self.entries] + [(FOUR_GIB, FOUR_GIB)]:
             gap = min(start, FOUR_GIB) - previous
-            if gap > 0 and gap >= (best[1] if best else MIN_PCI_GAP):
+            if gap >= (best[1] if best else MIN_PCI_GAP):
                 best = (previous, gap)
             previous = max(end, previous)
         return best

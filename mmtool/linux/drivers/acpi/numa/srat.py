@@ -9,6 +9,9 @@ from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.numa_memblks import LOCAL_DISTANCE, NumaError, NumaInfo
 from mmtool.units import div_round_up
 
+NR_NODE_MEMBLKS = 2
+"""Blocks of memory that the SRAT may name, for each node that there may be."""
+
 SayCpu = Callable[[CpuAffinity, int], None]
 """What an architecture prints about the entry of a CPU and its node."""
 
@@ -42,9 +45,15 @@ def acpi_numa_init(
 
 
 def _memory_affinity(early: Early, numa: NumaInfo, mem: MemoryAffinity, nodes: dict[int, int]) -> None:
-    """acpi_numa_memory_affinity_init(): an entry of memory."""
+    """acpi_numa_memory_affinity_init(): an entry of memory. NumaError for one more than there is room for."""
     node = nodes.setdefault(mem.pxm, len(nodes))
     hotplug = mem.hotplug and early.kernel.enabled("MEMORY_HOTPLUG")
+    if len(numa.meminfo) >= NR_NODE_MEMBLKS * early.memblock.max_numnodes:
+        early.log.err("too many memblk ranges")
+        where = f"[mem {mem.start:#010x}-{mem.end - 1:#010x}]"
+        early.log.err(f"ACPI: SRAT: Failed to add memblk to node {node} {where}")
+        early.log.err("ACPI: SRAT: SRAT not used.")
+        raise NumaError("too many memblk ranges")
     numa.add_memblk(node, mem.start, mem.end, early.log)
     numa.nodes_parsed.add(node)
     words = (" hotplug" if hotplug else "") + (" non-volatile" if mem.nonvolatile else "")
