@@ -22,6 +22,7 @@ GiB = 1 << 30
 
 
 def memblock(major, minor, *, patch=0, numa=True, max_numnodes=16, **options):
+    options = {"page_size": 4096, "smp_cache_bytes": 64} | options
     return Memblock(release_facts((major, minor, patch)), numa=numa, max_numnodes=max_numnodes, **options)
 
 
@@ -209,6 +210,26 @@ def test_huge_pages_stay_out_of_handover_scratch():
     mb.kho_scratch += ((GiB - 10 * MiB, 2 * MiB),)
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 8 * MiB
     assert mb.alloc_hugetlb(2 * MiB, NUMA_NO_NODE, False) == GiB - 12 * MiB
+
+
+@pytest.mark.parametrize("release", [(5, 0), (6, 1), (7, 3)])
+@pytest.mark.parametrize(
+    ("function", "arguments", "searches"),
+    [
+        ("phys_alloc_range", (0, 0), 1), ("phys_alloc", (), 1), ("phys_alloc_try_nid", (0,), 1), ("alloc", (), 1),
+        ("alloc_low", (), 1), ("alloc_node", (0,), 1), ("alloc_from", (MiB,), 2), ("alloc_try_nid", (0, 0, 0), 1),
+    ],
+)  # fmt: skip
+def test_mirrored_memory_is_given_up_once_in_each_search(release, function, arguments, searches):
+    """From 5.1 on a minimum makes it two; before, it was given up first, and memblock_phys_alloc() had no wish."""
+    mb = memblock(*release)
+    mb.mirrored_kernelcore = True
+    mb.add_node(0, GiB, 0)
+    mb.mark_mirror(0, MiB)
+    assert not getattr(mb, function)(2 * GiB, 4096, *arguments)
+    if release < (5, 1):
+        searches = 0 if function in ("phys_alloc", "phys_alloc_range") else 1
+    assert mb.mirror_warnings == searches
 
 
 @pytest.mark.parametrize("release", [(6, 1), (7, 3)])

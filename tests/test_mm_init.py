@@ -18,6 +18,7 @@ from mmtool.linux.mm.memblock import MEMBLOCK_MIRROR, MEMBLOCK_NOMAP, Memblock, 
 from mmtool.linux.mm.mm_init import (
     MovableWish,
     ZoneRange,
+    calc_memmap_pages,
     find_zone_movable_pfns,
     free_area_init,
     free_area_init_core,
@@ -52,7 +53,7 @@ class Small:
     wish: MovableWish
 
     def memblock(self, kernel: Kernel) -> Memblock:
-        mb = Memblock(kernel.release, numa=True, max_numnodes=4, page_size=PAGE)
+        mb = Memblock(kernel.release, numa=True, max_numnodes=4, page_size=PAGE, smp_cache_bytes=64)
         for start, end, nid, flags in self.memory:
             mb.add_node(start * PAGE, (end - start) * PAGE, nid)
             for flag, mark in ((MEMBLOCK_NOMAP, mb.mark_nomap), (MEMBLOCK_MIRROR, mb.mark_mirror)):
@@ -204,12 +205,13 @@ def test_in_5_12_each_zone_counts_its_holes(small, sparse):
     assert [line for line in said if "unavailable" in line] == zone_holes(small, nodes, kernel)
 
 
-def test_memory_without_a_whole_page_makes_no_section():
-    """Of a section with half a page of memory nothing has a struct page, so that nothing of it is a hole."""
+@pytest.mark.parametrize("size", [1024, PAGE])
+def test_memory_without_a_whole_page_makes_no_section(size):
+    """Of a section with parts of pages alone nothing has a struct page, so that nothing of it is a hole."""
     small = Small(((0, 40, 0, 0), (100, 110, 0, 0)), (20, TOP), MovableWish())
     kernel, log = kernel_of((6, 1, 0)), KernelLog()
     mb = small.memblock(kernel)
-    mb.add_node(68 * PAGE + 512, 1024, 0)
+    mb.add_node(68 * PAGE + 512, size, 0)
     limits = (("DMA", 20), ("Normal", TOP), ("Movable", 0))
     free_area_init(mb, kernel, limits, MovableWish(), log, possible_nodes={0}, online_nodes={0})
     assert [line.text for line in log.lines if "unavailable" in line.text] == [
@@ -253,6 +255,25 @@ def test_until_6_9_a_zone_counts_neither_its_memory_map_nor_what_was_reserved_in
         lines = [line for line in lines if "exceeds" in line]
     assert zone.managed_pages == left
     assert [line.text for line in log.lines] == lines
+
+
+@pytest.mark.parametrize(
+    ("present", "hole", "pages"), [(1600, 0, 25), (1600, 51, 26), (1600, 100, 27), (1600, 101, 25), (1600, 6400, 25)]
+)
+def test_the_memory_map_is_that_of_the_span_where_a_sixteenth_of_it_is_hole(present, hole, pages):
+    """64 bytes a page; calc_memmap_size() takes what is present where the hole is larger."""
+    assert calc_memmap_pages(present + hole, present, kernel_of((6, 1, 0))) == pages
+    flat = kernel_of((6, 1, 0), SPARSEMEM=False)
+    assert calc_memmap_pages(present + hole, present, flat) == -(-(present + hole) // 64)
+
+
+@pytest.mark.parametrize(("core", "starts"), [(4, {0: 1}), (5, {0: 1}), (6, {}), (7, {})])
+def test_all_memory_for_the_kernel_leaves_no_movable_zone(core, starts):
+    """Though two pages would be left over: fewer than one for each node that is still to be served."""
+    small = Small(((0, 4, 0, 0), (10, 11, 1, 0), (20, 21, 2, 0)), (2, TOP), MovableWish(kernelcore=core))
+    ranges = [ZoneRange("DMA", 0, TOP), ZoneRange("Movable", 0, 0)]
+    found = find_zone_movable_pfns(small.memblock(kernel_of((6, 1, 0))), ranges, small.wish, 1, KernelLog())
+    assert found == starts
 
 
 def spread(memory: list[tuple[int, int, int]], usable_start: int, required: int) -> dict[int, int]:

@@ -102,7 +102,8 @@ def test_a_build_without_bounce_buffers_reserves_none() -> None:
 
 def movable_pfns(memory, wish, normal_from=4 * GIB >> 12, flags=()):
     """Where find_zone_movable_pfns() begins the Movable zones of (start, end, node) in GiB, and what it says."""
-    mb, log = Memblock(release_facts((6, 12, 0)), numa=True, max_numnodes=8), KernelLog()
+    mb = Memblock(release_facts((6, 12, 0)), numa=True, max_numnodes=8, page_size=4096, smp_cache_bytes=64)
+    log = KernelLog()
     for i, (start, end, nid) in enumerate(memory):
         mb.add_node(int(start * GIB), int((end - start) * GIB), nid, flags[i] if flags else 0)
     mb.has_mirror = True
@@ -146,6 +147,9 @@ def test_a_region_at_pfn_0_begins_no_movable_zone():
     memory, wish = [(0, 1, 0), (2, 3, 0), (4, 5, 0), (5, 6, 1)], MovableWish(movable_node=True)
     assert movable_pfns(memory, wish, flags=[hot, hot, hot, 0]) == ({0: 2}, [])
     assert movable_pfns(memory, wish, flags=[hot, 0, hot, hot]) == ({0: 4, 1: 5}, [])
+    # at pfn 1 one does, rounded up to the largest block
+    from_1 = [(4096 / GIB, 1, 0), (1, 2, 0)]
+    assert movable_pfns(from_1, wish, flags=[hot, 0]) == ({0: 1024 * 4096 / GIB}, [])
 
 
 def test_memory_below_4_gib_without_a_mirror_is_the_kernels_all_the_same():

@@ -29,7 +29,7 @@ class Ranges:
         first = bisect_right(self.ends, start)
         if first == len(self.starts) or self.starts[first] >= end:
             return 0
-        found = self.overlapping(start, end)
+        found = slice(first, bisect_left(self.starts, end))
         starts, ends = self.starts[found], self.ends[found]
         left = [(a, b) for a, b in ((starts[0], start), (end, ends[-1])) if a < b]
         self.starts[found] = [a for a, _ in left]

@@ -55,7 +55,7 @@ def free_ranges_reverse(
         base, end = m.base, m.base + m.size
         if gap and taken[gap - 1].base >= end:
             # Reservations of a node that is skipped.
-            gap = reserved.index_below(end)
+            gap = min(gap, reserved.index_below(end))
         while gap >= 0:
             gap_end = taken[gap].base if gap < len(taken) else memory.phys_addr_max
             if gap_end <= base:
