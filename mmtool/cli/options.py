@@ -283,6 +283,8 @@ def machine_and_kernel(
     if input is not None:
         machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory, boot=boot)
     elif dtb is not None:
+        if srat is not None or slit is not None:
+            raise UsageError("--srat and --slit go with a map; a device tree says itself which memory is whose")
         machine = read_board(dtb, dmesg, memory, need_memory=need_memory, boot=boot)
     elif capture is not None:
         machine = read_capture(capture, memory, srat=srat, slit=slit, boot=boot)
