@@ -16,13 +16,22 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from support.commands import COMMANDS, CORPUS, LOG, STATE, STRANGER, TREE, Done, Started, run
 
 from mmtool import cli
-from mmtool.cli.output import written
+from mmtool.cli.output import SUFFIXES, OutputType, written
 from mmtool.errors import UsageError
 
+WRITERS: dict[str, tuple[tuple[str | Path, ...], str]] = {
+    "boot": (("boot", LOG, "-o"), ".json"),
+    "profile make": ((*COMMANDS["profile make"], "-o"), ".yaml"),
+    "example": (("example", "numa4", "-o"), ".tar.xz"),
+    "capture": (("capture",), ".tar.gz"),
+    "capture folder": (("capture",), ""),
+}
+"""Commands that write a file, whose name comes last and ends so."""
 FULL = Path("/dev/full")
 SIGNALS = (2, 15)
 STOPPED = "mmtool: stopped"
@@ -30,6 +39,16 @@ TIMES = int(os.environ.get("MMTOOL_SIGNALS", "1"))
 """How often each command is sent each signal."""
 SEED = int(os.environ.get("MMTOOL_SEED", "1"))
 is_root = os.geteuid() == 0
+
+
+def form_of(name: str) -> str | None:
+    """The ending of a file that a command may be told to write to."""
+    command: click.Command = cli.cli
+    for word in map(str, COMMANDS[name]):
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), word) or command
+    types = [p.type for p in command.params if p.name == "output"]
+    return next((SUFFIXES[form][0][1:] for t in types if isinstance(t, OutputType) for form in t.formats[:1]), None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,6 +119,48 @@ def test_a_closed_pipe(name: str, sound: dict[str, Done]) -> None:
     gone(started)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_reader_that_has_seen_enough(name: str, sound: dict[str, Done]) -> None:
+    """As with | head -1."""
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as pipe:
+        started = Started(COMMANDS[name], out=pipe, prepare=lambda: os.close(read))
+    with os.fdopen(read, "rb") as lines:
+        lines.readline()
+    done = started.wait()
+    assert done.status in (sound[name].status, -13)
+    assert set(done.said) <= set(sound[name].said)
+    gone(started)
+
+
+def test_no_worker_is_left_behind_a_reader_that_has_seen_enough() -> None:
+    """More rows than a pipe holds."""
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as pipe:
+        listed = f"{LOG}\n".encode() * 500
+        started = Started(
+            ("batch", "-", "--jobs", "4"), out=pipe, stdin=listed, prepare=lambda: os.close(read)
+        )  # fmt: skip
+    with os.fdopen(read, "rb") as lines:
+        assert json.loads(lines.readline())["file"] == str(LOG)
+    done = started.wait()
+    assert (done.status, done.said) == (-13, [])
+    gone(started)
+
+
+TO_FILES = [name for name, words in COMMANDS.items() if not {"-o", "--bar"} & {*words} and form_of(name)]
+
+
+@pytest.mark.parametrize("name", TO_FILES)
+def test_a_file_on_a_full_disk(name: str, tmp_path: Path, sound: dict[str, Done]) -> None:
+    link = tmp_path / f"full.{form_of(name)}"
+    link.symlink_to(FULL)
+    done = run((*COMMANDS[name], "-o", link))
+    if sound[name].out:
+        assert (done.status, done.out, done.said[-1]) == (2, b"", f"mmtool: -o {link}: No space left on device")
+    assert list(tmp_path.iterdir()) == [link]
+
+
 def gone(started: Started) -> None:
     """Nobody of its process group is left. Workers are ended by the kernel with their parent, and init buries them."""
     for _ in range(60_000):
@@ -134,29 +195,40 @@ def test_a_signal_at_any_moment(name: str, number: int, sound: dict[str, Done], 
                 kept(home)
 
 
+def test_ctrl_c_at_a_terminal_is_for_all_of_its_processes(sound: dict[str, Done]) -> None:
+    """Also for one that has only just been made."""
+    moments = random.Random(f"{SEED} group")
+    began = time.monotonic()
+    run(COMMANDS["batch"])
+    whole = time.monotonic() - began
+    for _ in range(2 * TIMES):
+        started = Started(COMMANDS["batch"])
+        time.sleep(moments.uniform(0, whole))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, 2)
+        done = started.wait()
+        assert done.status in (0, -2)
+        assert set(done.said) <= {STOPPED}
+        assert done.status or done.out == sound["batch"].out
+        gone(started)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("name", ["profile make", "example", "capture", "capture folder"])
+@pytest.mark.parametrize("name", WRITERS)
 def test_a_signal_while_a_file_is_written(name: str, number: int, tmp_path: Path) -> None:
     """The file is there whole or not at all, and nothing beside it."""
     target = tmp_path / "target"
     target.mkdir()
-    ending = {"capture": ".tar.gz", "example": ".tar.xz", "profile make": ".yaml", "capture folder": ""}
-    file = target / f"made{ending[name]}"
-    arguments: dict[str, tuple[str | Path, ...]] = {
-        "profile make": (*COMMANDS["profile make"], "-o", file),
-        "example": ("example", "numa4", "-o", file),
-        "capture": ("capture", file),
-        "capture folder": ("capture", file),
-    }
+    arguments, file = WRITERS[name][0], target / f"made{WRITERS[name][1]}"
     moments = random.Random(f"{SEED} {name} {number}")
     began = time.monotonic()
-    assert run(arguments[name]).status == 0
+    assert run((*arguments, file)).status == 0
     whole = time.monotonic() - began
     length = len(list(file.rglob("*"))) if file.is_dir() else file.stat().st_size
     for _ in range(2 * TIMES):
         for path in sorted(target.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        started = Started(arguments[name])
+        started = Started((*arguments, file))
         time.sleep(moments.uniform(0, whole))
         with contextlib.suppress(ProcessLookupError):
             os.kill(started.pid, number)
@@ -168,6 +240,23 @@ def test_a_signal_while_a_file_is_written(name: str, number: int, tmp_path: Path
             assert len(list(file.rglob("*"))) == length
         elif file.exists() and name != "capture":
             assert file.stat().st_size == length
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_two_writers_of_one_file(name: str, tmp_path: Path) -> None:
+    """Each is through or says why not, and the file is whole."""
+    arguments, file = WRITERS[name][0], tmp_path / f"made{WRITERS[name][1]}"
+    assert run((*arguments, file)).status == 0
+    length = len(list(file.rglob("*"))) if file.is_dir() else file.stat().st_size
+    for _ in range(3):
+        started = [Started((*arguments, file)) for _ in range(4)]
+        for done in [one.wait() for one in started]:
+            assert done.status == 0 or (name.startswith("capture") and len(done.said) == 1), done
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    if file.is_dir():
+        assert len(list(file.rglob("*"))) == length
+    elif name != "capture":
+        assert file.stat().st_size == length
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -243,6 +332,34 @@ def test_a_home_that_is_not_there_or_no_folder(home: Path) -> None:
     assert done.status == 2 and len(done.said) == 1
 
 
+NOT_KEPT = "mmtool: this boot is not kept: "
+
+
+def same_but_not_kept(name: str, done: Done, sound: Done) -> None:
+    """The answer is the same, and a boot says that it is not kept; nothing else has a need for a home."""
+    assert done.status == sound.status, (name, done)
+    assert done.out == sound.out or name == "capture", name
+    said = [line for line in done.said if not line.startswith(NOT_KEPT)]
+    assert said == sound.said or name == "capture", (name, done)
+    assert len(done.said) - len(said) == (COMMANDS[name][0] == "boot"), (name, done)
+
+
+def test_without_a_home(sound: dict[str, Done]) -> None:
+    for name, arguments in COMMANDS.items():
+        done = run(arguments, environment={"XDG_STATE_HOME": None, "HOME": "/proc/nowhere"})
+        same_but_not_kept(name, done, sound[name])
+
+
+@pytest.mark.skipif(not is_root, reason="only root becomes another user")
+def test_with_a_home_that_may_only_be_read(sound: dict[str, Done], home: Path) -> None:
+    home.mkdir(mode=0o555)
+    with open_to_all(CORPUS), open_to_all(home):
+        for name, arguments in COMMANDS.items():
+            done = run(arguments, environment={"XDG_STATE_HOME": None, "HOME": str(home)}, prepare=become_nobody)
+            same_but_not_kept(name, done, sound[name])
+    assert list(home.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["boot.json", "boot.json.new", "lock"])
 def test_a_planted_link_is_not_followed(name: str, home: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
@@ -258,10 +375,11 @@ def test_a_planted_link_is_not_followed(name: str, home: Path, tmp_path: Path) -
         assert not (home / "mmtool" / "boot.json").is_symlink()
 
 
-def test_a_planted_link_is_not_read(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["alloc", "buddyinfo", "free", "vmalloc"])
+def test_a_planted_link_is_not_read(name: str, home: Path) -> None:
     (home / "mmtool").mkdir(parents=True, mode=0o700)
     (home / "mmtool" / "boot.json").symlink_to(STATE)
-    done = run(("buddyinfo",), environment=keeping(home))
+    done = run(COMMANDS[name][:-2], environment=keeping(home))
     assert (done.status, done.out) == (3, b"")
     assert done.said == [f"mmtool: {home}/mmtool/boot.json: is no file that mmtool boot kept; remove it"]
 

@@ -22,6 +22,7 @@ GiB = 1 << 30
 
 
 def memblock(major, minor, *, patch=0, numa=True, max_numnodes=16, **options):
+    options = {"page_size": 4096, "smp_cache_bytes": 64} | options
     return Memblock(release_facts((major, minor, patch)), numa=numa, max_numnodes=max_numnodes, **options)
 
 
