@@ -63,13 +63,13 @@ def test_neighbours_left_by_a_cap_are_merged_by_the_next_addition_only_in_old_re
     assert left == {(6, 2): 2, (6, 3): 4}
 
 
-@pytest.mark.parametrize("version", [(5, 10), (6, 7), (6, 8), (7, 3)])
+@pytest.mark.parametrize("version", [(5, 10), (6, 6), (6, 7), (7, 3)])
 def test_growing_before_it_is_allowed(version):
     mb = memblock(*version)
     mb.add_node(0, GiB, 0)
     for i in range(128):
         assert mb.reserve(2 * i * MiB, MiB) == 0
-    if version < (6, 8):
+    if version < (6, 7):
         assert mb.reserve(900 * MiB, MiB) == -12
         assert mb.reserved.cnt == 128
     else:
@@ -302,9 +302,9 @@ def test_changes_since_the_last_look():
 def test_trimming_is_a_change():
     mb = memblock(6, 1)
     mb.add_node(0x100, 0x8000, 0)
-    before = mb.snapshot()
+    mb.watch()
     mb.trim_memory(0x1000)
-    assert mb.snapshot().changes_since(before) == [
+    assert mb.changes() == [
         ("memory", "remove", 0x100, 0x1000), ("memory", "remove", 0x8000, 0x8100),
     ]  # fmt: skip
 
