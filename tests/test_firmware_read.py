@@ -8,7 +8,6 @@ import io
 import lzma
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.blobs import Tree, blob, cells, text
+from support.effort import SECOND, is_within
 from test_firmware_acpi import slit, srat
 
 from mmtool.errors import InputError, UsageError
@@ -268,9 +268,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_many_entries_are_read_quickly(put: Put) -> None:
     entry = "[    0.000000] BIOS-e820: [mem 0x{:016x}-0x{:016x}] usable\n"
     path = put("".join(entry.format(i << 13, (i << 13) + 4095) for i in range(100_000)))
-    start = time.process_time()
     assert len(read_machine(path).e820) == 100_000
-    assert time.process_time() - start < 5, "1 s is the aim, 5 s leaves room for a slow machine"
+    assert is_within(2 * SECOND, lambda: read_machine(path))
 
 
 def test_this_machine_is_its_map_and_what_proc_says(tmp_path: Path) -> None:
