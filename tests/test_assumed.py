@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mmtool.answers.assumed import assumptions
+from mmtool.answers.assumed import UNMODELLED, assumptions
 from mmtool.build.choose import kernel_for
 from mmtool.build.fact import Change, Facts, Mark, Member, Symbol, between, since, until
 from mmtool.build.profile import Profile, available, load_profile
@@ -18,6 +18,7 @@ from mmtool.build.shown import groups, shown_facts
 from mmtool.cli.boot import boot
 from mmtool.cli.ledger import ledger
 from mmtool.cli.verify import verify
+from mmtool.firmware.cmdline import READ
 from mmtool.firmware.machine import E820Entry, Machine
 from mmtool.linux.init.main import start_kernel
 
@@ -46,6 +47,26 @@ def test_a_map_alone_leaves_most_to_assume(tmp_path: Path) -> None:
     assert "assumed" not in said.stdout
     shown = run(boot, table).stdout
     assert "Not known, so taken for granted" in shown and "give --kernel RELEASE" in shown
+
+
+def test_options_that_do_what_is_not_modelled_are_said() -> None:
+    assert set(UNMODELLED) <= READ
+    for asked in ("memory_corruption_check=1", "kfence.sample_interval=100", "percpu_alloc=page", "alloc_mptable"):
+        assert "options" in kinds(run(boot, LOG, "--cmdline", asked, "-o", "json")), asked
+    for idle in ("memory_corruption_check=0", "kfence.sample_interval=0", "percpu_alloc=embed", "quiet"):
+        assert "options" not in kinds(run(boot, LOG, "--cmdline", idle, "-o", "json")), idle
+
+
+@pytest.mark.parametrize(
+    ("hypervisor", "name", "said"),
+    [(True, "Intel(R) Xeon(R)", True), (False, "Intel(R) Xeon(R)", False), (True, "QEMU TCG CPU", False)],
+)
+def test_a_hypervisor_may_hide_five_levels(hypervisor: bool, name: str, said: bool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines = ["Linux version 6.18.2 (x@x) (gcc) #1 SMP", "BIOS-provided physical RAM map:", TABLE.strip()]
+    lines += ["Hypervisor detected: KVM"] * hypervisor
+    log.write_text("\n".join([*lines, f"smpboot: CPU0: {name} (family: 0x6, model: 0x8f, stepping: 0x8)", ""]))
+    assert ("page_table_levels" in kinds(run(boot, log, "-o", "json"))) == said
 
 
 def test_each_is_gone_once_it_is_given() -> None:

@@ -121,3 +121,12 @@ def test_more_blocks_of_nodes_than_there_is_room_for(tmp_path: Path) -> None:
     said = CliRunner().invoke(cli, ["boot", str(path), "-o", "dmesg"]).output
     assert "\ntoo many memblk ranges\n" in said and "ACPI: SRAT: SRAT not used.\n" in said
     assert "No NUMA configuration found" in said
+
+
+def test_a_trace_of_nothing_but_mappings(tmp_path: Path) -> None:
+    trace = Path(__file__).parent / "fuzz" / "corpus" / "strace"
+    path = tmp_path / "trace"
+    more = "16289 mmap(NULL, 8192, PROT_NONE, MAP_SHARED|MAP_ANONYMOUS, -1, 0) = 0x7ffff7fb2000\n" * 6000
+    path.write_text(sorted(trace.iterdir())[0].read_text() + more)
+    done = CliRunner().invoke(cli, ["process", "run", str(path)])
+    assert "give a part of the trace" in str(done.exception)

@@ -51,6 +51,14 @@ def test_json_holds_runs_from_head_to_tail() -> None:
     assert dma32["free"][-1] == {"order": 10, "type": "Movable", "count": 11, "runs": [[4096, 4], [9216, 7]]}
 
 
+def test_pages_are_those_of_the_kernels_build() -> None:
+    """The same 64 MiB in pages of 16 KiB: a quarter of them, less what is not whole."""
+    [node] = answer(SMALL, "--kernel", "debian-6.18-arm64-16k")["nodes"]
+    [dma] = [zone for zone in node["zones"] if zone["managed"]]
+    # below 1 MiB the first whole page is at 16 KiB, the last ends at 640 KiB; a reservation of 6 KiB takes one
+    assert dma["managed"] == 39 + (63 << 6) - 1
+
+
 def test_every_form_of_the_input_gives_the_same_answer(tmp_path: Path) -> None:
     recording = json.loads(gzip.decompress(FIXTURE.read_bytes()))
     stage = recording["stages"]["before_free_all"]

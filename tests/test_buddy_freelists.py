@@ -50,7 +50,7 @@ def nodes_of(stage: dict[str, Any]) -> tuple[RecordedMemblock, dict[int, Pgdat]]
     version = parse_version(profile.release)
     assert version and lists.release and lists.release.startswith("6.1.0-") and lists.cmdline is not None
     kernel = Kernel(lists.release, release_facts(version), profile)
-    mb = Memblock(kernel.release, numa=True, max_numnodes=kernel.max_numnodes)
+    mb = Memblock.of(kernel)
     mb.memory.restore(lists.memory)
     nids = {region.nid for region in lists.memory}
     max_pfn = max(end for _, end, _ in mb.for_each_mem_pfn_range())

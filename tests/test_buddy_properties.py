@@ -223,7 +223,7 @@ class Case:
     def build(self) -> dict[int, Pgdat]:
         profile = PROFILE.nearest({"DEFERRED_STRUCT_PAGE_INIT": self.deferred})
         kernel = SmallKernel("small", self.facts, profile)
-        mb = Memblock(self.facts, numa=True)
+        mb = Memblock(self.facts, numa=True, page_size=4096, smp_cache_bytes=64)
         mb.memory.restore(self.memory)
         nids = {nid for _, _, nid in mb.for_each_mem_pfn_range()}
         pgdats = free_area_init(

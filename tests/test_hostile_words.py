@@ -176,6 +176,36 @@ def test_a_value_of_an_option_that_means_nothing(words: tuple[str, ...]) -> None
     assert OPTIONS[words] in refusal(*words)
 
 
+def test_an_area_of_very_many_pages(tmp_path: Path) -> None:
+    state = CliRunner().invoke(cli, ["boot", str(FIXTURES / "captures" / "x86-6.12-64g"), "-o", "json"]).stdout
+    for words in (["--size", "40G"], ["--size", "64M", "--count", "max"]):
+        assert "at most 4194304 pages" in refusal("vmalloc", "--state", "-", *words, stdin=state)
+
+
+STRACE = str(FIXTURES / "process" / "strace" / "sh.strace.xz")
+RECORDS = str(FIXTURES / "process" / "x86_64-7.3.jsonl.xz")
+TREE = str(FIXTURES / "fdt" / "numa4-ring.dtb.gz")
+TOGETHER = {
+    ("alloc", "--state", "-", "--script", "-"): "standard input is asked for twice",
+    ("alloc", "--proc", TRIAL, "--script", "x", "--count", "5"): "--count goes with --order",
+    ("alloc", "--proc", TRIAL, "--script", "x", "--explain"): "--explain goes with --order",
+    ("process", "run", RECORDS, "--start", "x"): "--start goes with a script",
+    ("process", "run", STRACE, "--explain", "3"): "--explain goes with a script",
+    ("process", "run", "-", "--explain", "3", "-o", "json"): "--explain shows tables",
+    ("process", "layout", "x", "--exec", "pie"): "is said by the records in x",
+    ("boot", "--dtb", TREE, "--slit", "x"): "--srat and --slit go with a map",
+    ("lint", TREE, "--srat", "x"): "which says itself what --srat and --slit would",
+}
+
+
+@pytest.mark.parametrize("words", TOGETHER, ids=lambda words: " ".join(words)[:60])
+def test_options_that_do_not_go_together(words: tuple[str, ...]) -> None:
+    stdin = ""
+    if "--state" in words:
+        stdin = CliRunner().invoke(cli, ["alloc", "--proc", TRIAL, "--order", "0", "-o", "json"]).stdout
+    assert TOGETHER[words] in refusal(*words, stdin=stdin)
+
+
 @pytest.mark.parametrize("name", ["x" * 300 + ".json", "a/" * 3000 + "x.json"])
 def test_the_name_of_an_output_that_is_too_long(name: str) -> None:
     assert refusal("zram", "classes", "-o", name).startswith("-o x" if name[0] == "x" else "-o a")

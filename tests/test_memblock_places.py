@@ -42,7 +42,10 @@ def memblocks(draw: st.DrawFn) -> Callable[..., Memblock]:
     limits = {"kernel_end": draw(addresses), "current_limit": draw(st.sampled_from([TOP, TOP - 64, TOP // 2]))}
 
     def make(reservations: int = 128) -> Memblock:
-        mb = Memblock(release_facts(version), numa=True, max_numnodes=4, init_reserved_regions=reservations)
+        mb = Memblock(
+            release_facts(version), numa=True, max_numnodes=4, init_reserved_regions=reservations,
+            page_size=4096, smp_cache_bytes=64,
+        )  # fmt: skip
         mb.allow_resize()
         for nid, (base, end) in enumerate(zip([0, *bounds], [*bounds, TOP], strict=True)):
             mb.add_node(base, end - base, nid)
@@ -196,7 +199,7 @@ def test_repeating_an_allocation_is_making_it_again_and_again(make, room, count,
 @pytest.mark.parametrize(("count", "asked"), [(1, 1), (2, 1), (100_000, 1), (2 + (1 << 18), 2), (1 << 20, 3)])
 def test_repeating_asks_once_for_what_lies_side_by_side(bottom_up, count, asked):
     """A gigabyte below and one above a hole: once for each, and once where there is no more room but the first page."""
-    mb, calls = Memblock(release_facts((6, 12, 0)), numa=False), []
+    mb, calls = Memblock(release_facts((6, 12, 0)), numa=False, page_size=4096, smp_cache_bytes=64), []
     mb.bottom_up = bottom_up
     for base in (0, 2 * GIB):
         mb.add(base, GIB)
@@ -216,7 +219,9 @@ def test_repeating_lets_a_full_list_grow_where_it_would_have(bottom_up, taken_be
     """Room for three: the next place makes the list grow, and the new array lies beside that place, not beside many."""
     reserved = []
     for at_once in (False, True):
-        mb = Memblock(release_facts((6, 12, 0)), numa=False, init_reserved_regions=3)
+        mb = Memblock(
+            release_facts((6, 12, 0)), numa=False, init_reserved_regions=3, page_size=4096, smp_cache_bytes=64
+        )
         mb.allow_resize()
         mb.bottom_up = bottom_up
         mb.add(0, GIB)

@@ -37,7 +37,7 @@ changes = st.one_of(
 
 
 def built(version, script, numa=True):
-    mb = Memblock(release_facts(version), numa=numa, max_numnodes=4)
+    mb = Memblock(release_facts(version), numa=numa, max_numnodes=4, page_size=4096, smp_cache_bytes=64)
     for name, *arguments in script:
         getattr(mb, name)(*arguments)
     return mb
@@ -200,7 +200,10 @@ marks = st.one_of(
 @settings(max_examples=150, deadline=None)
 def test_a_search_that_goes_on_finds_what_one_from_the_top_finds(version, script, movable_node):
     """FreeCursor only spares work: it is forgotten before every operation on the second memblock."""
-    going_on, anew = (Memblock(release_facts(version), numa=True, max_numnodes=4) for _ in range(2))
+    facts = release_facts(version)
+    going_on, anew = (
+        Memblock(facts, numa=True, max_numnodes=4, page_size=4096, smp_cache_bytes=64) for _ in range(2)
+    )
     for mb in (going_on, anew):
         mb.movable_node, mb.mirrored_kernelcore = movable_node, True
         mb.add_node(0, TOP, 0)

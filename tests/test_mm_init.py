@@ -53,7 +53,7 @@ class Small:
     wish: MovableWish
 
     def memblock(self, kernel: Kernel) -> Memblock:
-        mb = Memblock(kernel.release, numa=True, max_numnodes=4, page_size=PAGE)
+        mb = Memblock(kernel.release, numa=True, max_numnodes=4, page_size=PAGE, smp_cache_bytes=64)
         for start, end, nid, flags in self.memory:
             mb.add_node(start * PAGE, (end - start) * PAGE, nid)
             for flag, mark in ((MEMBLOCK_NOMAP, mb.mark_nomap), (MEMBLOCK_MIRROR, mb.mark_mirror)):

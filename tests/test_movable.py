@@ -102,7 +102,8 @@ def test_a_build_without_bounce_buffers_reserves_none() -> None:
 
 def movable_pfns(memory, wish, normal_from=4 * GIB >> 12, flags=()):
     """Where find_zone_movable_pfns() begins the Movable zones of (start, end, node) in GiB, and what it says."""
-    mb, log = Memblock(release_facts((6, 12, 0)), numa=True, max_numnodes=8), KernelLog()
+    mb = Memblock(release_facts((6, 12, 0)), numa=True, max_numnodes=8, page_size=4096, smp_cache_bytes=64)
+    log = KernelLog()
     for i, (start, end, nid) in enumerate(memory):
         mb.add_node(int(start * GIB), int((end - start) * GIB), nid, flags[i] if flags else 0)
     mb.has_mirror = True

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmtool.build.fact import Fact
 from mmtool.build.options import OPTIONS, STRUCTURES
 from mmtool.build.release import Release
+from mmtool.firmware.cmdline import READ
 from mmtool.firmware.notes import NOTES
 
 PACKAGE = Path(__file__).parent.parent / "mmtool"
@@ -26,6 +27,13 @@ def words(but: str) -> set[str]:
 
 def test_every_kind_of_note_is_read() -> None:
     assert {kind for kind, *_ in NOTES} - words("firmware/notes") == set()
+
+
+def test_every_parameter_that_is_said_to_be_read_is() -> None:
+    """SLUB's by what stands behind slub_ or slab_."""
+    code = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "cmdline.py")
+    asked = set(re.findall(r"[\"']([\w.-]+)=?[\"']", code))
+    assert [name for name in sorted(READ) if not {name, re.sub("^sl[ua]b_", "", name)} & asked] == []
 
 
 def test_every_option_and_size_that_a_profile_keeps_is_asked_for() -> None:

@@ -28,7 +28,7 @@ M, G = 1 << 20, 1 << 30
     ],
 )
 def test_forms(value, read):
-    assert parse_reserve_mem(value) == read
+    assert parse_reserve_mem(value, 64) == read
 
 
 def test_places_and_messages():
@@ -59,5 +59,5 @@ def test_there_is_room_for_eight():
 
 @given(st.text(max_size=24))
 def test_no_value_breaks_it(value):
-    read = parse_reserve_mem(value)
+    read = parse_reserve_mem(value, 64)
     assert read is None or (read[0] > 0 and read[1] >= 64 and 0 < len(read[2]) < 16)

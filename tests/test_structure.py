@@ -189,6 +189,20 @@ def test_the_checks_see_what_they_look_for() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
+def test_what_documents_stands_behind_what_it_documents() -> None:
+    """A string of a body's own is its docstring, or says something of the assignment right before it."""
+    lost = [
+        f"{path}:{statement.lineno}"
+        for path, tree in modules().values()
+        for node in ast.walk(tree)
+        for body in [getattr(node, "body", None)] if isinstance(body, list)
+        for before, statement in zip([None, *body], body, strict=False)
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if isinstance(statement.value.value, str) and not isinstance(before, ast.Assign | ast.AnnAssign | None)
+    ]  # fmt: skip
+    assert lost == []
+
+
 def test_dataclasses_are_those_that_start_quickly() -> None:
     """But for the library's own results, which stay frozen for programs that no type checker reads."""
     using = {

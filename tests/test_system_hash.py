@@ -86,7 +86,7 @@ def test_entries_are_a_power_of_two_within_a_sixteenth(pages: int, scale: int, w
 
 
 def test_memory_counts_without_what_memblock_gave_away() -> None:
-    mb = Memblock(release_facts((6, 12, 0)), numa=True)
+    mb = Memblock(release_facts((6, 12, 0)), numa=True, page_size=4096, smp_cache_bytes=64)
     mb.add(0x800, 64 * MIB)
     mb.reserve(16 * MIB + 1, 0x1000)
     # The first and last pages are broken, two are touched by the reservation.

@@ -6,14 +6,34 @@ from collections.abc import Iterator
 
 from mmtool.assumption import Assumption
 from mmtool.linux.arch.x86.kernel.mtrr import told_by_number
-from mmtool.linux.arch.x86.kernel.processor import is_server_with_split_locks
+from mmtool.linux.arch.x86.kernel.processor import LA57_NAME, is_model_with_la57, is_server_with_split_locks
 from mmtool.linux.init.boot import Boot
 from mmtool.units import human
+
+UNMODELLED: dict[str, tuple[str | None, ...]] = {
+    "alloc_mptable": (), "efi_fake_mem": (), "hugetlb_cma_only": ("0", "n", "no", "off"),
+    "kfence.sample_interval": ("0",), "memory_corruption_check": ("0",), "ohci1394_dma": (None,),
+    "percpu_alloc": ("embed",),
+}  # fmt: skip
+"""Options that take memory or mark it in a way that is not modelled (linux/init/inventory.txt), and with which values
+they do not."""
 
 
 def assumptions(boot: Boot) -> tuple[Assumption, ...]:
     """All that was taken for granted: of the kernel, of what loaded it, of the machine."""
-    return (*boot.kernel.assumed, *_of_the_image(boot), *_of_the_machine(boot), *_of_the_map(boot))
+    return (
+        *boot.kernel.assumed, *_of_the_command_line(boot), *_of_the_image(boot), *_of_the_machine(boot),
+        *_of_the_map(boot),
+    )  # fmt: skip
+
+
+def _of_the_command_line(boot: Boot) -> Iterator[Assumption]:
+    for name, idle in UNMODELLED.items():
+        if boot.cmdline.has(name) and boot.cmdline.get(name) not in idle:
+            yield Assumption(
+                "options", f"{name}= takes no memory", "what it does is not modelled",
+                "what it takes or marks is missing", "a command line without it",
+            )  # fmt: skip
 
 
 def _of_the_image(boot: Boot) -> Iterator[Assumption]:
@@ -114,8 +134,14 @@ def _distances(boot: Boot) -> Iterator[Assumption]:
 def _page_table_levels(boot: Boot) -> Iterator[Assumption]:
     kernel = boot.kernel
     always = boot.edits_map and kernel.bits_per_long == 64 and kernel.release.five_levels_always
-    may = kernel.enabled("X86_5LEVEL") or always
-    if may and not boot.cmdline.has("no5lvl") and not boot.notes("cpu") and not boot.notes("la57"):
+    may = (kernel.enabled("X86_5LEVEL") or always) and not boot.cmdline.has("no5lvl") and not boot.notes("la57")
+    if may and boot.notes("cpu") and boot.notes("hypervisor") and is_model_with_la57(boot):
+        if not any(LA57_NAME in note.text for note in boot.notes("cpu")):
+            yield Assumption(
+                "page_table_levels", "four levels of page tables", "a hypervisor may hide what its processor can",
+                "with five, vmalloc has 12800 TiB, and addresses begin elsewhere", "a log that shows an address of it",
+            )  # fmt: skip
+    elif may and not boot.notes("cpu"):
         five = is_server_with_split_locks(boot)
         yield Assumption(
             "page_table_levels", f"{'five' if five else 'four'} levels of page tables",

@@ -53,6 +53,9 @@ def alloc(
     """
     if (order is None) == (script is None):
         raise UsageError("give --order, or --script with a file of lines")
+    given = (count != "1" and "--count") or (node is not None and "--node") or (nodemask is not None and "--nodemask")
+    if script is not None and (given or explain):
+        raise UsageError(f"{given or '--explain'} goes with --order; a script says such things line by line")
     from mmtool.linux.mm.page_alloc.outcome import Estimate
     from mmtool.report.alloc import render_outcomes, render_script
     from mmtool.system.script import without_reclaim

@@ -42,7 +42,7 @@ def buddy(source: str, name: str | None, cmdline: str | None, no_deferred: bool,
 
     recorded = memblock_from_json(read_json(source), source)
     kernel = _kernel(recorded, name, no_deferred)
-    mb = Memblock(kernel.release, numa=kernel.enabled("NUMA"), max_numnodes=kernel.max_numnodes)
+    mb = Memblock.of(kernel)
     mb.memory.restore(recorded.memory)
     mb.reserved.restore(recorded.reserved)
     text = cmdline if cmdline is not None else recorded.cmdline or ""

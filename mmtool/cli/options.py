@@ -99,15 +99,15 @@ class BootNumber(IntParam):
 
 
 def _gfp_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from mmtool.build.choose import NEWEST_KNOWN
     from mmtool.build.gfp import gfp_flags
     from mmtool.build.release import release_facts
     from mmtool.cli.completion import some_of
 
-    return some_of(gfp_flags(release_facts(NEWEST)).masks, incomplete)
+    # Which flags a state's kernel has is known when it is read.
+    return some_of(gfp_flags(release_facts((*NEWEST_KNOWN, 0))).masks, incomplete)
 
 
-NEWEST = (7, 3, 0)
-"""The release whose gfp flags shells are told; which a state's kernel has is known when it is read."""
 gfp_option = click.option(
     "--gfp", default="GFP_KERNEL", show_default=True, metavar="MASK", help="Flags by name or number.",
     shell_complete=_gfp_names,
@@ -283,6 +283,8 @@ def machine_and_kernel(
     if input is not None:
         machine = read_input(input, dmesg, memory, srat=srat, slit=slit, need_memory=need_memory, boot=boot)
     elif dtb is not None:
+        if srat is not None or slit is not None:
+            raise UsageError("--srat and --slit go with a map; a device tree says itself which memory is whose")
         machine = read_board(dtb, dmesg, memory, need_memory=need_memory, boot=boot)
     elif capture is not None:
         machine = read_capture(capture, memory, srat=srat, slit=slit, boot=boot)

@@ -93,7 +93,7 @@ def run(
     of records the answers come one a line. What strace -e trace=memory,process wrote of a program under setarch -R
     (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
-    from mmtool.errors import InputError
+    from mmtool.errors import InputError, UsageError
     from mmtool.linux.mm.mmap.mm_types import Refused, TooManyFaults
     from mmtool.observed.process_records import read_text, records_of, split_script
     from mmtool.observed.strace import is_strace
@@ -104,7 +104,13 @@ def run(
     from mmtool.system.process_script import ScriptError
     from mmtool.system.process_script import run as run_script
 
+    if explain is not None and output == "json":
+        raise UsageError("--explain shows tables; json has every mapping after every step")
     text = read_text(file)
+    of_script = {"--start": start, "--state": state, "--explain": explain}
+    extra = next((name for name, value in of_script.items() if value is not None), None)
+    if extra is not None and (text.lstrip().startswith("{") or is_strace(text)):
+        raise UsageError(f"{extra} goes with a script, which {file} is not")
     if text.lstrip().startswith("{"):
         left = Left.of_records(len(text))
         for number, record in records_of(text, file):
@@ -269,6 +275,8 @@ def layout(
         except (ValueError, Refused) as error:
             raise UsageError(str(error)) from None
         return
+    if rlimit or personality != "0" or kind != "fixed" or randomize:
+        raise UsageError(f"what is laid out, and with which limits, is said by the records in {file}")
     for number, record in records_of(read_text(file), file):
         try:
             asked = process_layout.question(record)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 100_000
 """Areas that are made at most."""
+MOST_PAGES = 1 << 22
+"""Pages of all areas of a state, 16 GiB where a page has 4 KiB."""
 
 
 @click.command()
@@ -136,6 +138,9 @@ def _allocate(
     left = count_or_max(count, MOST)
     attempts: list[Attempt] = []
     while left is None or len(attempts) < left:
+        pages = size >> v.page_shift
+        if pages <= v.totalram_pages and v.nr_vmalloc_pages + pages > MOST_PAGES:
+            raise UsageError(f"--size and --count: at most {MOST_PAGES} pages are laid out one by one")
         lines = len(v.log.lines)
         holes = _holes(v) if explain else ()
         area = v.vmalloc_node_range(size, mask, align=align, node=node, huge=huge, caller="mmtool")

@@ -514,9 +514,9 @@ _HANDLERS: dict[str, Handler] = {
 
 _HEADS = sorted(filter(None, _HANDLERS), key=len, reverse=True)
 _BY_START: dict[str, list[str]] = {}
+"""The heads by their first two letters, which tell most lines apart."""
 for _key in _HEADS:
     _BY_START.setdefault(_key[:2], []).append(_key)
-"""The heads by their first two letters, which tell most lines apart."""
 
 
 def _head(words: str) -> str | None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from stat import S_ISCHR
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from mmtool.errors import InputError
 from mmtool.units import human
@@ -56,6 +56,19 @@ def names_folder(path: str) -> bool:
     return path != "-" and os.path.isdir(path)
 
 
+_read_already: object = None
+"""The standard input that has been read."""
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, for one file: a second one would find it empty. Raises InputError."""
+    global _read_already
+    if _read_already is sys.stdin:
+        raise InputError("-", None, "standard input is asked for twice; give the name of a file for the other")
+    _read_already = sys.stdin
+    return sys.stdin.buffer
+
+
 def read_bytes(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", unpacked if they are compressed. Raises InputError."""
     return unpack(read_raw(path), path)
@@ -67,7 +80,7 @@ def read_lines(path: str) -> Iterator[bytes]:
     A file that is not compressed may be of any size.
     """
     try:
-        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+        with standard_input() if path == "-" else open(path, "rb") as file:
             if path != "-" and S_ISCHR(os.fstat(file.fileno()).st_mode):
                 yield from unpack(read_raw(path), path).splitlines(keepends=True)
                 return
@@ -88,7 +101,7 @@ def read_raw(path: str) -> bytes:
     """The bytes of a file, or of standard input for "-", as they are. Raises InputError."""
     try:
         if path == "-":
-            return sys.stdin.buffer.read()
+            return standard_input().read()
         with open(path, "rb") as file:
             if not S_ISCHR(os.fstat(file.fileno()).st_mode):
                 return file.read()

@@ -216,6 +216,8 @@ def read_input(
     raw = b"" if is_folder else read_raw(path)
     data = unpack(raw, path) if not holds_tree(raw) else raw
     if holds_tree(data) or (is_folder and is_folder_of_tree(path)):
+        if srat is not None or slit is not None:
+            raise UsageError(f"{path} is a device tree, which says itself what --srat and --slit would")
         return _board(_tree_bytes(raw, path), path, _log_beside(dmesg, boot), memory, need_memory)
     if dmesg is not None:
         raise UsageError(f"--dmesg goes with a device tree, which {path} is not")

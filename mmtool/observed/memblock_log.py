@@ -9,7 +9,7 @@ import re
 from itertools import pairwise
 
 from mmtool.build.build import stable_version
-from mmtool.build.fact import Version
+from mmtool.build.fact import Fact, Version, parse_version
 from mmtool.build.release import Release, release_facts
 from mmtool.errors import InputError
 from mmtool.firmware.cmdline import Cmdline, parse_cmdline
@@ -214,12 +214,21 @@ def lines_read(text: str) -> set[int]:
     }
 
 
+def _first_with(name: str) -> Version:
+    """The first release with a fact."""
+    fact: Fact = getattr(Release, name)
+    version = parse_version(fact.begins.first) if fact.begins is not None else None
+    assert version is not None
+    return version
+
+
 # The oldest release that has a kind of line, newest first, for a log that lost its "Linux version".
 _SIGNS: tuple[tuple[str, Version], ...] = (
-    (r"memblock_alloc_hugetlb: ", (7, 2, 0)),
-    (r"__memblock_reserve: ", (6, 16, 0)),
-    (r"cma: Reserved .* on node ", (6, 6, 0)),
-    (r"memblock_phys_free: |memblock_phys_alloc_range: ", (5, 16, 0)),
+    (r"memblock_alloc_hugetlb: ", _first_with("memblock_has_alloc_hugetlb")),
+    (r"__memblock_reserve: ", _first_with("memblock_reservations_keep_their_request")),
+    (r"cma: Reserved .* on node ", _first_with("cma_says_node")),
+    (r"memblock_phys_free: ", _first_with("memblock_add_node_takes_flags")),
+    (r"memblock_phys_alloc_range: ", _first_with("memblock_phys_alloc_range_says")),
 )
 OLDEST_WITHOUT_SIGN: Version = (5, 10, 0)
 

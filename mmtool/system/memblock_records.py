@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from mmtool.build.fact import Version, parse_version
 from mmtool.errors import InputError
+from mmtool.firmware.packed import standard_input
 from mmtool.late import dataclass
 from mmtool.system.memblock_script import Outcome
 from mmtool.units import human
@@ -72,7 +72,7 @@ def read_records(path: str) -> Iterator[Record]:
 
 @contextmanager
 def _unpacked(path: str) -> Iterator[BinaryIO]:
-    with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as raw:
+    with nullcontext(standard_input()) if path == "-" else Path(path).open("rb") as raw:
         stream = BufferedReader(cast(Any, raw))
         if stream.peek(2)[:2] == b"\x1f\x8b":
             yield cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))

@@ -23,6 +23,8 @@ from mmtool.linux.mm.memblock import (
 from mmtool.observed.memblock_log import Change, Dump, DumpedRegion, Event, Mark, MemblockLog, Request
 
 ISA_END_ADDRESS = 1 << 20
+SMP_CACHE_BYTES = 64
+"""What an allocation is aligned to that asks for nothing; each that a log shows asks."""
 X86 = ("x86_64", "i386")
 DYNAMIC_RESERVATION = "early_init_dt_alloc_reserved_memory_arch+"
 """Who asks for the device tree's reservations that have a size and no address."""
@@ -204,7 +206,8 @@ class _Run:
 def _memblock(log: MemblockLog) -> Memblock:
     """memblock as the architecture sets it up before the first line of the log."""
     mb = Memblock(
-        log.facts, numa=log.numa, max_numnodes=1024, page_size=log.page_size, phys_addr_bits=log.phys_addr_bits
+        log.facts, numa=log.numa, max_numnodes=1024, page_size=log.page_size, phys_addr_bits=log.phys_addr_bits,
+        smp_cache_bytes=SMP_CACHE_BYTES,
     )
     mb.allow_resize()
     if log.arch in X86:

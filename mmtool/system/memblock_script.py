@@ -17,6 +17,7 @@ from mmtool.linux.mm.memblock.regions import MemblockBug, MemblockPanic, Membloc
 from mmtool.units import U64_MAX
 
 MAX_NUMNODES = 16
+PAGE_SIZE, SMP_CACHE_BYTES = 4096, 64
 """Nodes of the machine that scripts run on, when it has NUMA."""
 
 
@@ -42,7 +43,9 @@ class Machine:
     """A fresh memblock, and the one switch of a script that is not memblock's own."""
 
     def __init__(self, release: Release, numa: bool) -> None:
-        self.memblock = Memblock(release, numa=numa, max_numnodes=MAX_NUMNODES)
+        self.memblock = Memblock(
+            release, numa=numa, max_numnodes=MAX_NUMNODES, page_size=PAGE_SIZE, smp_cache_bytes=SMP_CACHE_BYTES
+        )
         self.max_low_pfn = 0
 
     def free_all(self) -> list[list[int]]:

@@ -73,6 +73,10 @@ class Space:
         return addr
 
 
+A_CALL = 60
+"""Twenties of mappings that a call may be about before it counts: those of a large program."""
+
+
 @dataclass
 class Replay:
     """The processes of a trace by their numbers; threads share their address space."""
@@ -84,6 +88,8 @@ class Replay:
     """Callers whose new process has not been seen yet: does it get a copy?"""
     first: Space | None = None
     """The address space of a trace that does not begin with execve."""
+    left: int = 300_000
+    """Mappings that may be gone through for places beyond some thousand for each call, in twenties."""
 
     def execve(self, name: str) -> Space:
         """A program's new address space; it lies where it would without randomisation."""
@@ -118,7 +124,11 @@ class Replay:
         operation = OPERATIONS.get(call.name)
         if operation is None or call.result in (None, "?"):
             return None
-        return compare(self._space(call), call, operation)
+        space = self._space(call)
+        self.left += A_CALL - len(space.task.mm.vmas) // 20 - len(space.moved) // 10
+        if self.left < 0:
+            raise BadTrace(call.line, "too many mappings are looked through by here; give a part of the trace")
+        return compare(space, call, operation)
 
     def _space(self, call: Call) -> Space:
         space = self.spaces.get(call.pid)

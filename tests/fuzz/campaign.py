@@ -40,7 +40,7 @@ MOST_MEMORY = 200 << 20
 STOP_AFTER = 20.0
 """Seconds of CPU time after which an input is given up."""
 ADDRESS_SPACE = 4 << 30
-DENSE, DENSE_OF_READERS = 40, 4000
+DENSE, DENSE_OF_READERS = 120, 4000
 """One of so many inputs of a command is a large one, and of a reader."""
 
 

@@ -2,6 +2,7 @@
 
 python tools/check_facts PATH...: unpacked kernel sources (folders with a Makefile), changelogs of Debian's kernel
 packages (changelog.Debian.gz), or folders that hold such. Prints what disagrees; exit status 1 if anything does.
+--write keeps what the sources show, as fixtures/fact-marks.txt does for those who have none (tests/test_facts.py).
 Needs mmtool on the path (an environment where it is installed, or PYTHONPATH).
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from changelog import Stable, plain
 from source import Source
 
-from mmtool.build.fact import Change, Fact, dotted
+from mmtool.build.fact import Change, Fact, Version, dotted, parse_version
 from mmtool.build.shown import groups
 
 
@@ -66,25 +67,55 @@ def found_in(path: Path) -> Iterator[Path]:
             yield from found_in(below)
 
 
-def brackets(fact: Fact, sources: list[Source]) -> str:
+Shown = dict[Version, bool]
+"""Whether a fact holds, of each release whose source shows it."""
+
+
+def shown(fact: Fact, sources: list[Source]) -> Shown:
+    return {source.version: answer for source in sources if (answer := source.shows(fact)) is not None}
+
+
+def runs(of: Shown) -> str:
     """Where sources show a fact and where not, as runs of releases."""
-    runs: list[tuple[bool, str, str]] = []
-    for source in sources:
-        shown = source.shows(fact)
-        if shown is None:
-            continue
-        name = dotted(source.version)
-        if runs and runs[-1][0] == shown:
-            runs[-1] = (shown, runs[-1][1], name)
-        else:
-            runs.append((shown, name, name))
-    return " ".join(f"{'+' if shown else '-'}{a}..{b}" for shown, a, b in runs)
+    found: list[tuple[bool, Version, Version]] = []
+    for version, answer in sorted(of.items()):
+        begun = found.pop()[1] if found and found[-1][0] == answer else version
+        found.append((answer, begun, version))
+    return " ".join(f"{'+' if answer else '-'}{dotted(a)}..{dotted(b)}" for answer, a, b in found)
+
+
+def written(text: str) -> tuple[set[Version], dict[str, Shown]]:
+    """The releases that a file of --write is of, and what it says of each fact."""
+    head, *lines = text.splitlines()
+    releases = {known(name) for name in head.removeprefix("# ").split()}
+    facts: dict[str, Shown] = {}
+    for line in lines:
+        name, _, texts = line.partition(": ")
+        for run in texts.split():
+            first, last = map(known, run[1:].split(".."))
+            facts.setdefault(name, {}).update(dict.fromkeys((v for v in releases if first <= v <= last), run[0] == "+"))
+    return releases, facts
+
+
+def known(text: str) -> Version:
+    version = parse_version(text)
+    assert version is not None, text
+    return version
+
+
+def write(path: Path, named: list[tuple[str, Fact]], sources: list[Source]) -> None:
+    """Keep what sources show of every fact, a line each, beside what the file has of other releases."""
+    releases, before = written(path.read_text()) if path.exists() else (set(), {})
+    releases |= {source.version for source in sources}
+    lines = [f"{name}: {text}" for name, fact in named if (text := runs(before.get(name, {}) | shown(fact, sources)))]
+    path.write_text("\n".join([f"# {' '.join(map(dotted, sorted(releases)))}", *sorted(lines), ""]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="check_facts", description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--all", action="store_true", help="also print where each fact's marks are found")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep it, beside what FILE has of other releases")
     options = parser.parse_args()
     stable, sources = Stable(), []
     for path in (p for given in options.paths for p in found_in(given)):
@@ -104,8 +135,10 @@ def main() -> int:
         for text in says:
             print(f"{name}: {text}")
         if options.all:
-            print(f"{name}: {brackets(fact, sources)}")
+            print(f"{name}: {runs(shown(fact, sources))}")
         wrong += bool(says)
+    if options.write is not None:
+        write(options.write, named, sources)
     print(f"{len(named)} facts, {len(sources)} source trees, {len(stable.releases)} stable releases: {wrong} disagree")
     return 1 if wrong else 0
 

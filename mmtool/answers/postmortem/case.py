@@ -31,7 +31,8 @@ from mmtool.observed.reports import MemInfo, Report, ReportKind, VmallocStep, Zo
 
 PAGE_ALLOC_COSTLY_ORDER = 3
 """Above this the kernel does not go on trying."""
-COMPACTION_SINCE = (2, 6, 35)
+SETTINGS = {Cause.LOWMEM_RESERVE: Remedy.LOWMEM_RESERVE_RATIO, Cause.BOOST: Remedy.BOOST_FACTOR}
+"""What an administrator sets against a cause."""
 
 
 class Case:
@@ -260,32 +261,35 @@ class Case:
     def _advice(
         self, cause: Cause, asked: list[ZoneVerdict], zones: tuple[ZoneVerdict, ...], left_out: Hidden
     ) -> tuple[Advice, ...]:
+        """What would have helped, what the caller can do first."""
         if cause is Cause.PASSES:
             return (Advice(Remedy.RETRY),)
-        advice: list[Advice] = []
-        if cause is Cause.NO_ZONE:
-            advice.append(Advice(Remedy.HIGHER_ZONE))
-        elif self.order:
-            lower = next((o for o in range(self.order - 1, -1, -1) if self._passes(asked, order=o)), None)
-            if lower is not None:
-                advice.append(Advice(Remedy.LOWER_ORDER, lower))
-            spare = max((self._spare(zone) for zone in asked), default=0)
-            if cause in BLOCKS_LACK and spare >= 1 << self.order and self.facts.version >= COMPACTION_SINCE:
-                advice.append(Advice(Remedy.COMPACTION, spare))
-            if self.order > PAGE_ALLOC_COSTLY_ORDER and self.report.vmalloc is None:
-                advice.append(Advice(Remedy.KVMALLOC))
+        advice = [Advice(Remedy.HIGHER_ZONE)] if cause is Cause.NO_ZONE else self._about_order(cause, asked)
         if not self.rights & ALLOC_CMA and self._passes(asked, rights=self.rights | ALLOC_CMA):
             advice.append(Advice(Remedy.MOVABLE))
-        if cause is Cause.LOWMEM_RESERVE:
-            advice.append(Advice(Remedy.LOWMEM_RESERVE_RATIO))
-        if cause is Cause.BOOST:
-            advice.append(Advice(Remedy.BOOST_FACTOR))
+        if cause in SETTINGS:
+            advice.append(Advice(SETTINGS[cause]))
         others = [z for z in zones if z.exclusion is Exclusion.NODE and self._would_pass_elsewhere(z.dump)]
         advice += [Advice(Remedy.OTHER_NODE, z.dump.nid) for z in others[:1]]
         if cause in PAGES_LACK:
             advice += about_memory(self.mem_info, left_out)
         advice += self._about_pages(cause, asked)
         return tuple(advice)
+
+    def _about_order(self, cause: Cause, asked: list[ZoneVerdict]) -> list[Advice]:
+        """What would have helped a block of several pages."""
+        if not self.order:
+            return []
+        advice = []
+        lower = next((o for o in range(self.order - 1, -1, -1) if self._passes(asked, order=o)), None)
+        if lower is not None:
+            advice.append(Advice(Remedy.LOWER_ORDER, lower))
+        spare = max((self._spare(zone) for zone in asked), default=0)
+        if cause in BLOCKS_LACK and spare >= 1 << self.order and self.facts.memory_is_compacted:
+            advice.append(Advice(Remedy.COMPACTION, spare))
+        if self.order > PAGE_ALLOC_COSTLY_ORDER and self.report.vmalloc is None:
+            advice.append(Advice(Remedy.KVMALLOC))
+        return advice
 
     def _about_pages(self, cause: Cause, asked: list[ZoneVerdict]) -> list[Advice]:
         """What would have left more pages free."""

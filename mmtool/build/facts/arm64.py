@@ -106,7 +106,10 @@ class Arm64Facts(Facts):
     arm64_valid_is_mapped: bool = until(
         "5.14",
         "arm64: decouple check whether pfn is in linear map from pfn_valid()",
-        marks=Mark("arch/arm64/mm/init.c", "return memblock_is_map_memory(addr)", inside="pfn_valid"),
+        marks=(
+            Mark("arch/arm64/mm/init.c", "return memblock_is_map_memory(addr)", inside="pfn_valid", since="4.14"),
+            Mark("arch/arm64/mm/init.c", "if (!early_section(ms))", inside="pfn_valid", since="5.12", until="5.13"),
+        ),
     )
     """A page that is not to be mapped is not valid either."""
     arm64_vmalloc_contiguous: bool = since(

@@ -10,8 +10,8 @@ class CmaFacts(Facts):
 
     # mm/cma.c, kernel/dma/contiguous.c
     cma_aligns_to_pageblocks: bool = since(
-        "5.18",
-        "cma: factor out minimum alignment requirement",
+        "5.19",
+        "mm: cma: use pageblock_order as the single alignment",
         marks=Mark("include/linux/cma.h", "CMA_MIN_ALIGNMENT_PAGES pageblock_nr_pages"),
     )
     """An area is made of whole pageblocks; before, also of blocks of the largest order."""
@@ -20,7 +20,7 @@ class CmaFacts(Facts):
     )
     """An area is first looked for above 4 GiB, from below."""
     cma_says_node: bool = between(
-        Change("6.6"),
+        Change("6.6", not_in="6.5-rc3", seen_in="6.6-rc1"),
         Change("6.15", "mm, cma: support multiple contiguous ranges, if requested"),
         marks=Mark("mm/cma.c", "on node %d"),
     )

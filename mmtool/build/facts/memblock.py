@@ -49,7 +49,7 @@ class MemblockFacts(Facts):
     )
     """memblock_overlaps_region() does not wrap round."""
     memblock_growing_too_early_panics: bool = since(
-        "6.8",
+        "6.7",
         "memblock: report failures when memblock_can_resize is not set",
         marks=Mark("mm/memblock.c", "panic(", inside="memblock_double_array"),
     )
@@ -68,6 +68,10 @@ class MemblockFacts(Facts):
     )
     """memblock_add_node() takes flags, of which MEMBLOCK_DRIVER_MANAGED is one; memblock_free() becomes
     memblock_phys_free()."""
+    memblock_phys_alloc_range_says: bool = since(
+        "5.11", marks=Mark("mm/memblock.c", "memblock_dbg(", inside="memblock_phys_alloc_range")
+    )
+    """With memblock=debug memblock_phys_alloc_range() prints what it is asked for."""
     memblock_mirror_wants_kernelcore: bool = since(
         "6.0",
         "memblock: Disable mirror feature if kernelcore is not specified",

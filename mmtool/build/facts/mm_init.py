@@ -23,7 +23,7 @@ class MmInitFacts(Facts):
     """kernelcore=mirror does nothing in a kernel that another one's crash started."""
     says_initializing_memoryless: bool = between(
         Change("5.18"),
-        Change("6.7", not_in="6.6", seen_in="6.8"),
+        Change("6.7"),
         marks=(
             Mark("mm/page_alloc.c", "Initializing node %d as memoryless"),
             Mark("mm/mm_init.c", "Initializing node %d as memoryless"),
@@ -39,7 +39,7 @@ class MmInitFacts(Facts):
     )
     """A zone's present pages are those without its struct pages, of which it has one for each page of its span."""
     prints_zone_sizes: bool = until(
-        "5.14", marks=Mark("mm/page_alloc.c", "printk(KERN_DEBUG", inside="free_area_init_core")
+        "5.14", not_in="5.13", marks=Mark("mm/page_alloc.c", "printk(KERN_DEBUG", inside="free_area_init_core")
     )
     """"On node N totalpages" and the lines below it are printed at debug level, not compiled out."""
     prints_wide_ranges: bool = since("4.0", "mm: extend printed address width", not_in="3.19")
@@ -104,9 +104,7 @@ class MmInitFacts(Facts):
     )
     """Bounce buffers come before the zonelists, in arch_mm_preinit()."""
     zonelist_load_counts_up: bool = since(
-        "5.18",
-        not_in="5.17",
-        seen_in="5.19",
+        "5.19",
         marks=Mark("mm/page_alloc.c", "node_load[node] += 1", inside="build_zonelists"),
     )
     """A node's load is how often it came first of its distance; before, the number of nodes left to place."""
@@ -115,8 +113,6 @@ class MmInitFacts(Facts):
     zonelist_skips_memoryless: bool = since(
         "6.7",
         "mm: page_alloc: skip memoryless nodes entirely",
-        not_in="6.6",
-        seen_in="6.8",
         marks=(
             Mark("mm/page_alloc.c", "node_state(node, N_MEMORY)", inside="find_next_best_node"),
             Mark("mm/page_alloc.c", "N_MEMORY", inside="find_next_best_node_in"),

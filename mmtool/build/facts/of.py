@@ -21,7 +21,7 @@ class OfFacts(Facts):
     )
     """A placed region goes next to one that is there."""
     usable_memory_ranges_are_many: bool = since(
-        "5.18",
+        "5.19",
         'of: fdt: Add memory for devices by DT property "linux,usable-memory-range"',
         marks=Mark("drivers/of/fdt.c", "MAX_USABLE_RANGES"),
     )

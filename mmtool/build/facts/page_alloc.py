@@ -32,7 +32,7 @@ class PageAllocFacts(Facts):
     merge_sets_all_pageblocks: bool = since(
         "6.19",
         "mm/page_alloc: change all pageblocks migrate type on coalescing",
-        stable="6.12.65",
+        stable="6.12.65 6.18.4-5-15",
         marks=Mark("mm/page_alloc.c", "change_pageblock_range(buddy", inside="__free_one_page"),
     )
     """... all of them; before, with `merge_sets_buddy_type`, the first one alone."""
@@ -189,7 +189,9 @@ class PageAllocFacts(Facts):
         marks=Mark("mm/page_alloc.c", "is_kdump_kernel()", inside="boost_watermark"),
     )
     """... except in a kernel that was started to save a crashed one's memory."""
-    boost_wakes_by_right: bool = since("6.5", marks=Mark("mm/page_alloc.c", "if ((alloc_flags & ALLOC_KSWAPD) &&"))
+    boost_wakes_by_right: bool = since(
+        "6.5", not_in="6.4", marks=Mark("mm/page_alloc.c", "if ((alloc_flags & ALLOC_KSWAPD) &&")
+    )
     """Only a request that may wake kswapd does so for a boost; before, any."""
     nofragment: bool = since(
         "5.0",
@@ -272,7 +274,7 @@ class PageAllocFacts(Facts):
     will do."""
     harder_takes_any_block: bool = between(
         Change("4.4", "mm, page_alloc: only enforce watermarks for order-0 allocations"),
-        Change("4.15", stable="4.14.1-177"),
+        Change("4.15", stable="4.14.1-177", not_in="4.4"),
         marks=Mark("mm/page_alloc.c", "if (alloc_harder) return true", inside="__zone_watermark_ok"),
     )
     """ALLOC_HARDER is content with any block of sufficient order, CMA and isolated ones too."""
@@ -300,6 +302,11 @@ class PageAllocFacts(Facts):
         "3.7", "cma: fix watermark checking", marks=Mark("mm/page_alloc.c", "NR_FREE_CMA_PAGES")
     )
     """Free CMA pages are no use to requests that may not have them."""
+    memory_is_compacted: bool = since(
+        "2.6.35", "mm: compaction: memory compaction core",
+        marks=Mark("mm/page_alloc.c", "__alloc_pages_direct_compact", since="4.4"),
+    )  # fmt: skip
+    """There is compaction (CONFIG_COMPACTION)."""
 
     # include/linux/gfp_types.h, include/trace/events/mmflags.h
     gfp_optional_bits_packed: bool = since(
@@ -311,6 +318,6 @@ class PageAllocFacts(Facts):
         "tracing: gfp: Remove duplication of recording GFP flags",
         not_in="6.14",
         seen_in="6.17",
-        marks=Mark("include/trace/events/mmflags.h", "gfpflag_string(__GFP_COMP)", gone=True, since="5.18"),
+        marks=Mark("include/trace/events/mmflags.h", "gfpflag_string(__GFP_COMP)", gone=True, since="5.19"),
     )
     """Single flags are printed in the order of their bits, those of options too."""

@@ -106,7 +106,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "Nothing mapped at the address is EFAULT before anything else; hugetlb memory may be moved."
     mremap_extension_merges: bool = since(
-        "6.1", "mm: add merging after mremap resize", marks=Mark("mm/mremap.c", "extension_start", until="6.8")
+        "6.1", "mm: add merging after mremap resize", marks=Mark("mm/mremap.c", "extension_start", until="6.7")
     )
     "A mapping that grew in place merges with the one that it now reaches."
     dontunmap_of_files: bool = since("5.13", "mm: Extend MREMAP_DONTUNMAP to non-anonymous mappings", not_in="5.10")
@@ -183,7 +183,7 @@ class ProcessFacts(Facts):
     )  # fmt: skip
     "... huge pages too."
     mprotect_uncharges: bool = since(
-        "6.8", "mm/mprotect: allow unfaulted VMAs to be unaccounted on mprotect()", not_in="6.6",
+        "6.7", "mm/mprotect: allow unfaulted VMAs to be unaccounted on mprotect()",
         marks=Mark("mm/mprotect.c", "!vma->anon_vma"),
     )  # fmt: skip
     "A private mapping without pages that loses its write permission gives its charge back."
@@ -210,7 +210,7 @@ class ProcessFacts(Facts):
         "6.9", "mm: increase folio batch size", marks=Mark("include/linux/pagevec.h", "PAGEVEC_SIZE\t31", until="7.1")
     )
     "LRU operations wait in batches of 31, before of 15."
-    populate_drains: bool = since("5.19", not_in="5.17", marks=Mark("mm/mlock.c", "lru_add_drain();"))
+    populate_drains: bool = since("5.18", marks=Mark("mm/mlock.c", "lru_add_drain();"))
     "Populating and locking empty the LRU's batches first."
     unmap_drains: bool = until("6.14", marks=Mark("mm/vma.c", "lru_add_drain", since="6.12"))
     "Unmapping empties the LRU's batches."
@@ -268,7 +268,7 @@ class ProcessFacts(Facts):
     "MADV_DOFORK refuses every special mapping; before, those of I/O memory alone."
     lone_last_page_stays_out: bool = since("6.12", not_in="6.1")
     "A fault behind a ramfs file's end does not map its last page where that is the window's only one (seen so)."
-    fork_skips_shared_hugetlb: bool = since("5.19", not_in="5.17", marks=Mark("mm/memory.c", "vma_needs_copy"))
+    fork_skips_shared_hugetlb: bool = since("5.19", marks=Mark("mm/memory.c", "vma_needs_copy"))
     "A fork leaves the entries of shared hugetlb mappings to faults."
 
     # fs/binfmt_elf.c, arch/x86/entry/vdso/vma.c

@@ -232,8 +232,6 @@ class ReclaimFacts(Facts):
     """A page that is read back from swap is mapped writable at once; before, only by a store."""
     anon_reuse_needs_one_reference: bool = until(
         "5.18",
-        not_in="5.17",
-        seen_in="5.19",
         marks=Mark("mm/memory.c", "page_count(page) > 3", gone=True, since="5.9", until="6.1"),
     )
     """A store to a page that is mapped read-only copies it where anything else holds it, as the swap cache does."""

@@ -82,7 +82,7 @@ class SlabFacts(Facts):
     )
     """Debug flags that a cache is created with take effect; before, only with slub_debug=."""
     ignores_user_flags: bool = since(
-        "5.19", "mm/slub: add SLAB_NO_USER_FLAGS flag", not_in="5.17", marks=Mark("mm/slub.c", "SLAB_NO_USER_FLAGS")
+        "5.19", "mm/slub: add SLAB_NO_USER_FLAGS flag", marks=Mark("mm/slub.c", "SLAB_NO_USER_FLAGS")
     )
     """SLAB_NO_USER_FLAGS: slub_debug= does not reach such a cache."""
     leaktrace_not_tracked: bool = since(
@@ -181,7 +181,11 @@ class SlabFacts(Facts):
     """"Unable to allocate memory" says which CPU asked."""
 
     # CPU partial lists and sheaves
-    cpu_partial: bool = between(Change("3.2"), _NO_CPU_SLABS, marks=Mark("mm/slub.c", "set_cpu_partial", since="4.14"))
+    cpu_partial: bool = between(
+        Change("3.2", "slub: per cpu cache for partial pages"),
+        _NO_CPU_SLABS,
+        marks=Mark("mm/slub.c", "set_cpu_partial", since="4.14"),
+    )
     """A CPU has a slab of its own and a list of partial ones."""
     cpu_partial_counts_slabs: bool = between(
         Change("5.16", "mm, slub: change percpu partial accounting from objects to pages"),

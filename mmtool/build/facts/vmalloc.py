@@ -8,7 +8,9 @@ from mmtool.build.fact import Change, Facts, Mark, Symbol, between, since, until
 class VmallocFacts(Facts):
     """mm/vmalloc.c: the search for a place, lazy frees, the pages behind it, what is printed."""
 
-    vmalloc_huge_by_node: bool = between(Change("5.14"), Change("6.13"), marks=Mark("mm/vmalloc.c", "size_per_node"))
+    vmalloc_huge_by_node: bool = between(
+        Change("5.14", not_in="5.12"), Change("6.13"), marks=Mark("mm/vmalloc.c", "size_per_node")
+    )
     """Huge pages only if each online node's share of an area is one."""
     vmap_search_counts_alignment: bool = until(
         "5.16",
@@ -17,7 +19,7 @@ class VmallocFacts(Facts):
     )
     """The search for a free area counts the alignment to the size, whatever it is."""
     vmap_search_counts_large_alignment: bool = since(
-        "5.18", not_in="5.17", seen_in="5.19", marks=Mark("mm/vmalloc.c", "adjust_search_size")
+        "5.18", marks=Mark("mm/vmalloc.c", "adjust_search_size")
     )
     """... an alignment above a page, and not where the range is as long as the request; for two releases, none."""
     vmap_purge_merges: bool = since(
@@ -46,7 +48,9 @@ class VmallocFacts(Facts):
         "6.5", "mm/vmalloc: Don't purge usable blocks unnecessarily", marks=Mark("mm/vmalloc.c", "VMAP_PURGE_THRESHOLD")
     )
     """vm_unmap_aliases() leaves blocks with much room."""
-    vmalloc_errors_have_reason: bool = since("5.14", marks=Mark("mm/vmalloc.c", "vmalloc error: size %lu"))
+    vmalloc_errors_have_reason: bool = since(
+        "5.14", not_in="5.12", marks=Mark("mm/vmalloc.c", "vmalloc error: size %lu")
+    )
     """A failed vmalloc() says "vmalloc error: size N," and why; before, "vmalloc: allocation failure: N bytes"."""
     vmalloc_error_has_order: bool = until(
         "6.4",

@@ -105,6 +105,7 @@ class X86Facts(Facts):
     """Hibernation's nosave regions are the map's other entries one by one; later, what lies between RAM entries."""
     cpu_local_masks_are_four: bool = until(
         "6.5",
+        not_in="6.4",
         marks=(
             Mark("arch/x86/kernel/setup_percpu.c", "cpu_callin_mask", inside="setup_cpu_local_masks"),
             Mark("arch/x86/kernel/cpu/common.c", "cpu_callin_mask", inside="setup_cpu_local_masks"),
@@ -112,7 +113,10 @@ class X86Facts(Facts):
     )
     """setup_cpu_local_masks() allocates masks of initialised, calling-in, called-out and sibling CPUs; then one."""
     setup_data_only_in_memblock: bool = since(
-        "6.15", marks=Mark("arch/x86/kernel/e820.c", "e820__reserve_setup_data", gone=True, since="4.14")
+        "6.15",
+        not_in="6.14",
+        seen_in="6.16",
+        marks=Mark("arch/x86/kernel/e820.c", "e820__reserve_setup_data", gone=True, since="4.14"),
     )
     """setup_data is reserved in memblock alone; the E820 map is left as it is."""
     i386_forgets_high_memory: bool = since(
@@ -191,7 +195,7 @@ class X86Facts(Facts):
     boot_services_freed_by_initcall: bool = since(
         "7.0",
         "x86/efi: defer freeing of boot services memory",
-        stable="6.1.167 6.12.77",
+        stable="6.1.167 6.12.77 6.18.16-17-33",
         marks=Mark("arch/x86/platform/efi/quirks.c", "arch_initcall(efi_free_boot_services)"),
     )
     """EFI boot services' memory is freed by an arch_initcall; before, by efi_enter_virtual_mode()."""

@@ -35,6 +35,6 @@ class ZramFacts(Facts):
     counts_huge_pages_since: bool = since("5.11", marks=Mark("drivers/block/zram/zram_drv.c", "huge_pages_since"))
     """mm_stat ends in the number of incompressible pages since the device was set up."""
     entry_packs_access_time: bool = since(
-        "7.2", not_in="6.12", marks=Mark("drivers/block/zram/zram_drv.h", "u32 ac_time;")
+        "7.0", marks=Mark("drivers/block/zram/zram_drv.h", "u32 ac_time;")
     )
     """When a page was last used is a half word of its entry; before, a word beside it."""

@@ -29,9 +29,10 @@ Holes = Callable[[int, int], int]
 class Emulation:
     """One run of numa_emulation(): takes blocks from `physical`, gives them to `fake` nodes."""
 
-    def __init__(self, info: NumaInfo, holes: Holes, max_addr: int, dma32_end: int, max_nodes: int, log: KernelLog):
-        self.info, self.holes, self.max_addr = info, holes, max_addr
-        self.dma32_end, self.max_nodes, self.log = dma32_end, max_nodes, log
+    def __init__(self, early: Early, info: NumaInfo, holes: Holes, dma32_end: int):
+        self.info, self.holes, self.dma32_end = info, holes, dma32_end
+        self.page_shift, self.max_nodes = early.kernel.page_shift, early.kernel.max_numnodes
+        self.max_addr, self.log = early.memblock.max_pfn << self.page_shift, early.log
         self.physical = [replace(b) for b in info.meminfo]
         self.fake: list[NumaMemblk] = []
         self.to_physical: dict[int, int] = {}
@@ -89,7 +90,7 @@ class Emulation:
         if count > self.max_nodes:
             self.log.info(f"numa=fake={count} too large, reducing to {self.max_nodes}")
             count = self.max_nodes
-        size = (self._free(0, self.max_addr) >> 12) // count << 12
+        size = (self._free(0, self.max_addr) >> self.page_shift) // count << self.page_shift
         big = (size % FAKE_NODE_MIN_SIZE) * count // FAKE_NODE_MIN_SIZE
         size -= size % FAKE_NODE_MIN_SIZE
         if not size:
@@ -114,7 +115,7 @@ class Emulation:
         """split_nodes_size_interleave(): nodes of `size` bytes or more, interleaved over the physical ones."""
         if not size:
             return False
-        size = self._at_least(size, self._free(0, self.max_addr) >> 12)
+        size = self._at_least(size, self._free(0, self.max_addr) >> self.page_shift)
         nid = 0
 
         def one(block: NumaMemblk) -> None:
@@ -131,7 +132,7 @@ class Emulation:
 
     def _at_least(self, size: int, pages: int) -> int:
         """The smallest node that keeps the number of nodes within bounds, in units of 32 MiB."""
-        least = max((pages // self.max_nodes) << 12, FAKE_NODE_MIN_SIZE)
+        least = max((pages // self.max_nodes) << self.page_shift, FAKE_NODE_MIN_SIZE)
         least = -(-least // FAKE_NODE_MIN_SIZE) * FAKE_NODE_MIN_SIZE
         if size < least:
             self.log.err(f"Fake node size {size >> 20}MB too small, increasing to {least >> 20}MB")
@@ -145,7 +146,7 @@ class Emulation:
             if not self.physical or count <= 0:
                 return False
             first = self.physical[0]
-            size = ((first.end - first.start) >> 12) // count << 12
+            size = ((first.end - first.start) >> self.page_shift) // count << self.page_shift
             size = -(-max(size, FAKE_NODE_MIN_SIZE) // FAKE_NODE_MIN_SIZE) * FAKE_NODE_MIN_SIZE
             before = nid
             while block := next((b for b in self.physical if b.nid == first.nid), None):
@@ -193,8 +194,7 @@ def numa_emulation(early: Early, info: NumaInfo, dma32_end: int) -> None:
         return
     text, _, distances = wishes[-1].partition(":")
     mb, log = early.memblock, early.log
-    end = mb.max_pfn * mb.page_size
-    emulation = Emulation(info, lambda a, b: _hole_bytes(mb, a, b), end, dma32_end, early.kernel.max_numnodes, log)
+    emulation = Emulation(early, info, lambda a, b: _hole_bytes(mb, a, b), dma32_end)
     if not emulation.run(text):
         return
     fake = [replace(b) for b in emulation.fake]

@@ -20,7 +20,6 @@ from mmtool.linux.mm.slab_flags import DEBUG_FLAGS, MERGE_SAME, NEVER_MERGE, PER
 
 CACHE_LINE = 64
 """cache_line_size() in bytes: x86's CLFLUSH line and arm64's write-back granule on every machine that was recorded."""
-"""arm64's ARCH_DMA_MINALIGN in bytes."""
 RANDOM_COPIES = 15
 """RANDOM_KMALLOC_CACHES_NR, later KMALLOC_PARTITION_CACHES_NR: copies beside the first cache."""
 

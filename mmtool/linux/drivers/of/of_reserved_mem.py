@@ -35,28 +35,37 @@ def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: Rese
     """
     facts = early.kernel.release
     nodes = [node for node in tree.reserved if node.status_ok]
-    fixed: list[Region] = [(node, *node.ranges[0]) for node in nodes if node.ranges]
     if not facts.memreserve_comes_last:
         _memreserve(early, tree)
+        _reserve_fixed(early, nodes)
+        _reserve_elfcorehdr(early, tree)
+        fdt_init_reserved_mem(early, state, cma, nodes)
+        return
+    fixed = _reserve_fixed(early, nodes)
+    state.regions = [*_place_all(early, cma, nodes), *fixed]
+    _reserve_elfcorehdr(early, tree)
+    _memreserve(early, tree)
+    if not facts.reserved_mem_array_is_sized:
+        for node, start, end in sorted(state.regions, key=lambda region: region[1]):
+            if start < end:
+                _init_node(early, cma, node, start, end)
+
+
+def _reserve_fixed(early: Early, nodes: list[ReservedNode]) -> list[Region]:
+    """Reserve the nodes that have an address; those, each with its first range."""
+    fixed: list[Region] = [(node, *node.ranges[0]) for node in nodes if node.ranges]
     for node, _, _ in fixed:
         _reserve_reg(early, node)
-    if not facts.reserved_mem_array_is_sized:
+    if not early.kernel.release.reserved_mem_array_is_sized:
         _check_for_overlap(early, fixed)
-    if facts.memreserve_comes_last:
-        state.regions = [*_place_all(early, cma, nodes), *fixed]
+    return fixed
+
+
+def _reserve_elfcorehdr(early: Early, tree: DeviceTree) -> None:
+    """fdt_reserve_elfcorehdr(): what a crashed kernel left for this one."""
     if tree.chosen.elfcorehdr is not None:
         start, end = tree.chosen.elfcorehdr
         early.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
-    if facts.memreserve_comes_last:
-        _memreserve(early, tree)
-    if facts.reserved_mem_array_is_sized:
-        return
-    if not facts.memreserve_comes_last:
-        fdt_init_reserved_mem(early, state, cma, nodes)
-        return
-    for node, start, end in sorted(state.regions, key=lambda region: region[1]):
-        if start < end:
-            _init_node(early, cma, node, start, end)
 
 
 def fdt_init_reserved_mem(early: Early, state: ReservedMem, cma: Cma, nodes: list[ReservedNode]) -> None:

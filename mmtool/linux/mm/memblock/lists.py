@@ -54,12 +54,12 @@ class MemblockLists:
         *,
         numa: bool,
         max_numnodes: int | None = None,
-        page_size: int = 4096,
+        page_size: int,
         phys_addr_bits: int = 64,
         region_size: int = 24,
         init_memory_regions: int = INIT_MEMBLOCK_REGIONS,
         init_reserved_regions: int = INIT_MEMBLOCK_REGIONS,
-        smp_cache_bytes: int = 64,
+        smp_cache_bytes: int,
         low_address_limit: int = 0xFFFFFFFF,
     ) -> None:
         """An empty memblock.
@@ -310,7 +310,7 @@ class MemblockLists:
         """A free place of `size` bytes inside [start, end) on node `nid`, or 0: memblock_find_in_range_node().
 
         `end` may be MEMBLOCK_ALLOC_ACCESSIBLE or _NOLEAKTRACE (up to current_limit). The first page is never
-        given. Before 5.10 a bottom-up search begins behind the kernel image, and a failed one goes on top-down.
+        given. Before 5.11 a bottom-up search begins behind the kernel image, and a failed one goes on top-down.
         """
         if end in (MEMBLOCK_ALLOC_ACCESSIBLE, MEMBLOCK_ALLOC_NOLEAKTRACE):
             end = self.current_limit

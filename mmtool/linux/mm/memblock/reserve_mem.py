@@ -11,7 +11,7 @@ RESERVE_MEM_NAME_SIZE = 16
 MALFORMED = "reserve_mem: empty or malformed parameter"
 
 
-def parse_reserve_mem(value: str, smp_cache_bytes: int = 64) -> tuple[int, int, str] | None:
+def parse_reserve_mem(value: str, smp_cache_bytes: int) -> tuple[int, int, str] | None:
     """SIZE:ALIGN:NAME as (bytes, bytes, name); None when it is malformed.
 
     An alignment below a cache line is one; a name has 1 to 15 characters, not all of them blank.

@@ -51,15 +51,20 @@ def vm_unmapped_area(mm: Mm, s: Search) -> int | None:
             end = vm_start_gap(mm.vmas[i], shift)
         elif i < len(mm.vmas):
             end = min(end, vm_start_gap(mm.vmas[i], shift))
-        while True:
-            start = max(mm.vmas[i - 1].end if i else 0, s.low)
-            if end - start >= length and end > start:
-                gap = end - s.length
-                return gap - ((gap - s.align_offset) & s.align_mask)
-            i -= 1
-            if i < 0 or end <= s.low:
+        vmas, start = mm.vmas, s.low
+        # most of them lie one right below the other
+        while i and (below := vmas[i - 1]).end > s.low:
+            if end - below.end >= length and end > below.end:
+                start = below.end
+                break
+            if end <= s.low:
                 return None
-            end = vm_start_gap(mm.vmas[i], shift)
+            i -= 1
+            end = vm_start_gap(below, shift) if below.flags & VM_GROWSDOWN else below.start
+        if end - start < length or end <= start:
+            return None
+        gap = end - s.length
+        return gap - ((gap - s.align_offset) & s.align_mask)
     i = mm.index_after(s.low)
     start = s.low
     while start < s.high:

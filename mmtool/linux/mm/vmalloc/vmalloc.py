@@ -237,7 +237,7 @@ class Vmalloc:
         if self._in_bulk and not order:
             while (left := count - len(pages)) > 0:
                 got = self.pages.alloc_pages_bulk(gfp & ~self._nofail, node, min(left, BULK_PAGES))
-                pages = pages + got if pages else got
+                pages += got
                 if len(got) != left and len(got) != BULK_PAGES:
                     break
         while len(pages) < count:

@@ -63,7 +63,7 @@ class VmapSpace:
         start: int,
         end: int,
         *,
-        page_size: int = 4096,
+        page_size: int,
         cpus: int = 1,
         online: int | None = None,
         bits: int = 64,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmtool.linux.arch.x86.page import PAGE_SHIFT
 from mmtool.linux.kernel.crash_reserve import (
     HIGH,
     LOW,
@@ -69,7 +70,7 @@ _RHEL7 = regex(r"\.el7(?:\.|_|$)")
 def _auto(early: Early, total: int) -> int:
     """crashkernel=auto as Red Hat's kernels of RHEL 7 know it: 160 MiB and two bits a page, from 2 GiB on; else 0."""
     auto = early.cmdline.get("crashkernel") == "auto" and _RHEL7.search(early.kernel.name) is not None
-    return SZ_160M + round_up(total // 4096 * 2 // 8, SZ_1M) if auto and total >= 2 << 30 else 0
+    return SZ_160M + round_up((total >> PAGE_SHIFT) * 2 // 8, SZ_1M) if auto and total >= 2 << 30 else 0
 
 
 def _reserve(early: Early, window: CrashWindow) -> None:

@@ -211,7 +211,7 @@ class E820Table:
     def end_pfn(self, limit_pfn: int, max_arch_pfn: int) -> int:
         """e820_end_pfn(): one past the last page frame of RAM below `limit_pfn`; prints the last_pfn line.
 
-        From 6.9 on ACPI tables count as well, because they can be mapped like RAM.
+        From 6.11 on ACPI tables count as well, because they can be mapped like RAM.
         """
         kinds = {E820Type.RAM, E820Type.ACPI} if self.release.e820_end_counts_acpi else {E820Type.RAM}
         last = 0

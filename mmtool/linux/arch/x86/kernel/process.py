@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mmtool.linux.arch.x86.kernel.sys_x86_64 import arch_get_unmapped_area
+from mmtool.linux.arch.x86.page import PAGE_SHIFT, PAGE_SIZE
 from mmtool.linux.kernel.task import Processor, Task, TaskArch
 from mmtool.linux.mm.mmap.pgtable import Geometry
 from mmtool.linux.mm.mmap.unmapped_area import generic_get_unmapped_area
@@ -41,8 +42,8 @@ class X86_64(_X86):
         if compat:
             end = 0xC0000000 if personality & ADDR_LIMIT_3GB else 0xFFFFE000
             return end, end
-        window = (1 << 47) - 4096
-        return ((1 << 56) - 4096 if processor.large_addresses else window), window
+        window = (1 << 47) - PAGE_SIZE
+        return ((1 << 56) - PAGE_SIZE if processor.large_addresses else window), window
 
     def elf_et_dyn_base(self, task: Task) -> int:
         if task.compat:
@@ -63,8 +64,8 @@ class I386(_X86):
 
     def geometry(self, config: Mapping[str, str], page_shift: int) -> Geometry:
         if "CONFIG_X86_PAE" in config:
-            return Geometry(12, 21, 30, 0, 4096, preallocated=3)
-        return Geometry(12, 22, 0, 0, 4096)
+            return Geometry(PAGE_SHIFT, 21, 30, 0, PAGE_SIZE, preallocated=3)
+        return Geometry(PAGE_SHIFT, 22, 0, 0, PAGE_SIZE)
 
     def task_size(
         self, config: Mapping[str, str], page_shift: int, processor: Processor, *, compat: bool, personality: int

@@ -27,14 +27,17 @@ def has_la57(boot: X86Boot) -> bool:
     kernel = boot.kernel
     if not (kernel.enabled("X86_5LEVEL") or kernel.release.five_levels_always) or boot.cmdline.has("no5lvl"):
         return False
-    if boot.notes("la57"):
+    if boot.notes("la57") or any(LA57_NAME in note.text for note in boot.notes("cpu")):
         return True
-    for note in boot.notes("cpu"):
-        if LA57_NAME in note.text:
-            return True
-        if len(note.values) >= 2 and note.values[1] in LA57_MODELS.get(note.values[0], ()):
-            return not boot.notes("hypervisor")
+    if is_model_with_la57(boot):
+        return not boot.notes("hypervisor")
     return not boot.notes("cpu") and is_server_with_split_locks(boot)
+
+
+def is_model_with_la57(boot: Boot) -> bool:
+    """Does the log name a processor whose model has LA57? A hypervisor may name it and hide that."""
+    models = (note.values for note in boot.notes("cpu") if len(note.values) >= 2)
+    return any(values[1] in LA57_MODELS.get(values[0], ()) for values in models)
 
 
 def is_server_with_split_locks(boot: Boot) -> bool:
