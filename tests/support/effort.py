@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import process_time
 
-SECOND = 50
-"""Millions of turns of a loop that a slow machine does in a second of CPU time."""
+SECOND = 100
+"""Millions of turns of a loop: one to two seconds of CPU time, since a short loop is slowed down least by others' work."""
 TRIES = 3
 
 
