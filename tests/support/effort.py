@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import process_time
 
 SECOND = 100
-"""Millions of turns of a loop: one to two seconds of CPU time, since a short loop is slowed down least by others' work."""
+"""Millions of turns of a loop: one to two seconds of CPU time. What others do slows a short loop down least."""
 TRIES = 3
 
 
