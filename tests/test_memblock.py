@@ -77,6 +77,14 @@ def test_growing_before_it_is_allowed(version):
             mb.reserve(900 * MiB, MiB)
 
 
+@pytest.mark.parametrize("version", [(5, 10), (6, 1), (7, 3)])
+def test_a_list_without_room_for_its_new_array_refuses_more(version):
+    mb = memblock(*version)
+    mb.allow_resize()
+    assert [mb.reserve(2 * i * MiB, MiB) for i in range(129)] == [0] * 128 + [-12]
+    assert (mb.reserved.cnt, mb.reserved.max, mb.grown_arrays) == (128, 128, ())
+
+
 def test_growing_reserves_the_new_array_and_frees_the_old_one():
     mb = memblock(6, 1)
     mb.add_node(0, GiB, 0)
