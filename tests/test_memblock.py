@@ -345,7 +345,7 @@ def test_changes_since_the_last_look():
 
 
 def test_the_hand_over_ends_what_was_for_the_boot_alone():
-    """Hot-pluggable memory and scratch of a handover are memory like any other; of less than a page nothing is given."""
+    """Hot-pluggable memory and scratch of a handover are memory like any other; of parts of a page nothing is given."""
     mb = memblock(7, 3)
     mb.add_node(0, 64 * MiB, 0)
     mb.mark_hotplug(0, 64 * MiB)
