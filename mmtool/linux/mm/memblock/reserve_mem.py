@@ -21,7 +21,7 @@ def parse_reserve_mem(value: str, smp_cache_bytes: int) -> tuple[int, int, str] 
         return None
     align, at = memparse(value, at + 1)
     name = value[at + 1 :]
-    if value[at : at + 1] != ":" or not 0 < len(name) < RESERVE_MEM_NAME_SIZE or not name.strip(" \t\n\v\f\r\xa0"):
+    if value[at : at + 1] != ":" or len(name) >= RESERVE_MEM_NAME_SIZE or not name.strip(" \t\n\v\f\r\xa0"):
         return None
     return size, max(align, smp_cache_bytes), name
 
