@@ -108,7 +108,7 @@ slits = st.none() | st.integers(1, 4).flatmap(
     lambda n: st.lists(st.lists(st.integers(0, 255), min_size=n, max_size=n).map(tuple), min_size=n, max_size=n)
 ).map(lambda rows: Slit(tuple(rows)))
 machines = st.builds(lambda e820, srat, slit: replace(NO_MACHINE, e820=e820, srat=srat, slit=slit), maps, srats, slits)
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def boot(machine: Machine, profile: str, cmdline: str = "", base: int | None = None) -> Boot | None:

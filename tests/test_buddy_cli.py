@@ -232,7 +232,7 @@ NEAR = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(JSON | NEAR)
 def test_any_json_gives_an_answer_or_an_input_error(document: object) -> None:
     result = run(document, "-o", "csv")

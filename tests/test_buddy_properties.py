@@ -281,7 +281,7 @@ def compare(naive: Naive, pgdats: dict[int, Pgdat]) -> None:
         assert pageblocks.get(pfn) == naive.type_of(pfn)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=125, deadline=None)
 @given(cases(most_odd=6))
 def test_hand_over_equals_the_page_by_page_reference(case: Case) -> None:
     pgdats = case.build()
@@ -301,7 +301,7 @@ def test_hand_over_equals_the_page_by_page_reference(case: Case) -> None:
     compare(naive, pgdats)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(most_odd=3), st.integers(0, TOP))
 def test_growing_a_deferred_zone_leads_to_the_same_lists(case: Case, order: int) -> None:
     grown, late = case.hand_over(), case.hand_over()
@@ -316,7 +316,7 @@ def test_growing_a_deferred_zone_leads_to_the_same_lists(case: Case, order: int)
         assert [content(z) for z in pgdat.zones] == [content(z) for z in late[nid].zones]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(cases())
 def test_no_page_is_lost_or_free_twice_and_merging_is_maximal(case: Case) -> None:
     pgdats = case.hand_over()
@@ -404,7 +404,7 @@ def blocks_of(zone: Zone) -> set[tuple[int, int]]:
     return {(order, pfn) for (order, _), pfns in content(zone).items() for pfn in pfns}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40))
 def test_free_area_is_a_list_of_blocks(seed: int, steps: int) -> None:
     """Every list operation on runs equals the same operation on a plain list of blocks."""
@@ -453,7 +453,7 @@ def test_free_area_is_a_list_of_blocks(seed: int, steps: int) -> None:
             assert area.buddy_order(pfn + 4) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.sampled_from(list(MigrateType))), max_size=25))
 def test_pageblock_types_equal_a_plain_map(changes: list[tuple[int, int, MigrateType]]) -> None:
     types = PageblockTypes(BLOCK)

@@ -75,6 +75,7 @@ def test_x86_goes_where_kernels_went(release, value, memory, reserved, lines):
         ("5.10.223", "256M@3G", ["crashkernel reserved: 0x00000000c0000000 - 0x00000000d0000000 (256 MB)"]),
         ("5.10.223", "256M@256K", ["cannot reserve crashkernel: region is not memory"]),
         ("5.10.223", "256M@0x48000000", ["cannot reserve crashkernel: region overlaps reserved memory"]),
+        ("5.10.223", "256M@0xc0100000", ["cannot reserve crashkernel: base address is not 2MB aligned"]),
         ("5.10.223", "256M@0xc0001000", ["cannot reserve crashkernel: base address is not 2MB aligned"]),
     ],
 )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.blobs import Tree, assemble, blob, cells, text
 from support.dts import Node, compile_dts, decompile
+from support.effort import SECOND, is_within
 
 from mmtool.answers.lint import lint
 from mmtool.build.choose import kernel_for
@@ -538,18 +538,16 @@ def damaged(data: bytes, damage: list[tuple[str, int, int]]) -> bytes:
 
 
 def read_or_refused(data: bytes) -> None:
-    """Read, judged and booted, or refused by a line that names a node or a byte; within a second."""
-    began = time.process_time()
+    """Read, judged and booted, or refused by a line that names a node or a byte."""
     try:
         tree = parse_fdt(data, "F")
         machine = Machine("device tree", (), origin="F", arch="arm64", fdt=tree, initrd=tree.chosen.initrd)
         lint(machine, GENERIC, tree.chosen.bootargs)
     except InputError as e:
         assert str(e).startswith(("F:/", "F:0x")) and "\n" not in str(e)
-    assert time.process_time() - began < 1
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(SEEDS), DAMAGE)
 def test_damaged_blobs_are_read_or_refused(data: bytes, damage: list[tuple[str, int, int]]) -> None:
     read_or_refused(damaged(data, damage))
@@ -611,7 +609,7 @@ def worst_cases() -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in worst_cases()])
 def test_no_blob_takes_more_than_a_second(data: bytes) -> None:
-    read_or_refused(data)
+    assert is_within(SECOND, lambda: read_or_refused(data))
 
 
 def test_every_cut_of_a_small_blob() -> None:

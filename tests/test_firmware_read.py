@@ -8,7 +8,6 @@ import io
 import lzma
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.blobs import Tree, blob, cells, text
+from support.effort import SECOND, is_within
 from test_firmware_acpi import slit, srat
 
 from mmtool.errors import InputError, UsageError
@@ -222,7 +222,7 @@ def test_an_unknown_type_is_told(put: Put) -> None:
         (b"\xd0\x0d\xfe\xed" + bytes(36), "F: is a device-tree blob; give it with --dtb"),
         (srat(), "F: is an ACPI table; give it with --srat, next to a map"),
         (slit(0, b""), "F: is an ACPI table; give it with --slit, next to a map"),
-        (gzip.compress(LOG)[:-9], "F: the compressed file ends too early; copy it again"),
+        (gzip.compress(LOG, mtime=0)[:-9], "F: the compressed file ends too early; copy it again"),
         (
             LOG + b"BIOS-e820: [mem 0x00000000",
             "F:3: the map's line ends in mid-entry: '[mem 0x00000000'; give the log whole, or leave the line out",
@@ -268,9 +268,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_many_entries_are_read_quickly(put: Put) -> None:
     entry = "[    0.000000] BIOS-e820: [mem 0x{:016x}-0x{:016x}] usable\n"
     path = put("".join(entry.format(i << 13, (i << 13) + 4095) for i in range(100_000)))
-    start = time.process_time()
     assert len(read_machine(path).e820) == 100_000
-    assert time.process_time() - start < 5, "1 s is the aim, 5 s leaves room for a slow machine"
+    assert is_within(3 * SECOND, lambda: read_machine(path))
 
 
 def test_this_machine_is_its_map_and_what_proc_says(tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ def test_neighbours_left_by_a_cap_are_merged_by_the_next_addition_only_in_old_re
     assert left == {(6, 2): 2, (6, 3): 4}
 
 
-@pytest.mark.parametrize("version", [(5, 10), (6, 7), (6, 8), (7, 3)])
+@pytest.mark.parametrize("version", [(5, 10), (6, 6), (6, 7), (7, 3)])
 def test_growing_before_it_is_allowed(version):
     mb = memblock(*version)
     mb.add_node(0, GiB, 0)
     for i in range(128):
         assert mb.reserve(2 * i * MiB, MiB) == 0
-    if version < (6, 8):
+    if version < (6, 7):
         assert mb.reserve(900 * MiB, MiB) == -12
         assert mb.reserved.cnt == 128
     else:
@@ -242,6 +242,15 @@ def test_a_place_that_was_found_and_not_taken_is_found_again(release):
         assert mb.find_in_range(0, GiB, MiB, 4096) == 7 * MiB
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [((0, 10), (9, 5), True), ((0, 10), (10, 5), False), ((0, 10), (3, 2), True), ((5, 10), (0, 4), False)],
+)
+def test_ranges_that_touch_share_no_byte(first, second, share):
+    mb = memblock(6, 12)
+    assert mb.addrs_overlap(*first, *second) is mb.addrs_overlap(*second, *first) is share
+
+
 def test_a_narrow_address_space_wraps_at_its_own_end():
     mb = memblock(6, 1, numa=False, phys_addr_bits=32)
     mb.add(0, 2**32)
@@ -288,6 +297,16 @@ def test_changes_since_the_last_look():
         ("reserved", "add", MiB, 2 * MiB),
     ]
     assert mb.changes() == []
+
+
+def test_trimming_is_a_change():
+    mb = memblock(6, 1)
+    mb.add_node(0x100, 0x8000, 0)
+    mb.watch()
+    mb.trim_memory(0x1000)
+    assert mb.changes() == [
+        ("memory", "remove", 0x100, 0x1000), ("memory", "remove", 0x8000, 0x8100),
+    ]  # fmt: skip
 
 
 def test_handing_over_a_huge_machine_costs_no_more_than_its_ranges():

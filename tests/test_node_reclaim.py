@@ -76,8 +76,10 @@ def use_up(system: System, left: int) -> None:
     for zone in lists:
         zone.lru.size = [0, 0, 0, 0]
     mask = system.gfp.parse("GFP_KERNEL|__GFP_MEMALLOC|__GFP_NORETRY")
-    while sum(zone.nr_free_pages for zone in system.zones()) > left and system.alloc_pfn(mask) is not None:
-        pass
+    for order in (8, 4, 0):
+        most = left + (1 << order) - 1
+        while sum(zone.nr_free_pages for zone in system.zones()) > most and system.alloc_pfn(mask, order) is not None:
+            pass
     for zone, size in lists.items():
         zone.lru.size, zone.watermark_boost = size, 0
     for node in system.nodes.values():

@@ -81,7 +81,7 @@ def test_every_command_means_the_same_by_it() -> None:
     assert odd == {"example"}  # it copies a file as it is, whose name its target has to keep the end of
 
 
-@pytest.mark.parametrize("words", outputs().keys() - {"example"})
+@pytest.mark.parametrize("words", sorted(outputs().keys() - {"example"}))
 def test_what_is_neither_format_nor_file_is_refused(words: str) -> None:
     option = outputs()[words]
     assert isinstance(option.type, OutputType)

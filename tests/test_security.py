@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from support.commands import LOG, run
+from test_structure import modules
 
 from mmtool.answers.batch import Row, cluster_rows, summary
 from mmtool.build.image import compress
@@ -123,8 +124,8 @@ def test_a_source_that_asks_for_other_files_is_refused(asks: str) -> None:
 
 
 def test_nothing_opens_a_connection() -> None:
-    for path in (ROOT / "mmtool").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, tree in modules().values():
+        for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.partition(".")[0] for name in names} & CONNECT, path

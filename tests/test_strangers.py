@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import socket
 import tarfile
 from collections.abc import Callable
@@ -107,6 +108,7 @@ def test_a_tree_in_folders_within_folders_is_read_as_deep_as_a_kernel_would(tmp_
     tree = read_input(f"{tmp_path}/t", need_memory=False).fdt
     assert tree is not None and tree.compatible == ("acme,board",) and tree.model is None
     assert [problem.message for problem in tree.problems] == ["nodes below depth 62 are left out"]
+    shutil.rmtree(deep)  # deeper than what else clears up there may reach
 
 
 # A tar file's members
