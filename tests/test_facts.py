@@ -34,12 +34,14 @@ def version(text: str) -> Version:
 def marks() -> tuple[tuple[Version, ...], dict[str, tuple[Run, ...]]]:
     """The releases whose sources were looked at, and what they show of each fact, runs from the oldest on."""
     head, *lines = KEPT.read_text().splitlines()
+    releases = head.removeprefix("# ").split()
+    newest = releases[-1]
     runs = {}
     for line in lines:
         name, _, texts = line.partition(": ")
         ends = [(text[0] == "+", *text[1:].split("..")) for text in texts.split()]
-        runs[name] = tuple((shown, version(first), version(last)) for shown, first, last in ends)
-    return tuple(version(text) for text in head.removeprefix("# ").split()), runs
+        runs[name] = tuple((shown, version(first), version(last or newest)) for shown, first, last in ends)
+    return tuple(version(text) for text in releases), runs
 
 
 def next_series(series: tuple[int, int]) -> tuple[int, int]:

@@ -25,7 +25,8 @@ from mmtool.observed.memblock_log import Change, Dump, DumpedRegion, Event, Mark
 ISA_END_ADDRESS = 1 << 20
 SMP_CACHE_BYTES = 64
 """What an allocation is aligned to that asks for nothing; each that a log shows asks."""
-X86 = ("x86_64", "i386")
+MAPPED_AT_FIRST = {"x86_64": ISA_END_ADDRESS, "i386": ISA_END_ADDRESS}
+"""How far memblock allocates on an architecture that has not mapped all memory when it begins."""
 DYNAMIC_RESERVATION = "early_init_dt_alloc_reserved_memory_arch+"
 """Who asks for the device tree's reservations that have a size and no address."""
 
@@ -181,7 +182,7 @@ class _Run:
     def mark(self, event: Mark, dump: Dump | None) -> None:
         mb = self.mb
         if event.kind == "mapped":
-            if self.log.arch in X86:
+            if self.log.arch in MAPPED_AT_FIRST:
                 # x86-64 maps all memory
                 low = self.log.low_limit
                 mb.current_limit = low if low is not None else mb.phys_addr_max
@@ -210,9 +211,10 @@ def _memblock(log: MemblockLog) -> Memblock:
         smp_cache_bytes=SMP_CACHE_BYTES,
     )
     mb.allow_resize()
-    if log.arch in X86:
-        mb.current_limit = ISA_END_ADDRESS
-        mb.bottom_up = mb.movable_node = log.cmdline.has("movable_node")
+    mb.movable_node = log.cmdline.has("movable_node")
+    if log.arch in MAPPED_AT_FIRST:
+        mb.current_limit = MAPPED_AT_FIRST[log.arch]
+        mb.bottom_up = mb.movable_node
     return mb
 
 

@@ -20,7 +20,7 @@ from mmtool.linux.kernel.task import Task
 from mmtool.linux.mm.mmap.mm_types import MAP_32BIT, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, Refused
 from mmtool.linux.mm.mmap.mmap import do_mmap
 from mmtool.linux.mm.mmap.vma import do_munmap
-from mmtool.system.process import new_task, number
+from mmtool.system.process import ARCHITECTURES, new_task, number
 from mmtool.units import whole
 
 INTERPRETER = "/ldvm"
@@ -61,9 +61,8 @@ def page_sizes(machine: Mapping[str, Any]) -> tuple[int, int]:
     release, config = machine["release"], machine.get("config", {})
     shift = 14 if "16k" in release or "CONFIG_ARM64_16K_PAGES" in config else 16 if "64k" in release else 12
     said = machine.get("thp", {}).get("hpage_pmd_size")
-    if machine["arch"] == "i386" and "CONFIG_X86_PAE" not in config:
-        return 4096, 4 << 20
-    return 1 << shift, int(said) if said else 1 << (2 * shift - 3)
+    geometry = ARCHITECTURES[machine["arch"]].geometry(config, shift)
+    return geometry.page_size, int(said) if said else geometry.pmd_size
 
 
 def program(elf: Mapping[str, Any], name: str) -> Program:

@@ -75,13 +75,14 @@ def shown(fact: Fact, sources: list[Source]) -> Shown:
     return {source.version: answer for source in sources if (answer := source.shows(fact)) is not None}
 
 
-def runs(of: Shown) -> str:
-    """Where sources show a fact and where not, as runs of releases."""
+def runs(of: Shown, newest: Version | None = None) -> str:
+    """Where sources show a fact and where not, as runs of releases; without an end where it is the `newest`."""
     found: list[tuple[bool, Version, Version]] = []
     for version, answer in sorted(of.items()):
         begun = found.pop()[1] if found and found[-1][0] == answer else version
         found.append((answer, begun, version))
-    return " ".join(f"{'+' if answer else '-'}{dotted(a)}..{dotted(b)}" for answer, a, b in found)
+    ends = [(answer, dotted(a), "" if b == newest else dotted(b)) for answer, a, b in found]
+    return " ".join(f"{'+' if answer else '-'}{a}..{b}" for answer, a, b in ends)
 
 
 def written(text: str) -> tuple[set[Version], dict[str, Shown]]:
@@ -92,7 +93,8 @@ def written(text: str) -> tuple[set[Version], dict[str, Shown]]:
     for line in lines:
         name, _, texts = line.partition(": ")
         for run in texts.split():
-            first, last = map(known, run[1:].split(".."))
+            begin, _, end = run[1:].partition("..")
+            first, last = known(begin), known(end) if end else max(releases)
             facts.setdefault(name, {}).update(dict.fromkeys((v for v in releases if first <= v <= last), run[0] == "+"))
     return releases, facts
 
@@ -107,7 +109,8 @@ def write(path: Path, named: list[tuple[str, Fact]], sources: list[Source]) -> N
     """Keep what sources show of every fact, a line each, beside what the file has of other releases."""
     releases, before = written(path.read_text()) if path.exists() else (set(), {})
     releases |= {source.version for source in sources}
-    lines = [f"{name}: {text}" for name, fact in named if (text := runs(before.get(name, {}) | shown(fact, sources)))]
+    all_shown = {name: before.get(name, {}) | shown(fact, sources) for name, fact in named}
+    lines = [f"{name}: {runs(of, max(releases))}" for name, of in all_shown.items() if of]
     path.write_text("\n".join([f"# {' '.join(map(dotted, sorted(releases)))}", *sorted(lines), ""]))
 
 

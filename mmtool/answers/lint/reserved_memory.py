@@ -241,10 +241,10 @@ def too_many_regions(case: Case) -> Iterator[Words]:
     counted = [
         node for node in regions(case) if (node.size is not None and not node.ranges) or (node.ranges and not grows)
     ]
-    for node in counted[MAX_RESERVED_REGIONS:]:
+    for number, node in enumerate(counted[MAX_RESERVED_REGIONS:], MAX_RESERVED_REGIONS + 1):
         yield (
             node.path,
-            f"is region {counted.index(node) + 1} of {len(counted)}",
+            f"is region {number} of {len(counted)}",
             f"Linux has room for {MAX_RESERVED_REGIONS} and leaves the others out"
             + (": no driver finds this one" if node.ranges else ": it gets no place"),
             "Join regions that lie side by side.",
@@ -382,7 +382,7 @@ def cma_default(case: Case) -> Iterator[Words]:
     wanted = [node for node in regions(case) if node.cma_default]
     pools = [node for node in wanted if kind(case, node) == POOL]
     for node in wanted:
-        if node not in pools:
+        if kind(case, node) != POOL:
             yield (
                 node.path,
                 "linux,cma-default on what is no CMA pool",
