@@ -240,6 +240,11 @@ def test_a_place_that_was_found_and_not_taken_is_found_again(release):
     mb.reserve(4 * MiB, 3 * MiB)
     for _ in range(3):
         assert mb.find_in_range(0, GiB, MiB, 4096) == 7 * MiB
+    apart = memblock(*release)
+    apart.add_node(0, 4 * MiB, 0)
+    apart.add_node(7 * MiB, MiB, 0)
+    for _ in range(3):
+        assert apart.find_in_range(0, GiB, MiB, 4096) == 7 * MiB
 
 
 @pytest.mark.parametrize(
@@ -249,6 +254,37 @@ def test_a_place_that_was_found_and_not_taken_is_found_again(release):
 def test_ranges_that_touch_share_no_byte(first, second, share):
     mb = memblock(6, 12)
     assert mb.addrs_overlap(*first, *second) is mb.addrs_overlap(*second, *first) is share
+
+
+def test_what_a_memblock_begins_with():
+    """MAX_NUMNODES is 64 where nothing is said, 1 without NUMA; four ranges fit into physmem."""
+    for numa, nodes in ((True, 64), (False, 1)):
+        mb = Memblock(release_facts((6, 12, 0)), numa=numa, page_size=4096, smp_cache_bytes=64)
+        assert mb.max_numnodes == nodes
+        assert (mb.memory.max, mb.reserved.max, mb.physmem.max) == (128, 128, 4)
+
+
+def test_nothing_at_all_lies_below_the_end_of_a_window():
+    """Upwards a place must begin below the end, even one of size 0."""
+    mb = memblock(6, 12)
+    mb.add_node(0, GiB, 0)
+    mb.bottom_up = True
+    assert mb.find_in_range_node(0, 64, MiB, MiB) == 0
+    assert mb.find_in_range_node(0, 64, MiB, MiB + 64) == MiB
+
+
+def test_pages_begin_at_or_after_an_address():
+    mb = memblock(6, 12)
+    assert [mb.pfn_up(address) for address in (0, 1, 4095, 4096, 4097, 8192)] == [0, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("release", [(6, 12), (7, 3)])
+def test_no_nodes_number_means_any_node_from_6_10_on(release):
+    mb = memblock(*release)
+    mb.add_node(0, GiB, 3)
+    for nid in (-1, 16, 17):
+        assert mb.alloc_exact_nid_raw(MiB, 4096, 0, 0, nid)
+    assert mb.alloc_exact_nid_raw(MiB, 4096, 0, 0, 15) is None
 
 
 def test_a_narrow_address_space_wraps_at_its_own_end():

@@ -39,7 +39,9 @@ def test_each_owner_keeps_what_it_took_until_that_is_given_back(script, asked):
     ledger, held = Ledger(), {}
     for owner, (start, end) in script:
         if owner is None:
+            before = ledger.entries
             ledger.give_back(start, end)
+            assert start < end or ledger.entries == before
             for taken in held.values():
                 taken -= set(range(start, end))
         else:

@@ -130,18 +130,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., int | None], Callable[..., list[Attempt
         lambda mb, size, align, start, end, nid: mb.phys_alloc_try_nid(size, align, nid),
         lambda mb, start, end, nid: try_nid(mb, nid),
     ),
-    "alloc_try_nid": (
-        lambda mb, size, align, start, end, nid: mb.alloc_try_nid(size, align, start, end, nid),
-        lambda mb, start, end, nid: from_minimum(mb, start, end, nid, False),
-    ),
-    "alloc_try_nid_raw": (
-        lambda mb, size, align, start, end, nid: mb.alloc_try_nid_raw(size, align, start, end, nid),
-        lambda mb, start, end, nid: from_minimum(mb, start, end, nid, False),
-    ),
-    "alloc_exact_nid_raw": (
-        lambda mb, size, align, start, end, nid: mb.alloc_exact_nid_raw(size, align, start, end, nid),
-        lambda mb, start, end, nid: from_minimum(mb, start, end, nid, True),
-    ),
+    **{
+        name: (
+            lambda mb, size, align, start, end, nid, name=name: getattr(mb, name)(size, align, start, end, nid),
+            lambda mb, start, end, nid, exact=exact: from_minimum(mb, start, end, nid, exact),
+        )
+        for name, exact in (("alloc_try_nid", False), ("alloc_try_nid_raw", False), ("alloc_exact_nid_raw", True))
+    },
     "alloc": (
         lambda mb, size, align, start, end, nid: mb.alloc(size, align),
         lambda mb, start, end, nid: from_minimum(mb, 0, 0, ANY, False),

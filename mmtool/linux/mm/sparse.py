@@ -11,17 +11,19 @@ from mmtool.linux.mm.sparse_vmemmap import VMEMMAP, Vmemmap, VmemmapLayout
 from mmtool.units import div_round_up, round_down, round_up
 
 
-def sections_of(early: Early) -> list[tuple[int, int, int]]:
+def sections_of(early: Early, physmem_bits: int) -> list[tuple[int, int, int]]:
     """Runs of present sections as (first section, one past the last, nid), as memory_present() marks them.
 
-    A section belongs to the first node that has memory in it.
+    A section belongs to the first node that has memory in it. Memory that needs more than `physmem_bits` has none
+    (mminit_validate_memmodel_limits()).
     """
     shift = early.kernel.section_size_bits - early.kernel.page_shift
+    sections = 1 << (physmem_bits - early.kernel.section_size_bits)
     mb = early.memblock
     runs: list[tuple[int, int, int]] = []
     covered = 0
     for start, end, nid in mb.for_each_mem_pfn_range(mb.max_numnodes):
-        first, last = max(start >> shift, covered), ((end - 1) >> shift) + 1
+        first, last = max(start >> shift, covered), min(((end - 1) >> shift) + 1, sections)
         if first >= last:
             continue
         if runs and runs[-1][1] == first and runs[-1][2] == nid:
@@ -46,7 +48,7 @@ def memblocks_present(early: Early, physmem_bits: int) -> None:
     per_root, roots = section_roots(early.kernel, physmem_bits)
     mb.alloc(roots * early.kernel.word_size, mb.smp_cache_bytes, owner="section roots")
     made = 0
-    for first, last, nid in sections_of(early):
+    for first, last, nid in sections_of(early, physmem_bits):
         after = (last - 1) // per_root + 1
         count = after - max(first // per_root, made)
         mb.repeat(
@@ -79,7 +81,7 @@ def sparse_init(early: Early, nodes: Nodes, layout: VmemmapLayout, physmem_bits:
     vmemmap = Vmemmap(early, layout)
     node: list[tuple[int, int]] = []
     current = None
-    for first, last, nid in [*sections_of(early), (0, 0, None)]:
+    for first, last, nid in [*sections_of(early, physmem_bits), (0, 0, None)]:
         if nid != current:
             if node and current is not None:
                 _sparse_init_nid(early, nodes, vmemmap, current, node)

@@ -3,7 +3,6 @@
 from mmtool.linux.mm.memblock.handover import FreedMemory, chunk_runs
 from mmtool.linux.mm.memblock.memblock import (
     MEMBLOCK_ALLOC_ACCESSIBLE,
-    MEMBLOCK_ALLOC_ANYWHERE,
     MEMBLOCK_ALLOC_NOLEAKTRACE,
     NUMA_NO_NODE,
     Change,
@@ -29,7 +28,6 @@ from mmtool.linux.mm.memblock.regions import (
 __all__ = [
     "ENOMEM",
     "MEMBLOCK_ALLOC_ACCESSIBLE",
-    "MEMBLOCK_ALLOC_ANYWHERE",
     "MEMBLOCK_ALLOC_NOLEAKTRACE",
     "MEMBLOCK_DRIVER_MANAGED",
     "MEMBLOCK_HOTPLUG",

@@ -24,7 +24,6 @@ from mmtool.linux.mm.memblock.regions import (
 )
 
 NUMA_NO_NODE = -1
-MEMBLOCK_ALLOC_ANYWHERE = (1 << 64) - 1
 MEMBLOCK_ALLOC_ACCESSIBLE = 0
 MEMBLOCK_ALLOC_NOLEAKTRACE = 1
 

@@ -10,7 +10,6 @@ from mmtool.linux.mm.memblock.handover import FreedMemory
 from mmtool.linux.mm.memblock.journal import Journal
 from mmtool.linux.mm.memblock.lists import (
     MEMBLOCK_ALLOC_ACCESSIBLE,
-    MEMBLOCK_ALLOC_ANYWHERE,
     MEMBLOCK_ALLOC_NOLEAKTRACE,
     NUMA_NO_NODE,
 )
@@ -23,7 +22,6 @@ from mmtool.linux.mm.memblock.regions import (
 
 __all__ = [
     "MEMBLOCK_ALLOC_ACCESSIBLE",
-    "MEMBLOCK_ALLOC_ANYWHERE",
     "MEMBLOCK_ALLOC_NOLEAKTRACE",
     "NUMA_NO_NODE",
     "Change",
