@@ -156,7 +156,7 @@ def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
 
 def parse_swap(value: str) -> tuple[SwapDevice, ...]:
     """`none`, or areas as DEV:PAGES[:PRIO] joined by +; ValueError for what is none."""
-    devices = []
+    devices: list[SwapDevice] = []
     for text in value.split("+"):
         kind, _, rest = text.partition(":")
         if kind == "none":
