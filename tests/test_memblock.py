@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.boots import boot_at
 
 from mmtool.build.release import release_facts
 from mmtool.firmware.cmdline import parse_cmdline
@@ -75,6 +76,14 @@ def test_growing_before_it_is_allowed(version):
     else:
         with pytest.raises(MemblockPanic, match="memblock: cannot resize reserved array"):
             mb.reserve(900 * MiB, MiB)
+
+
+@pytest.mark.parametrize("version", [(5, 10), (6, 1), (7, 3)])
+def test_a_list_without_room_for_its_new_array_refuses_more(version):
+    mb = memblock(*version)
+    mb.allow_resize()
+    assert [mb.reserve(2 * i * MiB, MiB) for i in range(129)] == [0] * 128 + [-12]
+    assert (mb.reserved.cnt, mb.reserved.max, mb.grown_arrays) == (128, 128, ())
 
 
 def test_growing_reserves_the_new_array_and_frees_the_old_one():
@@ -333,6 +342,33 @@ def test_changes_since_the_last_look():
         ("reserved", "add", MiB, 2 * MiB),
     ]
     assert mb.changes() == []
+
+
+def test_the_hand_over_ends_what_was_for_the_boot_alone():
+    """Hot-pluggable memory and scratch of a handover are memory like any other; of parts of a page nothing is given."""
+    mb = memblock(7, 3)
+    mb.add_node(0, 64 * MiB, 0)
+    mb.mark_hotplug(0, 64 * MiB)
+    mb.add_node(65 * MiB + 100, 200, 0)
+    mb.kho_scratch_only = True
+    assert mb.free_all(1 << 40).ranges == ((0, 64 * MiB >> 12),)
+    assert regions(mb.memory) == [(0, 64 * MiB, 0, 0), (65 * MiB + 100, 200, 0, 0)]
+    assert mb.kho_scratch_only is False
+
+
+def test_a_limit_at_a_regions_end_frees_what_is_reserved_behind_it():
+    mb = memblock(6, 12)
+    for base in (0, 4 * MiB):
+        mb.add_node(base, 2 * MiB, 0)
+    for base in (MiB, 3 * MiB, 5 * MiB):
+        mb.reserve(base, 4096)
+    mb.enforce_memory_limit(2 * MiB)
+    assert [r.base for r in mb.memory.regions] == [0]
+    assert [r.base for r in mb.reserved.regions] == [MiB]
+
+
+def test_a_region_takes_24_bytes_where_a_build_does_not_say():
+    assert boot_at("6.12", "", []).memblock.region_size == 24
 
 
 def test_trimming_is_a_change():

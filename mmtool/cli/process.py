@@ -94,12 +94,12 @@ def run(
     (plain, -f, -y) is done again, and compared with what the kernel returned.
     """
     from mmtool.errors import InputError, UsageError
-    from mmtool.linux.mm.mmap.mm_types import Refused, TooManyFaults
+    from mmtool.linux.mm.mmap.mm_types import Refused
     from mmtool.observed.process_records import read_text, records_of, split_script
     from mmtool.observed.strace import is_strace
     from mmtool.report.process import explain_tables, memory_json, memory_tables, run_json, run_table
     from mmtool.report.table import text_tables
-    from mmtool.system.process import Left, from_start
+    from mmtool.system.process import from_start
     from mmtool.system.process_default import default_process
     from mmtool.system.process_script import ScriptError
     from mmtool.system.process_script import run as run_script
@@ -112,19 +112,7 @@ def run(
     if extra is not None and (text.lstrip().startswith("{") or is_strace(text)):
         raise UsageError(f"{extra} goes with a script, which {file} is not")
     if text.lstrip().startswith("{"):
-        left = Left.of_records(len(text))
-        for number, record in records_of(text, file):
-            try:
-                made = from_start(record["machine"], record.get("setup", ()), record["start"], left)
-                steps = list(run_script(made, record["script"]))
-            except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-                raise InputError(file, number, f"{type(error).__name__}: {error}") from None
-            except TooManyFaults:
-                raise InputError(file, number, "more pages by here than are looked at; make two of it") from None
-            if output == "json":
-                click.echo(run_json(record.get("id"), steps))
-            else:
-                click.echo(text_tables([run_table(str(record.get("id") or "script"), record["script"], steps)]))
+        _run_records(text, file, output)
         return
     if is_strace(text):
         run_trace(text, file, machine_of(options), root, exe, output)
@@ -176,6 +164,32 @@ def run(
         return
     tables = [run_table("Operations", script, steps, [number for number, _ in operations])]
     click.echo(text_tables(tables + (memory_tables(memory) if memory is not None else [])))
+
+
+def _run_records(text: str, file: str, output: str) -> None:
+    """Run the scripts of records, each on the process that its record begins with; an answer each."""
+    from mmtool.errors import InputError
+    from mmtool.linux.mm.mmap.mm_types import Refused, TooManyFaults
+    from mmtool.observed.process_records import records_of
+    from mmtool.report.process import run_json, run_table
+    from mmtool.report.table import text_tables
+    from mmtool.system.process import Left, from_start
+    from mmtool.system.process_script import ScriptError
+    from mmtool.system.process_script import run as run_script
+
+    left = Left.of_records(len(text))
+    for number, record in records_of(text, file):
+        try:
+            made = from_start(record["machine"], record.get("setup", ()), record["start"], left)
+            steps = list(run_script(made, record["script"]))
+        except (ScriptError, Refused, LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise InputError(file, number, f"{type(error).__name__}: {error}") from None
+        except TooManyFaults:
+            raise InputError(file, number, "more pages by here than are looked at; make two of it") from None
+        if output == "json":
+            click.echo(run_json(record.get("id"), steps))
+        else:
+            click.echo(text_tables([run_table(str(record.get("id") or "script"), record["script"], steps)]))
 
 
 def backing_of(state: str, options: dict[str, Any]) -> Backing:

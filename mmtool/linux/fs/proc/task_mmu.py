@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from mmtool.late import dataclass
 from mmtool.linux.kernel.task import Task
@@ -45,7 +46,7 @@ from mmtool.linux.mm.mmap.mm_types import (
     ZERO_PAGE,
     Vma,
 )
-from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY
+from mmtool.linux.mm.mmap.pgtable import PTE_DIRTY, HugePmd, Pte
 
 MNEMONICS = {
     "rd": VM_READ, "wr": VM_WRITE, "ex": VM_EXEC, "sh": VM_SHARED, "mr": VM_MAYREAD, "mw": VM_MAYWRITE,
@@ -122,102 +123,121 @@ def _flags(task: Task, vma: Vma) -> list[str]:
     return names
 
 
+@dataclass(slots=True)
+class _Sizes:
+    """struct mem_size_stats: what the entries of a mapping come to, in pages; `pss` in parts of a byte."""
+
+    unit: int
+    """A page's share where nothing else maps it."""
+    rss: int = 0
+    anon: int = 0
+    private: int = 0
+    lazyfree: int = 0
+    pss: int = 0
+
+    def pmd_entry(self, entry: HugePmd, pages: int, row: Smap, page_kib: int, mask: int) -> None:
+        """smaps_pmd_entry(), smaps_hugetlb_range(): a huge page of `pages`; `mask` is the kernel's unsigned long."""
+        folio = entry.folio
+        if folio.kind == "h":
+            row.hugetlb += pages * page_kib
+            return
+        if folio is HUGE_ZERO:
+            return
+        self.rss += pages
+        if folio.kind == "a":
+            row.anon_huge += pages * page_kib
+            self.anon += pages
+            if folio.lazyfree and not entry.flags & PTE_DIRTY:
+                self.lazyfree += pages
+        else:
+            row.shmem_huge += pages * page_kib
+        if folio.mapcounts or folio.entire > 1:
+            # pages that are mapped alike have alike shares
+            alone = Counter(folio.mapcounts.values())
+            alone[0] += pages - len(folio.mapcounts)
+            self.private += sum(n for more, n in alone.items() if folio.entire + more < 2)
+            self.pss += sum(self.unit // (folio.entire + more) * n for more, n in alone.items() if n)
+        else:
+            self.private += pages
+            # one unsigned long in the kernel: on 32 bits a huge page's share is lost
+            self.pss += self.unit * pages & mask
+
+    def pte_entry(self, pte: Pte) -> None:
+        """smaps_pte_entry() and smaps_account(): one page."""
+        folio = pte.folio
+        if folio is None or folio is ZERO_PAGE or folio is VVAR_PAGE:
+            return
+        self.rss += 1
+        mapped = folio.page_mapcount(pte.sub) if folio.order else folio.mapcount
+        if mapped < 2:
+            self.private += 1
+            self.pss += self.unit
+        else:
+            self.pss += self.unit // mapped
+        if folio.kind == "a":
+            self.anon += 1
+            if folio.lazyfree and not pte.flags & PTE_DIRTY:
+                self.lazyfree += 1
+
+
 def smap(task: Task, vma: Vma) -> Smap:
     """One row of smaps, with its pages."""
     offset = vma.pgoff << task.sys.page_shift if vma.file is not None else 0
     row = Smap(vma.start, vma.end, perms(vma), offset, vma_name(task, vma), " ".join(_flags(task, vma)))
     tables = task.mm.tables
     g = tables.geometry
-    per_block = 1 << (g.pmd_shift - g.page_shift)
-    page_kib = g.page_size >> 10
-    unit = g.page_size << PSS_SHIFT
+    per_block, page_kib = 1 << (g.pmd_shift - g.page_shift), g.page_size >> 10
     first_page, count = vma.start >> g.page_shift, (vma.end - vma.start) >> g.page_shift
-    locked = bool(vma.flags & VM_LOCKED)
-    pss = rss = anon = private = lazyfree = 0
-    runs: list[tuple[int, int, str]] = []
+    sizes, runs = _Sizes(g.page_size << PSS_SHIFT), _Runs()
     for n in tables.blocks(vma.start, vma.end):
         entry = tables.huge.get(n)
         if entry is not None:
-            folio = entry.folio
-            base = n * per_block - first_page
-            runs.append((base, per_block, {"a": "t", "f": "t", "Z": "Z", "h": "h"}[folio.kind]))
-            if folio.kind == "h":
-                row.hugetlb += per_block * page_kib
-            elif folio is not HUGE_ZERO:
-                rss += per_block
-                if folio.kind == "a":
-                    row.anon_huge += per_block * page_kib
-                    anon += per_block
-                    if folio.lazyfree and not entry.flags & PTE_DIRTY:
-                        lazyfree += per_block
-                else:
-                    row.shmem_huge += per_block * page_kib
-                if folio.mapcounts or folio.entire > 1:
-                    # pages that are mapped alike have alike shares
-                    alone = Counter(folio.mapcounts.values())
-                    alone[0] += per_block - len(folio.mapcounts)
-                    private += sum(n for more, n in alone.items() if folio.entire + more < 2)
-                    pss += sum(unit // (folio.entire + more) * n for more, n in alone.items() if n)
-                else:
-                    private += per_block
-                    # one unsigned long in the kernel: on 32 bits a huge page's share is lost
-                    pss += unit * per_block & task.kernel_mask
+            kind = {"a": "t", "f": "t", "Z": "Z", "h": "h"}[entry.folio.kind]
+            runs.add(n * per_block - first_page, per_block, kind)
+            sizes.pmd_entry(entry, per_block, row, page_kib, task.kernel_mask)
             continue
         table = tables.ptes[n]
-        lo, hi = max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)
-        if hi - lo == per_block:
-            keys = sorted(table)
-        elif hi - lo < len(table):
-            keys = [p for p in range(lo, hi) if p in table]
-        else:
-            keys = sorted(p for p in table if lo <= p < hi)
-        start = end = -1
-        kind = ""
-        for p in keys:
+        for p in _keys(table, max(n * per_block, first_page), min((n + 1) * per_block, first_page + count)):
             pte = table[p]
-            page_folio = pte.folio
             # a guard's mark is neither present nor none, as a swap entry is
-            k = "s" if page_folio is None else "t" if page_folio.order else page_folio.kind
-            if p != end or k != kind:
-                if kind:
-                    runs.append((start - first_page, end - start, kind))
-                start, kind = p, k
-            end = p + 1
-            if page_folio is None or page_folio is ZERO_PAGE or page_folio is VVAR_PAGE:
-                continue
-            rss += 1
-            mapped = page_folio.page_mapcount(pte.sub) if page_folio.order else page_folio.mapcount
-            if mapped < 2:
-                private += 1
-                pss += unit
-            else:
-                pss += unit // mapped
-            if page_folio.kind == "a":
-                anon += 1
-                if page_folio.lazyfree and not pte.flags & PTE_DIRTY:
-                    lazyfree += 1
-        if kind:
-            runs.append((start - first_page, end - start, kind))
-    row.rss, row.anon = rss * page_kib, anon * page_kib
-    row.private, row.lazyfree = private * page_kib, lazyfree * page_kib
-    row.pss = pss >> (10 + PSS_SHIFT)
-    if locked:
-        row.locked = pss >> (10 + PSS_SHIFT)
+            runs.add(p - first_page, 1, "s" if pte.folio is None else "t" if pte.folio.order else pte.folio.kind)
+            sizes.pte_entry(pte)
+    row.rss, row.anon = sizes.rss * page_kib, sizes.anon * page_kib
+    row.private, row.lazyfree = sizes.private * page_kib, sizes.lazyfree * page_kib
+    row.pss = sizes.pss >> (10 + PSS_SHIFT)
+    if vma.flags & VM_LOCKED:
+        row.locked = row.pss
     row.thp_eligible = int(thp_eligible(task, vma))
     if not row.name.startswith("[v"):
-        row.pages = _text(runs) if count <= LARGEST_LISTED else "?"
+        row.pages = str(runs) if count <= LARGEST_LISTED else "?"
     return row
 
 
-def _text(runs: list[tuple[int, int, str]]) -> str:
-    """Runs as text; neighbours of a kind are one."""
-    merged: list[list[int | str]] = []
-    for first, count, kind in runs:
-        if merged and merged[-1][2] == kind and int(merged[-1][0]) + int(merged[-1][1]) == first:
-            merged[-1][1] = int(merged[-1][1]) + count
-        else:
-            merged.append([first, count, kind])
-    return ",".join(f"{first}+{count}{kind}" for first, count, kind in merged)
+def _keys(table: Mapping[int, Pte], low: int, high: int) -> list[int]:
+    """The pages of a table in [low, high), ascending."""
+    if high - low < len(table):
+        return [p for p in range(low, high) if p in table]
+    return sorted(p for p in table if low <= p < high)
+
+
+class _Runs:
+    """Pages by what they are; neighbours of a kind are one run."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[int, int, str]] = []
+        self.first = self.end = 0
+        self.kind = ""
+
+    def add(self, first: int, count: int, kind: str) -> None:
+        if first != self.end or kind != self.kind:
+            if self.kind:
+                self.ended.append((self.first, self.end - self.first, self.kind))
+            self.first, self.kind = first, kind
+        self.end = first + count
+
+    def __str__(self) -> str:
+        last = [(self.first, self.end - self.first, self.kind)] if self.kind else []
+        return ",".join(f"{first}+{count}{kind}" for first, count, kind in [*self.ended, *last])
 
 
 def status(task: Task) -> dict[str, int]:

@@ -206,7 +206,7 @@ def move_vma(
         do_munmap(task, new_addr, new_len)
         raise Refused("EINVAL", f"{vma.special} is moved whole or not at all")
     if vma.flags & VM_HUGETLB:
-        vma.reserved, vma.hpage_owner = (vma.reserved, False)
+        vma.hpage_owner = False
     pieces: tuple[int, int] | None = None
     if vm_flags & VM_ACCOUNT and not flags & MREMAP_DONTUNMAP:
         vma.flags &= ~VM_ACCOUNT
