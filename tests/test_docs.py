@@ -113,6 +113,7 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="mmtool-docs-")
 
 
+@cache
 def run(line: str) -> subprocess.CompletedProcess[str]:
     """A command line of the documentation, run in the repository."""
     line = line.replace("/tmp/", f"{scratch().name}/")

@@ -491,10 +491,10 @@ def test_as_nobody(sound: dict[str, Done], home: Path) -> None:
             assert kept(home) == str(TREE)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_language_without_unicode(encoding: str, sound: dict[str, Done]) -> None:
+@pytest.mark.parametrize(("encoding", "every"), [("ascii", 1), ("latin-1", 4)])
+def test_a_language_without_unicode(encoding: str, every: int, sound: dict[str, Done]) -> None:
     """What cannot be written in it is written in other words, and nothing ends for it."""
-    for name, arguments in COMMANDS.items():
+    for name, arguments in [*COMMANDS.items()][::every]:
         done = run(arguments, environment={"LC_ALL": "C", "LANG": "C"}, encoding=encoding)
         assert (done.status, done.said) == (sound[name].status, sound[name].said), name
         assert name == "capture" or done.out.count(b"\n") == sound[name].out.count(b"\n"), name

@@ -59,6 +59,11 @@ def test_a_line_of_a_process_that_means_nothing(script: str) -> None:
     assert PROCESS[script] in refusal("process", "run", "-", stdin=script + "\n")
 
 
+def test_many_mappings_of_a_script_that_is_walked() -> None:
+    script = "".join(f"mmap A{n} 0 P {'r' if n % 2 else 'rw'} private,anon\n" for n in range(8000))
+    assert "more work is asked for" in refusal("walk", "0", "--script", "-", stdin=script)
+
+
 @pytest.mark.parametrize("operation", ["write A 1T P", "write A 1T 1", "mlock A 1T"])
 def test_terabytes_of_faults_are_refused(operation: str) -> None:
     script = f"sysctl vm.overcommit_memory 1\nmmap A 0 1T rw private,anon\nmadvise A 1T nohugepage\n{operation}\n"

@@ -6,15 +6,12 @@ import re
 from functools import cache
 from pathlib import Path
 
-from mmtool.build.fact import Fact
 from mmtool.build.options import OPTIONS, STRUCTURES
-from mmtool.build.release import Release
+from mmtool.build.shown import groups
 from mmtool.firmware.cmdline import READ
 from mmtool.firmware.notes import NOTES
 
 PACKAGE = Path(__file__).parent.parent / "mmtool"
-OPEN = {"boost_not_in_kdump", "oom_sacrifices_child", "oom_victims_keep_watermarks"}
-"""Facts whose behaviour is told apart and not yet modelled. It may only shrink."""
 
 
 @cache
@@ -51,10 +48,5 @@ def test_profiles_hold_nothing_else() -> None:
 
 
 def test_every_fact_is_asked_for() -> None:
-    asked = words("build/facts")
-    facts = {name for name, value in vars_of(Release) if isinstance(value, Fact)}
-    assert facts - asked - OPEN == set()
-
-
-def vars_of(cls: type) -> list[tuple[str, object]]:
-    return [item for base in cls.__mro__ for item in vars(base).items()]
+    facts = {fact.name for group in groups() for fact in group.declared()}
+    assert facts - words("build/facts") == set()

@@ -80,8 +80,8 @@ def memory_ledger(boot: Boot) -> MemoryLedger:
 def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
     """Memory of the firmware's map that never reaches memblock, by what keeps it."""
     lost: dict[tuple[str, str, str], int] = defaultdict(int)
-    memory = [(r.base, r.end) for r in boot.memblock.memory.regions]
-    edited = [(e.start, e.end) for e in boot.edited_map() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN)]
+    memory = _ranges((r.base, r.end) for r in boot.memblock.memory.regions)
+    edited = _ranges((e.start, e.end) for e in boot.edited_map() if e.type in (E820Type.RAM, E820Type.RESERVED_KERN))
     for e in boot.firmware_map:
         name = MEMORY_TYPES.get(e.type)
         if name is None:
@@ -89,14 +89,29 @@ def _kept_by_firmware(boot: Boot) -> list[LedgerLine]:
         if e.type not in (E820Type.RAM, E820Type.RESERVED_KERN):
             lost[(f"firmware: {name}", "e820__memory_setup", "")] += e.end - e.start
             continue
-        for start, end in _without((e.start, e.end), edited):
+        usable = _meeting(edited, e.start, e.end)
+        for start, end in _without((e.start, e.end), usable):
             lost[_why_edited(boot, start, end)] += end - start
-        for low, high in edited:
+        for low, high in usable:
             inside = (max(low, e.start), min(high, e.end))
-            if inside[0] < inside[1]:
-                for start, end in _without(inside, memory):
-                    lost[_why_not_memory(boot, start, end)] += end - start
+            for start, end in _without(inside, _meeting(memory, *inside)):
+                lost[_why_not_memory(boot, start, end)] += end - start
     return [LedgerLine(taker, amount, step, option) for (taker, step, option), amount in lost.items()]
+
+
+def _ranges(pieces: Iterable[tuple[int, int]]) -> Ranges:
+    """The bytes of some pieces, each of which stays a range of its own."""
+    found = Ranges()
+    for start, end in sorted(pieces):
+        if start < end:
+            found.add(start, end)
+    return found
+
+
+def _meeting(ranges: Ranges, start: int, end: int) -> list[tuple[int, int]]:
+    """Those of the ranges that have a byte of [start, end), upwards."""
+    where = ranges.overlapping(start, end)
+    return list(zip(ranges.starts[where], ranges.ends[where], strict=True))
 
 
 def _why_edited(boot: Boot, start: int, end: int) -> tuple[str, str, str]:

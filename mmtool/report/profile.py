@@ -14,9 +14,9 @@ _WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 def to_yaml(profile: Profile, remarks: Mapping[str, str] | None = None) -> str:
     """The profile's text; `remarks` are comments behind sizes, by the size's name."""
-    lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f'release: "{one_line(profile.release)}"']
+    lines = [f"name: {_text(profile.name)}", f"arch: {_text(profile.arch)}", f"release: {_quoted(profile.release)}"]
     if profile.uname:
-        lines.append(f'uname: "{profile.uname}"')
+        lines.append(f"uname: {_quoted(profile.uname)}")
     if profile.config_of:
         lines.append(f"config_of: {_text(profile.config_of)}")
     if profile.config:
@@ -44,4 +44,8 @@ def _value(value: Option) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
     return '"' + one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'

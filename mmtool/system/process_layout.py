@@ -21,6 +21,7 @@ from mmtool.linux.mm.mmap.mm_types import MAP_32BIT, MAP_ANONYMOUS, MAP_PRIVATE,
 from mmtool.linux.mm.mmap.mmap import do_mmap
 from mmtool.linux.mm.mmap.vma import do_munmap
 from mmtool.system.process import ARCHITECTURES, new_task, number
+from mmtool.units import whole
 
 INTERPRETER = "/ldvm"
 Range = tuple[int, int, int]
@@ -131,7 +132,7 @@ def ranges(q: Question) -> dict[str, Range]:
     """With randomisation on: lowest and highest address (inclusive) and the step, of each place."""
     task = new_task(q.machine, q.setup, q.page_size, q.huge_size)
     page = q.page_size
-    bits = int(q.machine["sysctl"]["vm.mmap_rnd_compat_bits" if task.compat else "vm.mmap_rnd_bits"])
+    bits = whole(str(q.machine["sysctl"]["vm.mmap_rnd_compat_bits" if task.compat else "vm.mmap_rnd_bits"]), most=64)
     arch, pages = task.sys.arch, (1 << bits) - 1
     most = Offsets(True, pages, arch.stack_rnd_mask(task), LARGEST_STACK_SHIFT, pages, arch.brk_range(task) - page, 1)
     low, high = Offsets(on=True), most

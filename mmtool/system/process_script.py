@@ -110,7 +110,7 @@ def perform(process: Process, script: Sequence[str]) -> Iterator[tuple[Process, 
         if not words:
             continue
         try:
-            _take(process, OPERATION + _entries(process) // 4)
+            _take(process, OPERATION + _entries(process) // 4 + len(process.task.mm.vmas) // 10)
             yield from _line(process, line, words)
         except mmt.TooManyFaults:
             raise ScriptError("more page faults by here than are done for one script; make two of it", line) from None

@@ -15,6 +15,8 @@ MADVICE = ("cold", "pageout", "free", "dontneed", "willneed")
 FADVICE = ("dontneed", "willneed")
 MACHINE_KEYS = ("max", "high", "swap", "swappiness", "fault_around", "page_cluster", "elsewhere")
 DEVICES = ("zram", "ram", "disk")
+MOST_HELD = 1 << 22
+"""Pages of all objects together, and of all swap: a list has an entry for each."""
 MAX_PAGES = 1 << 30
 """The pages that an object may have: a GiB lies between two objects' addresses."""
 MAX_ACCESSES = 100_000
@@ -154,7 +156,7 @@ def _parse_machine(machine: WorkloadMachine, words: list[str]) -> None:
 
 def parse_swap(value: str) -> tuple[SwapDevice, ...]:
     """`none`, or areas as DEV:PAGES[:PRIO] joined by +; ValueError for what is none."""
-    devices = []
+    devices: list[SwapDevice] = []
     for text in value.split("+"):
         kind, _, rest = text.partition(":")
         if kind == "none":
@@ -164,7 +166,7 @@ def parse_swap(value: str) -> tuple[SwapDevice, ...]:
         pages, colon, priority = rest.partition(":")
         devices.append(
             SwapDevice(
-                kind, _number(pages, "swap", least=2),
+                kind, _number(pages, "swap", least=2, most=MOST_HELD - sum(device.pages for device in devices)),
                 _number(priority, "priority", most=32767) if colon else None,
             )
         )  # fmt: skip
@@ -179,7 +181,8 @@ def _parse_object(workload: Workload, words: list[str]) -> None:
         raise ValueError(f"{name!r} is no name of one letter")
     if name in workload.objects:
         raise ValueError(f"there is a {name} already")
-    workload.objects[name] = WorkloadObject(name, kind == "anon", _number(pages, "PAGES", least=1))
+    left = MOST_HELD - sum(obj.pages for obj in workload.objects.values())
+    workload.objects[name] = WorkloadObject(name, kind == "anon", _number(pages, "PAGES", least=1, most=left))
 
 
 def _object(workload: Workload, name: str) -> WorkloadObject:

@@ -44,6 +44,10 @@ DENSE, DENSE_OF_READERS = 120, 4000
 """One of so many inputs of a command is a large one, and of a reader."""
 
 
+QUICK, SMALL = 0.004, 100_000
+"""Seconds and bytes up to which an input cannot have taken much memory."""
+
+
 class TooLongError(BaseException):
     """An input was given up."""
 
@@ -126,7 +130,8 @@ class Campaign:
             cpu = min(cpu, time.process_time() - before)
         result.cpu += cpu
         result.worst_cpu = max(result.worst_cpu, cpu)
-        grown = peak() - self.base
+        # what takes no time took no memory, and to ask is slow
+        grown = peak() - self.base if cpu > QUICK or len(data) > SMALL else 0
         if grown > result.worst_memory and grown > max((r.worst_memory for r in self.results.values()), default=0):
             result.worst_memory = grown
         if isinstance(error, REFUSALS):

@@ -62,6 +62,7 @@ class Mutator:
         self.documents = [
             _documents(text) if is_text else None for text, is_text in zip(texts, self.is_text, strict=True)
         ]
+        """By seed the JSON documents in it, as they are written."""
         self.on_text: tuple[Callable[[str], str], ...] = (
             self._number, self._number, self._word, self._word, self._splice_word, self._insert, self._repeat_line,
             self._drop_line, self._swap_lines, self._splice_line, self._cut, self._drop_word, self._repeat_word,
@@ -224,14 +225,13 @@ class Mutator:
                 del changed[at:]
         return bytes(changed[:LARGEST])
 
-    def _documents(self, documents: list[Any]) -> bytes:
+    def _documents(self, documents: list[str]) -> bytes:
         """One of some documents, changed in its structure, with the others as they are."""
         at = self.random.randrange(len(documents))
-        changed = copy.deepcopy(documents[at])
-        holder = {"": changed}
+        holder = {"": json.loads(documents[at])}
         for _ in range(self._times()):
             self._structure(holder)
-        lines = [json.dumps(holder.get("") if i == at else document) for i, document in enumerate(documents)]
+        lines = [json.dumps(holder.get("")) if i == at else document for i, document in enumerate(documents)]
         text = "\n".join(lines)
         key = self._place(text, _KEY) if self.random.random() < 0.04 else None
         if key is not None:
@@ -270,15 +270,15 @@ class Mutator:
             inside[key] = copy.deepcopy(self.random.choice(VALUES))
 
 
-def _documents(text: str) -> list[Any] | None:
-    """The JSON documents that a text holds, one or one a line; None when it holds something else."""
+def _documents(text: str) -> list[str] | None:
+    """The JSON documents that a text holds, one or one a line, written anew; None when it holds something else."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return [json.loads(text)]
+        return [json.dumps(json.loads(text))]
     except ValueError:
         pass
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.dumps(json.loads(line)) for line in text.splitlines() if line.strip()]
     except ValueError:
         return None

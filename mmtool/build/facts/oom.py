@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmtool.build.fact import Change, Facts, Mark, between, since, until
+from mmtool.build.fact import Change, Facts, Mark, between, since
 
 
 class OomFacts(Facts):
@@ -44,8 +44,3 @@ class OomFacts(Facts):
         marks=Mark("mm/oom_kill.c", "mem_cgroup_get_oom_group("),
     )  # fmt: skip
     """With memory.oom.group all of a cgroup dies with the victim."""
-    oom_sacrifices_child: bool = until(
-        "5.1", "mm, oom: remove 'prefer children over parent' heuristic",
-        marks=Mark("mm/oom_kill.c", "or sacrifice child"),
-    )  # fmt: skip
-    """A child of the chosen process with an address space of its own dies in its place, the one with most points."""

@@ -278,12 +278,6 @@ class PageAllocFacts(Facts):
         marks=Mark("mm/page_alloc.c", "if (alloc_harder) return true", inside="__zone_watermark_ok"),
     )
     """ALLOC_HARDER is content with any block of sufficient order, CMA and isolated ones too."""
-    oom_victims_keep_watermarks: bool = since(
-        "4.14",
-        "mm, oom: do not rely on TIF_MEMDIE for memory reserves access",
-        marks=(Mark("mm/internal.h", "ALLOC_OOM"), Mark("mm/page_alloc.c", "ALLOC_OOM")),
-    )
-    """Victims of the OOM killer have a part of the reserves, ALLOC_OOM; before, all of them."""
     watermark_min_reserve: bool = since(
         "6.3",
         "mm/page_alloc: explicitly define how __GFP_HIGH non-blocking allocations accesses reserves",

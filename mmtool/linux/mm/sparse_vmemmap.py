@@ -9,7 +9,7 @@ from mmtool.linux.mm.early import Early
 from mmtool.linux.mm.memblock import MEMBLOCK_ALLOC_ACCESSIBLE, MEMBLOCK_ALLOC_NOLEAKTRACE
 from mmtool.units import round_down, round_up
 
-VMEMMAP = "struct pages"
+VMEMMAP, TABLES = "struct pages", "page tables of struct pages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,23 @@ class Vmemmap:
         self.mapped = dict.fromkeys(self.layout.table_shifts, -(1 << 63))
         """How far there are tables of each kind, as the number of the first one that there is not."""
 
-    def blocks(self, count: int, size: int, nid: int, owner: str) -> None:
-        """vmemmap_alloc_block(), so many times: from the node where possible."""
+    def blocks(self, count: int, size: int, nid: int, owner: str) -> int | None:
+        """vmemmap_alloc_block(), so many times: from the node where possible. Where the last one lies."""
         take = partial(self.mb.alloc_try_nid_raw, size, size, self.goal, self.limit, nid, owner=owner)
-        self.mb.repeat(count, size, take, self.goal, self.mb.current_limit, owner=owner)
+        return self.mb.repeat(count, size, take, self.goal, self.mb.current_limit, owner=owner)
 
-    def map_tables(self, start: int, end: int, nid: int) -> None:
-        """Page tables for bytes [start, end) of the map, as far as they are not there; asked for in ascending order."""
+    def map_tables(self, start: int, end: int, nid: int) -> int | None:
+        """Page tables for bytes [start, end) of the map, as far as they are not there; asked for in ascending order.
+
+        Where the last one of the lowest kind lies, where there is a new one.
+        """
+        last = None
         for shift in self.layout.table_shifts:
             after = ((end - 1) >> shift) + 1
             missing = after - max(start >> shift, self.mapped[shift])
-            self.blocks(missing, self.mb.page_size, nid, "page tables of struct pages")
+            last = self.blocks(missing, self.mb.page_size, nid, TABLES)
             self.mapped[shift] = max(after, self.mapped[shift])
+        return last
 
     def bytes_of(self, first: int, last: int) -> tuple[int, int]:
         """Where the struct pages of sections [first, last) lie in the map, in whole leaves: [start, end)."""
@@ -59,9 +64,31 @@ class Vmemmap:
     def populate(self, first: int, last: int, nid: int) -> None:
         """The struct pages of sections [first, last), each leaf by itself when its tables are there."""
         at, end = self.bytes_of(first, last)
-        shift = self.layout.table_shifts[-1]
+        shift, leaf = self.layout.table_shifts[-1], self.layout.leaf
         while at < end:
             stop = min(((at >> shift) + 1) << shift, end)
-            self.map_tables(at, stop, nid)
-            self.blocks((stop - at) // self.layout.leaf, self.layout.leaf, nid, VMEMMAP)
+            table = self.map_tables(at, stop, nid)
+            block = self.blocks((stop - at) // leaf, leaf, nid, VMEMMAP)
+            if many := self._alike(table, block, stop, end):
+                self.map_tables(stop, stop + (many << shift), nid)
+                self.blocks((many << shift) // leaf, leaf, nid, VMEMMAP)
+                stop += many << shift
             at = stop
+
+    def _alike(self, table: int | None, block: int | None, at: int, end: int) -> int:
+        """How many tables with all that they map, of [at, end), go on beside the last `table` and the last `block`.
+
+        For so many it is the same to take all tables and then all leaves: no leaf fits where the tables are taken, and
+        nothing else is asked for, neither a table above them nor room for memblock's list.
+        """
+        mb, page, leaf = self.mb, self.mb.page_size, self.layout.leaf
+        if table is None or block is None or mb.reserved.cnt >= mb.reserved.max:
+            return 0
+        place = mb.free_beside(table, page, self.goal, mb.current_limit)
+        if place >= leaf:
+            return 0
+        *upper, shift = self.layout.table_shifts
+        room = min(mb.free_beside(block, leaf, self.goal, mb.current_limit), end - at)
+        if upper:
+            room = min(room, round_up(at, 1 << upper[-1]) - at)
+        return min(place // page, room >> shift)

@@ -138,28 +138,32 @@ class MemblockAlloc(MemblockLists):
 
     def repeat(
         self, count: int, size: int, take: Callable[[], int | None], start: int, end: int, *, owner: str | None = None
-    ) -> None:
+    ) -> int | None:
         """Call `take` until `count` allocations are made or one fails, with the same result but not the same work.
 
         `take` allocates `size` bytes, a multiple of their alignment, inside [start, end) as long as there is room.
         The free bytes next to where it took its place are where it would go on, and are reserved at once. Where the
         list is full, the next is done singly first: it makes the list grow, which takes a place too.
+        Returns where the last one lies; None where one failed or none was asked for.
         """
+        at = None
         while count > 0:
             at = take()
             if not at:
-                return
+                return None
             count -= 1
             if count and self.reserved.cnt < self.reserved.max:
-                many = min(count, self._free_beside(at, size, start, end) // size)
+                many = min(count, self.free_beside(at, size, start, end) // size)
                 if many:
                     beside = self.reserved.search(at)
                     assert beside is not None
                     first = at + size if self.bottom_up else at - many * size
                     self.reserve_node(first, many * size, beside.nid, beside.flags, owner=owner)
                     count -= many
+                    at = at + many * size if self.bottom_up else first
+        return at
 
-    def _free_beside(self, at: int, size: int, start: int, end: int) -> int:
+    def free_beside(self, at: int, size: int, start: int, end: int) -> int:
         """Bytes that are free next to what was allocated at `at`, on the side that allocation moves to."""
         memory = self.memory.search(at)
         assert memory is not None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mmtool.linux.kernel.task import Processor, Task, TaskArch
 from mmtool.linux.mm.mmap.pgtable import Geometry
 from mmtool.linux.mm.mmap.unmapped_area import generic_get_unmapped_area
+from mmtool.units import whole
 
 HWCAP_ATOMICS, HWCAP_DIT = 1 << 8, 1 << 24
 """What processors of ARMv8.1 on (LSE) and of ARMv8.4 on have."""
@@ -33,7 +34,7 @@ class Arm64(TaskArch):
     def task_size(
         self, config: Mapping[str, str], page_shift: int, processor: Processor, *, compat: bool, personality: int
     ) -> tuple[int, int]:
-        bits = int(config.get("CONFIG_ARM64_VA_BITS", 48))
+        bits = whole(str(config.get("CONFIG_ARM64_VA_BITS", 48)), most=52)
         window = min(bits, 47 if page_shift == 14 else 48) if bits > 48 else bits
         return 1 << (bits if processor.large_addresses else window), 1 << window
 
