@@ -364,6 +364,8 @@ class MemblockLists:
         # At or above `end` only a range of size 0 can be found.
         below = high if size else None
         for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below, size):
+            if size and range_end <= start:
+                break
             first = start if range_start < start else end if range_start > end else range_start
             last = start if range_end < start else end if range_end > end else range_end
             if last >= size:
