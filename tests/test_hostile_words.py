@@ -198,6 +198,8 @@ TOGETHER = {
     ("process", "run", STRACE, "--explain", "3"): "--explain goes with a script",
     ("process", "run", "-", "--explain", "3", "-o", "json"): "--explain shows tables",
     ("process", "layout", "x", "--exec", "pie"): "is said by the records in x",
+    ("boot", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--boot", "list", "-o", "json"): "does not go with -o",
+    ("verify", str(FIXTURES / "logs" / "laptop-6.16.txt"), "--boot=list", "-o", "x.csv"): "does not go with -o",
     ("boot", "--dtb", TREE, "--slit", "x"): "--srat and --slit go with a map",
     ("lint", TREE, "--srat", "x"): "which says itself what --srat and --slit would",
 }

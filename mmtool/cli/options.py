@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mmtool.cli.kernel_files import kernel_file_options, profile_from_files
-from mmtool.cli.output import note
+from mmtool.cli.output import Output, note
 from mmtool.errors import UsageError
 from mmtool.units import parse_size
 
@@ -310,6 +311,10 @@ def _list_boots(path: str | None) -> None:
 
     if path is None:
         raise UsageError("--boot list goes with a log")
+    ctx = click.get_current_context(silent=True)
+    asked = ctx is not None and ctx.get_parameter_source("output") is ParameterSource.COMMANDLINE
+    if ctx is not None and asked and ctx.params["output"] != Output("table"):
+        raise UsageError("--boot list prints lines; it does not go with -o")
     for line in read_boots(path):
         print(line)
     sys.exit(0)
