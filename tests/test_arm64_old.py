@@ -147,3 +147,19 @@ def test_the_kernels_sort_turns_two_equals_round() -> None:
 @given(st.lists(st.integers(0, 9)))
 def test_the_kernels_sort_sorts(numbers: list[int]) -> None:
     assert sort(numbers, lambda n: n) == sorted(numbers)
+
+
+@pytest.mark.parametrize("release", ["5.10", "6.12"])
+def test_a_crashed_kernels_header_is_kept_where_nothing_lies(release: str, tmp_path: Path) -> None:
+    """linux,elfcorehdr of /chosen: reserve_elfcorehdr() up to 5.14, then fdt_reserve_elfcorehdr()."""
+    owner = "elfcorehdr of the crashed kernel"
+    node = Node("fw@48000000", None, {"reg": pairs((0x48000000, 0x200000))})
+    for base, overlaps in ((0x50000000, False), (0x481FF000, True)):
+        (tmp_path / f"{base:x}").mkdir()
+        machine = board(tmp_path / f"{base:x}", [(0x40000000, GIB)], node, linux_elfcorehdr=pairs((base, 0x8000)))
+        booted = boot(machine, release)
+        [line] = [line.text for line in booted.log.lines if "elfcorehdr" in line.text]
+        prefix, unit = ("", "KB") if release == "5.10" else ("OF: fdt: ", " KiB")
+        kept = f"Reserving 32{unit} of memory at {base:#x} for elfcorehdr"
+        assert line == prefix + ("elfcorehdr is overlapped" if overlaps else kept)
+        assert (owner in booted.memblock.ledger.owners) == (not overlaps)

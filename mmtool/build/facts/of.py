@@ -54,6 +54,12 @@ class OfFacts(Facts):
         marks=Mark("drivers/of/of_reserved_mem.c", "of_flat_dt_get_addr_size(child"),
     )
     """A node with several ranges is not in the list of regions."""
+    elfcorehdr_by_of: bool = since(
+        "5.15",
+        "of: fdt: Add generic support for handling elf core headers property",
+        marks=Mark("drivers/of/fdt.c", "fdt_reserve_elfcorehdr"),
+    )
+    """A crashed kernel's header is reserved before dynamic regions get their place; before, by arm64 after them."""
     dma_pool_says_kib: bool = since("7.3", marks=Mark("kernel/dma/coherent.c", "KiB"))
     """The size of a DMA pool is told in KiB, not in MiB."""
     reserved_mem_takes_first_range: bool = since(

@@ -38,12 +38,15 @@ def early_init_fdt_scan_reserved_mem(early: Early, tree: DeviceTree, state: Rese
     if not facts.memreserve_comes_last:
         _memreserve(early, tree)
         _reserve_fixed(early, nodes)
-        _reserve_elfcorehdr(early, tree)
+        if facts.elfcorehdr_by_of:
+            fdt_reserve_elfcorehdr(early, tree)
         fdt_init_reserved_mem(early, state, cma, nodes)
+        if not facts.elfcorehdr_by_of:
+            fdt_reserve_elfcorehdr(early, tree)
         return
     fixed = _reserve_fixed(early, nodes)
     state.regions = [*_place_all(early, cma, nodes), *fixed]
-    _reserve_elfcorehdr(early, tree)
+    fdt_reserve_elfcorehdr(early, tree)
     _memreserve(early, tree)
     if not facts.reserved_mem_array_is_sized:
         for node, start, end in sorted(state.regions, key=lambda region: region[1]):
@@ -61,11 +64,18 @@ def _reserve_fixed(early: Early, nodes: list[ReservedNode]) -> list[Region]:
     return fixed
 
 
-def _reserve_elfcorehdr(early: Early, tree: DeviceTree) -> None:
-    """fdt_reserve_elfcorehdr(): what a crashed kernel left for this one."""
-    if tree.chosen.elfcorehdr is not None:
-        start, end = tree.chosen.elfcorehdr
-        early.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
+def fdt_reserve_elfcorehdr(early: Early, tree: DeviceTree) -> None:
+    """fdt_reserve_elfcorehdr(): what a crashed kernel left for this one; up to 5.14 arm64's reserve_elfcorehdr()."""
+    if tree.chosen.elfcorehdr is None:
+        return
+    start, end = tree.chosen.elfcorehdr
+    by_of = early.kernel.release.elfcorehdr_by_of
+    prefix, unit = ("OF: fdt: ", " KiB") if by_of else ("", "KB")
+    if early.memblock.is_region_reserved(start, end - start):
+        early.log.warn(f"{prefix}elfcorehdr is overlapped")
+        return
+    early.memblock.reserve(start, end - start, owner="elfcorehdr of the crashed kernel")
+    early.log.info(f"{prefix}Reserving {(end - start) >> 10}{unit} of memory at {start:#x} for elfcorehdr")
 
 
 def fdt_init_reserved_mem(early: Early, state: ReservedMem, cma: Cma, nodes: list[ReservedNode]) -> None:
