@@ -74,12 +74,13 @@ def compare(before: Boot, after: Boot) -> Comparison:
     changes = [Change(*key, old.get(key), new.get(key)) for key in keys if (old.get(key) or 0) != (new.get(key) or 0)]
     places = _places(before), _places(after)
     owners = dict.fromkeys((*places[0], *places[1]))
+    known = _warnings(before)
     moves = [Move(owner, places[0].get(owner, ()), places[1].get(owner, ())) for owner in owners]
     return Comparison(
         tuple(sorted(changes, key=lambda change: order[change.section])),
         tuple(move for move in moves if move.before != move.after),
         (ledgers[0].memtotal, ledgers[1].memtotal),
-        tuple(text for text in _warnings(after) if text not in _warnings(before)),
+        tuple(text for text in _warnings(after) if text not in known),
     )
 
 
