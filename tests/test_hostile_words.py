@@ -288,3 +288,20 @@ def test_a_source_that_dtc_does_not_read_to_its_end(tmp_path: Path) -> None:
     assert refusal("lint", str(tree)).startswith(f"{tree}: ")
     tree.write_bytes(b"/dts-v1/;\n/ { " + b"reg = <0>;\n" * 10_000 + b"};\n")  # it complains of each pair of them
     assert refusal("lint", str(tree)) == f"{tree}: is a device tree's source, on which dtc does not end"
+
+
+def test_a_state_of_more_lists_than_any_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each CPU has lists of each zone: 8192 of them on hundreds of faked nodes took gigabytes."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    log = FIXTURES / "captures" / "x86-6.1-numa4-ring" / "dmesg.txt"
+    asked = ("boot", str(log), "--cmdline", "numa=fake=64", "--cpus", "8192")
+    shown = CliRunner().invoke(cli, [*asked, "--only", "nodes"])
+    assert "8192 CPUs' lists of " in shown.stderr and shown.exit_code == 0
+    assert shown.stderr.splitlines()[-1].startswith("mmtool: this boot is not kept: ")
+    assert "are more than a state holds (150000); give --cpus N" in refusal(*asked, "-o", "json")
+
+
+def test_empty_lines_of_a_log_of_memblock_are_none(tmp_path: Path) -> None:
+    text = (FIXTURES / "logs" / "laptop-6.16.txt").read_text()
+    said = [refusal("memblock", "replay", "-", stdin=each) for each in (text, text.replace("\n", "\n\n"))]
+    assert said[0] == said[1] and "give the log of a boot with memblock=debug" in said[0]

@@ -38,10 +38,15 @@ def keep_last_state(boot: Boot) -> None:
     from mmtool.system.of_boot import state_of_boot
 
     origin = boot.machine.origin
+    try:
+        state = state_of_boot(boot)
+    except InputError as e:
+        note(f"this boot is not kept: {e.message}{_left()}")
+        return
     document = {
         "schema": SCHEMA,
         "source": os.path.abspath(origin) if os.path.exists(origin) else origin,
-        "state": state_document(state_of_boot(boot), boot.kernel),
+        "state": state_document(state, boot.kernel),
     }
     data = json.dumps(document).encode()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmtool.errors import InputError
 from mmtool.linux.init.boot import Boot
 from mmtool.linux.init.late import online
 from mmtool.linux.mm.mmzone import WATERMARK_BOOST_FACTOR, PagesetLimits, Zone
@@ -13,9 +14,20 @@ from mmtool.linux.mm.vmstat import calculate_normal_threshold
 from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone
 
 
+MOST_LISTS = 150_000
+"""CPUs' lists of zones that a state holds: those of 2048 CPUs on 64 nodes."""
+
+
 def state_of_boot(boot: Boot) -> SystemState:
-    """The page allocator's state after a boot: empty per-CPU lists, and nothing allocated since the hand-over."""
+    """The page allocator's state after a boot: empty per-CPU lists, and nothing allocated since the hand-over.
+
+    InputError where that are more lists than MOST_LISTS, as thousands of CPUs have on a thousand faked nodes.
+    """
     cpu_nodes = dict(enumerate(boot.cpu_nodes()))
+    zones_there = sum(len(node.populated_zones()) for node in online(boot))
+    if zones_there * len(cpu_nodes) > MOST_LISTS:
+        few = f"{len(cpu_nodes)} CPUs' lists of {zones_there} zones are more than a state holds ({MOST_LISTS})"
+        raise InputError(boot.machine.origin, None, f"{few}; give --cpus N, or fewer nodes")
     lists = boot.zonelists
     nodes, pageblocks = [], None
     for node in online(boot):
