@@ -13,7 +13,6 @@ from mmtool.linux.mm.vmalloc.state import VmallocState, state_of_layout
 from mmtool.linux.mm.vmstat import calculate_normal_threshold
 from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone
 
-
 MOST_LISTS = 150_000
 """CPUs' lists of zones that a state holds: those of 2048 CPUs on 64 nodes."""
 
