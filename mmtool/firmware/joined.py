@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import chain
 
 from mmtool.firmware.e820 import type_number
 from mmtool.regex import regex
@@ -29,7 +30,10 @@ Piece = tuple[int, str]
 
 
 def join(raw: list[str], heads: list[int]) -> list[Piece]:
-    """The lines as (number, words); `heads` are where their prefixes end. A broken one has its first piece's number."""
+    """The lines as (number, words); `heads` are where their prefixes end. A broken one has its first piece's number.
+
+    Of empty lines that follow each other only the first is there: a stranger's file may have a million.
+    """
     stamped = [
         head > 0 and (line.startswith(("[", "<")) or _quotes(line) < head)
         for line, head in zip(raw, heads, strict=True)
@@ -40,7 +44,8 @@ def join(raw: list[str], heads: list[int]) -> list[Piece]:
     if with_stamp * 4 < filled:
         return _join_entries(words)
     if with_stamp == filled:
-        return list(enumerate(words, 1))
+        befores = chain(("-",), words)
+        return [(i, text) for i, (text, before) in enumerate(zip(words, befores, strict=False), 1) if text or before]
     rule = _Rule(raw, stamped)
     out: list[Piece] = []
     for i, text in enumerate(words):
@@ -49,7 +54,7 @@ def join(raw: list[str], heads: list[int]) -> list[Piece]:
             glue = "" if rule.cut_at == len(raw[i - 1]) else " "
             number, before = out[-1]
             out[-1] = number, (before.rstrip() if glue else before) + glue + (text.strip() if glue else text)
-        else:
+        elif text or not out or out[-1][1]:
             out.append((i + 1, text))
     return out
 
@@ -107,6 +112,6 @@ def _join_entries(words: list[str]) -> list[Piece]:
     for number, text in enumerate(words, 1):
         if text and out and text.strip() and _MAP_ALONE.search(out[-1][1].rstrip()) and not _STARTS.match(text):
             out[-1] = out[-1][0], f"{out[-1][1].rstrip()} {text.strip()}"
-        else:
+        elif text or not out or out[-1][1]:
             out.append((number, text))
     return out

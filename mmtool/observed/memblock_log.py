@@ -169,7 +169,7 @@ def read_memblock_log(path: str, release: Version | None = None) -> MemblockLog:
 
 def parse_memblock_log(text: str, source: str, release: Version | None = None) -> MemblockLog:
     """The events of the first boot in `text` that asks memblock for something; `source` names it in errors."""
-    lines = _first_boot([line for line in kernel_lines(text) if line[1]])
+    lines = _first_boot(kernel_lines(text))
     if lines is None:
         raise InputError(source, None, "no memblock_alloc... lines in it; give the log of a boot with memblock=debug")
     machine = read_log("\n".join(words for _, words in lines), source, need_map=False)

@@ -43,7 +43,8 @@ def setup_log_buf(boot: Boot, *, early: bool) -> None:
 
 def zonelists(boot: Boot) -> None:
     """build_all_zonelists() at boot."""
-    boot.zonelists = build_all_zonelists(boot.nodes, boot.numa.node_distance, boot.numa.online, boot.kernel, boot.log)
+    distance = boot.numa.info.node_distance
+    boot.zonelists = build_all_zonelists(boot.nodes, distance, boot.numa.online, boot.kernel, boot.log)
 
 
 def count_kernel_pages(boot: Boot) -> None:

@@ -6,8 +6,8 @@ Addresses are bytes, ranges half-open. A distance is an ACPI one: 10 is local, 2
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import field
+from functools import cached_property
 from itertools import accumulate
 
 from mmtool.build.kernel import Kernel
@@ -104,24 +104,29 @@ def cleanup_meminfo(blocks: list[NumaMemblk], mb: Memblock, kernel: Kernel, max_
     while i < len(blocks):
         nid = blocks[i].nid
         if nid not in others:
-            others[nid] = _Others(b for b in blocks if b.nid != nid)
+            others[nid] = _Others(blocks, nid)
         if _join_neighbours(blocks, i, others[nid], log):
             others = {nid: others[nid]}
         i += 1
 
 
 class _Others:
-    """The blocks of all nodes but one, to be asked whether one of them lies in a range."""
+    """The blocks of all nodes but one, to be asked whether one of them lies in a range: looked up for the first time
+    that somebody asks, since most nodes have one block."""
 
-    def __init__(self, blocks: Iterable[NumaMemblk]) -> None:
-        ranges = sorted((b.start, b.end) for b in blocks)
-        self.starts = [start for start, _ in ranges]
-        self.highest = list(accumulate((end for _, end in ranges), max))
+    def __init__(self, blocks: list[NumaMemblk], nid: int) -> None:
+        self.blocks, self.nid = blocks, nid
+
+    @cached_property
+    def _ranges(self) -> tuple[list[int], list[int]]:
+        ranges = sorted((b.start, b.end) for b in self.blocks if b.nid != self.nid)
+        return [start for start, _ in ranges], list(accumulate((end for _, end in ranges), max))
 
     def lie_in(self, start: int, end: int) -> bool:
         """Does one of them overlap [start, end)?"""
-        before = bisect_left(self.starts, end)
-        return before > 0 and self.highest[before - 1] > start
+        starts, highest = self._ranges
+        before = bisect_left(starts, end)
+        return before > 0 and highest[before - 1] > start
 
 
 def _join_neighbours(blocks: list[NumaMemblk], i: int, others: _Others, log: KernelLog) -> bool:

@@ -96,7 +96,8 @@ class NodeLoad:
         order = [] if skip_local else [local]
         load = self.nr_online - len(order)
         # No load of a node that is still to come changes on the way, so that one sorting finds the best each time.
-        value = {n: self.value(local, n, distance) for n in memory if n != local}
+        # What the order goes by, the least first: the distance, with a penalty for lower numbers, then the load.
+        value = {n: (distance(local, n) + (n < local), self.load.get(n, 0)) for n in memory if n != local}
         previous = distance(local, local)
         for best in sorted(value, key=value.__getitem__):
             if (away := value[best][0] - (best < local)) != previous:
@@ -105,7 +106,3 @@ class NodeLoad:
             previous = away
             load -= 1
         return order
-
-    def value(self, local: int, n: int, distance: Distance) -> tuple[int, int]:
-        """What the order goes by, the least first: the distance, with a penalty for lower numbers, then the load."""
-        return distance(local, n) + (n < local), self.load.get(n, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmtool.firmware.cmdline import Cmdline
 from mmtool.linux.mm.early import Early
 from mmtool.regex import regex
-from mmtool.units import round_up
+from mmtool.units import modulo, round_up
 
 IO_TLB_MIN_SIZE = 1 << 20
 IO_TLB_SHIFT = 11
@@ -25,7 +25,7 @@ def swiotlb_size_or_default(cmdline: Cmdline) -> int:
     for value in cmdline.all("swiotlb"):
         if m := _NUMBER.match(value or ""):
             base = 16 if m[0][:2] in ("0x", "0X") else 8 if m[0][0] == "0" else 10
-            slabs = round_up(int(m[0], base), IO_TLB_SEGSIZE)
+            slabs = round_up(modulo(m[0], base), IO_TLB_SEGSIZE)
     return slabs << IO_TLB_SHIFT or IO_TLB_DEFAULT_SIZE
 
 
