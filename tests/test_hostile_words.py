@@ -308,3 +308,16 @@ def test_empty_lines_of_a_log_of_memblock_are_none(tmp_path: Path) -> None:
     text = (FIXTURES / "logs" / "laptop-6.16.txt").read_text()
     said = [refusal("memblock", "replay", "-", stdin=each) for each in (text, text.replace("\n", "\n\n"))]
     assert said[0] == said[1] and "give the log of a boot with memblock=debug" in said[0]
+
+
+def test_zonelists_of_more_nodes_than_any_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand faked nodes have a million entries, twice: they are printed, but no document holds them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    log = tmp_path / "log.txt"
+    ranges = ("0x0000000000000000-0x000000000009ffff", "0x0000000000100000-0x00000007ffffffff")
+    lines = ["Linux version 6.13.0 (x@x) #1 SMP", *(f"BIOS-e820: [mem {each}] usable" for each in ranges)]
+    log.write_text("\n".join(lines) + "\n")
+    asked = ("boot", str(log), "--cmdline", "numa=fake=500")
+    assert "more than a document holds (150000); -o dmesg and tables show them" in refusal(*asked, "-o", "json")
+    shown = CliRunner().invoke(cli, [*asked, "--only", "zonelists"])
+    assert shown.exit_code == 0 and "mmtool: this boot is not kept: " in shown.stderr

@@ -20,7 +20,7 @@ from mmtool.report.buddy import free_lists
 from mmtool.report.table import Kind, Table, columns, csv_table, print_document, prose, text_tables
 from mmtool.report.words import flag_names, heading
 from mmtool.system.codec.state import state_document
-from mmtool.system.of_boot import state_of_boot
+from mmtool.system.of_boot import check_zonelists, state_of_boot
 from mmtool.units import human
 
 
@@ -129,6 +129,7 @@ def _zone(zone: Zone) -> dict[str, Any]:
 
 
 def _nodes(boot: Boot) -> list[dict[str, Any]]:
+    check_zonelists(boot)
     lists = boot.zonelists
     out = []
     for nid, node in sorted(boot.nodes.items()):

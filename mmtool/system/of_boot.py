@@ -15,18 +15,30 @@ from mmtool.system.state import CpuState, NodeState, SystemState, state_of_zone
 
 MOST_LISTS = 150_000
 """CPUs' lists of zones that a state holds: those of 2048 CPUs on 64 nodes."""
+MOST_ZONEREFS = 150_000
+"""Entries of all zonelists together that a document holds: those of 380 nodes, which no machine has."""
+
+
+def check_zonelists(boot: Boot) -> None:
+    """InputError where zonelists have more entries than MOST_ZONEREFS, as those of a thousand faked nodes have."""
+    entries = sum(map(len, boot.zonelists.fallback.values()))
+    if entries > MOST_ZONEREFS:
+        many = f"the zonelists of {len(boot.nodes)} nodes have {entries} entries, more than a document holds"
+        give = f"({MOST_ZONEREFS}); -o dmesg and tables show them, or fake fewer"
+        raise InputError(boot.machine.origin, None, f"{many} {give}")
 
 
 def state_of_boot(boot: Boot) -> SystemState:
     """The page allocator's state after a boot: empty per-CPU lists, and nothing allocated since the hand-over.
 
-    InputError where that are more lists than MOST_LISTS, as thousands of CPUs have on a thousand faked nodes.
+    InputError for more than MOST_LISTS of CPUs, as thousands of them have on hundreds of faked nodes, or MOST_ZONEREFS.
     """
+    check_zonelists(boot)
     cpu_nodes = dict(enumerate(boot.cpu_nodes()))
     zones_there = sum(len(node.populated_zones()) for node in online(boot))
     if zones_there * len(cpu_nodes) > MOST_LISTS:
-        few = f"{len(cpu_nodes)} CPUs' lists of {zones_there} zones are more than a state holds ({MOST_LISTS})"
-        raise InputError(boot.machine.origin, None, f"{few}; give --cpus N, or fewer nodes")
+        many = f"{len(cpu_nodes)} CPUs' lists of {zones_there} zones are more than a state holds ({MOST_LISTS})"
+        raise InputError(boot.machine.origin, None, f"{many}; give --cpus N, or fewer nodes")
     lists = boot.zonelists
     nodes, pageblocks = [], None
     for node in online(boot):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 
 from mmtool.late import dataclass
 from mmtool.linux.init.boot import Boot
@@ -68,7 +68,8 @@ def _bar(boot: Boot, zone: Zone) -> _Bar:
     """The zone's memory, as memblock has it, and its free pages."""
     shift, mb = boot.kernel.page_shift, boot.memblock
     memory = RangeSet()
-    for r in mb.memory.regions:
+    at = mb.memory.index_after(zone.zone_start_pfn << shift)
+    for r in islice(mb.memory.regions, at, mb.memory.index_below(zone.zone_end_pfn << shift)):
         start, end = max(r.base >> shift, zone.zone_start_pfn), min(-(-r.end >> shift), zone.zone_end_pfn)
         if start < end and (r.nid == zone.nid or not mb.valid_node(r.nid)):
             memory.add(start, end)

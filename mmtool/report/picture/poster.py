@@ -5,8 +5,10 @@ Text is set in a monospaced font with room for the widest one, so that no two te
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import field
+from operator import attrgetter
 
 from mmtool.answers.assumed import assumptions
 from mmtool.answers.ledger import MemoryLedger, memory_ledger
@@ -168,13 +170,14 @@ def _nodes(drawing: _Drawing, boot: Boot, shown: dict[str, Lane]) -> None:
     drawing.heading("Physical memory, to scale")
     scale_says = f"a pixel is {human(max(round(1 / scale), 1))}; green is free"
     drawing.text(WIDTH - EDGE, drawing.y - 12, scale_says, anchor="end", style="faint")
+    free = _free(shown["free"])
     for name, span in spans.items():
         memory = [p for p in shown["nodes"].pieces if p.says == name]
         drawing.y += LINE
         drawing.text(EDGE, drawing.y, f"{name}, {human(sum(p.end - p.start for p in memory))}", style="head")
         drawing.y += 8
         for lane, height in (("zones", 22), ("reserved", 40)):
-            rows = [shown[lane].pieces] if lane == "zones" else [_free(shown["free"]), shown["reserved"].pieces]
+            rows = [shown[lane].pieces] if lane == "zones" else [free, shown["reserved"].pieces]
             for piece in (p for row in rows for p in _within(row, memory)):
                 _piece(drawing, piece, span, scale, height)
             for piece in memory:
@@ -204,7 +207,7 @@ def _free(lane: Lane) -> list[Piece]:
 
 def _within(pieces: Sequence[Piece], memory: Sequence[Piece]) -> Iterator[Piece]:
     """What of `pieces` lies in `memory`; both ascend without overlaps."""
-    at = 0
+    at = bisect_right(pieces, memory[0].start, key=attrgetter("end")) if memory else 0
     for inside in memory:
         while at < len(pieces) and pieces[at].end <= inside.start:
             at += 1

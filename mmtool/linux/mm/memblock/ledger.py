@@ -88,6 +88,8 @@ class Ledger:
         found = [
             (ranges.starts[i], ranges.ends[i], owner)
             for owner, ranges in self._taken.items()
+            # a thousand nodes are as many owners, most of them elsewhere
+            if ranges.starts and ranges.starts[0] < end and ranges.ends[-1] > start
             for i in range(*ranges.overlapping(start, end).indices(len(ranges.starts)))
         ]
         return sorted(found, key=lambda entry: entry[0])
