@@ -290,13 +290,19 @@ def test_a_source_that_dtc_does_not_read_to_its_end(tmp_path: Path) -> None:
     assert refusal("lint", str(tree)) == f"{tree}: is a device tree's source, on which dtc does not end"
 
 
+def log_of(folder: Path, end: str) -> Path:
+    """A log of a build that can fake nodes, with memory up to an address."""
+    log = folder / "log.txt"
+    ranges = ("0x0000000000000000-0x000000000009ffff", f"0x0000000000100000-0x{end}")
+    lines = ["Linux version 6.13.0 (x@x) #1 SMP", *(f"BIOS-e820: [mem {each}] usable" for each in ranges)]
+    log.write_text("\n".join(lines) + "\n")
+    return log
+
+
 def test_a_state_of_more_lists_than_any_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each CPU has lists of each zone: 8192 of them on hundreds of faked nodes took gigabytes."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    log = tmp_path / "log.txt"
-    ranges = ("0x0000000000000000-0x000000000009ffff", "0x0000000000100000-0x00000003ffffffff")
-    lines = ["Linux version 6.13.0 (x@x) #1 SMP", *(f"BIOS-e820: [mem {each}] usable" for each in ranges)]
-    log.write_text("\n".join(lines) + "\n")
+    log = log_of(tmp_path, "00000003ffffffff")
     asked = ("boot", str(log), "--cmdline", "numa=fake=64", "--cpus", "8192")
     shown = CliRunner().invoke(cli, [*asked, "--only", "nodes"])
     assert "8192 CPUs' lists of " in shown.stderr and shown.exit_code == 0
@@ -313,10 +319,7 @@ def test_empty_lines_of_a_log_of_memblock_are_none(tmp_path: Path) -> None:
 def test_zonelists_of_more_nodes_than_any_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand faked nodes have a million entries, twice: they are printed, but no document holds them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    log = tmp_path / "log.txt"
-    ranges = ("0x0000000000000000-0x000000000009ffff", "0x0000000000100000-0x00000007ffffffff")
-    lines = ["Linux version 6.13.0 (x@x) #1 SMP", *(f"BIOS-e820: [mem {each}] usable" for each in ranges)]
-    log.write_text("\n".join(lines) + "\n")
+    log = log_of(tmp_path, "00000007ffffffff")
     asked = ("boot", str(log), "--cmdline", "numa=fake=500")
     assert "more than a document holds (150000); -o dmesg and tables show them" in refusal(*asked, "-o", "json")
     shown = CliRunner().invoke(cli, [*asked, "--only", "zonelists"])

@@ -365,6 +365,7 @@ class MemblockLists:
         below = high if size else None
         for range_start, range_end, _ in free_ranges_reverse(self.memory, self.reserved, skipped, below, size):
             if size and range_end <= start:
+                # they descend: nothing more reaches into the window
                 break
             first = start if range_start < start else end if range_start > end else range_start
             last = start if range_end < start else end if range_end > end else range_end

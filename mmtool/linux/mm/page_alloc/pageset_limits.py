@@ -86,6 +86,7 @@ def pcp_high_may_be(zone: Zone, high: int) -> bool:
 
     From 6.7 on nr_pcp_alloc() and nr_pcp_high() clamp it to the limits of that moment: it is 0 on a list that its CPU
     never used, and down to four batches on one not used since setup_per_cpu_pageset(), which the watermarks follow.
+    Where most of a zone was deferred at that moment its batch was smaller, which is not looked at here.
     """
     limits = zone.pageset
     if limits is None or not zone.facts.pcp_high_is_tuned:
